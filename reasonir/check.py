@@ -1,0 +1,254 @@
+"""Mistakes in a composition, all of them at once and before anything is loaded.
+
+Overrides are checked against what can be overridden, every `_target_` against the signature it names, values
+against its types, and parts against each other. Each mistake is one sentence with the key, the value and the nearest
+valid name.
+"""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import types
+import typing
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
+from hydra.utils import get_object
+from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from reasonir.config import CONF, VERSION_BASE, build
+from reasonir.errors import InputError
+
+_META = {"_target_", "_partial_", "_convert_", "_recursive_", "_args_"}
+_OWN_FILES = ("--config-dir", "-cd", "--config-path", "-cp", "--config-name", "-cn", "--experimental-rerun")
+_OPTIONS = ("hardware", "loader", "optim", "milestones", "evaluation")
+_PLAIN = (int, float, bool, str)
+
+
+def misspelt(name: str, arguments: Sequence[str]) -> list[str]:
+    """What is wrong with a command line, with everything wrong in the composition of the rest of it.
+
+    Args:
+        name: the command's primary configuration.
+        arguments: the command line, without the program.
+    """
+    if any(argument.split("=")[0] in _OWN_FILES for argument in arguments):
+        return []  # a configuration of the user's own: Hydra checks it
+    words = [argument for argument in arguments if not argument.startswith("-")]
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(CONF), version_base=VERSION_BASE):
+        try:
+            overrides = OverridesParser.create().parse_overrides(words)
+            found, good = _wrong_options(name, overrides)
+            config = _compose_what_fits(name, good, found)
+        except (HydraException, OmegaConfBaseException) as error:
+            return [str(error)]
+        return found + problems(config) if found else []
+
+
+def problems(config: DictConfig) -> list[str]:
+    """Everything that is wrong with a composed configuration."""
+    found = [*_missing(config), *_unbound(config)]
+    if not found:
+        found += [*_out_of_range(config), *_unfitting(config)]
+    return found
+
+
+def _wrong_options(name: str, overrides: Iterable[Override]) -> tuple[list[str], list[Override]]:
+    """Group overrides that name no option, and the overrides that are left."""
+    loader = GlobalHydra.instance().config_loader()
+    found, good = [], []
+    for override in overrides:
+        group = override.key_or_group
+        options = loader.get_group_options(group, config_name=name, overrides=[])
+        wrong = [value for value in _values(override) if options and value not in ("null", *options)]
+        if options and not override.is_delete() and wrong:
+            hint = _nearest(wrong[0], options)
+            found.append(f"{group}={wrong[0]}: there is no such option{hint}; there are {', '.join(options)}")
+        else:
+            good.append(override)
+    return found, good
+
+
+def _compose_what_fits(name: str, overrides: list[Override], found: list[str]) -> DictConfig:
+    """Compose with every override that names something, and add to `found` those that don't."""
+    loader = GlobalHydra.instance().config_loader()
+    groups = [o for o in overrides if loader.get_group_options(o.key_or_group, config_name=name, overrides=[])]
+    config = compose(name, [_single(o) for o in groups], return_hydra_config=True)
+    fitting = list(groups)
+    for override in overrides:
+        if override in groups:
+            continue
+        fault = None if override.is_add() or override.is_force_add() else _unknown_key(config, override.key_or_group)
+        if fault:
+            found.append(fault)
+        else:
+            fitting.append(override)
+    return compose(name, [_single(override) for override in fitting])
+
+
+def _unknown_key(config: DictConfig, key: str) -> str | None:
+    """A sentence when `key` leads nowhere in `config`."""
+    node: Any = config
+    for depth, part in enumerate(parts := key.split(".")):
+        if not isinstance(node, DictConfig):
+            return None  # inside a list or a value: Hydra knows better
+        if part not in node:
+            place = ".".join(parts[:depth]) or "the configuration"
+            known = [str(name) for name in node if name != "hydra"]
+            return f"{key}: {place} has no '{part}'{_nearest(part, known)}; it has {', '.join(known) or 'nothing'}"
+        if OmegaConf.is_missing(node, part) or OmegaConf.is_interpolation(node, part):
+            return None
+        node = node[part]
+    return None
+
+
+def _missing(node: Any, path: str = "") -> Iterator[str]:
+    """Values that have to be given."""
+    if isinstance(node, DictConfig) and not node._is_none():
+        for key in map(str, node):
+            place = f"{path}{key}"
+            if OmegaConf.is_missing(node, key):
+                yield f"{place} is missing: give {place}=..."
+            elif not OmegaConf.is_interpolation(node, key):
+                yield from _missing(node[key], f"{place}.")
+
+
+def _unbound(node: Any, path: str = "") -> Iterator[str]:
+    """What calling the `_target_`s would refuse: unknown targets and arguments, missing ones, wrong types."""
+    if isinstance(node, ListConfig) and not node._is_none():
+        for number, child in enumerate(node):
+            yield from _unbound(child, f"{path}[{number}]")
+    if not isinstance(node, DictConfig) or node._is_none():
+        return
+    if "_target_" in node:
+        yield from _unbound_target(node, path)
+    for key in map(str, node):
+        if not OmegaConf.is_missing(node, key) and not _unresolvable(node, key):
+            yield from _unbound(node[key], f"{path}.{key}".lstrip("."))
+
+
+def _unbound_target(node: DictConfig, path: str) -> Iterator[str]:
+    try:
+        target = get_object(node._target_)
+    except Exception as error:
+        yield f"{path}._target_={node._target_} can't be imported ({str(error).splitlines()[0]}): check the name"
+        return
+    parameters = inspect.signature(target).parameters
+    open_ended = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
+    hints = _hints(target)
+    for key in map(str, node):
+        if key in _META or _unresolvable(node, key):
+            continue
+        if key not in parameters:
+            if not open_ended:
+                yield f"{path}.{key}: {node._target_} takes no '{key}'{_nearest(key, parameters)}"
+        elif key in hints and not OmegaConf.is_missing(node, key) and not _fits(node[key], hints[key]):
+            yield f"{path}.{key}={node[key]!r}: expected {_spoken(hints[key])}"
+    if not node.get("_partial_", False):
+        for name, parameter in parameters.items():
+            required = parameter.default is parameter.empty and parameter.kind not in (
+                parameter.VAR_KEYWORD,
+                parameter.VAR_POSITIONAL,
+            )
+            if required and name not in node:
+                yield f"{path}.{name} is missing: {node._target_} needs it"
+
+
+def _out_of_range(config: DictConfig) -> Iterator[str]:
+    """What the option values say of themselves."""
+    for name in _OPTIONS:
+        if config.get(name) is not None:
+            try:
+                yield from build(config[name]).problems()
+            except InputError as error:
+                yield str(error)
+    if "logger" in config and config.logger not in ("mlflow", "csv", "none"):
+        hint = _nearest(str(config.logger), ("mlflow", "csv", "none"))
+        yield f"logger={config.logger}: choose mlflow, csv or none{hint}"
+
+
+def _unfitting(config: DictConfig) -> Iterator[str]:
+    """Parts that can't work together."""
+    if config.get("index") is not None and not get_object(config.index._target_).neural:
+        yield f"index={config.index._target_}: it searches words, not the model's vectors: choose index=exact"
+    if config.get("loss") is None or config.get("model") is None:
+        return
+    head = get_object(config.model.head._target_).__self__
+    loss = get_object(config.loss._target_)
+    if head.kind not in loss.accepts:
+        yield (
+            f"model/head and loss don't fit: {head.__name__} is a {head.kind}, and {loss.__name__} trains "
+            f"{' or '.join(sorted(loss.accepts))} heads: choose another loss= or model/head="
+        )
+
+
+def _values(override: Override) -> list[str]:
+    if override.is_sweep_override():
+        return [str(value).strip("'\"") for value in override.sweep_string_iterator()]
+    return [str(override.get_value_element_as_str()).strip("'\"")]
+
+
+def _single(override: Override) -> str:
+    """The override, a sweep cut down to its first value."""
+    if not override.is_sweep_override():
+        return override.input_line or ""
+    return f"{override.get_key_element()}={next(iter(override.sweep_string_iterator()))}"
+
+
+def _nearest(word: str, known: Iterable[str]) -> str:
+    close = difflib.get_close_matches(word, list(known), 1, cutoff=0.5)
+    return f" (did you mean '{close[0]}'?)" if close else ""
+
+
+def _unresolvable(node: DictConfig, key: Any) -> bool:
+    """Whether a value refers to one that isn't given; that one is reported itself."""
+    try:
+        node[key]
+    except OmegaConfBaseException:
+        return True
+    return False
+
+
+def _hints(target: Any) -> dict[str, Any]:
+    function = target.__init__ if inspect.isclass(target) else target
+    try:
+        return typing.get_type_hints(function)
+    except (NameError, TypeError):
+        return {}
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """Whether a plain value can be what an annotation of plain types says; other annotations fit everything."""
+    allowed = _plain_types(hint)
+    if allowed is None or isinstance(value, (DictConfig, ListConfig)):
+        return True
+    if isinstance(value, bool) and bool not in allowed:
+        return False
+    return isinstance(value, allowed) or (float in allowed and isinstance(value, int))
+
+
+def _plain_types(hint: Any) -> tuple[type, ...] | None:
+    """The plain types of an annotation, None where it has others."""
+    members = typing.get_args(hint) if typing.get_origin(hint) in (typing.Union, types.UnionType) else (hint,)
+    if all(member in (*_PLAIN, types.NoneType) for member in members):
+        return members
+    return None
+
+
+def _spoken(hint: Any) -> str:
+    words = {
+        int: "a whole number",
+        float: "a number",
+        bool: "true or false",
+        str: "a text",
+        types.NoneType: "null",
+    }
+    return " or ".join(words[member] for member in _plain_types(hint) or ())

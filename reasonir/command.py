@@ -1,0 +1,116 @@
+"""The frame of every command around Hydra: mistakes in one block, resumed configurations, exit statuses.
+
+Nothing heavy is imported here, so that --help, --cfg job and shell completion answer at once.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import Any, NoReturn
+
+import hydra
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from reasonir.config import CONF, VERSION_BASE, run_folder
+from reasonir.errors import InputError, raise_all
+
+_ONLY_LOOKING = (
+    "--help",
+    "-h",
+    "--hydra-help",
+    "--version",
+    "--cfg",
+    "-c",
+    "--info",
+    "-i",
+    "--shell-completion",
+    "-sc",
+)
+_UNWRITABLE = (errno.EACCES, errno.EROFS, errno.ENOTDIR, errno.ENOSPC, errno.EPERM, errno.EEXIST)
+
+
+def command(name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[[], Any]]:
+    """Make a function of a composed configuration into the command whose primary config is conf/<name>.yaml.
+
+    Misspelt overrides, and everything else that is wrong with the composition, come as one block on standard error
+    with exit status 2; so does any InputError that the function raises. Other exceptions keep their traceback.
+    """
+
+    def decorate(function: Callable[[DictConfig], Any]) -> Callable[[], Any]:
+        refused: list[InputError] = []
+
+        @wraps(function)
+        def checked(config: DictConfig) -> Any:
+            from reasonir.check import problems
+
+            try:
+                if config.get("resume"):
+                    config = resumed(name, config.resume)
+                raise_all(problems(config), "mistake in the configuration")
+                return function(config)
+            except InputError as error:
+                if HydraConfig.get().mode == RunMode.MULTIRUN:
+                    raise  # Hydra goes on with the other jobs and reports this one
+                refused.append(error)
+
+        @wraps(function)
+        def main() -> Any:
+            os.environ["HYDRA_FULL_ERROR"] = "1"  # exceptions reach us; we show them
+            refused.clear()
+            try:
+                _refuse_misspelt(name, sys.argv[1:])
+                result = hydra.main(version_base=VERSION_BASE, config_path=str(CONF), config_name=name)(checked)()
+            except InputError as error:
+                _fail(str(error))
+            except (hydra.errors.HydraException, OmegaConfBaseException) as error:
+                _fail(str(error))
+            except OSError as error:
+                if error.errno not in _UNWRITABLE:
+                    raise
+                _fail(f"{error.filename} can't be written ({error.strerror}): set REASONIR_HOME to a folder that can")
+            finally:
+                GlobalHydra.instance().clear()
+            if refused:
+                _fail(str(refused[0]))
+            return result
+
+        return main
+
+    return decorate
+
+
+def _refuse_misspelt(name: str, arguments: list[str]) -> None:
+    if not any(argument.split("=")[0] in _ONLY_LOOKING for argument in arguments):
+        from reasonir.check import misspelt
+
+        raise_all(misspelt(name, arguments), "mistake in the configuration")
+
+
+def resumed(name: str, resume: str) -> DictConfig:
+    """The configuration that the run `resume` names was started with, changed by what the present command says.
+
+    Raises:
+        InputError: the run's folder doesn't say how it was started.
+    """
+    noted = Path(run_folder(resume, "")) / ".hydra" / "overrides.yaml"
+    if not noted.is_file():
+        raise InputError(f"resume={resume}: there is no {noted}: give the folder of a run, or one of its checkpoints")
+    lines = [*OmegaConf.load(noted), *HydraConfig.get().overrides.task]
+    overrides = OverridesParser.create().parse_overrides(lines)
+    latest = {override.key_or_group: override.input_line or "" for override in overrides}
+    return hydra.compose(config_name=name, overrides=list(latest.values()))
+
+
+def _fail(message: str) -> NoReturn:
+    sys.stderr.write(f"\nreasonir: {message}\n")
+    sys.exit(2)

@@ -1,0 +1,35 @@
+"""What a source is: anything that yields examples. One file each here, one YAML each in conf/data."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from typing import Any, Protocol
+
+from reasonir.types import Example, Task
+
+
+class Source(Protocol):
+    """Training data by its origin."""
+
+    @property
+    def name(self) -> str:
+        """A short name for folders and tables."""
+
+    def identity(self) -> Mapping[str, Any]:
+        """Everything the examples depend on, as plain values: equal identities mean equal examples."""
+
+    def examples(self) -> Iterator[Example]:
+        """The examples, in a fixed order; each with a query, an id and at least one positive.
+
+        Raises:
+            InputError: naming file, row, value and remedy.
+        """
+
+    def dev(self) -> Task | None:
+        """The source's own development task, if it brings one; otherwise part of the examples is held out."""
+
+
+def content_key(text: str) -> int:
+    """A signed 64-bit key of a text's content: equal texts have equal keys, whatever their ids."""
+    return int.from_bytes(hashlib.blake2b(text.strip().encode(), digest_size=8).digest(), signed=True)

@@ -1,0 +1,188 @@
+"""Collections in the BEIR layout (Thakur et al. 2021, arXiv:2104.08663): a corpus, queries, and judgements a split.
+
+A folder holds corpus.jsonl (_id, title, text), queries.jsonl (_id, text) and qrels/<split>.tsv (query-id, corpus-id,
+score); the hub's parquet forms of the same are read too. A document's text is its title and its text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from reasonir.data.hub import local_data
+from reasonir.data.records import digests, find, read, text_of
+from reasonir.errors import InputError
+from reasonir.types import Corpus, Document, Example, Task, Text
+
+_CORPUS = ("corpus.jsonl*", "corpus/*.parquet", "corpus/*.jsonl*", "corpus*.parquet")
+_QUERIES = ("queries.jsonl*", "queries/*.parquet", "queries/*.jsonl*", "queries*.parquet")
+_QRELS = (
+    "qrels/{0}.tsv*",
+    "qrels/{0}.jsonl*",
+    "qrels/{0}-*.parquet",
+    "qrels/{0}.parquet",
+    "data/{0}-*.parquet",
+    "default/{0}-*.parquet",
+    "{0}.tsv",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """The files of one split of a collection, with the folder that names them."""
+
+    folder: Path
+    corpus: tuple[Path, ...]
+    queries: tuple[Path, ...]
+    qrels: tuple[Path, ...]
+
+
+def layout(path: str, split: str, *, revision: str | None = None, key: str = "data") -> Layout:
+    """Find a split's files.
+
+    Raises:
+        InputError: naming what is missing, and the splits there are.
+    """
+    folder = local_data(path, revision=revision, key=f"{key}.path")
+    if not folder.is_dir():
+        raise InputError(f"{key}.path={path} is a file: a BEIR collection is a folder with corpus.jsonl and qrels/")
+    corpus, queries = find(folder, _CORPUS), find(folder, _QUERIES)
+    for found, what in ((corpus, "corpus.jsonl"), (queries, "queries.jsonl")):
+        if not found:
+            raise InputError(f"{key}.path={path}: {folder} holds no {what}: give the folder that holds it")
+    qrels = find(folder, [pattern.format(split) for pattern in _QRELS])
+    if (
+        not qrels and "/" in path and not Path(path).expanduser().exists()
+    ):  # BeIR/x keeps its judgements in BeIR/x-qrels
+        other = local_data(f"{path}-qrels", revision=revision, key=f"{key}.path")
+        qrels = find(other, [pattern.format(split) for pattern in _QRELS])
+    if not qrels:
+        splits = sorted({file.name.split(".")[0].split("-")[0] for file in find(folder, ["qrels/*", "data/*"])})
+        there = ", ".join(splits) or "none"
+        raise InputError(f"{key}.split={split}: {folder} has no judgements of that split: choose one of {there}")
+    return Layout(folder, tuple(corpus), tuple(queries), tuple(qrels))
+
+
+def read_task(path: str, split: str, *, revision: str | None = None, key: str = "data") -> Task:
+    """The retrieval task of a split: the whole corpus, and the queries that are judged.
+
+    Raises:
+        InputError: a malformed row, an empty corpus, judgements of unknown documents or queries, a query without any
+            relevant document; each with its place.
+    """
+    files = layout(path, split, revision=revision, key=key)
+    documents = _read_texts(files.corpus, _document_text)
+    if not documents:
+        raise InputError(f"{files.corpus[0]} is empty: a corpus needs at least one document")
+    queries = _read_texts(files.queries, lambda values: str(values.get("text") or ""))
+    qrels = _read_qrels(files.qrels, documents, queries)
+    name = Path(path).expanduser().absolute().name
+    return Task(
+        name=name,
+        queries={query_id: Text(queries[query_id]) for query_id in qrels},
+        corpus=Corpus(list(documents), list(documents.values())),
+        qrels=qrels,
+        protocol={
+            "collection": name,
+            "split": split,
+            "revision": revision or "",
+            "documents": str(len(documents)),
+        },
+    )
+
+
+def _document_text(values: Mapping[str, Any]) -> str:
+    return f"{values.get('title') or ''} {values.get('text') or ''}".strip()
+
+
+def _read_texts(files: tuple[Path, ...], text: Any) -> dict[str, str]:
+    texts: dict[str, str] = {}
+    for file in files:
+        for record in read(file):
+            name = "_id" if "_id" in record.values else "id"
+            key = text_of(record, name)
+            if key in texts:
+                raise InputError(f"{record.place}: id {key!r} is there twice: give every text its own id")
+            texts[key] = text(record.values)
+            if not texts[key]:
+                raise InputError(f"{record.place}: {key!r} has no text: fill in 'text' or remove the row")
+    return texts
+
+
+def _read_qrels(
+    files: tuple[Path, ...], documents: Mapping[str, str], queries: Mapping[str, str]
+) -> dict[str, dict[str, int]]:
+    qrels: dict[str, dict[str, int]] = {}
+    places: dict[str, str] = {}
+    for file in files:
+        for record in read(file):
+            query_id, doc_id = text_of(record, "query-id"), text_of(record, "corpus-id")
+            if query_id not in queries:
+                raise InputError(
+                    f"{record.place}: query {query_id!r} isn't among the queries: add it or remove the row"
+                )
+            if doc_id not in documents:
+                raise InputError(f"{record.place}: document {doc_id!r} isn't in the corpus: add it or remove the row")
+            try:
+                score = int(record.values["score"])
+            except (KeyError, TypeError, ValueError) as error:
+                value = record.values.get("score")
+                raise InputError(
+                    f"{record.place}: score is {value!r}, expected a whole number: mend the row"
+                ) from error
+            qrels.setdefault(query_id, {})[doc_id] = score
+            places.setdefault(query_id, record.place)
+    if not qrels:
+        raise InputError(f"{files[0]} holds no judgements: give a split that is judged")
+    for query_id, judged in qrels.items():
+        if not any(score > 0 for score in judged.values()):
+            raise InputError(
+                f"{places[query_id]}: query {query_id!r} has no relevant document (score above 0): "
+                "judge one or remove the query's rows"
+            )
+    return qrels
+
+
+@dataclass(frozen=True, slots=True)
+class Beir:
+    """Training examples from a collection's judgements: score above 0 is a positive, 0 or less a negative.
+
+    Attributes:
+        path: folder, or dataset repository on the hub.
+        split: the judgements to train on.
+        dev_split: the judgements to choose checkpoints by; None holds part of `split` out. Never the test split.
+        revision: branch, tag or commit of a hub id.
+    """
+
+    path: str
+    split: str = "train"
+    dev_split: str | None = None
+    revision: str | None = None
+
+    @property
+    def name(self) -> str:
+        """The collection's name and split."""
+        return f"{Path(self.path).expanduser().absolute().name}-{self.split}"
+
+    def identity(self) -> Mapping[str, Any]:
+        """Split and the hashes of its files."""
+        files = layout(self.path, self.split, revision=self.revision)
+        return {
+            "source": "beir",
+            "split": self.split,
+            "files": digests([*files.corpus, *files.queries, *files.qrels], files.folder),
+        }
+
+    def examples(self) -> Iterator[Example]:
+        """One example a judged query."""
+        task = read_task(self.path, self.split, revision=self.revision)
+        texts = dict(zip(task.corpus.ids, task.corpus.texts, strict=True))
+        for query_id, judged in task.qrels.items():
+            documents = tuple(Document(doc_id, texts[doc_id], label=float(score)) for doc_id, score in judged.items())
+            yield Example(query_id, task.queries[query_id].text, documents)
+
+    def dev(self) -> Task | None:
+        """The task of `dev_split`."""
+        return read_task(self.path, self.dev_split, revision=self.revision) if self.dev_split else None

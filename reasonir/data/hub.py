@@ -1,0 +1,37 @@
+"""Data by folder, file or hub id: whatever it is, a local path comes back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from reasonir.errors import InputError
+
+
+def local_data(path: str, *, revision: str | None = None, key: str = "data.path") -> Path:
+    """The local file or folder behind `path`; a hub id is fetched, or found in the hub's cache.
+
+    Args:
+        path: a file, a folder, or the id of a dataset repository on the hub.
+        revision: branch, tag or commit of a hub id.
+        key: the configuration key that holds the path, for messages.
+
+    Raises:
+        InputError: there is no such file and no such repository within reach.
+    """
+    local = Path(path).expanduser()
+    if local.exists():
+        return local
+    if path.count("/") != 1 or path.startswith((".", "/", "~")):
+        raise InputError(f"{key}={path} doesn't exist: give a file, a folder, or a hub id (owner/name)")
+    from huggingface_hub import constants, snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError
+
+    try:
+        return Path(snapshot_download(path, repo_type="dataset", revision=revision))
+    except (OSError, HfHubHTTPError) as error:
+        reason = str(error).splitlines()[0][:120]
+        raise InputError(
+            f"{key}={path} is no file or folder here, isn't in the hub cache ({constants.HF_HUB_CACHE}), and the hub "
+            f"doesn't give it ({reason}): check the spelling, or fetch it where there is a network "
+            f"(hf download --repo-type dataset {path})"
+        ) from error

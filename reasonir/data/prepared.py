@@ -1,0 +1,207 @@
+"""Prepared sets: the examples of a source as memory-mapped Arrow, with a manifest that says what is in it.
+
+One row a query. `query`, `pos` and `neg` (lists of [instruction, text]) keep the schema of the ReasonIR trainers;
+beside them stand the ids, the labels (of the positives, then of the negatives) and a 64-bit key of every text. A set
+is written beside its final place and renamed once it is complete; its folder is named by a fingerprint of everything
+its examples depend on, so it is used again while nothing changed and never when something did.
+`datasets.load_from_disk` opens it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import shutil
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from reasonir.data.base import Source, content_key
+from reasonir.data.records import digests
+from reasonir.errors import InputError, raise_all
+from reasonir.files import completed
+from reasonir.types import Document, Example
+
+log = logging.getLogger(__name__)
+
+FORMAT = 1
+MANIFEST = "manifest.json"
+Manifest = dict[str, Any]
+
+
+def prepare(source: Source, home: Path) -> Path:
+    """The folder of the source's prepared set under `home`, written now unless it is there already.
+
+    Raises:
+        InputError: what the source reports.
+    """
+    identity = {"format": FORMAT, **source.identity()}
+    fingerprint = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
+    folder = home / "data" / f"{source.name}-{fingerprint}"
+    if (folder / MANIFEST).is_file():
+        log.info("Prepared set %s is up to date", folder)
+        return folder
+    with completed(folder) as partial:
+        partial.mkdir()
+        counts = _write(source.examples(), partial)
+        arrow = _arrow_digests(partial)
+        manifest = {"fingerprint": fingerprint, "identity": identity, "counts": counts, "arrow": arrow}
+        (partial / MANIFEST).write_text(json.dumps(manifest, indent=2))
+    log.info("Prepared %s: %s", folder, ", ".join(f"{count} {what}" for what, count in counts.items()))
+    return folder
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """The manifest of a prepared set.
+
+    Raises:
+        InputError: the folder is no prepared set, or one of another format.
+    """
+    try:
+        manifest: Manifest = json.loads((folder / MANIFEST).read_text())
+    except (OSError, json.JSONDecodeError) as error:
+        raise InputError(f"{folder} isn't a prepared set (no readable {MANIFEST}): prepare it again") from error
+    found = manifest.get("identity", {}).get("format")
+    if found != FORMAT:
+        raise InputError(f"{folder} has format {found}, this version reads {FORMAT}: delete it and prepare it again")
+    return manifest
+
+
+def read(folder: Path) -> Any:
+    """The rows of a prepared set, memory-mapped: a `datasets.Dataset`.
+
+    Raises:
+        InputError: see `read_manifest`; or the rows are missing or damaged.
+    """
+    manifest = read_manifest(folder)
+    from datasets import load_from_disk
+
+    try:
+        rows = load_from_disk(str(folder))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{folder} can't be opened ({error}): delete it and prepare it again") from error
+    if len(rows) != manifest["counts"]["queries"]:
+        raise InputError(
+            f"{folder} holds {len(rows)} rows, its manifest says {manifest['counts']['queries']}: delete it"
+        )
+    return rows
+
+
+def validate(folder: Path) -> Manifest:
+    """Check a prepared set row by row against its schema and manifest, and return the manifest.
+
+    Raises:
+        InputError: naming up to ten faults.
+    """
+    manifest = read_manifest(folder)
+    if (found := _arrow_digests(folder)) != manifest["arrow"]:
+        raise InputError(f"{folder}: the Arrow files aren't those of the manifest ({found}): prepare it again")
+    faults = []
+    for number, row in enumerate(read(folder)):
+        faults += [f"{folder}, row {number} (query {row['query_id']!r}): {fault}" for fault in _faults(row)]
+        if len(faults) >= 10:
+            break
+    raise_all(faults, "fault in the prepared set")
+    return manifest
+
+
+def example_of(row: Mapping[str, Any]) -> Example:
+    """The example a row holds."""
+    sides = zip(row["pos_ids"] + row["neg_ids"], row["pos"] + row["neg"], row["labels"], strict=True)
+    documents = tuple(Document(doc_id, text, instruction, label) for doc_id, (instruction, text), label in sides)
+    return Example(row["query_id"], row["query"], documents, row["instruction"])
+
+
+def _row(example: Example) -> dict[str, Any]:
+    positives, negatives = example.positives, example.negatives
+    return {
+        "query_id": example.query_id,
+        "instruction": example.instruction,
+        "query": example.query,
+        "pos": [[document.instruction, document.text] for document in positives],
+        "neg": [[document.instruction, document.text] for document in negatives],
+        "pos_ids": [document.doc_id for document in positives],
+        "neg_ids": [document.doc_id for document in negatives],
+        "labels": [document.label for document in (*positives, *negatives)],
+        "query_key": content_key(example.query),
+        "pos_keys": [content_key(document.text) for document in positives],
+        "neg_keys": [content_key(document.text) for document in negatives],
+    }
+
+
+def _features() -> Any:
+    from datasets import Features, List, Value
+
+    pairs, strings, keys = List(List(Value("large_string"))), List(Value("string")), List(Value("int64"))
+    return Features(
+        {
+            "query_id": Value("string"),
+            "instruction": Value("string"),
+            "query": Value("large_string"),
+            "pos": pairs,
+            "neg": pairs,
+            "pos_ids": strings,
+            "neg_ids": strings,
+            "labels": List(Value("float32")),
+            "query_key": Value("int64"),
+            "pos_keys": keys,
+            "neg_keys": keys,
+        }
+    )
+
+
+def _write(examples: Iterable[Example], folder: Path) -> dict[str, int]:
+    from datasets import Dataset
+    from datasets.arrow_writer import ArrowWriter
+
+    counts: Counter[str] = Counter(queries=0, positives=0, negatives=0)
+    documents: set[int] = set()
+    raw = folder / "raw" / "rows.arrow"
+    raw.parent.mkdir()
+    with ArrowWriter(path=str(raw), features=_features()) as writer:
+        for row in _checked(examples):
+            writer.write(row)
+            counts.update(queries=1, positives=len(row["pos"]), negatives=len(row["neg"]))
+            documents.update(row["pos_keys"], row["neg_keys"])
+        writer.finalize()
+    Dataset.from_file(str(raw)).save_to_disk(str(folder))
+    shutil.rmtree(raw.parent)
+    return {**counts, "distinct_documents": len(documents)}
+
+
+def _checked(examples: Iterable[Example]) -> Iterator[dict[str, Any]]:
+    """The rows of the examples, refusing what no training can use."""
+    seen: set[str] = set()
+    for example in examples:
+        row = _row(example)
+        faults = _faults(row)
+        if example.query_id in seen:
+            faults.append("the id is there twice")
+        seen.add(example.query_id)
+        if faults:
+            raise InputError(f"query {example.query_id!r}: {'; '.join(faults)}: mend it at its source")
+        yield row
+    if not seen:
+        raise InputError("the source gives no examples: check its path and split")
+
+
+def _faults(row: Mapping[str, Any]) -> list[str]:
+    faults = []
+    if not row["query"].strip():
+        faults.append("the query is empty")
+    if not row["pos"]:
+        faults.append("it has no positive document")
+    for kind in ("pos", "neg"):
+        if any(len(pair) != 2 or not pair[1].strip() for pair in row[kind]):
+            faults.append(f"a document of '{kind}' is empty or isn't [instruction, text]")
+        if not len(row[kind]) == len(row[f"{kind}_ids"]) == len(row[f"{kind}_keys"]):
+            faults.append(f"'{kind}' and its ids differ in number")
+    if len(row["labels"]) != len(row["pos"]) + len(row["neg"]):
+        faults.append("labels and documents differ in number")
+    return faults
+
+
+def _arrow_digests(folder: Path) -> dict[str, str]:
+    return digests(sorted(folder.glob("data-*.arrow")), folder)

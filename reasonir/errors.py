@@ -1,0 +1,27 @@
+"""What goes wrong because of what a user gave, told apart from our own bugs.
+
+Commands print an `InputError` as one readable block and exit with status 2; anything else keeps its traceback.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class InputError(ValueError):
+    """Something a user gave cannot be used: the message names it, its value and the remedy."""
+
+
+def raise_all(problems: Sequence[str], title: str) -> None:
+    """Raise one InputError that lists every problem, or return when there is none.
+
+    Args:
+        problems: one sentence each, naming the place, the value and the remedy.
+        title: what is wrong, as a noun in the singular ("mistake in the configuration").
+
+    Raises:
+        InputError: when `problems` isn't empty.
+    """
+    if problems:
+        count = f"1 {title}" if len(problems) == 1 else f"{len(problems)} {title.replace(' ', 's ', 1)}"
+        raise InputError("\n".join([f"{count}:", *(f"  - {problem}" for problem in problems)]))

@@ -1,0 +1,1 @@
+"""Evaluation: metrics, tests of significance, and one benchmark a file with one YAML each in conf/eval."""

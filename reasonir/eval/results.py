@@ -1,0 +1,104 @@
+"""What an evaluation found: figures by task and system, values by query, runs; written to a folder and read back.
+
+`results.json` holds {"protocol": ..., "results": {task: {system: {metric: value}}}} with, beside it, the intervals over
+queries and the paired tests; `per_query.parquet` every value of every query; `runs/<task>.<system>.trec` the rankings.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from reasonir.eval.metrics import PerQuery, mean
+from reasonir.eval.significance import Difference, Interval, difference, interval
+from reasonir.eval.trec import write_run
+from reasonir.files import completed
+from reasonir.types import Run, Task
+
+HEADLINE = "ndcg_at_10"
+
+
+@dataclass(slots=True)
+class Results:
+    """Values by task, system and query; `protocol` says under what rules they came about."""
+
+    protocol: dict[str, Any] = field(default_factory=dict)
+    values: dict[str, dict[str, PerQuery]] = field(default_factory=dict)
+    runs: dict[str, dict[str, Run]] = field(default_factory=dict)
+
+    def add(self, task: Task, system: str, run: Run, values: PerQuery) -> None:
+        """Record a system's run of a task and its values."""
+        self.values.setdefault(task.name, {})[system] = values
+        self.runs.setdefault(task.name, {})[system] = run
+        self.protocol.setdefault("tasks", {})[task.name] = dict(task.protocol)
+
+    def figures(self) -> dict[str, dict[str, dict[str, float]]]:
+        """Task -> system -> metric -> mean over queries."""
+        return {
+            task: {system: mean(values) for system, values in systems.items()} for task, systems in self.values.items()
+        }
+
+    def interval(self, task: str, system: str, metric: str = HEADLINE) -> Interval:
+        """A metric's mean with its interval over queries."""
+        return interval([row[metric] for row in self.values[task][system].values()])
+
+    def difference(self, task: str, ours: str, theirs: str, metric: str = HEADLINE) -> Difference:
+        """How much better `ours` is than `theirs` on the same queries."""
+        first, second = self.values[task][ours], self.values[task][theirs]
+        return difference([first[q][metric] for q in first], [second[q][metric] for q in first])
+
+    def write(self, folder: Path, *, judged: str) -> None:
+        """Write everything; differences are those of the system `judged` against each other one."""
+        folder.mkdir(parents=True, exist_ok=True)
+        for task, runs in self.runs.items():
+            for system, run in runs.items():
+                write_run(run, folder / "runs" / f"{task}.{system}.trec", system)
+        self._write_per_query(folder / "per_query.parquet")
+        document = {"protocol": self.protocol, "results": self.figures(), **self._certainty(judged)}
+        with completed(folder / "results.json") as partial:
+            partial.write_text(json.dumps(document, indent=2))
+
+    def _certainty(self, judged: str) -> dict[str, Any]:
+        return {
+            "intervals": {
+                task: {system: {HEADLINE: self.interval(task, system)._asdict()} for system in systems}
+                for task, systems in self.values.items()
+            },
+            "differences": {
+                task: {
+                    other: {HEADLINE: self.difference(task, judged, other)._asdict()}
+                    for other in systems
+                    if other != judged and judged in systems
+                }
+                for task, systems in self.values.items()
+            },
+        }
+
+    def _write_per_query(self, file: Path) -> None:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        rows = [
+            {"task": task, "system": system, "query_id": query_id, **values}
+            for task, systems in self.values.items()
+            for system, queries in systems.items()
+            for query_id, values in queries.items()
+        ]
+        with completed(file) as partial:
+            pq.write_table(pa.Table.from_pylist(rows), partial)
+
+
+def read_values(folder: Path) -> Mapping[str, Mapping[str, PerQuery]]:
+    """The per-query values of an evaluation: task -> system -> query -> metric -> value; empty without any."""
+    import pyarrow.parquet as pq
+
+    file = folder / "per_query.parquet"
+    found: dict[str, dict[str, PerQuery]] = {}
+    if file.is_file():
+        for row in pq.read_table(file).to_pylist():
+            task, system, query_id = row.pop("task"), row.pop("system"), row.pop("query_id")
+            found.setdefault(task, {}).setdefault(system, {})[query_id] = row
+    return found

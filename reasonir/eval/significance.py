@@ -1,0 +1,67 @@
+"""How sure a figure is: bootstrap intervals over queries and paired permutation tests (Smucker et al., CIKM 2007)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+RESAMPLES = 9999
+
+
+class Interval(NamedTuple):
+    """A mean with its 95 % percentile bootstrap interval over queries."""
+
+    mean: float
+    low: float
+    high: float
+
+
+class Difference(NamedTuple):
+    """The mean difference of two systems over the same queries and how often chance alone gives one as large."""
+
+    delta: float
+    p: float
+
+
+def interval(values: Sequence[float], *, seed: int = 0) -> Interval:
+    """The mean of per-query values and its interval."""
+    from scipy.stats import bootstrap
+
+    array = np.asarray(values, dtype=float)
+    if len(array) < 2 or np.ptp(array) == 0:
+        return Interval(float(array.mean()), float(array.mean()), float(array.mean()))
+    found = bootstrap(
+        (array,),
+        np.mean,
+        n_resamples=RESAMPLES,
+        method="percentile",
+        rng=np.random.default_rng(seed),
+        batch=999,
+    ).confidence_interval
+    return Interval(float(array.mean()), float(found.low), float(found.high))
+
+
+def difference(ours: Sequence[float], theirs: Sequence[float], *, seed: int = 0) -> Difference:
+    """Mean of ours minus theirs, and the two-sided p value of the paired permutation test.
+
+    Args:
+        ours: a value a query.
+        theirs: the other system's values for the same queries, in the same order.
+        seed: draws the permutations (all of them are tried where there are few).
+    """
+    from scipy.stats import permutation_test
+
+    delta = np.asarray(ours, dtype=float) - np.asarray(theirs, dtype=float)
+    if len(delta) < 2 or not delta.any():
+        return Difference(float(delta.mean()), 1.0)
+    found = permutation_test(
+        (delta,),
+        np.mean,
+        permutation_type="samples",
+        n_resamples=RESAMPLES,
+        rng=np.random.default_rng(seed),
+        batch=999,
+    )
+    return Difference(float(delta.mean()), float(found.pvalue))

@@ -1,0 +1,1 @@
+"""Searching: one index a file, one YAML each in conf/index."""

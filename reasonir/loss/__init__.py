@@ -1,0 +1,1 @@
+"""Objectives: one file each, one YAML each in conf/loss."""

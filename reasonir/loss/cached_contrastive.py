@@ -1,0 +1,39 @@
+"""InfoNCE over the whole batch (van den Oord et al. 2018, arXiv:1807.03748): tell the relevant document from others.
+
+For every relevant pair, the cross entropy of its score among itself and the query's negatives: the hard ones of the
+data and every other document of the batch, on all devices. The name is the field's; caching itself (GradCache,
+arXiv:2101.06983) is the engine's work and holds for every objective.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from reasonir.loss.base import Judged
+
+
+@dataclass(frozen=True, slots=True)
+class CachedContrastive:
+    """InfoNCE at `temperature`; other relevant documents of a query are never among its negatives."""
+
+    temperature: float
+    accepts: ClassVar[frozenset[str]] = frozenset({"retriever"})
+
+    def __call__(self, judged: Judged) -> Mapping[str, Tensor]:
+        """One loss a relevant pair, and whether that pair's document came out on top."""
+        relevant = judged.label_P > 0
+        query_P, document_P = judged.query_P[relevant], judged.document_P[relevant]
+        logits_PN = judged.scores_QN.index_select(0, query_P) / self.temperature
+        candidate_PN = judged.negative_QN.index_select(0, query_P)
+        candidate_PN = candidate_PN.scatter(1, document_P[:, None], True)
+        logits_PN = logits_PN.masked_fill(~candidate_PN, -torch.inf)
+        target_P = logits_PN.gather(1, document_P[:, None]).squeeze(1)
+        return {
+            "loss": logits_PN.logsumexp(1) - target_P,
+            "accuracy": (logits_PN.detach().amax(1) == target_P.detach()).float(),
+        }

@@ -1,0 +1,149 @@
+"""A model by its path: found, measured and loaded, with whatever is frozen, adapted or recomputed.
+
+`Model` is what every YAML of the group builds. Building it reads nothing, so a composition can be checked and planned
+before any weight is loaded; `load` then gives the encoder, its weights in float32 (the optimiser's master weights).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from reasonir.errors import InputError
+from reasonir.model.encoder import Encoder
+from reasonir.model.head.base import HeadLoader
+from reasonir.model.lora import LoRA
+from reasonir.model.prompts import Prompts
+from reasonir.model.replay import REPLAY
+from reasonir.model.shape import Shape
+from reasonir.model.weights import Packaged, locate
+from reasonir.types import Side
+
+log = logging.getLogger(__name__)
+_LAYER_LISTS = ("encoder.layer", "encoder.layers", "layers", "model.layers", "transformer.layer", "h")
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A backbone with a head, by hub id or folder.
+
+    Attributes:
+        path: hub id or folder of the checkpoint.
+        head: reads the checkpoint and gives backbone and head.
+        hub_id: the published model that `packaged` and `shape` are about; another `path` doesn't use them.
+        revision: branch, tag or commit of a hub id.
+        packaged: where the weights are when no hub answers.
+        shape: the backbone's dimensions, for planning where not even its configuration can be read.
+        attention: attention implementation of transformers (sdpa, eager, flash_attention_2).
+        prompts: put before texts.
+        lora: train low-rank adapters instead of the backbone.
+        freeze_embeddings: leave the token embeddings as they are.
+        freeze_layers: leave the first layers (and the embeddings) as they are; counted from the input.
+        activation_checkpointing: recompute each layer in the backward pass, for texts that don't fit otherwise.
+        trust_remote_code: run Python code that the checkpoint brings.
+        lr: peak learning rate that suits this backbone; `optim.lr` reads it.
+        head_lr: that of the head's own parameters, higher where the checkpoint doesn't bring them; None is `lr`.
+    """
+
+    path: str
+    head: HeadLoader
+    hub_id: str | None = None
+    revision: str | None = None
+    packaged: Packaged | None = None
+    shape: Shape | None = None
+    attention: str = "sdpa"
+    prompts: Prompts = field(default_factory=Prompts)
+    lora: LoRA = field(default_factory=LoRA)
+    freeze_embeddings: bool = False
+    freeze_layers: int = 0
+    activation_checkpointing: bool = False
+    trust_remote_code: bool = False
+    lr: float = 2e-5
+    head_lr: float | None = None
+
+    def locate(self, *, weights: bool = True) -> Path:
+        """The checkpoint's local folder (see `weights.locate` for what is raised)."""
+        packaged = self.packaged if self.path == self.hub_id else None
+        return locate(self.path, revision=self.revision, packaged=packaged, weights=weights)
+
+    def measure(self) -> Shape:
+        """The backbone's dimensions, read from the checkpoint or else those stated in the YAML.
+
+        Raises:
+            InputError: neither can be had.
+        """
+        try:
+            return Shape.read(self.locate(weights=False))
+        except InputError:
+            if self.shape is None or self.path != self.hub_id:
+                raise
+            return self.shape
+
+    def limits(self, folder: Path | None) -> dict[Side, int]:
+        """The tokens a text of each side may have, by the YAML and, where its folder is known, the checkpoint."""
+        loader: Any = self.head  # a partial of a head's classmethod `load`
+        return loader.func.__self__.limits(folder, loader.keywords)  # type: ignore[no-any-return]
+
+    def load(self, *, seed: int = 0) -> Encoder:
+        """The encoder in training mode, on the CPU. New parameters (a projection, adapters) are drawn from `seed`.
+
+        Raises:
+            InputError: the checkpoint can't be reached or doesn't fit what was configured.
+        """
+        folder = self.locate()
+        torch.manual_seed(seed)
+        kwargs: dict[str, Any] = {"dtype": torch.float32, "attn_implementation": self.attention}
+        if self.trust_remote_code:
+            kwargs["trust_remote_code"] = True
+        backbone, head = self.head(folder, prompts=self.prompts, model_kwargs=kwargs)
+        _refuse_batch_norm(backbone, self.path)
+        for parameter in _pooler(backbone):  # no head reads it, and DDP waits for gradients that never come
+            parameter.requires_grad_(False)
+        self._freeze(backbone)
+        backbone = self.lora.apply(backbone)
+        if self.activation_checkpointing:
+            backbone.gradient_checkpointing_enable(REPLAY)  # type: ignore[operator]
+        return Encoder(backbone, head).train()
+
+    def _freeze(self, backbone: nn.Module) -> None:
+        if self.freeze_layers or self.freeze_embeddings:
+            backbone.get_input_embeddings().requires_grad_(False)  # type: ignore[operator]
+        if not self.freeze_layers:
+            return
+        layers = _layers(backbone)
+        if not 0 <= self.freeze_layers <= len(layers):
+            raise InputError(f"model.freeze_layers={self.freeze_layers}: this model has {len(layers)} layers")
+        for layer in layers[: self.freeze_layers]:
+            layer.requires_grad_(False)
+        embeddings = getattr(backbone, "embeddings", None)
+        if embeddings is not None:
+            embeddings.requires_grad_(False)
+
+
+def _layers(backbone: nn.Module) -> nn.ModuleList:
+    for name in _LAYER_LISTS:
+        try:
+            layers = backbone.get_submodule(name)
+        except AttributeError:
+            continue
+        if isinstance(layers, nn.ModuleList):
+            return layers
+    raise InputError(f"model.freeze_layers: no list of layers was found in {type(backbone).__name__}; set it to 0")
+
+
+def _pooler(backbone: nn.Module) -> Iterator[nn.Parameter]:
+    pooler = getattr(backbone, "pooler", None)
+    return pooler.parameters() if isinstance(pooler, nn.Module) else iter(())
+
+
+def _refuse_batch_norm(backbone: nn.Module, path: str) -> None:
+    """Batch statistics depend on how a step is cut into micro-batches, which no result may."""
+    for name, module in backbone.named_modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            raise InputError(f"model.path={path} has batch normalisation ({name}): choose a model with layer norms")

@@ -1,0 +1,81 @@
+"""A backbone with a head: padded tokens in, packed representations out.
+
+The training engine calls `forward` on one micro-batch at a time; `encode` does the same for inference, over texts of
+any number, with the same cut by padded area. The backbone is a transformers model (or its LoRA wrapping).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from reasonir.model.head.base import Head
+from reasonir.types import Padded, Representation, Side, Text, Tokens, micro_batches
+
+ENCODE_TOKENS = 8192
+_SORTED_TOGETHER = 4096
+
+
+class Encoder(nn.Module):
+    """Turns texts into representations: `backbone` reads tokens, `head` makes vectors and scores of them."""
+
+    def __init__(self, backbone: nn.Module, head: Any) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.head: Head = head
+        self._options = {"use_cache": False} if getattr(backbone.config, "use_cache", None) is not None else {}
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.parameters()).device
+
+    def forward(self, padded: Padded) -> Tensor:
+        """values_TD of a micro-batch, text by text, in float32."""
+        mask = None if padded.full else padded.attend_NL
+        hidden_NLH = self.backbone(input_ids=padded.ids_NL, attention_mask=mask, **self._options)[0]
+        return self.head(hidden_NLH, padded)
+
+    @torch.no_grad()
+    def represent(self, tokens: Tokens, *, budget: int = ENCODE_TOKENS) -> Representation:
+        """Representations for inference: dropout off, no graph, texts in their given order.
+
+        Args:
+            tokens: tokenised texts.
+            budget: padded tokens of a micro-batch.
+        """
+        lengths_N = self.head.vectors(tokens)
+        training = self.training
+        self.eval()
+        try:
+            parts, order = [], []
+            for chosen_M in micro_batches(tokens.lengths_N, budget):
+                values_TD = self(tokens.pad(chosen_M).to(self.device))
+                parts.append(Representation(values_TD, lengths_N[chosen_M]))
+                order.append(chosen_M)
+        finally:
+            self.train(training)
+        return Representation.join(parts).take(torch.argsort(torch.cat(order)))
+
+    def encode(self, texts: Sequence[Text], side: Side, *, budget: int = ENCODE_TOKENS) -> Representation:
+        """Representations of `texts`, in their order."""
+        return Representation.join([part for _, part in self.stream(texts, side, budget=budget)])
+
+    def stream(
+        self, texts: Sequence[Text], side: Side, *, budget: int = ENCODE_TOKENS
+    ) -> Iterator[tuple[slice, Representation]]:
+        """Yield (which texts, their representation) block by block, so that no corpus has to fit in memory."""
+        for start in range(0, len(texts), _SORTED_TOGETHER):
+            block = slice(start, min(len(texts), start + _SORTED_TOGETHER))
+            yield block, self.represent(self.head.tokenizer(texts[block], side), budget=budget)
+
+    def save(self, folder: Path) -> None:
+        """Write the model in the format its ecosystem loads, adapters merged, weights as safetensors."""
+        from reasonir.model.lora import merged
+
+        folder.mkdir(parents=True, exist_ok=True)
+        self.head.save(merged(self.backbone), folder)

@@ -1,0 +1,1 @@
+"""Heads: one file each, one YAML each in conf/model/head."""

@@ -1,0 +1,205 @@
+"""One normalised vector a text, scored by cosine (Reimers and Gurevych 2019, arXiv:1908.10084).
+
+sentence-transformers loads and saves the checkpoint, so any of its models or a plain encoder works and what is
+exported opens there with the same scores. Texts are always padded on the right and pooled by their own length, which
+gives the same vectors as a tokenizer that pads on the left. Several `dimensions` train nested prefixes of the vector
+(Matryoshka representation learning, arXiv:2205.13147).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import normalize
+
+from reasonir.errors import InputError
+from reasonir.model.positions import check_length, stated_options, usable_positions
+from reasonir.model.prompts import Prompts
+from reasonir.types import Padded, Representation, Side, Text, Tokens
+
+POOLINGS = ("cls", "mean", "lasttoken")
+
+
+@dataclass(frozen=True, slots=True)
+class BiEncoderTokenizer:
+    """Prompt and text in one sequence; where the model pools without its prompt, those tokens aren't kept."""
+
+    tokenizer: Any
+    prompts: Prompts
+    max_length: int
+    lower_case: bool
+    include_prompt: bool
+
+    def limit(self, side: Side) -> int:
+        """The most tokens a text has, on either side."""
+        return self.max_length
+
+    def __call__(self, texts: Sequence[Text], side: Side) -> Tokens:
+        """Tokens of `texts`, every one attended to."""
+        rows = []
+        for text, ids in zip(texts, self._ids([self.prompts.apply(text, side) for text in texts]), strict=True):
+            skipped = 0 if self.include_prompt else self._prompt_length(self.prompts.of(side, text.instruction))
+            keep = [position >= skipped for position in range(len(ids))]
+            rows.append((ids, [True] * len(ids), keep if any(keep) else [True] * len(ids)))
+        return Tokens.pack(rows)
+
+    def _ids(self, strings: list[str]) -> list[list[int]]:
+        if self.lower_case:
+            strings = [string.lower() for string in strings]
+        encoded = self.tokenizer(strings, truncation=True, max_length=self.max_length, padding=False)
+        return encoded["input_ids"]  # type: ignore[no-any-return]
+
+    def _prompt_length(self, prompt: str) -> int:
+        if not prompt:
+            return 0
+        ids = self._ids([prompt.strip()])[0]
+        return len(ids) - (ids[-1] in self.tokenizer.all_special_ids)
+
+
+class BiEncoder(nn.Module):
+    """Pooling and the modules behind it; see `Head`."""
+
+    kind: ClassVar[str] = "retriever"
+
+    def __init__(
+        self,
+        source: Any,
+        tokenizer: BiEncoderTokenizer,
+        pooling: str,
+        dimensions: tuple[int, ...],
+        temperature: float,
+    ) -> None:
+        super().__init__()
+        self.temperature = temperature
+        self.tokenizer = tokenizer
+        self.pooling = pooling
+        self.dimensions = dimensions
+        self.rest = nn.ModuleList(list(source)[2:])
+        self._source = (source,)  # a tuple, so that its parameters aren't registered a second time
+
+    @classmethod
+    def load(
+        cls,
+        folder: Path,
+        *,
+        prompts: Prompts,
+        model_kwargs: dict[str, Any],
+        pooling: str | None = None,
+        max_length: int | None = None,
+        dimensions: list[int] | None = None,
+        temperature: float = 0.05,
+    ) -> tuple[nn.Module, BiEncoder]:
+        """The backbone and head of a checkpoint; None is what the checkpoint says.
+
+        Args:
+            folder: a sentence-transformers or plain transformers checkpoint.
+            prompts: put before texts.
+            model_kwargs: for the transformers model (dtype, attn_implementation, trust_remote_code).
+            pooling: cls, mean or lasttoken.
+            max_length: tokens of a text, prompt included; longer ones are cut.
+            dimensions: sizes of the vector that are trained, the full one among them or not; None trains the full one.
+            temperature: see `Head`.
+
+        Raises:
+            InputError: a pooling, length or dimension that this model doesn't have.
+        """
+        from sentence_transformers import SentenceTransformer
+        from sentence_transformers.models import Normalize, Pooling
+
+        source = SentenceTransformer(
+            str(folder),
+            device="cpu",
+            local_files_only=True,
+            trust_remote_code=model_kwargs.get("trust_remote_code", False),
+            model_kwargs={k: v for k, v in model_kwargs.items() if k != "trust_remote_code"},
+        )
+        source.float()
+        backbone = source[0].auto_model
+        if len(source) < 2 or not isinstance(source[1], Pooling):  # a plain encoder, or a late-interaction model
+            source = SentenceTransformer(
+                modules=[source[0], _pooling(source, pooling or "mean")], prompts=source.prompts
+            )
+        elif pooling is not None:
+            source[1] = _pooling(source, pooling)
+        mode = _known(source[1].get_pooling_mode_str())
+        if not isinstance(source[-1], Normalize):
+            source.append(Normalize())
+        positions = usable_positions(backbone.config, source.tokenizer)
+        source[0].max_seq_length = max_length or min(source[0].max_seq_length or positions, positions)
+        check_length("max_length", source[0].max_seq_length, positions)
+        tokenizer = BiEncoderTokenizer(
+            source.tokenizer,
+            prompts.completed(source.prompts),
+            source[0].max_seq_length,
+            source[0].do_lower_case,
+            source[1].include_prompt,
+        )
+        size = source.get_sentence_embedding_dimension()
+        for dimension in dimensions or []:
+            if not 0 < dimension <= size:
+                raise InputError(f"model.head.dimensions holds {dimension}: this model's vectors have 1 to {size}")
+        return backbone, cls(source, tokenizer, mode, tuple(dimensions or [size]), temperature)
+
+    @classmethod
+    def limits(cls, folder: Path | None, options: Mapping[str, Any]) -> dict[Side, int]:
+        """See `Head.limits`; without a stated length it is that of the position table."""
+        stated = stated_options(folder, "sentence_bert_config.json").get("max_seq_length")
+        table = stated_options(folder, "config.json").get("max_position_embeddings")
+        length = options.get("max_length") or stated or table or 512
+        return {"query": length, "document": length}
+
+    def forward(self, hidden_NLH: Tensor, padded: Padded) -> Tensor:
+        """Pool each text by its own length, apply what follows (dense layers), normalise in float32."""
+        features = {"sentence_embedding": self._pool(hidden_NLH, padded)}
+        for module in self.rest:
+            features = module(features)
+        return normalize(features["sentence_embedding"].float(), dim=-1)
+
+    def _pool(self, hidden_NLH: Tensor, padded: Padded) -> Tensor:
+        if self.pooling == "cls":
+            return hidden_NLH[:, 0]
+        flat_MH = hidden_NLH.flatten(0, 1)
+        if self.pooling == "lasttoken":
+            return flat_MH.index_select(0, padded.last_N)
+        weight_NL = torch.zeros(flat_MH.shape[0], device=flat_MH.device).index_fill_(0, padded.rows_T, 1.0)
+        weight_NL = weight_NL.view(hidden_NLH.shape[:2])
+        return (hidden_NLH * weight_NL[..., None]).sum(1) / weight_NL.sum(1, keepdim=True)
+
+    def vectors(self, tokens: Tokens) -> Tensor:
+        """One a text."""
+        return torch.ones_like(tokens.lengths_N)
+
+    def score(self, queries: Representation, documents: Representation) -> Tensor:
+        """Cosine, between -1 and 1."""
+        return queries.values_TD @ documents.values_TD.T
+
+    def views(self, queries: Representation, documents: Representation) -> Iterator[Tensor]:
+        """The cosine of every trained prefix of the vectors."""
+        for dimension in self.dimensions:
+            queries_QD = normalize(queries.values_TD[:, :dimension], dim=-1)
+            documents_ND = normalize(documents.values_TD[:, :dimension], dim=-1)
+            yield queries_QD @ documents_ND.T
+
+    def save(self, backbone: nn.Module, folder: Path) -> None:
+        """Write a sentence-transformers model; its prompts carry the default instruction."""
+        (source,) = self._source
+        source[0].auto_model = backbone
+        source.prompts = {side: self.tokenizer.prompts.of(side) for side in ("query", "document")}
+        source.save(str(folder), create_model_card=False)
+
+
+def _pooling(source: Any, mode: str) -> Any:
+    from sentence_transformers.models import Pooling
+
+    return Pooling(source[0].get_word_embedding_dimension(), pooling_mode=_known(mode))
+
+
+def _known(pooling: str) -> str:
+    if pooling not in POOLINGS:
+        raise InputError(f"model.head.pooling={pooling} isn't supported: choose one of {', '.join(POOLINGS)}")
+    return pooling

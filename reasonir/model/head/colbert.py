@@ -1,0 +1,196 @@
+"""Late interaction: one normalised vector a token, scored by MaxSim (ColBERT, arXiv:2004.12832).
+
+PyLate loads and saves the checkpoint, so any PyLate, Stanford or plain encoder checkpoint works and what is exported
+opens in PyLate with the same scores. Tokenisation is written out here, token for token as PyLate does it, because
+PyLate pads every document to the maximum while tokenising and ours travel without padding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import normalize
+
+from reasonir.model.maxsim import maxsim
+from reasonir.model.positions import check_length, stated_options, usable_positions
+from reasonir.model.prompts import Prompts
+from reasonir.types import Padded, Representation, Side, Text, Tokens
+
+
+@dataclass(frozen=True, slots=True)
+class ColBERTTokenizer:
+    """PyLate's token layout: first token, side marker, the text, and for queries expansion tokens up to the length."""
+
+    tokenizer: Any
+    prompts: Prompts
+    query_length: int
+    document_length: int
+    query_prefix_id: int | None
+    document_prefix_id: int | None
+    expand: bool
+    attend_to_expansion: bool
+    skiplist: frozenset[int]
+    lower_case: bool
+
+    def limit(self, side: Side) -> int:
+        """The most tokens a text of `side` has, marker included."""
+        return self.query_length if side == "query" else self.document_length
+
+    def __call__(self, texts: Sequence[Text], side: Side) -> Tokens:
+        """Tokens of `texts`; documents keep no vector for skiplisted tokens, expanded queries keep all."""
+        marker = self.query_prefix_id if side == "query" else self.document_prefix_id
+        room = self.limit(side) - (marker is not None)
+        strings = [self.prompts.apply(text, side) for text in texts]
+        if self.lower_case:
+            strings = [string.lower() for string in strings]
+        encoded = self.tokenizer(strings, truncation=True, max_length=room, padding=False)["input_ids"]
+        return Tokens.pack([self._row(ids, marker, side) for ids in encoded])
+
+    def _row(self, ids: list[int], marker: int | None, side: Side) -> tuple[list[int], list[bool], list[bool]]:
+        if marker is not None:
+            ids = [*ids[:1], marker, *ids[1:]]
+        attend = [True] * len(ids)
+        if side == "document":
+            keep = [token not in self.skiplist for token in ids]
+            return ids, attend, keep if any(keep) else attend
+        missing = self.query_length - len(ids) if self.expand else 0
+        ids = ids + [self.tokenizer.pad_token_id] * missing
+        return ids, attend + [self.attend_to_expansion] * missing, [True] * len(ids)
+
+
+class ColBERT(nn.Module):
+    """The projections of a PyLate ColBERT and its similarity; see `Head`."""
+
+    kind: ClassVar[str] = "retriever"
+
+    def __init__(self, source: Any, tokenizer: ColBERTTokenizer, temperature: float) -> None:
+        super().__init__()
+        self.temperature = temperature
+        self.tokenizer = tokenizer
+        self.projections = nn.ModuleList(list(source)[1:])
+        self._source = (source,)  # a tuple, so that its parameters aren't registered a second time
+
+    @classmethod
+    def load(
+        cls,
+        folder: Path,
+        *,
+        prompts: Prompts,
+        model_kwargs: dict[str, Any],
+        query_length: int | None = None,
+        document_length: int | None = None,
+        embedding_size: int | None = None,
+        query_prefix: str | None = None,
+        document_prefix: str | None = None,
+        query_expansion: bool | None = None,
+        attend_to_expansion: bool | None = None,
+        skiplist: list[str] | None = None,
+        temperature: float = 1.0,
+    ) -> tuple[nn.Module, ColBERT]:
+        """The backbone and head of a checkpoint; every None is what the checkpoint says, else PyLate's default.
+
+        Args:
+            folder: a PyLate, Stanford or plain transformers checkpoint.
+            prompts: put before texts.
+            model_kwargs: for the transformers model (dtype, attn_implementation, trust_remote_code).
+            query_length: tokens of a query, its expansion included.
+            document_length: tokens of a document; longer ones are cut.
+            embedding_size: size of a vector, where the checkpoint has no projection yet.
+            query_prefix: marker token of queries; "" for none.
+            document_prefix: marker token of documents; "" for none.
+            query_expansion: fill queries up to query_length with mask tokens that are scored too.
+            attend_to_expansion: let the other tokens attend to those.
+            skiplist: words whose tokens give documents no vector.
+            temperature: see `Head`.
+
+        Raises:
+            InputError: a length beyond the model's positions.
+        """
+        from pylate.models import ColBERT as PyLateColBERT
+
+        source = PyLateColBERT(
+            str(folder),
+            device="cpu",
+            local_files_only=True,
+            trust_remote_code=model_kwargs.get("trust_remote_code", False),
+            model_kwargs={k: v for k, v in model_kwargs.items() if k != "trust_remote_code"},
+            query_length=query_length,
+            document_length=document_length,
+            embedding_size=embedding_size,
+            query_prefix=query_prefix,
+            document_prefix=document_prefix,
+            do_query_expansion=query_expansion,
+            attend_to_expansion_tokens=attend_to_expansion,
+            skiplist_words=skiplist,
+        )
+        _mend(source)
+        backbone = source[0].auto_model
+        positions = usable_positions(backbone.config, source.tokenizer)
+        check_length("query_length", source.query_length, positions)
+        check_length("document_length", source.document_length, positions)
+        tokenizer = ColBERTTokenizer(
+            source.tokenizer,
+            prompts.completed(source.prompts),
+            source.query_length,
+            source.document_length,
+            source.query_prefix_id,
+            source.document_prefix_id,
+            source.do_query_expansion,
+            source.attend_to_expansion_tokens,
+            frozenset(source.skiplist),
+            source[0].do_lower_case,
+        )
+        return backbone, cls(source, tokenizer, temperature)
+
+    @classmethod
+    def limits(cls, folder: Path | None, options: Mapping[str, Any]) -> dict[Side, int]:
+        """See `Head.limits`; PyLate's defaults are 32 and 180."""
+        stated = stated_options(folder, "config_sentence_transformers.json")
+        query = options.get("query_length") or stated.get("query_length") or 32
+        document = options.get("document_length") or stated.get("document_length") or 180
+        return {"query": query, "document": document}
+
+    def forward(self, hidden_NLH: Tensor, padded: Padded) -> Tensor:
+        """Project the kept tokens only, and normalise in float32."""
+        features = {"token_embeddings": hidden_NLH.flatten(0, 1).index_select(0, padded.rows_T)}
+        for projection in self.projections:
+            features = projection(features)
+        return normalize(features["token_embeddings"].float(), dim=-1)
+
+    def vectors(self, tokens: Tokens) -> Tensor:
+        """As many vectors as kept tokens."""
+        text_T = torch.repeat_interleave(tokens.lengths_N)
+        return torch.zeros_like(tokens.lengths_N).index_add_(0, text_T, tokens.keep_T.long())
+
+    def score(self, queries: Representation, documents: Representation) -> Tensor:
+        """MaxSim, between minus and plus the number of query vectors."""
+        return maxsim(queries, documents)
+
+    def views(self, queries: Representation, documents: Representation) -> Iterator[Tensor]:
+        """One view: MaxSim of the whole vectors."""
+        yield self.score(queries, documents)
+
+    def save(self, backbone: nn.Module, folder: Path) -> None:
+        """Write a PyLate model; its prompts carry the default instruction."""
+        (source,) = self._source
+        source[0].auto_model = backbone
+        source.prompts = {side: self.tokenizer.prompts.of(side) for side in ("query", "document")}
+        source.save(str(folder), create_model_card=False)
+
+
+def _mend(source: Any) -> None:
+    """Undo two defects of PyLate 1.6 that would make our scores and the export's differ from what was trained.
+
+    A tokenizer that pads on the left gets its marker inserted among the pads, and a skiplist word without a token of
+    its own skips every unknown token.
+    """
+    tokenizer = source.tokenizer
+    tokenizer.padding_side = "right"
+    ids = {word: tokenizer.convert_tokens_to_ids(word) for word in source.skiplist_words}
+    known = {word: i for word, i in ids.items() if i is not None and i != tokenizer.unk_token_id}
+    source.skiplist_words, source.skiplist = list(known), list(known.values())

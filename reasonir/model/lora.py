@@ -1,0 +1,54 @@
+"""Low-rank adapters on a backbone, by peft (Hu et al. 2021, arXiv:2106.09685)."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import nn
+
+from reasonir.errors import InputError
+
+
+@dataclass(frozen=True, slots=True)
+class LoRA:
+    """Trains adapters of `rank` on the linear layers named `targets`; everything else of the backbone is frozen.
+
+    Rank 0 means no adapters. `targets` are the last parts of module names (q_proj, query, ...); "all-linear" means
+    every linear layer.
+    """
+
+    rank: int = 0
+    alpha: float = 32.0
+    dropout: float = 0.05
+    targets: Sequence[str] | str = "all-linear"
+
+    def apply(self, backbone: nn.Module) -> nn.Module:
+        """The backbone with adapters, or as it is without a rank.
+
+        Raises:
+            InputError: a target that names no linear layer of this model.
+        """
+        if not self.rank:
+            return backbone
+        from peft import LoraConfig, get_peft_model
+
+        linear = sorted({name.rsplit(".", 1)[-1] for name, m in backbone.named_modules() if isinstance(m, nn.Linear)})
+        targets: str | list[str] = "all-linear"
+        if self.targets != "all-linear":
+            targets = [self.targets] if isinstance(self.targets, str) else list(self.targets)
+            if wrong := [target for target in targets if target not in linear]:
+                raise InputError(
+                    f"model.lora.targets names {', '.join(wrong)}, which this model doesn't have: "
+                    f"its linear layers are {', '.join(linear)} (or all-linear for every one)"
+                )
+        config = LoraConfig(r=self.rank, lora_alpha=self.alpha, lora_dropout=self.dropout, target_modules=targets)
+        return get_peft_model(backbone, config)  # type: ignore[no-any-return]
+
+
+def merged(backbone: nn.Module) -> nn.Module:
+    """The plain backbone: adapters, where there are any, added into a copy of the weights they adapt."""
+    if not hasattr(backbone, "merge_and_unload"):
+        return backbone
+    return copy.deepcopy(backbone).merge_and_unload()  # type: ignore[no-any-return,operator]

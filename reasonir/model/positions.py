@@ -1,0 +1,42 @@
+"""How many tokens a backbone can really read: the bound of every configured length."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from reasonir.errors import InputError
+
+_OFFSET_FAMILIES = ("roberta", "xlm-roberta", "camembert", "mpnet", "xmod", "longformer")
+_UNSET = 10**9
+
+
+def usable_positions(config: Any, tokenizer: Any) -> int:
+    """The longest sequence that a transformers model with this config and tokenizer reads, in tokens.
+
+    RoBERTa-like models count positions from padding_idx + 1, so their table is that much longer than what is usable.
+    """
+    table = getattr(config, "max_position_embeddings", None) or _UNSET
+    if getattr(config, "model_type", "") in _OFFSET_FAMILIES:
+        table -= (getattr(config, "pad_token_id", None) or 0) + 1
+    stated = tokenizer.model_max_length or _UNSET
+    return min(table, stated if stated < _UNSET else table)
+
+
+def check_length(name: str, value: int, positions: int) -> None:
+    """Refuse a length that the backbone can't read.
+
+    Raises:
+        InputError: naming the key, its value and the longest possible value.
+    """
+    if value > positions:
+        raise InputError(f"model.head.{name}={value} is more than this model can read: set it to {positions} or less")
+    if value < 4:
+        raise InputError(f"model.head.{name}={value} leaves no room for text: set it to 4 or more")
+
+
+def stated_options(folder: Path | None, name: str) -> dict[str, Any]:
+    """The values of a checkpoint's JSON file, none where there is no such file."""
+    file = folder / name if folder else None
+    return dict(json.loads(file.read_text())) if file and file.is_file() else {}

@@ -1,0 +1,23 @@
+"""python -m reasonir.train: compose, train, evaluate and track a retriever."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from reasonir.command import command
+
+
+@command("train")
+def main(config: DictConfig) -> float | None:
+    """Train what the configuration composes."""
+    from hydra.core.hydra_config import HydraConfig
+
+    from reasonir.training.run import train
+
+    return train(config, Path(HydraConfig.get().runtime.output_dir))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Training: the engine, its Lightning module, planning, optimisation, callbacks and tracking."""

@@ -1,0 +1,247 @@
+"""What happens after an optimiser step, always in this order: numbers, development metric, checkpoint, stop.
+
+One callback does it all so that a checkpoint contains everything that happened up to it, whenever the run is killed:
+the numbers are logged, the metric is known, the best weights are saved, and only then the checkpoint is written.
+"""
+
+from __future__ import annotations
+
+import logging
+import resource
+import signal
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+from lightning import Callback, LightningModule, Trainer
+from safetensors.torch import load_file, save_file
+
+from reasonir.eval import metrics
+from reasonir.files import completed
+from reasonir.index.base import Index
+from reasonir.model.encoder import Encoder
+from reasonir.training.checkpoints import checkpoint_name, newest
+from reasonir.training.module import RetrieverModule
+from reasonir.training.ranks import present_ranks
+from reasonir.types import Batch, Task
+
+log = logging.getLogger(__name__)
+DEV_METRIC = "ndcg_at_10"
+DEV_DEPTH = 100
+_DEV_METRICS = ("ndcg_at_10", "recall_at_100", "mrr", "map")
+
+
+@dataclass(frozen=True, slots=True)
+class MilestoneOptions:
+    """When something is saved or judged, in optimiser steps.
+
+    Attributes:
+        checkpoint_every: between resumable checkpoints.
+        keep: how many of the newest checkpoints stay.
+        dev_every: between development evaluations; None for one a pass.
+        patience: development evaluations without improvement after which training stops; None never stops early.
+    """
+
+    checkpoint_every: int = 100
+    keep: int = 2
+    dev_every: int | None = None
+    patience: int | None = None
+
+    def problems(self) -> list[str]:
+        """What is out of range."""
+        return [
+            f"milestones.{key}={value}: give 1 or more"
+            for key in ("checkpoint_every", "keep", "dev_every", "patience")
+            if (value := getattr(self, key)) is not None and value < 1
+        ]
+
+
+class Interrupt:
+    """Turns SIGINT and SIGTERM into a wish to stop that training fulfils after its present step.
+
+    While no training runs, and when a signal comes a second time, it raises KeyboardInterrupt at once.
+    """
+
+    def __init__(self) -> None:
+        self.received: int | None = None
+        self.training = False
+        self._previous: dict[int, Any] = {}
+
+    def __enter__(self) -> Interrupt:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._previous[number] = signal.signal(number, self._handle)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+    def _handle(self, number: int, _: FrameType | None) -> None:
+        again, self.received = self.received is not None, number
+        if again or not self.training:
+            raise KeyboardInterrupt
+        log.warning("%s: stopping after this step with a checkpoint", signal.Signals(number).name)
+
+
+class Milestones(Callback):
+    """Logs, judges, saves and stops after optimiser steps.
+
+    Args:
+        options: when.
+        folder: checkpoints go here.
+        dev: the development task, or None.
+        index: searches the development task with an encoder.
+        interrupt: asked after each step whether to stop.
+    """
+
+    def __init__(
+        self,
+        options: MilestoneOptions,
+        folder: Path,
+        dev: Task | None,
+        index: Callable[[Encoder], Index],
+        interrupt: Interrupt,
+    ) -> None:
+        self.options = options
+        self.folder = folder
+        self.dev = dev
+        self.index = index
+        self.interrupt = interrupt
+        self.best: float | None = None
+        self.best_step = 0
+        self.without_improvement = 0
+        self._step = 0
+        self._tokens = 0
+        self._since = time.perf_counter()
+        self._lr = 0.0
+
+    @property
+    def best_file(self) -> Path:
+        """The weights of the best development metric so far."""
+        return self.folder / f"best_{self.best_step:08d}.safetensors"
+
+    def state_dict(self) -> dict[str, Any]:
+        """What early stopping and the choice of the best depend on."""
+        return {
+            "best": self.best,
+            "best_step": self.best_step,
+            "without_improvement": self.without_improvement,
+        }
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from there."""
+        self.best, self.best_step = state_dict["best"], state_dict["best_step"]
+        self.without_improvement = state_dict["without_improvement"]
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Take note of where training starts."""
+        self._step = trainer.global_step
+        self._tokens, self._since = 0, time.perf_counter()
+        self.interrupt.training = True
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Batch, batch_idx: int) -> None:
+        """Take note of the learning rate, which the schedule changes before the step's end."""
+        self._lr = trainer.optimizers[0].param_groups[0]["lr"]
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Batch, batch_idx: int
+    ) -> None:
+        """The milestones, where this batch completed an optimiser step."""
+        assert isinstance(pl_module, RetrieverModule)
+        self._tokens += batch.queries.ids_T.numel() + batch.documents.ids_T.numel()
+        step = trainer.global_step
+        if step == self._step:
+            return
+        self._step = step
+        last = step >= trainer.estimated_stepping_batches
+        self._log_training(trainer, pl_module, step)
+        if self.dev and (last or step % self._dev_every(trainer) == 0):
+            self._judge(trainer, pl_module, step)
+        stop = bool(present_ranks().most(int(self.interrupt.received is not None))) or trainer.should_stop
+        if last or stop or step % self.options.checkpoint_every == 0:
+            self._save(trainer, step)
+        trainer.should_stop = stop
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """From here on a signal stops at once."""
+        self.interrupt.training = False
+
+    def load_best(self, encoder: Encoder) -> None:
+        """Give the encoder the weights of the best development metric, where there was one."""
+        if self.best_file.is_file():
+            encoder.load_state_dict(load_file(self.best_file))
+            log.info("The best weights are those of step %d (dev nDCG@10 %.4f)", self.best_step, self.best)
+
+    def _dev_every(self, trainer: Trainer) -> int:
+        a_pass = -(-int(trainer.num_training_batches) // trainer.accumulate_grad_batches)
+        return self.options.dev_every or max(1, a_pass)
+
+    def _log_training(self, trainer: Trainer, module: RetrieverModule, step: int) -> None:
+        terms, module.terms = module.terms, []
+        if step % trainer.log_every_n_steps and step != 1:  # type: ignore[attr-defined]
+            return
+        ranks = present_ranks()
+        now = time.perf_counter()
+        values = {f"train/{name}": torch.stack([each[name] for each in terms]).mean() for name in terms[0]}
+        logged = {name: float(trainer.strategy.reduce(value, reduce_op="mean")) for name, value in values.items()}
+        logged["train/lr"] = self._lr
+        logged["train/tokens_per_s"] = self._tokens * ranks.size / (now - self._since)
+        logged["train/peak_memory_gib"] = _peak_memory_gib(module.device)
+        self._tokens, self._since = 0, now
+        _log(trainer, logged, step)
+
+    def _judge(self, trainer: Trainer, module: RetrieverModule, step: int) -> None:
+        assert self.dev is not None
+        started = time.perf_counter()
+        index = self.index(module.encoder)
+        index.build(self.dev.corpus)
+        run = index.search(self.dev.queries, DEV_DEPTH, exclude=self.dev.excluded)
+        found = metrics.mean(metrics.per_query(run, self.dev.qrels))
+        _log(trainer, {f"dev/{name}": found[name] for name in _DEV_METRICS}, step)
+        value = found[DEV_METRIC]
+        log.info("Step %d: dev nDCG@10 %.4f", step, value)
+        if self.best is None or value > self.best:
+            self.best, self.best_step, self.without_improvement = value, step, 0
+            _save_weights(trainer, self.best_file)
+        else:
+            self.without_improvement += 1
+            if self.options.patience and self.without_improvement >= self.options.patience:
+                log.info("No improvement in %d evaluations: training stops", self.without_improvement)
+                trainer.should_stop = True
+        self._since += time.perf_counter() - started  # the rate is that of training
+
+    def _save(self, trainer: Trainer, step: int) -> None:
+        trainer.save_checkpoint(self.folder / checkpoint_name(step), weights_only=False)
+        if trainer.is_global_zero:  # a checkpoint may name an earlier best, so that goes only now
+            superseded = [file for file in self.folder.glob("best_*.safetensors") if file != self.best_file]
+            for old in [*newest(self.folder)[self.options.keep :], *superseded]:
+                old.unlink()
+
+
+def _log(trainer: Trainer, values: dict[str, float], step: int) -> None:
+    for logger in trainer.loggers:
+        logger.log_metrics(values, step)
+
+
+def _save_weights(trainer: Trainer, file: Path) -> None:
+    """Write the encoder's weights; every rank takes part, the first one writes."""
+    state = trainer.strategy.lightning_module_state_dict()
+    if not trainer.is_global_zero:
+        return
+    prefix = "encoder."
+    weights = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
+    with completed(file) as partial:
+        save_file({name: value.contiguous() for name, value in weights.items()}, partial)
+
+
+def _peak_memory_gib(device: torch.device) -> float:
+    """The most the device, or on a CPU this process, has held so far."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**30
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30

@@ -1,0 +1,80 @@
+"""Checkpoints that are either complete or not there, loaded without executing anything they contain."""
+
+from __future__ import annotations
+
+import logging
+import pickle
+import re
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch.plugins.io import TorchCheckpointIO
+
+from reasonir.errors import InputError
+from reasonir.files import completed
+
+log = logging.getLogger(__name__)
+_NAME = re.compile(r"step=(\d+)\.ckpt")
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Writes beside the final place, flushes to the disk and renames; reads weights and plain values only."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
+        """Write a checkpoint that appears under its name only when it is complete."""
+        with completed(Path(path)) as partial:
+            torch.save(checkpoint, partial)
+
+    def load_checkpoint(self, path: Any, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """Read a checkpoint.
+
+        Raises:
+            InputError: it is damaged, or holds more than weights and plain values.
+        """
+        try:
+            return torch.load(path, map_location="cpu", weights_only=True)  # type: ignore[no-any-return]
+        except (RuntimeError, EOFError, OSError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
+            first = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise InputError(
+                f"checkpoint {path} can't be read ({first}): resume from another one of its folder, or start a new run"
+            ) from error
+
+
+def checkpoint_name(step: int) -> str:
+    """The file name of the checkpoint after `step` optimiser steps."""
+    return f"step={step:08d}.ckpt"
+
+
+def step_of(path: Path) -> int:
+    """The optimiser steps behind a checkpoint, by its name."""
+    match = _NAME.fullmatch(path.name)
+    return int(match.group(1)) if match else 0
+
+
+def newest(folder: Path) -> list[Path]:
+    """The checkpoints of a folder, the furthest first."""
+    return sorted(
+        (file for file in folder.glob("step=*.ckpt") if _NAME.fullmatch(file.name)), key=step_of, reverse=True
+    )
+
+
+def find_checkpoint(resume: str) -> Path:
+    """The checkpoint that `resume` names: a file, or the furthest complete one of a run's folder.
+
+    Raises:
+        InputError: there is none.
+    """
+    path = Path(resume).expanduser()
+    if path.is_file():
+        return path
+    if not path.is_dir():
+        raise InputError(f"resume={resume} doesn't exist: give a run's folder or one of its checkpoints")
+    found = newest(path / "checkpoints")
+    for file in found:
+        if zipfile.is_zipfile(file):
+            return file
+        log.warning("Checkpoint %s is incomplete and passed over", file)
+    kind = "only damaged checkpoints" if found else "no checkpoint yet"
+    raise InputError(f"resume={resume}: {path / 'checkpoints'} holds {kind}: start the run again without resume")

@@ -1,0 +1,116 @@
+"""What a machine can do: the facts of the hardware group, resolved against the device that is really there."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from reasonir.errors import InputError
+
+PRECISIONS = ("32-true", "16-mixed", "bf16-mixed")
+
+
+@dataclass(frozen=True, slots=True)
+class Hardware:
+    """Facts of a device profile.
+
+    Attributes:
+        name: the profile's name.
+        accelerator: cpu, cuda, mps, or auto for the best one present.
+        devices: how many take part; -1 for all present.
+        precision: 32-true, 16-mixed, bf16-mixed, or auto for the best the chip has.
+        precisions: those the chip really computes in.
+        memory_gib: of one device; None for what is free on the present one.
+        attention: attention implementation that runs there.
+        strategy: Lightning's strategy: a name, or a built one.
+        micro_batch_tokens: padded tokens of one segment; None fits them to the memory.
+        kept_tokens: padded tokens whose graphs stay in memory; None fits them to the memory.
+    """
+
+    name: str
+    accelerator: str = "auto"
+    devices: int = 1
+    precision: str = "auto"
+    precisions: Sequence[str] = PRECISIONS
+    memory_gib: float | None = None
+    attention: str = "sdpa"
+    strategy: Any = "auto"
+    micro_batch_tokens: int | None = None
+    kept_tokens: int | None = None
+
+    @property
+    def torch_device(self) -> str:
+        """The device of this process, for what runs outside of training; resolved profiles only."""
+        return self.accelerator
+
+    def problems(self) -> list[str]:
+        """What contradicts itself in the profile, whatever device is present."""
+        found = []
+        if self.accelerator not in ("auto", "cpu", "cuda", "mps"):
+            found.append(f"hardware.accelerator={self.accelerator}: choose auto, cpu, cuda or mps")
+        if self.precision != "auto" and self.precision not in PRECISIONS:
+            found.append(f"hardware.precision={self.precision}: choose auto, {', '.join(PRECISIONS)}")
+        elif self.precision != "auto" and self.precision not in self.precisions:
+            found.append(
+                f"hardware.precision={self.precision}: {self.name} doesn't compute in that; it has "
+                f"{', '.join(self.precisions)}"
+            )
+        elif self.precision == "16-mixed" and self.accelerator == "cpu":
+            found.append("hardware.precision=16-mixed needs a GPU: use 32-true or bf16-mixed on a CPU")
+        for key in ("micro_batch_tokens", "kept_tokens"):
+            value = getattr(self, key)
+            if value is not None and value < (key == "micro_batch_tokens"):
+                found.append(f"hardware.{key}={value}: give a positive number of tokens, or null to fit it")
+        if self.devices == 0 or self.devices < -1:
+            found.append(f"hardware.devices={self.devices}: give 1 or more, or -1 for all")
+        return found
+
+    def missing(self) -> str | None:
+        """Why this machine can't run the profile, or None when it can."""
+        import torch
+
+        if self.accelerator == "cuda":
+            present = torch.cuda.device_count()
+            if not present:
+                return f"hardware={self.name} needs an NVIDIA GPU, and torch sees none here: run hardware=cpu instead"
+            if self.devices > present:
+                return f"hardware.devices={self.devices}, but there are {present} GPUs here: lower it"
+        if self.accelerator == "mps" and not torch.backends.mps.is_available():
+            return "hardware=mps needs Apple silicon, and torch sees none here: run hardware=cpu instead"
+        return None
+
+    def resolve(self) -> Hardware:
+        """The same with nothing left to choose: the present accelerator, its precision and memory.
+
+        Raises:
+            InputError: what `missing` says.
+        """
+        if reason := self.missing():
+            raise InputError(reason)
+        import torch
+
+        accelerator = self.accelerator
+        if accelerator == "auto":
+            accelerator = "cuda" if torch.cuda.is_available() else "cpu"
+            accelerator = "mps" if torch.backends.mps.is_available() else accelerator
+        precision = self.precision
+        if precision == "auto":
+            half = torch.cuda.is_available() and torch.cuda.get_device_capability() >= (8, 0)
+            precision = ("bf16-mixed" if half else "16-mixed") if accelerator == "cuda" else "32-true"
+        devices = torch.cuda.device_count() if self.devices == -1 and accelerator == "cuda" else max(1, self.devices)
+        memory = self.memory_gib if self.memory_gib is not None else _memory_gib(accelerator, devices)
+        resolved = replace(self, accelerator=accelerator, precision=precision, devices=devices, memory_gib=memory)
+        if problems := resolved.problems():
+            raise InputError(problems[0])
+        return resolved
+
+
+def _memory_gib(accelerator: str, devices: int) -> float:
+    if accelerator == "cuda":
+        import torch
+
+        return float(torch.cuda.get_device_properties(0).total_memory) / 2**30
+    import psutil
+
+    return float(psutil.virtual_memory().available) / 2**30 / devices

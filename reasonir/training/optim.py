@@ -1,0 +1,117 @@
+"""Optimisers and schedules by name, with the weight decay and learning rates that retrievers are trained with."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+
+from reasonir.errors import InputError
+from reasonir.model.encoder import Encoder
+
+OPTIMIZERS = ("adamw", "adamw_8bit", "adafactor")
+SCHEDULES = ("linear", "cosine", "constant")
+STATE_BYTES = {"adamw": 8, "adamw_8bit": 2, "adafactor": 1}
+"""Bytes of optimiser state a trained parameter, for the plan (Adafactor's are factored: about a row and a column)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Optim:
+    """How weights are updated.
+
+    Attributes:
+        name: adamw, adamw_8bit (bitsandbytes, on CUDA) or adafactor.
+        lr: peak learning rate of the backbone.
+        head_lr: that of the head's own parameters; None is the same.
+        weight_decay: of matrices; biases and norms have none.
+        betas: decay of Adam's moments.
+        schedule: linear or cosine to zero, or constant, after the warm-up.
+        warmup: steps over which the rate rises; below 1 a share of all steps.
+    """
+
+    name: str = "adamw"
+    lr: float = 2e-5
+    head_lr: float | None = None
+    weight_decay: float = 0.01
+    betas: tuple[float, float] = (0.9, 0.999)
+    schedule: str = "linear"
+    warmup: float = 0.1
+
+    def problems(self) -> list[str]:
+        """What is out of range or not installed."""
+        found = []
+        for key, value, known in (("name", self.name, OPTIMIZERS), ("schedule", self.schedule, SCHEDULES)):
+            if value not in known:
+                found.append(f"optim.{key}={value}: choose one of {', '.join(known)}")
+        if not 0 < self.lr < 1:
+            found.append(f"optim.lr={self.lr}: give a learning rate between 0 and 1")
+        if self.warmup < 0:
+            found.append(f"optim.warmup={self.warmup}: give a share of all steps (below 1) or a number of steps")
+        if self.name == "adamw_8bit" and _missing("bitsandbytes"):
+            found.append("optim.name=adamw_8bit needs bitsandbytes: pip install bitsandbytes, or use adamw")
+        return found
+
+    def optimizer(self, encoder: Encoder) -> Optimizer:
+        """The optimiser over the encoder's trainable parameters.
+
+        Raises:
+            InputError: none is trainable.
+        """
+        head = encoder.get_submodule("head")
+        groups = [*self._groups(encoder.backbone, self.lr), *self._groups(head, self.head_lr or self.lr)]
+        if not groups:
+            raise InputError("nothing is left to train: lower model.freeze_layers or set model.lora")
+        return _make(self.name, groups, self.lr, tuple(self.betas))
+
+    def scheduler(self, optimizer: Optimizer, steps: int) -> LambdaLR:
+        """The schedule over `steps` optimiser steps in all."""
+        return LambdaLR(optimizer, _factor(self.schedule, self.warmup_steps(steps), steps))
+
+    def warmup_steps(self, steps: int) -> int:
+        """The warm-up in steps."""
+        return math.ceil(self.warmup * steps) if self.warmup < 1 else int(self.warmup)
+
+    def _groups(self, module: nn.Module, lr: float) -> Iterable[dict[str, Any]]:
+        trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
+        for decay, members in (
+            (self.weight_decay, [parameter for parameter in trained if parameter.ndim >= 2]),
+            (0.0, [parameter for parameter in trained if parameter.ndim < 2]),
+        ):
+            if members:
+                yield {"params": members, "lr": lr, "weight_decay": decay}
+
+
+def _make(name: str, groups: list[dict[str, Any]], lr: float, betas: tuple[float, ...]) -> Optimizer:
+    if name == "adafactor":
+        from transformers.optimization import Adafactor
+
+        return Adafactor(groups, lr=lr, scale_parameter=False, relative_step=False)  # type: ignore[no-any-return]
+    if name == "adamw_8bit":
+        import bitsandbytes
+
+        return bitsandbytes.optim.AdamW8bit(groups, lr=lr, betas=betas)  # type: ignore[no-any-return]
+    return torch.optim.AdamW(groups, lr=lr, betas=(betas[0], betas[1]))
+
+
+def _factor(schedule: str, warmup: int, steps: int) -> Callable[[int], float]:
+    def factor(step: int) -> float:
+        if step < warmup:
+            return (step + 1) / (warmup + 1)
+        if schedule == "constant":
+            return 1.0
+        done = min(1.0, (step - warmup) / max(1, steps - warmup))
+        return 1.0 - done if schedule == "linear" else 0.5 * (1.0 + math.cos(math.pi * done))
+
+    return factor
+
+
+def _missing(package: str) -> bool:
+    import importlib.util
+
+    return importlib.util.find_spec(package) is None

@@ -1,0 +1,64 @@
+"""The plots of a run: loss, development metric, and what training changed query by query."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from reasonir.eval.results import HEADLINE, Results
+
+Curve = tuple[Sequence[int], Sequence[float]]
+
+
+def plot_run(curves: Mapping[str, Curve], results: Results, folder: Path) -> list[Path]:
+    """Write what can be drawn of a run and return the files.
+
+    Args:
+        curves: steps and values of every logged number.
+        results: the evaluation, with the systems untrained and trained or without.
+        folder: the files go here.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    files = []
+    for name, title in (("train/loss", "Training loss"), ("dev/ndcg_at_10", "Development nDCG@10")):
+        if name in curves:
+            files.append(_curve(curves[name], title, folder / f"{name.replace('/', '_')}.png"))
+    for task, systems in results.values.items():
+        if {"untrained", "trained"} <= systems.keys():
+            before, after = systems["untrained"], systems["trained"]
+            change = sorted(after[query][HEADLINE] - before[query][HEADLINE] for query in after)
+            files.append(_change(change, task, folder / f"change_{task}.png"))
+    return files
+
+
+def _figure(width: float = 7, height: float = 4) -> tuple[Any, Any]:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    axes = figure.add_subplot()
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure, axes
+
+
+def _curve(curve: Curve, title: str, file: Path) -> Path:
+    figure, axes = _figure()
+    axes.plot(*curve, color="#0072b2", marker="o" if len(curve[0]) < 30 else None, markersize=3)
+    axes.set(title=title, xlabel="optimiser step")
+    figure.savefig(file, dpi=120)
+    return file
+
+
+def _change(change: Sequence[float], task: str, file: Path) -> Path:
+    figure, axes = _figure()
+    colours = ["#0072b2" if value > 0 else "#d55e00" for value in change]
+    axes.bar(range(len(change)), change, color=colours, width=1.0)
+    better, worse = sum(value > 0 for value in change), sum(value < 0 for value in change)
+    axes.set(
+        title=f"{task}: nDCG@10 against the untrained model, {better} queries better, {worse} worse",
+        xlabel="queries, by change",
+        ylabel="change",
+    )
+    axes.axhline(0, color="black", linewidth=0.8)
+    figure.savefig(file, dpi=120)
+    return file

@@ -1,0 +1,127 @@
+"""What ranks tell each other in a step: documents with exact gradients, and means over everybody's pairs.
+
+Scaling, once and for all: DDP averages gradients over W ranks. The gather's backward pass sums what every rank wants
+of a document, so a rank whose loss is (W / total pairs) x the sum over its own pairs makes DDP's average the exact
+gradient of the mean over all pairs, however unevenly pairs and lengths are spread.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from reasonir.types import Representation
+
+
+class Ranks(Protocol):
+    """Who takes part in a step."""
+
+    rank: int
+    size: int
+
+    def gather(self, own: Representation) -> Representation:
+        """Everybody's texts in rank order, on the own device; differentiable."""
+
+    def gather_keys(self, own_N: Tensor) -> tuple[Tensor, int]:
+        """Everybody's keys in rank order (on the CPU), and how many stand before the own ones."""
+
+    def mean(self, own_P: Tensor) -> Tensor:
+        """The own share of the mean over all ranks' values: DDP's average of the shares is that mean."""
+
+    def most(self, own: int) -> int:
+        """The largest of everybody's numbers."""
+
+
+class Alone:
+    """A single process: nothing to exchange."""
+
+    rank = 0
+    size = 1
+
+    def gather(self, own: Representation) -> Representation:
+        """The own texts."""
+        return own
+
+    def gather_keys(self, own_N: Tensor) -> tuple[Tensor, int]:
+        """The own keys, none before them."""
+        return own_N, 0
+
+    def mean(self, own_P: Tensor) -> Tensor:
+        """Their mean."""
+        return own_P.mean()
+
+    def most(self, own: int) -> int:
+        """The own number."""
+        return own
+
+
+class Together:
+    """The processes of the default group (gloo or nccl)."""
+
+    def __init__(self) -> None:
+        self.rank = dist.get_rank()
+        self.size = dist.get_world_size()
+
+    def gather(self, own: Representation) -> Representation:
+        """Everybody's texts, whatever their numbers and lengths."""
+        values_TD = _Gather.apply(own.values_TD)  # type: ignore[no-untyped-call]
+        lengths_N = _gather_uneven(own.lengths_N.to(own.values_TD.device))[0].cpu()
+        return Representation(values_TD, lengths_N)
+
+    def gather_keys(self, own_N: Tensor) -> tuple[Tensor, int]:
+        """Everybody's keys and the own offset among them."""
+        keys_N, counts = _gather_uneven(own_N.to(_device()))
+        return keys_N.cpu(), sum(counts[: self.rank])
+
+    def mean(self, own_P: Tensor) -> Tensor:
+        """The own sum times ranks over pairs of all ranks."""
+        total = torch.tensor(own_P.numel(), device=_device())
+        dist.all_reduce(total)
+        return own_P.sum() * (self.size / total.item())
+
+    def most(self, own: int) -> int:
+        """The largest of everybody's numbers."""
+        value = torch.tensor(own, device=_device())
+        dist.all_reduce(value, op=dist.ReduceOp.MAX)
+        return int(value.item())
+
+
+def present_ranks() -> Ranks:
+    """The ranks of this run: together when a process group is up, else alone."""
+    return Together() if dist.is_available() and dist.is_initialized() else Alone()
+
+
+def _device() -> torch.device:
+    return torch.device("cuda", torch.cuda.current_device()) if dist.get_backend() == "nccl" else torch.device("cpu")
+
+
+def _gather_uneven(own: Tensor) -> tuple[Tensor, list[int]]:
+    """Tensors that differ in their first dimension, after each other, and those dimensions."""
+    size = dist.get_world_size()
+    counts = [torch.zeros(1, dtype=torch.int64, device=own.device) for _ in range(size)]
+    dist.all_gather(counts, torch.tensor([own.shape[0]], dtype=torch.int64, device=own.device))
+    rows = [int(count.item()) for count in counts]
+    padded = own.new_zeros((max(rows), *own.shape[1:]))
+    padded[: own.shape[0]] = own
+    parts = [torch.empty_like(padded) for _ in range(size)]
+    dist.all_gather(parts, padded)
+    return torch.cat([part[:count] for part, count in zip(parts, rows, strict=True)]), rows
+
+
+class _Gather(torch.autograd.Function):
+    """All ranks' rows; the gradient of a row is the sum of what all ranks ask of it."""
+
+    @staticmethod
+    def forward(ctx: Any, own: Tensor) -> Tensor:
+        gathered, rows = _gather_uneven(own.contiguous())
+        ctx.start, ctx.count = sum(rows[: dist.get_rank()]), own.shape[0]
+        return gathered
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Tensor:
+        total = grads[0].contiguous()
+        dist.all_reduce(total)
+        return total[ctx.start : ctx.start + ctx.count]

@@ -1,0 +1,278 @@
+"""One run from its configuration to its results: plan, baselines, training, evaluation, export, tracking.
+
+Everything a run leaves lies in its folder: .hydra/, config.yaml, plan.json, environment.json, metrics.csv,
+checkpoints/, model/, results.json, per_query.parquet, runs/ and plots/. Only the first rank writes, judges and tracks.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+from lightning import Trainer, seed_everything
+from lightning.pytorch.loggers.logger import Logger
+from lightning.pytorch.strategies import FSDPStrategy
+from lightning.pytorch.utilities import rank_zero_only
+from omegaconf import DictConfig
+
+from reasonir.config import build, flat, plain, readable
+from reasonir.data.prepared import read_manifest
+from reasonir.errors import InputError, raise_all
+from reasonir.eval.results import HEADLINE, Results
+from reasonir.model.backbone import Model
+from reasonir.model.encoder import Encoder
+from reasonir.training.callbacks import Interrupt, Milestones
+from reasonir.training.checkpoints import AtomicCheckpointIO, find_checkpoint, step_of
+from reasonir.training.datamodule import RetrievalData
+from reasonir.training.display import show, show_config, show_plan
+from reasonir.training.evaluation import Evaluation, read_tasks, table
+from reasonir.training.hardware import Hardware
+from reasonir.training.history import History
+from reasonir.training.module import RetrieverModule
+from reasonir.training.optim import STATE_BYTES
+from reasonir.training.plan import Plan, plan_run
+from reasonir.training.plots import plot_run
+from reasonir.training.tracking import Tracking, environment, open_tracking
+
+log = logging.getLogger(__name__)
+
+
+def train(config: DictConfig, folder: Path) -> float | None:
+    """Train and evaluate what `config` composes, in `folder`; a resumed run goes on in the folder it was started in.
+
+    Returns:
+        The best development metric, for sweepers (the test figures are in the folder); None without one.
+
+    Raises:
+        InputError: whatever of the configuration, the data or a checkpoint can't be used.
+        SystemExit: the run was stopped by a signal and left a checkpoint (status 128 + signal).
+    """
+    quiet_libraries()
+    home = Path(config.home)
+    model: Model = build(config.model)
+    hardware: Hardware = build(config.hardware)
+    data = RetrievalData(build(config.data), build(config.loader), home=home, seed=config.seed)
+    resume = find_checkpoint(config.resume) if config.resume else None
+    if not config.dry_run:
+        require(hardware.missing, model.locate)
+        hardware = hardware.resolve()
+    show_config(readable(plain(config)))
+    data.prepare_data()
+    data.setup()
+    plan = plan_run(model, hardware, data, state_bytes=STATE_BYTES[config.optim.name])
+    show_plan(plan)
+    if config.dry_run:
+        return None
+    with Interrupt() as interrupt, _tracked(config, folder, plan, data) as tracking:
+        run = _Run(config, folder, model=model, hardware=hardware, data=data, plan=plan, tracking=tracking)
+        return run.run(resume, interrupt)
+
+
+class _Run:
+    """What the stages of a run share."""
+
+    def __init__(
+        self,
+        config: DictConfig,
+        folder: Path,
+        *,
+        model: Model,
+        hardware: Hardware,
+        data: RetrievalData,
+        plan: Plan,
+        tracking: Tracking,
+    ) -> None:
+        self.config = config
+        self.folder = folder
+        self.hardware = hardware
+        self.data = data
+        self.plan = plan
+        self.tracking = tracking
+        self.history = History(folder / "metrics.csv")
+        self.index: Callable[[Encoder], Any] = build(config.index)
+        tasks = read_tasks(build(config.eval).tasks())
+        seed_everything(config.seed, workers=True, verbose=False)
+        self.encoder = model.load(seed=config.seed)
+        data.tokenize = self.encoder.head.tokenizer
+        protocol = {"model": model.path, **stamp(self.encoder, hardware), "seed": config.seed}
+        self.evaluation = Evaluation(tasks, build(config.evaluation), self.index, folder, protocol, config.seed)
+
+    def run(self, resume: Path | None, interrupt: Interrupt) -> float | None:
+        """Judge the baselines, train, judge the trained model."""
+        if _rank() == 0:
+            self.encoder.to(self.hardware.torch_device)
+            self.evaluation.baselines(self.encoder)
+        milestones = Milestones(
+            build(self.config.milestones), self.folder / "checkpoints", self.data.dev, self.index, interrupt
+        )
+        trainer = self._trainer(milestones)
+        self._fit(trainer, resume)
+        if interrupt.received is not None:
+            log.warning("Stopped after step %d; go on with resume=%s", trainer.global_step, self.folder)
+            raise SystemExit(128 + interrupt.received)
+        if trainer.is_global_zero:
+            milestones.load_best(self.encoder)
+            self._finish()
+        return milestones.best
+
+    def _trainer(self, milestones: Milestones) -> Trainer:
+        loggers: Sequence[Logger] = [self.history, *self.tracking.loggers()]
+        trainer: Trainer = build(
+            self.config.trainer,
+            accelerator=self.hardware.accelerator,
+            devices=self.hardware.devices,
+            strategy=self.hardware.strategy,
+            precision=self.hardware.precision,
+            logger=[] if self.config.logger == "none" else loggers,
+            callbacks=[milestones],
+            plugins=[AtomicCheckpointIO()],
+            default_root_dir=str(self.folder),
+            enable_checkpointing=False,
+            enable_model_summary=False,
+            enable_progress_bar=sys.stderr.isatty(),
+            num_sanity_val_steps=0,
+            limit_val_batches=0,
+            use_distributed_sampler=False,
+        )
+        return trainer
+
+    def _fit(self, trainer: Trainer, resume: Path | None) -> None:
+        module = RetrieverModule(
+            self.encoder,
+            build(self.config.loss),
+            build(self.config.optim),
+            replace(self.plan.budget, even=isinstance(trainer.strategy, FSDPStrategy)),
+            seed=self.config.seed,
+            hparams=plain(self.config),
+        )
+        if resume is not None:
+            log.info("Resuming after step %d from %s", step_of(resume), resume)
+            self.history.rewind(step_of(resume))
+        trainer.fit(module, datamodule=self.data, ckpt_path=str(resume) if resume else None, weights_only=True)
+
+    def _finish(self) -> None:
+        """Export and judge the trained model, and keep what came out."""
+        self.encoder.save(self.folder / "model")
+        self.encoder.to(self.hardware.torch_device)
+        self.evaluation.judge(self.encoder, "trained")
+        results = self.evaluation.results
+        track_results(results, "trained", self.folder, self.tracking)
+        for file in plot_run(self.history.curves(), results, self.folder / "plots"):
+            self.tracking.artifact(file, "plots")
+        if (self.folder / "metrics.csv").is_file():
+            self.tracking.artifact(self.folder / "metrics.csv")
+        self.tracking.artifact(self.folder / "model", "model")
+        show(table(results, "trained"))
+        log.info("Everything is in %s", self.folder)
+
+
+def require(*checks: Callable[[], Any]) -> None:
+    """Raise one InputError with everything that is missing for a run.
+
+    Args:
+        checks: each returns what is missing, or raises InputError.
+    """
+    problems = []
+    for check in checks:
+        try:
+            found = check()
+        except InputError as error:
+            found = str(error)
+        if isinstance(found, str):
+            problems.append(found)
+    raise_all(problems, "thing missing here")
+
+
+def stamp(encoder: Encoder, hardware: Hardware) -> dict[str, Any]:
+    """What of a model and machine decides a figure: lengths, prompts and number format."""
+    tokenizer = encoder.head.tokenizer
+    return {
+        "query_length": tokenizer.limit("query"),
+        "document_length": tokenizer.limit("document"),
+        "query_prompt": tokenizer.prompts.of("query"),
+        "document_prompt": tokenizer.prompts.of("document"),
+        "dtype": str(next(encoder.parameters()).dtype).removeprefix("torch."),
+        "device": hardware.accelerator,
+    }
+
+
+def track_results(results: Results, judged: str, folder: Path, tracking: Tracking) -> None:
+    """Note every figure: the judged system's as eval/<task>/<metric>, the others' with their name in between."""
+    for task, systems in results.figures().items():
+        for system, values in systems.items():
+            prefix = f"eval/{task}/" if system == judged else f"eval/{task}/{system}/"
+            kept = values if system == judged else {HEADLINE: values[HEADLINE]}
+            tracking.metrics({f"{prefix}{name}": value for name, value in kept.items()})
+    for name in ("results.json", "per_query.parquet"):
+        tracking.artifact(folder / name)
+    tracking.artifact(folder / "runs", "runs")
+
+
+def quiet_libraries() -> None:
+    """Keep libraries from writing progress bars and load reports between our lines."""
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+    import datasets
+    import transformers
+
+    datasets.disable_progress_bars()
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    warnings.filterwarnings("ignore", module=r"lightning\.pytorch\.utilities\._pytree")
+    for name in ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.seed"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+
+@contextmanager
+def _tracked(config: DictConfig, folder: Path, plan: Plan, data: RetrievalData) -> Iterator[Tracking]:
+    """A tracked run around the block, closed as finished, killed or failed."""
+    if _rank() != 0:
+        yield Tracking()
+        return
+    values = plain(config)
+    notes = {"config.yaml": yaml.safe_dump(values, sort_keys=False, allow_unicode=True)}
+    notes |= {
+        "plan.json": json.dumps(plan.to_dict(), indent=2),
+        "environment.json": json.dumps(environment(), indent=2),
+    }
+    for name, text in notes.items():
+        (folder / name).write_text(text)
+    known = folder / "run_id"
+    tracking = open_tracking(
+        config.logger,
+        Path(config.home),
+        project=config.project,
+        name=config.run_name,
+        folder=folder,
+        tags={key: str(value) for key, value in config.tags.items()},
+        run_id=known.read_text() if known.is_file() else None,
+    )
+    status = "FAILED"
+    try:
+        if tracking.run_id:
+            known.write_text(tracking.run_id)
+        tracking.parameters(flat(readable(values)))
+        for name in notes:
+            tracking.artifact(folder / name)
+        manifest = read_manifest(data.folder)
+        tracking.dataset(data.source.name, manifest["fingerprint"], str(data.folder), "training")
+        yield tracking
+        status = "FINISHED"
+    except (KeyboardInterrupt, SystemExit):
+        status = "KILLED"
+        raise
+    finally:
+        tracking.end(status)
+
+
+def _rank() -> int:
+    """This process's rank, known before any process group is up."""
+    return int(getattr(rank_zero_only, "rank", 0) or 0)

@@ -1,0 +1,121 @@
+"""The engine: any objective over any head, exactly, in whatever memory there is.
+
+All texts of a step, queries and documents together, are sorted by length and cut into micro-batches by padded area.
+Each becomes a segment of one ordinary autograd graph: kept as it is while the budget lasts, otherwise checkpointed and
+recomputed in the backward pass. The objective sees the whole batch, gathered over ranks, in float32; one backward pass
+does the rest, so clipping, loss scaling, accumulation and DDP need nothing of their own here.
+
+Cutting, keeping and recomputing change neither loss nor gradients (to float tolerance; with dropout on, another cut
+draws other masks). Shape letters as in `reasonir.types`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from reasonir.loss.base import Judged, Objective
+from reasonir.model.encoder import Encoder
+from reasonir.model.replay import replayed
+from reasonir.training.ranks import Ranks
+from reasonir.types import Batch, Relation, Representation, Tokens, micro_batches
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """How a step is fitted into memory, in padded tokens.
+
+    `micro_batch` bounds one segment; `kept` bounds, together, the segments whose graphs stay in memory. `even` makes
+    every rank run equally many forward passes, all recomputed, as sharded parameters (FSDP) require.
+    """
+
+    micro_batch: int
+    kept: int = 0
+    even: bool = False
+
+
+def run_step(
+    encoder: Encoder, objective: Objective, batch: Batch, budget: Budget, ranks: Ranks
+) -> Mapping[str, Tensor]:
+    """The terms of a step, each a scalar; `terms["loss"].backward()` gives the exact gradients.
+
+    Under DDP a term is this rank's share: the average over ranks is the value over the whole batch.
+    """
+    tokens = batch.queries.join(batch.documents)
+    queries, documents = embed(encoder, tokens, budget, ranks).split(len(batch.queries))
+    with torch.autocast(queries.values_TD.device.type, enabled=False):
+        documents, relation = _gather(documents, batch.relation, ranks)
+        relation_on_device = _known(relation, len(queries), queries.values_TD.device)
+        views = [
+            objective(Judged(scores_QN, *relation_on_device)) for scores_QN in encoder.head.views(queries, documents)
+        ]
+        return {
+            name: torch.stack([ranks.mean(view[name]) if view[name].ndim else view[name] for view in views]).mean()
+            for name in views[0]
+        }
+
+
+def embed(encoder: Encoder, tokens: Tokens, budget: Budget, ranks: Ranks) -> Representation:
+    """Representations with a graph behind them, segment by segment, in the order of `tokens`."""
+    groups = list(micro_batches(tokens.lengths_N, budget.micro_batch))
+    if budget.even:
+        groups = _split_into(groups, ranks.most(len(groups)))
+    lengths_N = encoder.head.vectors(tokens)
+    parts, kept = [], 0
+    for chosen_M in groups:
+        padded = tokens.pad(chosen_M).to(encoder.device)
+        kept += padded.ids_NL.numel()
+        keep = kept <= budget.kept and not budget.even
+        values_TD = encoder(padded) if keep else replayed(encoder, padded)
+        parts.append(Representation(values_TD, lengths_N[chosen_M]))
+    return Representation.join(parts).take(torch.argsort(torch.cat(groups)))
+
+
+def _split_into(groups: list[Tensor], count: int) -> list[Tensor]:
+    """The same texts in `count` groups: the largest are halved, and single texts repeated, until there are enough."""
+    groups = list(groups)
+    while len(groups) < count:
+        largest = max(range(len(groups)), key=lambda i: groups[i].numel())
+        if groups[largest].numel() == 1:
+            raise AssertionError("a rank has fewer texts than another has micro-batches")
+        first, second = groups[largest].tensor_split(2)
+        groups[largest : largest + 1] = [first, second]
+    return groups
+
+
+def _gather(documents: Representation, relation: Relation, ranks: Ranks) -> tuple[Representation, Relation]:
+    """All ranks' documents, each distinct one once, and the relation in terms of those."""
+    key_N, offset = ranks.gather_keys(relation.key_N)
+    documents = ranks.gather(documents)
+    distinct_M, place_N = torch.unique(key_N, return_inverse=True)
+    if distinct_M.numel() < key_N.numel():
+        first_M = torch.full_like(distinct_M, key_N.numel())
+        first_M.scatter_reduce_(0, place_N, torch.arange(key_N.numel()), "amin")
+        documents = documents.take(first_M)
+        key_N = distinct_M
+    else:
+        place_N = torch.arange(key_N.numel())
+    return documents, Relation(
+        relation.query_P,
+        place_N[relation.document_P + offset],
+        relation.label_P,
+        key_N,
+        relation.known_query_K,
+        relation.known_K,
+    )
+
+
+def _known(relation: Relation, queries: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """(query_P, document_P, label_P, negative_QN) on `device`."""
+    sorted_N, order_N = relation.key_N.sort()
+    place_K = torch.searchsorted(sorted_N, relation.known_K).clamp_(max=sorted_N.numel() - 1)
+    hit_K = sorted_N[place_K] == relation.known_K
+    negative_QN = torch.ones(queries, sorted_N.numel(), dtype=torch.bool)
+    negative_QN[relation.known_query_K[hit_K], order_N[place_K[hit_K]]] = False
+    relevant = relation.label_P > 0
+    negative_QN[relation.query_P[relevant], relation.document_P[relevant]] = False
+    parts = (relation.query_P, relation.document_P, relation.label_P, negative_QN)
+    return tuple(part.to(device, non_blocking=True) for part in parts)  # type: ignore[return-value]

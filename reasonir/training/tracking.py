@@ -1,0 +1,258 @@
+"""Tracked runs: what a run was, what it did and what came out, in MLflow or only in the run's folder.
+
+`Tracking` is the null object: a run without MLflow writes its folder and nothing else. MLflow's database lies under
+the home folder with the artifacts beside it; a resumed run continues under its old id.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch.loggers.logger import Logger
+from lightning.pytorch.utilities import rank_zero_only
+
+from reasonir.errors import InputError
+
+log = logging.getLogger(__name__)
+
+LOGGERS = ("mlflow", "csv", "none")
+PARENT = "REASONIR_PARENT_RUN"
+"""The environment variable that names the parent run of a sweep's children."""
+_FOLDER_TAG = "reasonir.folder"
+_LONGEST_PARAMETER = 6000
+
+
+class Tracking:
+    """A run that is kept in its folder only."""
+
+    run_id: str | None = None
+
+    def loggers(self) -> list[Logger]:
+        """What Lightning's numbers go to, besides the run's own history."""
+        return []
+
+    def parameters(self, values: Mapping[str, Any]) -> None:
+        """Note the flattened configuration."""
+
+    def metrics(self, values: Mapping[str, float], step: int = 0) -> None:
+        """Note numbers."""
+
+    def dataset(self, name: str, digest: str, source: str, context: str) -> None:
+        """Note data that was used for training or evaluation."""
+
+    def artifact(self, path: Path, folder: str | None = None) -> None:
+        """Keep a file, or a folder's contents."""
+
+    def end(self, status: str) -> None:
+        """Close the run as FINISHED, FAILED or KILLED."""
+
+
+class MlflowTracking(Tracking):
+    """A run in MLflow.
+
+    Args:
+        home: the database mlflow.db and the folder mlartifacts lie here.
+        project: the MLflow experiment.
+        name: of the run.
+        folder: of the run, found again by its id.
+        tags: shown in the interface.
+        run_id: an earlier run to continue.
+    """
+
+    def __init__(
+        self,
+        home: Path,
+        *,
+        project: str,
+        name: str,
+        folder: Path,
+        tags: Mapping[str, str],
+        run_id: str | None = None,
+    ) -> None:
+        import mlflow
+
+        logging.getLogger("mlflow").setLevel(logging.WARNING)  # importing it makes it talkative
+        self._client = _client(home)
+        mlflow.set_tracking_uri(_uri(home))
+        if run_id is None:
+            parent = os.environ.get(PARENT)
+            all_tags = {
+                **tags,
+                _FOLDER_TAG: str(folder.resolve()),
+                **({"mlflow.parentRunId": parent} if parent else {}),
+            }
+            experiment = _experiment(self._client, project, home)
+            run_id = self._client.create_run(experiment, run_name=name, tags=all_tags).info.run_id
+        self.run_id = run_id
+        self._open = mlflow.start_run(run_id=run_id, log_system_metrics=True)
+        self._end = mlflow.end_run
+
+    def loggers(self) -> list[Logger]:
+        """One that writes to this run."""
+        return [_Metrics(self)]
+
+    def parameters(self, values: Mapping[str, Any]) -> None:
+        """Note those that aren't noted yet: a resumed run keeps what it was started with."""
+        assert self.run_id is not None
+        from mlflow.entities import Param
+
+        known = self._client.get_run(self.run_id).data.params
+        fresh = [Param(key, str(value)[:_LONGEST_PARAMETER]) for key, value in values.items() if key not in known]
+        for start in range(0, len(fresh), 100):
+            self._client.log_batch(self.run_id, params=fresh[start : start + 100])
+
+    def metrics(self, values: Mapping[str, float], step: int = 0) -> None:
+        """Note numbers at a step, in one request."""
+        assert self.run_id is not None
+        from time import time
+
+        from mlflow.entities import Metric
+
+        now = int(time() * 1000)
+        self._client.log_batch(self.run_id, metrics=[Metric(key, value, now, step) for key, value in values.items()])
+
+    def dataset(self, name: str, digest: str, source: str, context: str) -> None:
+        """Note a dataset by name, digest and place."""
+        assert self.run_id is not None
+        from mlflow.entities import Dataset, DatasetInput, InputTag
+
+        dataset = Dataset(name=name, digest=digest[:36], source_type="local", source=source)
+        tags = [InputTag("mlflow.data.context", context)]
+        self._client.log_inputs(self.run_id, [DatasetInput(dataset, tags)])
+
+    def artifact(self, path: Path, folder: str | None = None) -> None:
+        """Copy a file or a folder's contents into the run's artifacts."""
+        assert self.run_id is not None
+        if path.is_dir():
+            self._client.log_artifacts(self.run_id, str(path), folder)
+        else:
+            self._client.log_artifact(self.run_id, str(path), folder)
+
+    def end(self, status: str) -> None:
+        """Close the run; its system metrics stop."""
+        self._end(status=status)
+
+
+class _Metrics(Logger):
+    """Lightning's view of a tracked run: numbers only."""
+
+    def __init__(self, tracking: Tracking) -> None:
+        super().__init__()
+        self._tracking = tracking
+
+    @property
+    def name(self) -> str:
+        return "mlflow"
+
+    @property
+    def version(self) -> str:
+        return self._tracking.run_id or ""
+
+    @rank_zero_only
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        self._tracking.metrics({name: value for name, value in metrics.items() if name != "epoch"}, step or 0)
+
+    @rank_zero_only
+    def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
+        """Nothing: the configuration is noted as a whole."""
+
+
+def open_tracking(
+    logger: str,
+    home: Path,
+    *,
+    project: str,
+    name: str,
+    folder: Path,
+    tags: Mapping[str, str],
+    run_id: str | None = None,
+) -> Tracking:
+    """The tracking that `logger` names (see `MlflowTracking` for the arguments)."""
+    if logger != "mlflow":
+        return Tracking()
+    return MlflowTracking(home, project=project, name=name, folder=folder, tags=tags, run_id=run_id)
+
+
+def folder_of_run(run: str, home: Path) -> Path:
+    """The folder of a tracked run, named by its folder or MLflow id.
+
+    Raises:
+        InputError: there is no such run, or its folder is gone.
+    """
+    path = Path(run).expanduser()
+    if path.is_dir():
+        return path
+    if not (home / "mlflow.db").is_file():
+        raise InputError(f"run={run} is no folder, and {home} has no mlflow.db that could know the id: check it")
+    from mlflow.exceptions import MlflowException
+
+    try:
+        found = _client(home).get_run(run)
+    except MlflowException as error:
+        raise InputError(f"run={run} is neither a folder nor the id of a run in {home / 'mlflow.db'}") from error
+    folder = Path(found.data.tags.get(_FOLDER_TAG, ""))
+    if not folder.is_dir():
+        raise InputError(f"run={run} was made in {folder}, which is gone: give run=<its folder> where it is now")
+    return folder
+
+
+def environment() -> dict[str, Any]:
+    """What else a result depends on: machine, packages, the state of the code, the command."""
+    import torch
+
+    return {
+        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "cpus": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "gpus": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
+        "git": _git(),
+        "packages": {d.metadata["Name"]: d.version for d in sorted(metadata.distributions(), key=lambda d: d.name)},
+    }
+
+
+def _git() -> dict[str, Any]:
+    """Commit and cleanliness of the checkout that the package is run from, empty outside one."""
+    here = Path(__file__).resolve().parent
+
+    def ask(*words: str) -> str:
+        return subprocess.run(
+            ["git", "-C", str(here), *words], capture_output=True, text=True, check=True
+        ).stdout.strip()
+
+    try:
+        tracked = ask("ls-files", "--error-unmatch", str(Path(__file__).resolve()))
+        return {"commit": ask("rev-parse", "HEAD"), "clean": not ask("status", "--porcelain")} if tracked else {}
+    except (OSError, subprocess.CalledProcessError):
+        return {}
+
+
+def _uri(home: Path) -> str:
+    return f"sqlite:///{(home / 'mlflow.db').resolve()}"
+
+
+def _client(home: Path) -> Any:
+    from mlflow import MlflowClient
+
+    return MlflowClient(tracking_uri=_uri(home))
+
+
+def _experiment(client: Any, name: str, home: Path) -> str:
+    found = client.get_experiment_by_name(name)
+    if found is not None:
+        return str(found.experiment_id)
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return str(client.create_experiment(name, artifact_location=(home / "mlartifacts").resolve().as_uri()))
+    except MlflowException:  # another process made it meanwhile
+        return str(client.get_experiment_by_name(name).experiment_id)

@@ -1,0 +1,253 @@
+"""The plain values that flow through reasonir, in the order in which data flows.
+
+Example -> Batch -> Representation -> scores, and for evaluation Task -> Run. None of them knows where it came
+from or who uses it. Ragged things are packed: all rows of all texts after each other, plus a length a text.
+
+Shape letters: T rows (tokens or vectors) of all texts, N texts or documents, Q queries, L padded length, D vector
+size, P query-document pairs, K known relations.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import chain
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+Side = Literal["query", "document"]
+Run = dict[str, dict[str, float]]
+"""A ranking, as information retrieval uses the word: query id -> document id -> score, higher is better."""
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """A text to encode, with the instruction that tells the model what it is for (often none)."""
+
+    text: str
+    instruction: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A text of the collection, judged for one query: `label` above 0 means relevant."""
+
+    doc_id: str
+    text: str
+    instruction: str = ""
+    label: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One query with its judged documents: the form every source of training data takes."""
+
+    query_id: str
+    query: str
+    documents: tuple[Document, ...]
+    instruction: str = ""
+
+    @property
+    def positives(self) -> tuple[Document, ...]:
+        """The documents judged relevant."""
+        return tuple(document for document in self.documents if document.label > 0)
+
+    @property
+    def negatives(self) -> tuple[Document, ...]:
+        """The documents judged not relevant."""
+        return tuple(document for document in self.documents if document.label <= 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Corpus:
+    """The documents that a task searches: ids and texts, aligned."""
+
+    ids: Sequence[str]
+    texts: Sequence[str]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One retrieval task: rank `corpus` for each of `queries`, judged by `qrels`.
+
+    `excluded` names, a query, the documents that are removed from its ranking before the cut (BRIGHT's protocol).
+    `protocol` is stamped on every result: whatever a reader needs to compare it (source, split, revision).
+    """
+
+    name: str
+    queries: Mapping[str, Text]
+    corpus: Corpus
+    qrels: Mapping[str, Mapping[str, int]]
+    excluded: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    protocol: Mapping[str, str] = field(default_factory=dict)
+
+
+class Padded(NamedTuple):
+    """A micro-batch on its way through the backbone: rectangular, with the places that give vectors listed.
+
+    ids_NL and attend_NL pad on the right; rows_T indexes the flattened (N*L) positions whose vectors are kept, text
+    by text; last_N is the flat position of each text's last token; full says that no position is masked.
+    """
+
+    ids_NL: Tensor
+    attend_NL: Tensor
+    rows_T: Tensor
+    last_N: Tensor
+    full: bool
+
+    def to(self, device: torch.device) -> Padded:
+        """The same micro-batch on `device`; copies don't wait for the device."""
+        return Padded(
+            self.ids_NL.to(device, non_blocking=True),
+            self.attend_NL.to(device, non_blocking=True),
+            self.rows_T.to(device, non_blocking=True),
+            self.last_N.to(device, non_blocking=True),
+            self.full,
+        )
+
+
+def ragged_rows(lengths_N: Tensor, order_M: Tensor) -> Tensor:
+    """The packed rows of the texts `order_M`, in that order: an index for the packed axis.
+
+    >>> ragged_rows(torch.tensor([2, 1, 3]), torch.tensor([2, 0]))
+    tensor([3, 4, 5, 0, 1])
+    """
+    starts_M = (lengths_N.cumsum(0) - lengths_N)[order_M]
+    lengths_M = lengths_N[order_M]
+    shift_M = starts_M - (lengths_M.cumsum(0) - lengths_M)
+    return torch.repeat_interleave(shift_M, lengths_M) + torch.arange(int(lengths_M.sum()))
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """Tokenised texts without padding.
+
+    ids_T are token ids; attend_T says which tokens the others may attend to (ColBERT's query expansion tokens are
+    not attended to); keep_T which tokens give a vector (ColBERT skips punctuation); lengths_N counts tokens.
+    """
+
+    ids_T: Tensor
+    attend_T: Tensor
+    keep_T: Tensor
+    lengths_N: Tensor
+
+    def __len__(self) -> int:
+        return self.lengths_N.numel()
+
+    @classmethod
+    def pack(cls, rows: Sequence[tuple[Sequence[int], Sequence[bool], Sequence[bool]]]) -> Tokens:
+        """Pack one (ids, attend, keep) a text."""
+        ids, attend, keep = zip(*rows, strict=True)
+        return cls(
+            torch.tensor(list(chain.from_iterable(ids)), dtype=torch.int32),
+            torch.tensor(list(chain.from_iterable(attend)), dtype=torch.bool),
+            torch.tensor(list(chain.from_iterable(keep)), dtype=torch.bool),
+            torch.tensor([len(row) for row in ids], dtype=torch.int64),
+        )
+
+    def join(self, other: Tokens) -> Tokens:
+        """These texts followed by `other`."""
+        return Tokens(
+            torch.cat([self.ids_T, other.ids_T]),
+            torch.cat([self.attend_T, other.attend_T]),
+            torch.cat([self.keep_T, other.keep_T]),
+            torch.cat([self.lengths_N, other.lengths_N]),
+        )
+
+    def pad(self, chosen_M: Tensor) -> Padded:
+        """The texts `chosen_M` as one rectangle, padded on the right with token 0."""
+        lengths_M = self.lengths_N[chosen_M]
+        width = int(lengths_M.max())
+        inside_ML = torch.arange(width) < lengths_M[:, None]
+        rows = ragged_rows(self.lengths_N, chosen_M)
+        ids_ML = torch.zeros(inside_ML.shape, dtype=torch.int64)
+        ids_ML[inside_ML] = self.ids_T[rows].to(torch.int64)
+        attend_ML = torch.zeros_like(inside_ML)
+        attend_ML[inside_ML] = self.attend_T[rows]
+        keep_ML = torch.zeros_like(inside_ML)
+        keep_ML[inside_ML] = self.keep_T[rows]
+        last_M = torch.arange(lengths_M.numel()) * width + lengths_M - 1
+        return Padded(ids_ML, attend_ML, keep_ML.flatten().nonzero().squeeze(1), last_M, bool(attend_ML.all()))
+
+
+@dataclass(frozen=True, slots=True)
+class Relation:
+    """What is known between the queries and the distinct documents of a batch.
+
+    Pairs (query_P, document_P, label_P) are what the batch was built from. Every document carries a 64-bit key of its
+    content; known_K lists, for the query known_query_K, the keys of all documents known to be relevant to it or equal
+    to it, in the batch or not: on whatever device such a document turns up, it isn't that query's negative.
+    """
+
+    query_P: Tensor
+    document_P: Tensor
+    label_P: Tensor
+    key_N: Tensor
+    known_query_K: Tensor
+    known_K: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """One step's queries and documents, each distinct document once, and their relation.
+
+    `step` counts the batches of the whole run from 0: what is random in a step is a function of it.
+    """
+
+    step: int
+    queries: Tokens
+    documents: Tokens
+    relation: Relation
+
+
+@dataclass(frozen=True, slots=True)
+class Representation:
+    """What a model makes of texts: values_TD packed, lengths_N rows a text (one for a single-vector model)."""
+
+    values_TD: Tensor
+    lengths_N: Tensor
+
+    def __len__(self) -> int:
+        return self.lengths_N.numel()
+
+    @classmethod
+    def join(cls, parts: Sequence[Representation]) -> Representation:
+        """The parts after each other."""
+        return cls(torch.cat([part.values_TD for part in parts]), torch.cat([part.lengths_N for part in parts]))
+
+    def take(self, order_M: Tensor) -> Representation:
+        """The texts `order_M`, in that order; differentiable."""
+        rows = ragged_rows(self.lengths_N, order_M).to(self.values_TD.device, non_blocking=True)
+        return Representation(self.values_TD.index_select(0, rows), self.lengths_N[order_M])
+
+    def split(self, count: int) -> tuple[Representation, Representation]:
+        """The first `count` texts and the rest."""
+        rows = int(self.lengths_N[:count].sum())
+        return (
+            Representation(self.values_TD[:rows], self.lengths_N[:count]),
+            Representation(self.values_TD[rows:], self.lengths_N[count:]),
+        )
+
+    def to(self, *, device: torch.device | None = None, dtype: torch.dtype | None = None) -> Representation:
+        """The same on another device or in another type; lengths stay on the CPU."""
+        return replace(self, values_TD=self.values_TD.to(device=device, dtype=dtype))
+
+
+def micro_batches(lengths_N: Tensor, tokens: int) -> Iterator[Tensor]:
+    """Cut texts, longest first, into groups whose padded area (texts x longest) stays within `tokens`.
+
+    Sorting all texts of a step together leaves almost no padding whatever the mix of lengths; a text longer than
+    `tokens` is a group by itself.
+    """
+    order = torch.argsort(lengths_N, descending=True, stable=True)
+    start = 0
+    while start < order.numel():
+        width = max(1, int(lengths_N[order[start]]))
+        count = max(1, tokens // width)
+        yield order[start : start + count]
+        start += count
