@@ -100,7 +100,7 @@ def _unknown_key(config: DictConfig, key: str) -> str | None:
     for depth, part in enumerate(parts := key.split(".")):
         if not isinstance(node, DictConfig):
             return None  # inside a list or a value: Hydra knows better
-        if part not in node:
+        if part not in set(node.keys()):  # "in" itself overlooks keys without a value
             place = ".".join(parts[:depth]) or "the configuration"
             known = [str(name) for name in node if name != "hydra"]
             return f"{key}: {place} has no '{part}'{_nearest(part, known)}; it has {', '.join(known) or 'nothing'}"
@@ -158,7 +158,7 @@ def _unbound_target(node: DictConfig, path: str) -> Iterator[str]:
                 parameter.VAR_KEYWORD,
                 parameter.VAR_POSITIONAL,
             )
-            if required and name not in node:
+            if required and name not in set(node.keys()):
                 yield f"{path}.{name} is missing: {node._target_} needs it"
 
 

@@ -24,6 +24,9 @@ CPU_BLOCK = 1 << 21
 DEVICE_BLOCK = 1 << 25
 """Similarities held at a time: 8 MiB of float32 stay in a processor's cache, 128 MiB keep an accelerator busy."""
 
+BAGS = ("cpu", "cuda")
+"""Device types whose embedding_bag takes weights a row; others sum the rows in portable loops."""
+
 
 def maxsim(queries: Representation, documents: Representation, *, block_elements: int | None = None) -> Tensor:
     """The MaxSim score of every query with every document, differentiable in both.
@@ -114,7 +117,7 @@ class _MaxSim(torch.autograd.Function):
 
 def _weighted_rows(rows_TD: Tensor, index_SN: Tensor, weight_SN: Tensor) -> Tensor:
     """Sum over n of weight[s, n] * rows[index[s, n]], without the S x N x D tensor."""
-    if rows_TD.device.type in ("cpu", "cuda"):
+    if rows_TD.device.type in BAGS:
         return embedding_bag(index_SN, rows_TD, per_sample_weights=weight_SN, mode="sum")
     total_SD = rows_TD.new_zeros(index_SN.shape[0], rows_TD.shape[1])
     for index_S, weight_S in zip(index_SN.T, weight_SN.T, strict=True):
@@ -124,7 +127,7 @@ def _weighted_rows(rows_TD: Tensor, index_SN: Tensor, weight_SN: Tensor) -> Tens
 
 def _weighted_groups(rows_SD: Tensor, index_M: Tensor, weight_M: Tensor, counts_T: Tensor) -> Tensor:
     """Sum of weight[m] * rows[index[m]] over consecutive groups of counts_T members each."""
-    if rows_SD.device.type in ("cpu", "cuda"):
+    if rows_SD.device.type in BAGS:
         offsets_T = counts_T.cumsum(0) - counts_T
         return embedding_bag(index_M, rows_SD, offsets_T, per_sample_weights=weight_M, mode="sum")
     total_TD = rows_SD.new_zeros(counts_T.numel(), rows_SD.shape[1])

@@ -71,18 +71,20 @@ def embed(encoder: Encoder, tokens: Tokens, budget: Budget, ranks: Ranks) -> Rep
         keep = kept <= budget.kept and not budget.even
         values_TD = encoder(padded) if keep else replayed(encoder, padded)
         parts.append(Representation(values_TD, lengths_N[chosen_M]))
-    return Representation.join(parts).take(torch.argsort(torch.cat(groups)))
+    order_M = torch.cat(groups)
+    place_N = torch.empty_like(tokens.lengths_N).scatter_(0, order_M, torch.arange(order_M.numel()))
+    return Representation.join(parts).take(place_N)
 
 
 def _split_into(groups: list[Tensor], count: int) -> list[Tensor]:
-    """The same texts in `count` groups: the largest are halved, and single texts repeated, until there are enough."""
+    """The same texts in `count` groups: the largest are halved, and once all are single texts the first is repeated."""
     groups = list(groups)
     while len(groups) < count:
-        largest = max(range(len(groups)), key=lambda i: groups[i].numel())
-        if groups[largest].numel() == 1:
-            raise AssertionError("a rank has fewer texts than another has micro-batches")
-        first, second = groups[largest].tensor_split(2)
-        groups[largest : largest + 1] = [first, second]
+        largest = max(range(len(groups)), key=lambda number: groups[number].numel())
+        if groups[largest].numel() > 1:
+            groups[largest : largest + 1] = groups[largest].tensor_split(2)
+        else:
+            groups.append(groups[0])
     return groups
 
 

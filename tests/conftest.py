@@ -1,0 +1,56 @@
+"""Everything runs offline, in temporary folders, on small real artefacts: the demo corpus and models of a few layers."""
+
+import os
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["TOKENIZERS_PARALLELISM"] = "false"
+
+from pathlib import Path
+
+import pytest
+import torch
+
+torch.set_num_threads(2)
+
+
+@pytest.fixture(scope="session")
+def home(tmp_path_factory) -> Path:
+    """A home folder that the tests of a session share: prepared sets and the tiny model are written once."""
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture(scope="session")
+def bert(home) -> Path:
+    """A BERT-like checkpoint of two layers."""
+    from tests.helpers import tiny_bert
+
+    return tiny_bert(home / "data" / "tiny")
+
+
+@pytest.fixture(scope="session")
+def qwen(home) -> Path:
+    """A Qwen3 of two layers, its tokenizer padding on the left as that of Qwen3-Embedding does."""
+    from tests.helpers import tiny_qwen
+
+    return tiny_qwen(home / "qwen")
+
+
+@pytest.fixture
+def hub(tmp_path, monkeypatch):
+    """An empty hub cache: a function puts a folder into it under a repository's name."""
+    from huggingface_hub import constants
+
+    cache = tmp_path / "hub"
+    cache.mkdir()
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(cache))
+    monkeypatch.setenv("HF_HUB_CACHE", str(cache))
+
+    def put(folder: Path, repo: str, kind: str = "model") -> None:
+        base = cache / f"{kind}s--{repo.replace('/', '--')}"
+        commit = "0123456789abcdef0123456789abcdef01234567"
+        (base / "snapshots").mkdir(parents=True)
+        (base / "refs").mkdir()
+        (base / "refs" / "main").write_text(commit)
+        (base / "snapshots" / commit).symlink_to(folder, target_is_directory=True)
+
+    return put

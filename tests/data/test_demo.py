@@ -1,0 +1,52 @@
+from reasonir.data.demo import Demo, build_world
+from reasonir.eval import metrics
+from reasonir.eval.demo import Demo as Benchmark
+from reasonir.eval.retrieval import check_task, guessing, searching
+from reasonir.index.bm25 import Bm25
+
+
+def test_the_world_is_a_function_of_its_seed():
+    assert build_world(3, 2) == build_world.__wrapped__(3, 2)
+    assert build_world(3, 2).documents != build_world(4, 2).documents
+
+
+def test_tellings_change_neither_the_corpus_nor_what_is_tested():
+    one, two = build_world(0, 1), build_world(0, 2)
+    assert list(one.documents) == list(two.documents)
+    assert one.situations["test"] == two.situations["test"]
+    assert len(two.situations["train"]) == 2 * len(one.situations["train"])
+
+
+def test_parts_share_neither_principles_nor_situations():
+    situations = build_world(0, 2).situations
+    principles = {part: {told.principle for told in told_there} for part, told_there in situations.items()}
+    assert not principles["train"] & principles["dev"]
+    assert not principles["train"] & principles["test"]
+    assert not principles["dev"] & principles["test"]
+    assert {part: len(told) for part, told in situations.items()} == {"train": 560, "dev": 55, "test": 145}
+
+
+def test_no_held_out_principle_is_seen_in_training():
+    world = build_world(0, 2)
+    hidden = {told.principle for part in ("dev", "test") for told in world.situations[part]}
+    seen = {document.doc_id for example in Demo().examples() for document in example.documents}
+    assert not hidden & seen
+
+
+def test_no_document_teaches_against_its_own_situation():
+    for example, told in zip(Demo().examples(), build_world(0, 2).situations["train"], strict=True):
+        assert told.case not in {document.doc_id for document in example.documents}
+        assert [document.doc_id for document in example.positives] == [told.principle]
+        assert len(example.negatives) >= 5
+
+
+def test_shared_words_mislead():
+    (task,) = Benchmark().tasks()
+    check_task(task)
+    assert 300 <= len(task.corpus) <= 600
+    assert len(task.excluded) > 20
+    figures = [
+        metrics.mean(metrics.per_query(system(task), task.qrels))["ndcg_at_10"]
+        for system in (searching(Bm25(), depth=100), guessing(depth=100, seed=0))
+    ]
+    assert max(figures) < 0.05

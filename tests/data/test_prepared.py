@@ -1,0 +1,114 @@
+import json
+from dataclasses import dataclass
+
+import pytest
+
+from reasonir.data.base import content_key
+from reasonir.data.demo import Demo
+from reasonir.data.prepared import example_of, prepare, read, read_manifest, validate
+from reasonir.errors import InputError
+from reasonir.types import Document, Example
+
+
+@dataclass
+class Given:
+    """A source of given examples."""
+
+    given: list
+    mark: str = "1"
+    name: str = "given"
+    asked: int = 0
+
+    def identity(self):
+        return {"mark": self.mark}
+
+    def examples(self):
+        self.asked += 1
+        yield from self.given
+
+    def dev(self):
+        return None
+
+
+EXAMPLE = Example(
+    "q1",
+    "why",
+    (Document("a", "because", "passage", 2.0), Document("b", "no", label=0.0), Document("c", "also", label=1.0)),
+    "find the cause",
+)
+
+
+def test_examples_come_back_as_they_went_in(tmp_path):
+    folder = prepare(Given([EXAMPLE, Example("q2", "how", (Document("d", "so"),))]), tmp_path)
+    rows = read(folder)
+    first, second = (example_of(row) for row in rows)
+    assert first.documents == (EXAMPLE.documents[0], EXAMPLE.documents[2], EXAMPLE.documents[1])
+    assert (first.query_id, first.query, first.instruction) == ("q1", "why", "find the cause")
+    assert second.negatives == ()
+    assert rows[0]["pos"] == [["passage", "because"], ["", "also"]]
+    assert rows[0]["pos_keys"] == [content_key("because"), content_key("also")]
+    assert read_manifest(folder)["counts"] == {"queries": 2, "positives": 3, "negatives": 1, "distinct_documents": 4}
+    assert validate(folder)["identity"]["mark"] == "1"
+
+
+def test_the_seed_schema_opens_with_datasets(tmp_path):
+    from datasets import load_from_disk
+
+    rows = load_from_disk(str(prepare(Given([EXAMPLE]), tmp_path)))
+    assert {"query", "pos", "neg"} <= set(rows.column_names)
+    assert isinstance(rows[0]["query"], str)
+
+
+def test_a_set_is_used_again_while_nothing_changed(tmp_path):
+    source = Given([EXAMPLE])
+    first = prepare(source, tmp_path)
+    assert prepare(source, tmp_path) == first
+    assert source.asked == 1
+    source.mark = "2"
+    assert prepare(source, tmp_path) != first
+    assert source.asked == 2
+
+
+def test_an_interrupted_preparation_leaves_nothing(tmp_path):
+    def broken():
+        yield EXAMPLE
+        raise RuntimeError("the disk is gone")
+
+    source = Given(broken())
+    with pytest.raises(RuntimeError):
+        prepare(source, tmp_path)
+    assert list((tmp_path / "data").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("examples", "message"),
+    [
+        ([], "the source gives no examples"),
+        ([EXAMPLE, EXAMPLE], "query 'q1': the id is there twice"),
+        ([Example("q", "why", (Document("a", "no", label=0.0),))], "query 'q': it has no positive document"),
+        ([Example("q", " ", (Document("a", "x"),))], "query 'q': the query is empty"),
+        ([Example("q", "why", (Document("a", ""),))], "query 'q': a document of 'pos' is empty"),
+    ],
+)
+def test_examples_that_no_training_can_use_are_refused(tmp_path, examples, message):
+    with pytest.raises(InputError, match=message):
+        prepare(Given(examples), tmp_path)
+
+
+def test_the_validator_sees_damage(tmp_path):
+    folder = prepare(Given([EXAMPLE]), tmp_path)
+    (arrow,) = folder.glob("data-*.arrow")
+    arrow.write_bytes(arrow.read_bytes()[:-20])
+    with pytest.raises(InputError, match="aren't those of the manifest"):
+        validate(folder)
+    (folder / "manifest.json").write_text(json.dumps({"identity": {"format": 0}}))
+    with pytest.raises(InputError, match="has format 0, this version reads 1"):
+        read(folder)
+    (folder / "manifest.json").unlink()
+    with pytest.raises(InputError, match="isn't a prepared set"):
+        read(folder)
+
+
+def test_the_demo_corpus_is_valid(home):
+    counts = validate(prepare(Demo(), home))["counts"]
+    assert counts["queries"] == counts["positives"] == 560

@@ -1,0 +1,149 @@
+"""Small models and batches, and the plainest possible computation to hold the engine against."""
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from reasonir.data.collate import Batches, Items
+from reasonir.data.loader import BatchPlan
+from reasonir.data.prepared import _row
+from reasonir.model.backbone import Model
+from reasonir.model.encoder import Encoder
+from reasonir.model.head.biencoder import BiEncoder
+from reasonir.model.head.colbert import ColBERT
+from reasonir.model.tiny import Tiny, _train_tokenizer
+from reasonir.types import Batch, Document, Example
+
+HEADS = {"colbert": ColBERT, "biencoder": BiEncoder}
+SENTENCES = (
+    "the cat sat on the mat and looked at the rain",
+    "ovens dry the dough while it rises",
+    "a queue grows without bound when work arrives faster than it is done",
+    "why does the kettle whistle",
+    "a lever trades distance for force, and force for distance, about its pivot",
+    "copper",
+    "bees dance to tell where the flowers are, how far and how good they are this morning",
+    "the train was late again; nobody was surprised",
+    "salt lowers the temperature at which water freezes",
+    "two clocks drift apart",
+    "an apprentice learns by doing what the master does, slowly, and then by doing it wrong",
+    "wind turns the blades",
+)
+
+
+def tiny_bert(folder: Path) -> Path:
+    """The checkpoint that model=tiny makes."""
+    return Tiny(path=str(folder), head=None).locate()
+
+
+def tiny_qwen(folder: Path) -> Path:
+    """A Qwen3 checkpoint: grouped-query attention, rotary positions, an end-of-text token after each text."""
+    from tokenizers import processors
+    from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3Model
+
+    if (folder / "config.json").exists():
+        return folder
+    inner = _train_tokenizer(1000)
+    end = inner.token_to_id("[SEP]")
+    inner.post_processor = processors.TemplateProcessing(
+        single="$A [SEP]", pair="$A [SEP] $B:1 [SEP]:1", special_tokens=[("[SEP]", end)]
+    )
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=inner,
+        model_max_length=256,
+        padding_side="left",
+        unk_token="[UNK]",
+        eos_token="[SEP]",
+        pad_token="[PAD]",
+    )
+    config = Qwen3Config(
+        vocab_size=len(tokenizer),
+        hidden_size=64,
+        intermediate_size=96,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=16,
+        max_position_embeddings=256,
+        dtype=torch.bfloat16,
+    )
+    torch.manual_seed(3)
+    Qwen3Model(config).to(torch.bfloat16).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def load(folder: Path, head: str, *, dropout: float = 0.0, seed: int = 5, model: dict | None = None, **options) -> Encoder:
+    """An encoder on a checkpoint folder, with one dropout probability everywhere."""
+    recipe = Model(path=str(folder), head=partial(HEADS[head].load, **options), **(model or {}))
+    encoder = recipe.load(seed=seed)
+    set_dropout(encoder, dropout)
+    return encoder
+
+
+def set_dropout(encoder: nn.Module, probability: float) -> None:
+    """Give every dropout of a model the same probability."""
+    for module in encoder.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = probability
+
+
+def examples(count: int, *, negatives: int = 1, shared: bool = True) -> list[Example]:
+    """Examples whose documents differ much in length; with `shared`, some documents serve several of them."""
+    found = []
+    for number in range(count):
+        query = f"{SENTENCES[number % len(SENTENCES)]} {number}"
+        other = number // 3 * 3 if shared else number
+        positive = Document(f"p{other}", f"{SENTENCES[(other * 5 + 1) % len(SENTENCES)]} " * (1 + other % 4) + str(other))
+        wrong = [
+            Document(f"n{number}.{i}", f"{SENTENCES[(number + 3 * i + 2) % len(SENTENCES)]} {i}", label=0.0)
+            for i in range(negatives)
+        ]
+        found.append(Example(f"q{number}", query, (positive, *wrong)))
+    return found
+
+
+def batch_of(encoder: Encoder, given: Sequence[Example], *, step: int = 0, negatives: int = 4) -> Batch:
+    """The batch that the loader would make of these examples, one pair each."""
+    rows = [_row(example) for example in given]
+    items = Items(np.arange(len(rows)), np.zeros(len(rows), dtype=int))
+    batches = Batches(rows, items, encoder.head.tokenizer, negatives, frozenset(), 0, {})
+    return batches[BatchPlan(step, 0, np.arange(len(rows)))]
+
+
+def gradients(encoder: nn.Module) -> dict[str, torch.Tensor]:
+    """A copy of every gradient there is."""
+    return {name: p.grad.clone() for name, p in encoder.named_parameters() if p.grad is not None}
+
+
+def largest_difference(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> float:
+    """max |difference| over max |gradient|, over all parameters."""
+    assert first.keys() == second.keys()
+    scale = max(float(value.abs().max()) for value in first.values())
+    return max(float((first[name] - second[name]).abs().max()) for name in first) / scale
+
+
+def plain_loss(encoder: Encoder, batch: Batch, temperature: float) -> torch.Tensor:
+    """InfoNCE by the definition: each text by itself, every score by loops, one softmax a pair."""
+    queries, documents = ([_alone(encoder, side, i) for i in range(len(side))] for side in (batch.queries, batch.documents))
+    relation = batch.relation
+    known = set(zip(relation.known_query_K.tolist(), relation.known_K.tolist(), strict=True))
+    pairs = list(zip(relation.query_P.tolist(), relation.document_P.tolist(), relation.label_P.tolist(), strict=True))
+    losses = []
+    for query, target, label in pairs:
+        if label <= 0:
+            continue
+        rows = [target] + [
+            d for d, key in enumerate(relation.key_N.tolist()) if d != target and (query, key) not in known
+        ]
+        scores = [(queries[query] @ documents[d].T).max(-1).values.sum() / temperature for d in rows]
+        losses.append(torch.stack(scores).logsumexp(0) - scores[0])
+    return torch.stack(losses).mean()
+
+
+def _alone(encoder: Encoder, tokens, number: int) -> torch.Tensor:
+    return encoder(tokens.pad(torch.tensor([number])))

@@ -1,0 +1,31 @@
+import math
+
+import pytest
+
+from reasonir.index.bm25 import Bm25
+from reasonir.types import Corpus, Text
+
+CORPUS = Corpus(["a", "b", "c"], ["salted roads freeze late", "pipes burst when water freezes", "bees dance"])
+
+
+def test_scores_are_lucenes_by_hand():
+    index = Bm25(k1=0.9, b=0.4, stemmer=None, stopwords=None)
+    index.build(Corpus(["a", "b"], ["ice ice water", "water"]))
+    found = index.search({"q": Text("ice")}, 10)["q"]
+    inverse_frequency = math.log(1 + (2 - 1 + 0.5) / (1 + 0.5))
+    weight = 2 / (2 + 0.9 * (1 - 0.4 + 0.4 * 3 / 2))
+    assert found == {"a": pytest.approx(inverse_frequency * weight, rel=1e-4)}
+
+
+def test_stems_match_and_documents_without_a_shared_word_are_not_ranked():
+    index = Bm25()
+    index.build(CORPUS)
+    run = index.search({"q": Text("freezing road"), "none": Text("copper")}, 10)
+    assert list(run["q"]) == ["a", "b"]
+    assert run["none"] == {}
+
+
+def test_excluded_documents_are_removed_before_the_cut():
+    index = Bm25()
+    index.build(CORPUS)
+    assert list(index.search({"q": Text("freezing road")}, 1, exclude={"q": frozenset({"a"})})["q"]) == ["b"]

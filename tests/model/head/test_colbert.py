@@ -1,0 +1,150 @@
+"""Against PyLate itself: token layout, scores, exports, gradients."""
+
+import json
+import shutil
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from reasonir.errors import InputError
+from reasonir.loss.cached_contrastive import CachedContrastive
+from reasonir.training.ranks import Alone
+from reasonir.training.step import Budget, run_step
+from reasonir.types import Document, Example, Text
+from tests.helpers import SENTENCES, batch_of, gradients, load
+
+QUERIES = [Text(text) for text in SENTENCES[:5]]
+DOCUMENTS = [Text(f"{text}, {text}; and more!") for text in SENTENCES[5:]] + [Text("... !!! ???")]
+DOCUMENTS += [Text(" ".join(SENTENCES))]
+
+
+def pylate(folder, **options):
+    from pylate.models import ColBERT
+
+    return ColBERT(str(folder), device="cpu", model_kwargs={"dtype": torch.float32}, **options)
+
+
+def pylate_scores(model, queries, documents):
+    first = model.encode([text.text for text in queries], is_query=True, convert_to_numpy=False)
+    second = model.encode([text.text for text in documents], is_query=False, convert_to_numpy=False)
+    return torch.stack([torch.stack([(q @ d.T).max(-1).values.sum() for d in second]) for q in first])
+
+
+def scores(encoder, queries, documents):
+    return encoder.head.score(encoder.encode(queries, "query"), encoder.encode(documents, "document"))
+
+
+@pytest.mark.parametrize("options", [{}, {"query_expansion": False}, {"attend_to_expansion": True}, {"query_prefix": ""}])
+def test_tokens_are_laid_out_as_pylate_does(bert, options):
+    encoder = load(bert, "colbert", query_length=20, document_length=24, **options)
+    (source,) = encoder.head._source
+    for texts, side in ((QUERIES, "query"), (DOCUMENTS, "document")):
+        theirs = source.tokenize([text.text for text in texts], is_query=side == "query")
+        ours = encoder.head.tokenizer(texts, side)
+        padded = ours.pad(torch.arange(len(texts)))
+        width = theirs["input_ids"].shape[1]
+        assert padded.ids_NL.shape[1] == width
+        attend = theirs["attention_mask"].bool()
+        assert torch.equal(padded.attend_NL, attend)
+        assert torch.equal(padded.ids_NL[attend], theirs["input_ids"][attend])
+
+
+@pytest.mark.parametrize("name", ["bert", "qwen"])
+@pytest.mark.parametrize("options", [{}, {"query_expansion": False}, {"skiplist": ["the", "no-such-word"]}])
+def test_the_export_gives_the_same_scores_in_pylate(request, tmp_path, name, options):
+    encoder = load(request.getfixturevalue(name), "colbert", query_length=20, document_length=40, **options)
+    encoder.save(tmp_path / "model")
+    assert (tmp_path / "model" / "model.safetensors").is_file()
+    expected = pylate_scores(pylate(tmp_path / "model"), QUERIES, DOCUMENTS)
+    torch.testing.assert_close(scores(encoder, QUERIES, DOCUMENTS), expected, rtol=1e-4, atol=1e-4)
+    again = load(tmp_path / "model", "colbert", seed=99)  # nothing is drawn any more
+    torch.testing.assert_close(scores(again, QUERIES, DOCUMENTS), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_adapters_are_merged_into_the_export(bert, tmp_path):
+    from reasonir.model.lora import LoRA
+
+    encoder = load(bert, "colbert", model={"lora": LoRA(rank=2, targets=["query"])})
+    with torch.no_grad():
+        for name, parameter in encoder.named_parameters():
+            if "lora_B" in name:
+                parameter.normal_()
+    expected = scores(encoder, QUERIES, DOCUMENTS)
+    encoder.save(tmp_path / "model")
+    assert not any("lora" in name for name in load_file(tmp_path / "model" / "model.safetensors"))
+    torch.testing.assert_close(pylate_scores(pylate(tmp_path / "model"), QUERIES, DOCUMENTS), expected, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(scores(encoder, QUERIES, DOCUMENTS), expected)  # saving changed nothing
+
+
+def test_stanford_checkpoints_load(bert, tmp_path):
+    """Their projection lies among the weights, their lengths and markers in artifact.metadata."""
+    folder = tmp_path / "stanford"
+    shutil.copytree(bert, folder)
+    config = json.loads((folder / "config.json").read_text()) | {"architectures": ["HF_ColBERT"]}
+    (folder / "config.json").write_text(json.dumps(config))
+    weights = {f"bert.{name}": value for name, value in load_file(folder / "model.safetensors").items()}
+    projection = torch.randn(16, 64)
+    save_file({**weights, "linear.weight": projection}, folder / "model.safetensors", metadata={"format": "pt"})
+    metadata = {"query_token_id": "[unused0]", "doc_token_id": "[unused1]", "query_maxlen": 18, "doc_maxlen": 33}
+    (folder / "artifact.metadata").write_text(json.dumps(metadata))
+    encoder = load(folder, "colbert")
+    assert encoder.head.tokenizer.limit("query") == 18
+    assert encoder.head.tokenizer.limit("document") == 33
+    assert torch.equal(encoder.head.projections[0].linear.weight, projection)
+    torch.testing.assert_close(
+        scores(encoder, QUERIES, DOCUMENTS), pylate_scores(pylate(folder), QUERIES, DOCUMENTS), rtol=1e-4, atol=1e-4
+    )
+
+
+@pytest.mark.parametrize("size", [4, 12, 13])
+def test_gradients_have_the_scale_of_pylates_uncached_loss(bert, size):
+    """PyLate's cached loss has the same value and gradients batch-size times too large."""
+    from pylate.losses import CachedContrastive as PyLateCached
+    from pylate.losses import Contrastive
+
+    encoder = load(bert, "colbert", query_length=16, document_length=32, query_expansion=False)
+    (source,) = encoder.head._source
+    source.train()
+    given = [
+        Example(str(i), f"{SENTENCES[i % 12]} {i}", (Document(f"p{i}", f"{SENTENCES[(i + 5) % 12]} of {i}"),))
+        for i in range(size)
+    ]
+    batch = batch_of(encoder, given)
+    features = [
+        source.tokenize([example.query for example in given], is_query=True, pad=True),
+        source.tokenize([example.documents[0].text for example in given], is_query=False, pad=True),
+    ]
+
+    def theirs(loss):
+        encoder.zero_grad()
+        value = loss([dict(side) for side in features], None)
+        value.backward()
+        return value.item(), norm(encoder)
+
+    encoder.zero_grad()
+    ours = run_step(encoder, CachedContrastive(1.0), batch, Budget(200), Alone())["loss"]
+    ours.backward()
+    mine = norm(encoder)
+    plain, plain_norm = theirs(Contrastive(source))
+    cached, cached_norm = theirs(PyLateCached(source, mini_batch_size=4))
+    assert ours.item() == pytest.approx(plain, rel=1e-3)
+    assert cached == pytest.approx(plain, rel=1e-4)
+    assert mine == pytest.approx(plain_norm, rel=2e-2)
+    assert cached_norm / plain_norm == pytest.approx(size, rel=1e-3)
+
+
+def norm(encoder):
+    return float(torch.stack([gradient.norm() for gradient in gradients(encoder).values()]).norm())
+
+
+def test_a_document_of_nothing_but_punctuation_keeps_its_markers(bert):
+    encoder = load(bert, "colbert")
+    representation = encoder.encode([Text("!!!"), Text("?")], "document")
+    assert representation.lengths_N.tolist() == [3, 3]  # [CLS], [D], [SEP]
+
+
+@pytest.mark.parametrize(("option", "value"), [("query_length", 600), ("document_length", 513), ("document_length", 2)])
+def test_lengths_beyond_the_positions_are_refused(bert, option, value):
+    with pytest.raises(InputError, match=rf"model.head.{option}={value}.*set it to"):
+        load(bert, "colbert", **{option: value})

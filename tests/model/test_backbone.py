@@ -1,0 +1,65 @@
+import pytest
+import torch
+from torch import nn
+
+from reasonir.errors import InputError
+from reasonir.model.backbone import _refuse_batch_norm
+from reasonir.model.lora import LoRA
+from tests.helpers import load
+
+
+def trained(encoder):
+    return {name for name, parameter in encoder.named_parameters() if parameter.requires_grad}
+
+
+def test_master_weights_are_float32_whatever_the_checkpoint_holds(qwen):
+    assert {parameter.dtype for parameter in load(qwen, "colbert").parameters()} == {torch.float32}
+
+
+def test_new_parameters_are_drawn_from_the_seed(bert):
+    weights = [load(bert, "colbert", seed=seed).head.projections[0].linear.weight for seed in (1, 1, 2)]
+    assert torch.equal(weights[0], weights[1])
+    assert not torch.equal(weights[0], weights[2])
+
+
+def test_what_no_output_depends_on_is_not_trained(bert):
+    names = trained(load(bert, "colbert"))
+    assert names
+    assert not any("pooler" in name for name in names)
+
+
+@pytest.mark.parametrize("name", ["bert", "qwen"])
+def test_early_layers_are_frozen_with_the_embeddings(request, name):
+    names = trained(load(request.getfixturevalue(name), "colbert", model={"freeze_layers": 1}))
+    assert not any("embed" in name or ".0." in name.split("projections")[0] for name in names)
+    assert any("layer.1." in name or "layers.1." in name for name in names)
+
+
+def test_embeddings_alone_can_be_frozen(bert):
+    names = trained(load(bert, "colbert", model={"freeze_embeddings": True}))
+    assert not any("word_embeddings" in name for name in names)
+    assert any("layer.0." in name for name in names)
+
+
+def test_more_layers_than_there_are_cannot_be_frozen(bert):
+    with pytest.raises(InputError, match="model.freeze_layers=3: this model has 2 layers"):
+        load(bert, "colbert", model={"freeze_layers": 3})
+
+
+def test_adapters_are_trained_and_the_backbone_is_not(bert):
+    names = trained(load(bert, "colbert", model={"lora": LoRA(rank=2, targets=["query"])}))
+    assert all("lora_" in name or "projections" in name for name in names)
+    assert sum("lora_A" in name for name in names) == 2
+    everywhere = trained(load(bert, "colbert", model={"lora": LoRA(rank=2)}))
+    assert len(everywhere) > len(names)
+
+
+@pytest.mark.parametrize("targets", [["query", "q_proj"], "q_proj"])
+def test_a_target_that_names_no_layer_is_refused(bert, targets):
+    with pytest.raises(InputError, match=r"model.lora.targets names q_proj, .* its linear layers are dense, key, query, value"):
+        load(bert, "colbert", model={"lora": LoRA(rank=2, targets=targets)})
+
+
+def test_batch_statistics_are_refused():
+    with pytest.raises(InputError, match=r"batch normalisation \(1\)"):
+        _refuse_batch_norm(nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2)), "x")
