@@ -1,4 +1,4 @@
-"""Everything runs offline, in temporary folders, on small real artefacts: the demo corpus and models of a few layers."""
+"""Everything runs offline, in temporary folders, on small real artefacts: the demo corpus, models of a few layers."""
 
 import os
 

@@ -77,7 +77,9 @@ def tiny_qwen(folder: Path) -> Path:
     return folder
 
 
-def load(folder: Path, head: str, *, dropout: float = 0.0, seed: int = 5, model: dict | None = None, **options) -> Encoder:
+def load(
+    folder: Path, head: str, *, dropout: float = 0.0, seed: int = 5, model: dict | None = None, **options
+) -> Encoder:
     """An encoder on a checkpoint folder, with one dropout probability everywhere."""
     recipe = Model(path=str(folder), head=partial(HEADS[head].load, **options), **(model or {}))
     encoder = recipe.load(seed=seed)
@@ -98,7 +100,9 @@ def examples(count: int, *, negatives: int = 1, shared: bool = True) -> list[Exa
     for number in range(count):
         query = f"{SENTENCES[number % len(SENTENCES)]} {number}"
         other = number // 3 * 3 if shared else number
-        positive = Document(f"p{other}", f"{SENTENCES[(other * 5 + 1) % len(SENTENCES)]} " * (1 + other % 4) + str(other))
+        positive = Document(
+            f"p{other}", f"{SENTENCES[(other * 5 + 1) % len(SENTENCES)]} " * (1 + other % 4) + str(other)
+        )
         wrong = [
             Document(f"n{number}.{i}", f"{SENTENCES[(number + 3 * i + 2) % len(SENTENCES)]} {i}", label=0.0)
             for i in range(negatives)
@@ -129,7 +133,9 @@ def largest_difference(first: dict[str, torch.Tensor], second: dict[str, torch.T
 
 def plain_loss(encoder: Encoder, batch: Batch, temperature: float) -> torch.Tensor:
     """InfoNCE by the definition: each text by itself, every score by loops, one softmax a pair."""
-    queries, documents = ([_alone(encoder, side, i) for i in range(len(side))] for side in (batch.queries, batch.documents))
+    queries, documents = (
+        [_alone(encoder, side, i) for i in range(len(side))] for side in (batch.queries, batch.documents)
+    )
     relation = batch.relation
     known = set(zip(relation.known_query_K.tolist(), relation.known_K.tolist(), strict=True))
     pairs = list(zip(relation.query_P.tolist(), relation.document_P.tolist(), relation.label_P.tolist(), strict=True))

@@ -10,6 +10,7 @@ import logging
 import resource
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -64,26 +65,43 @@ class MilestoneOptions:
 class Interrupt:
     """Turns SIGINT and SIGTERM into a wish to stop that training fulfils after its present step.
 
-    While no training runs, and when a signal comes a second time, it raises KeyboardInterrupt at once.
+    While no training runs, and when a signal comes a second time, the block it guards ends at once. Either way the
+    process ends with status 128 + signal.
     """
 
     def __init__(self) -> None:
         self.received: int | None = None
-        self.training = False
+        self._training = False
         self._previous: dict[int, Any] = {}
 
     def __enter__(self) -> Interrupt:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            self._previous[number] = signal.signal(number, self._handle)
+        if threading.current_thread() is threading.main_thread():
+            self._previous = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+            self._listen()
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         for number, handler in self._previous.items():
             signal.signal(number, handler)
+        if self.received is not None and kind is not None and issubclass(kind, KeyboardInterrupt | SystemExit):
+            raise SystemExit(128 + self.received)
+
+    def training_starts(self) -> None:
+        """From here on the first signal waits for the step's end (Lightning has put handlers of its own in place)."""
+        self._training = True
+        self._listen()
+
+    def training_ends(self) -> None:
+        """From here on a signal doesn't wait."""
+        self._training = False
+
+    def _listen(self) -> None:
+        for number in self._previous:
+            signal.signal(number, self._handle)
 
     def _handle(self, number: int, _: FrameType | None) -> None:
         again, self.received = self.received is not None, number
-        if again or not self.training:
+        if again or not self._training:
             raise KeyboardInterrupt
         log.warning("%s: stopping after this step with a checkpoint", signal.Signals(number).name)
 
@@ -142,7 +160,7 @@ class Milestones(Callback):
         """Take note of where training starts."""
         self._step = trainer.global_step
         self._tokens, self._since = 0, time.perf_counter()
-        self.interrupt.training = True
+        self.interrupt.training_starts()
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Batch, batch_idx: int) -> None:
         """Take note of the learning rate, which the schedule changes before the step's end."""
@@ -158,7 +176,7 @@ class Milestones(Callback):
         if step == self._step:
             return
         self._step = step
-        last = step >= trainer.estimated_stepping_batches
+        last = step >= pl_module.steps
         self._log_training(trainer, pl_module, step)
         if self.dev and (last or step % self._dev_every(trainer) == 0):
             self._judge(trainer, pl_module, step)
@@ -168,8 +186,8 @@ class Milestones(Callback):
         trainer.should_stop = stop
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """From here on a signal stops at once."""
-        self.interrupt.training = False
+        """Tell the interrupt."""
+        self.interrupt.training_ends()
 
     def load_best(self, encoder: Encoder) -> None:
         """Give the encoder the weights of the best development metric, where there was one."""

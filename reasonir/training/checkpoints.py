@@ -16,7 +16,7 @@ from reasonir.errors import InputError
 from reasonir.files import completed
 
 log = logging.getLogger(__name__)
-_NAME = re.compile(r"step=(\d+)\.ckpt")
+_NAME = re.compile(r"step_(\d+)\.ckpt")
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -44,7 +44,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
 def checkpoint_name(step: int) -> str:
     """The file name of the checkpoint after `step` optimiser steps."""
-    return f"step={step:08d}.ckpt"
+    return f"step_{step:08d}.ckpt"
 
 
 def step_of(path: Path) -> int:
@@ -56,7 +56,7 @@ def step_of(path: Path) -> int:
 def newest(folder: Path) -> list[Path]:
     """The checkpoints of a folder, the furthest first."""
     return sorted(
-        (file for file in folder.glob("step=*.ckpt") if _NAME.fullmatch(file.name)), key=step_of, reverse=True
+        (file for file in folder.glob("step_*.ckpt") if _NAME.fullmatch(file.name)), key=step_of, reverse=True
     )
 
 

@@ -109,10 +109,13 @@ class RetrievalData(LightningDataModule):
         """Whether the data brings hard negatives."""
         return bool(read_manifest(self.folder)["counts"]["negatives"])
 
-    def order(self) -> Order:
-        """The order of this rank's batches."""
-        ranks = present_ranks()
-        return Order(len(self.items), min(self.options.batch_size, len(self.items)), self.seed, ranks.rank, ranks.size)
+    def order(self, rank: int, ranks: int) -> Order:
+        """The order of a rank's batches."""
+        return Order(len(self.items), min(self.options.batch_size, len(self.items)), self.seed, rank, ranks)
+
+    def batches_a_pass(self, ranks: int) -> int:
+        """Batches in a pass over the data."""
+        return len(self.order(0, ranks))
 
     def sample(self, count: int) -> tuple[list[Text], list[Text]]:
         """Queries and documents (hard negatives among them) of up to `count` training rows, drawn by the seed."""
@@ -140,4 +143,5 @@ class RetrievalData(LightningDataModule):
             self.seed,
             positives_of_repeated_queries(self.rows),
         )
-        return StepLoader(batches, self.order(), workers=self.options.workers)
+        ranks = present_ranks()
+        return StepLoader(batches, self.order(ranks.rank, ranks.size), workers=self.options.workers)

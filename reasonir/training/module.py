@@ -29,6 +29,7 @@ class RetrieverModule(LightningModule):
         objective: what is minimised.
         optim: optimiser and schedule.
         budget: how a step is fitted into memory.
+        steps: optimiser steps of the whole training, for the schedule.
         seed: of everything random in a step.
         hparams: the resolved configuration as plain values, kept in checkpoints.
     """
@@ -40,6 +41,7 @@ class RetrieverModule(LightningModule):
         optim: Optim,
         budget: Budget,
         *,
+        steps: int,
         seed: int,
         hparams: Mapping[str, Any] | None = None,
     ) -> None:
@@ -48,6 +50,7 @@ class RetrieverModule(LightningModule):
         self.objective = objective
         self.optim = optim
         self.budget = budget
+        self.steps = steps
         self.seed = seed
         self.save_hyperparameters(dict(hparams or {}), logger=False)
         self.terms: list[dict[str, Tensor]] = []
@@ -63,9 +66,13 @@ class RetrieverModule(LightningModule):
         return terms["loss"]
 
     def configure_optimizers(self) -> Any:
-        """The optimiser, and the schedule stepped with it."""
+        """The optimiser, and the schedule stepped with it.
+
+        The number of steps is given: asking the trainer for its estimate here would set the loader up before its state
+        is restored, and a resumed run would start its data from the beginning.
+        """
         optimizer = self.optim.optimizer(self.encoder)
-        scheduler = self.optim.scheduler(optimizer, int(self.trainer.estimated_stepping_batches))
+        scheduler = self.optim.scheduler(optimizer, self.steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
 

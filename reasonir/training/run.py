@@ -18,6 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from lightning import Trainer, seed_everything
 from lightning.pytorch.loggers.logger import Logger
 from lightning.pytorch.strategies import FSDPStrategy
@@ -63,6 +65,7 @@ def train(config: DictConfig, folder: Path) -> float | None:
     data = RetrievalData(build(config.data), build(config.loader), home=home, seed=config.seed)
     resume = find_checkpoint(config.resume) if config.resume else None
     if not config.dry_run:
+        _refuse_devices_in_sweeps(hardware)
         require(hardware.missing, model.locate)
         hardware = hardware.resolve()
     show_config(readable(plain(config)))
@@ -151,6 +154,7 @@ class _Run:
             build(self.config.loss),
             build(self.config.optim),
             replace(self.plan.budget, even=isinstance(trainer.strategy, FSDPStrategy)),
+            steps=total_steps(self.data.batches_a_pass(trainer.world_size), trainer),
             seed=self.config.seed,
             hparams=plain(self.config),
         )
@@ -173,6 +177,29 @@ class _Run:
         self.tracking.artifact(self.folder / "model", "model")
         show(table(results, "trained"))
         log.info("Everything is in %s", self.folder)
+
+
+def _refuse_devices_in_sweeps(hardware: Hardware) -> None:
+    """Lightning starts the other ranks by running the same command again, which would be the whole sweep."""
+    if hardware.devices not in (0, 1) and HydraConfig.get().mode == RunMode.MULTIRUN:
+        raise InputError(
+            f"hardware.devices={hardware.devices} in a sweep: jobs of a sweep use one device each; "
+            "run this configuration by itself, or sweep with hardware.devices=1"
+        )
+
+
+def total_steps(batches: int, trainer: Trainer) -> int:
+    """Optimiser steps of a training of so many batches a pass.
+
+    Raises:
+        InputError: neither passes nor steps are bounded.
+    """
+    a_pass = -(-batches // trainer.accumulate_grad_batches)
+    bounds = [a_pass * (trainer.max_epochs or -1), trainer.max_steps]
+    bounds = [bound for bound in bounds if bound > 0]
+    if not bounds:
+        raise InputError("training has no end: set trainer.max_epochs or trainer.max_steps")
+    return min(bounds)
 
 
 def require(*checks: Callable[[], Any]) -> None:

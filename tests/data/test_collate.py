@@ -62,7 +62,9 @@ def test_negatives_are_drawn_anew_each_pass_and_never_from_the_development_set(t
     assert torch.equal(one[plan(0, epoch=3)].relation.key_N, one[plan(0, epoch=3)].relation.key_N)
     dropped = frozenset(map(content_key, ("7", "8")))
     seen = {
-        key for epoch in range(9) for key in batches(rows, negatives=3, dropped=dropped)[plan(0, epoch=epoch)].relation.key_N.tolist()
+        key
+        for epoch in range(9)
+        for key in batches(rows, negatives=3, dropped=dropped)[plan(0, epoch=epoch)].relation.key_N.tolist()
     }
     assert seen == {content_key("1"), content_key("9")}
 

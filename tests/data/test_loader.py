@@ -1,3 +1,5 @@
+from itertools import chain
+
 import numpy as np
 import pytest
 from torch.utils.data import Dataset
@@ -25,7 +27,7 @@ def test_a_pass_takes_every_item_once_and_the_next_in_another_order():
     first, second = (dict(passes(loader(), 2)[i : i + 3]) for i in (0, 3))
     assert list(first) == [0, 1, 2]
     assert list(second) == [3, 4, 5]
-    assert sorted(sum(first.values(), [])) == sorted(sum(second.values(), [])) == list(range(11))
+    assert sorted(chain(*first.values())) == sorted(chain(*second.values())) == list(range(11))
     assert list(first.values()) != list(second.values())
     assert [len(items) for items in first.values()] == [4, 4, 3]
 
@@ -53,11 +55,13 @@ def test_a_resumed_loader_gives_what_would_have_come(workers, stop):
 def test_ranks_share_each_batch_out(ranks):
     whole = [Order(11, 6, 7).plan(step).items.tolist() for step in range(4)]
     parts = [[Order(11, 6, 7, rank, ranks).plan(step).items.tolist() for rank in range(ranks)] for step in range(4)]
-    assert [sum(part, []) for part in parts] == whole
+    assert [list(chain(*part)) for part in parts] == whole
     assert all(items for part in parts for items in part)
 
 
-@pytest.mark.parametrize(("items", "batch_size", "ranks", "batches"), [(9, 4, 1, 2), (10, 4, 1, 3), (9, 8, 2, 1), (10, 8, 2, 2)])
+@pytest.mark.parametrize(
+    ("items", "batch_size", "ranks", "batches"), [(9, 4, 1, 2), (10, 4, 1, 3), (9, 8, 2, 1), (10, 8, 2, 2)]
+)
 def test_a_last_batch_too_small_to_contrast_or_to_share_is_left_out(items, batch_size, ranks, batches):
     assert len(Order(items, batch_size, 0, 0, ranks)) == batches
 

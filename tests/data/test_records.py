@@ -57,7 +57,7 @@ def test_what_cannot_be_read_is_named_with_its_place(tmp_path, name, text, messa
 
 
 def test_a_missing_file_is_named(tmp_path):
-    with pytest.raises(InputError, match="nothing.jsonl doesn't exist"):
+    with pytest.raises(InputError, match=r"nothing\.jsonl doesn't exist"):
         list(read(tmp_path / "nothing.jsonl"))
 
 

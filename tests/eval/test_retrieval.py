@@ -20,7 +20,9 @@ TASK = Task(
 
 
 def test_systems_are_judged_on_the_same_queries_and_written_down(tmp_path):
-    results = evaluate([TASK], {"bm25": searching(Bm25(), depth=10), "random": guessing(depth=10, seed=0)}, Results({"depth": 10}))
+    results = evaluate(
+        [TASK], {"bm25": searching(Bm25(), depth=10), "random": guessing(depth=10, seed=0)}, Results({"depth": 10})
+    )
     figures = results.figures()["toy"]
     assert figures["bm25"]["ndcg_at_10"] == 0.5
     results.write(tmp_path, judged="bm25")

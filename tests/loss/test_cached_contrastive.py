@@ -16,7 +16,9 @@ def judged(scores, pairs, negatives):
 
 def test_each_relevant_pair_is_contrasted_with_its_querys_negatives():
     found = CachedContrastive(temperature=0.5)(
-        judged([[1.0, 0.5, 9.0], [0.0, 2.0, 1.0]], [(0, 0, 1.0), (1, 1, 1.0)], [[False, True, False], [True, False, True]])
+        judged(
+            [[1.0, 0.5, 9.0], [0.0, 2.0, 1.0]], [(0, 0, 1.0), (1, 1, 1.0)], [[False, True, False], [True, False, True]]
+        )
     )
     first = log(exp(2) + exp(1)) - 2
     second = log(exp(0) + exp(4) + exp(2)) - 4

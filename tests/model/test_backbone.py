@@ -42,7 +42,7 @@ def test_embeddings_alone_can_be_frozen(bert):
 
 
 def test_more_layers_than_there_are_cannot_be_frozen(bert):
-    with pytest.raises(InputError, match="model.freeze_layers=3: this model has 2 layers"):
+    with pytest.raises(InputError, match=r"model\.freeze_layers=3: this model has 2 layers"):
         load(bert, "colbert", model={"freeze_layers": 3})
 
 
@@ -56,7 +56,9 @@ def test_adapters_are_trained_and_the_backbone_is_not(bert):
 
 @pytest.mark.parametrize("targets", [["query", "q_proj"], "q_proj"])
 def test_a_target_that_names_no_layer_is_refused(bert, targets):
-    with pytest.raises(InputError, match=r"model.lora.targets names q_proj, .* its linear layers are dense, key, query, value"):
+    with pytest.raises(
+        InputError, match=r"model.lora.targets names q_proj, .* its linear layers are dense, key, query, value"
+    ):
         load(bert, "colbert", model={"lora": LoRA(rank=2, targets=targets)})
 
 

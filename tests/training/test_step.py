@@ -177,7 +177,7 @@ def test_punctuation_expansion_and_all_skipped_documents_count_as_they_should(be
 
 
 def test_known_positives_and_equal_texts_are_nobodys_negatives(bert):
-    """The first query's other positive, the second's copy of it, and a document equal to the query aren't contrasted."""
+    """The first query's other positive, the second's copy of it, and a document equal to the query are left out."""
     encoder = load(bert, "colbert")
     copy = "bees dance"
     given = [
@@ -189,7 +189,9 @@ def test_known_positives_and_equal_texts_are_nobodys_negatives(bert):
     assert len(batch.documents) == 5
     masked, _ = step(encoder, batch, Budget(ALL, ALL))
     assert masked == pytest.approx(plain_loss(encoder, batch, 0.5).item(), rel=1e-5)
-    nothing = replace(batch.relation, known_K=batch.relation.known_K[:0], known_query_K=batch.relation.known_query_K[:0])
+    nothing = replace(
+        batch.relation, known_K=batch.relation.known_K[:0], known_query_K=batch.relation.known_query_K[:0]
+    )
     contrasted, _ = step(encoder, replace(batch, relation=nothing), Budget(ALL, ALL))
     first = batch.relation.known_K[batch.relation.known_query_K == 0]
     assert set(first.tolist()) == {content_key(text) for text in ("why do they dance", "to tell the way", copy)}

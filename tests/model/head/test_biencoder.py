@@ -46,14 +46,14 @@ def test_the_export_gives_the_same_vectors_with_the_same_prompts(request, tmp_pa
     from sentence_transformers import SentenceTransformer
 
     prompts = Prompts(query="Instruct: {instruction}\nQuery: ", document="passage: ", instruction="find the cause")
-    encoder = load(request.getfixturevalue(name), "biencoder", model={"prompts": prompts}, pooling="mean", max_length=24)
+    encoder = load(
+        request.getfixturevalue(name), "biencoder", model={"prompts": prompts}, pooling="mean", max_length=24
+    )
     encoder.save(tmp_path / "model")
     theirs = SentenceTransformer(str(tmp_path / "model"), device="cpu")
     strings = [text.text for text in TEXTS]
     for side, found in (("query", theirs.encode_query(strings)), ("document", theirs.encode_document(strings))):
-        torch.testing.assert_close(
-            encoder.encode(TEXTS, side).values_TD, torch.from_numpy(found), rtol=1e-4, atol=1e-5
-        )
+        torch.testing.assert_close(encoder.encode(TEXTS, side).values_TD, torch.from_numpy(found), rtol=1e-4, atol=1e-5)
     own = encoder.encode([Text(TEXTS[0].text, "find the culprit")], "query").values_TD
     assert not torch.allclose(own, encoder.encode(TEXTS[:1], "query").values_TD)
 

@@ -35,7 +35,9 @@ def scores(encoder, queries, documents):
     return encoder.head.score(encoder.encode(queries, "query"), encoder.encode(documents, "document"))
 
 
-@pytest.mark.parametrize("options", [{}, {"query_expansion": False}, {"attend_to_expansion": True}, {"query_prefix": ""}])
+@pytest.mark.parametrize(
+    "options", [{}, {"query_expansion": False}, {"attend_to_expansion": True}, {"query_prefix": ""}]
+)
 def test_tokens_are_laid_out_as_pylate_does(bert, options):
     encoder = load(bert, "colbert", query_length=20, document_length=24, **options)
     (source,) = encoder.head._source
@@ -73,7 +75,9 @@ def test_adapters_are_merged_into_the_export(bert, tmp_path):
     expected = scores(encoder, QUERIES, DOCUMENTS)
     encoder.save(tmp_path / "model")
     assert not any("lora" in name for name in load_file(tmp_path / "model" / "model.safetensors"))
-    torch.testing.assert_close(pylate_scores(pylate(tmp_path / "model"), QUERIES, DOCUMENTS), expected, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(
+        pylate_scores(pylate(tmp_path / "model"), QUERIES, DOCUMENTS), expected, rtol=1e-4, atol=1e-4
+    )
     torch.testing.assert_close(scores(encoder, QUERIES, DOCUMENTS), expected)  # saving changed nothing
 
 

@@ -1,0 +1,50 @@
+"""Commands run as a user runs them, inside this process: same arguments, same exit status, same messages."""
+
+import contextlib
+import importlib
+import io
+import logging
+import sys
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+from hydra.core.global_hydra import GlobalHydra
+
+
+@dataclass
+class Done:
+    """How a command ended: exit status, what it printed, the folder it wrote."""
+
+    status: int
+    out: str
+    err: str
+    folder: Path | None
+
+
+def run(command: str, *arguments: str, home: Path) -> Done:
+    """Run `python -m reasonir.<command> <arguments>` with REASONIR_HOME=home."""
+    import os
+
+    main = importlib.import_module(f"reasonir.{command}").main
+    before = set((home / "outputs").glob("*")) if (home / "outputs").is_dir() else set()
+    argv, sys.argv = sys.argv, [command, *arguments]
+    environment, handlers = os.environ.get("REASONIR_HOME"), logging.getLogger().handlers[:]
+    os.environ["REASONIR_HOME"] = str(home)
+    out, err, status = io.StringIO(), io.StringIO(), 0
+    GlobalHydra.instance().clear()
+    try:
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), warnings.catch_warnings():
+            try:
+                main()
+            except SystemExit as ended:
+                status = ended.code if isinstance(ended.code, int) else 1
+    finally:
+        sys.argv = argv
+        logging.getLogger().handlers[:] = handlers
+        if environment is None:
+            os.environ.pop("REASONIR_HOME")
+        else:
+            os.environ["REASONIR_HOME"] = environment
+    new = sorted(set((home / "outputs").glob("*")) - before) if (home / "outputs").is_dir() else []
+    return Done(status, out.getvalue(), err.getvalue(), new[-1] if new else None)

@@ -1,0 +1,144 @@
+"""Every YAML composes and binds, and lies where its code lies."""
+
+import importlib
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+
+from reasonir.check import misspelt, problems
+from reasonir.config import CONF, VERSION_BASE, flat, readable, run_folder, user_conf
+
+GROUPS = ("data", "eval", "hardware", "index", "loss", "model", "model/head", "debug", "experiment")
+GIVEN = {
+    "data": ["data.path=x"],
+    "eval": ["eval.path=x"],
+    "model": ["model.path=x"],
+}
+OPTIONS = [(group, file.stem) for group in GROUPS for file in sorted((CONF / group).glob("*.yaml"))]
+
+
+@pytest.fixture
+def composed():
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(CONF), version_base=VERSION_BASE):
+        yield lambda name, *overrides: compose(name, list(overrides))
+
+
+def targets(node):
+    if isinstance(node, dict):
+        if "_target_" in node:
+            yield node["_target_"]
+        for child in node.values():
+            yield from targets(child)
+
+
+@pytest.mark.parametrize(("group", "option"), OPTIONS)
+def test_every_option_composes_and_binds(composed, group, option):
+    plus = "+" if group in ("debug", "experiment") else ""
+    needed = [word for word in GIVEN.get(group, []) if "???" in (CONF / group / f"{option}.yaml").read_text()]
+    config = composed("train", f"{plus}{group}={option}".lstrip("+"), *needed)
+    found = problems(config)
+    if (group, option) == ("index", "bm25"):
+        assert found == [
+            "index=reasonir.index.bm25.Bm25: it searches words, not the model's vectors: choose index=exact"
+        ]
+    else:
+        assert found == []
+
+
+@pytest.mark.parametrize("command", ["train", "evaluate", "prepare"])
+def test_every_command_composes_and_binds(composed, command):
+    assert problems(composed(command)) == []
+
+
+@pytest.mark.parametrize(
+    ("group", "option"), [pair for pair in OPTIONS if pair[0] in ("data", "eval", "index", "loss", "model/head")]
+)
+def test_the_trees_mirror_each_other(group, option):
+    """conf/<group>/<name>.yaml builds something of reasonir/<group>/<name>.py."""
+    (first, *_) = targets(yaml.safe_load((CONF / group / f"{option}.yaml").read_text()))
+    expected = f"reasonir.{group.replace('/', '.')}.{option}"
+    assert first.startswith(f"{expected}.")
+    importlib.import_module(expected)
+
+
+def test_every_file_starts_with_what_it_is():
+    for file in CONF.rglob("*.yaml"):
+        if "hydra" not in file.parts:
+            assert file.read_text().startswith("# "), file
+
+
+@pytest.mark.parametrize("head", ["colbert", "biencoder"])
+def test_the_readmes_command_composes(composed, head):
+    config = composed("train", "model=qwen", "hardware=t4", f"model/head={head}")
+    assert problems(config) == []
+    assert config.model.path == "Qwen/Qwen3-Embedding-0.6B"
+    assert config.hardware.precision == "16-mixed"
+
+
+def test_a_user_adds_yaml_files_without_a_fork(tmp_path, monkeypatch):
+    (tmp_path / "conf" / "loss").mkdir(parents=True)
+    (tmp_path / "conf" / "loss" / "sharp.yaml").write_text(
+        "defaults: [cached_contrastive, _self_]\ntemperature: 0.01\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    assert user_conf() == [f"file://{tmp_path / 'conf'}"]
+    assert misspelt("train", ["loss=sharp", "logger=csv"]) == []
+    assert "did you mean 'sharp'" in misspelt("train", ["loss=sharpp"])[0]
+
+
+def test_our_own_folder_is_no_users_folder(monkeypatch):
+    monkeypatch.chdir(CONF.parent)
+    assert user_conf() == []
+
+
+def test_a_run_is_resumed_in_its_own_folder():
+    assert run_folder(None, "new") == "new"
+    assert run_folder("outputs/a", "new") == "outputs/a"
+    assert run_folder("outputs/a/checkpoints/step_00000004.ckpt", "new") == "outputs/a"
+
+
+def test_nested_values_are_flattened_and_targets_left_out():
+    assert flat(readable({"a": {"_target_": "x", "b": {"c": 1}}, "d": [2]})) == {"a.b.c": 1, "d": [2]}
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["--cfg", "job"], ["--info", "defaults-tree"], ["-sc", "query=bash"]]
+)
+def test_looking_around_needs_nothing_heavy(arguments, tmp_path):
+    """The time is the machine's; what is asked here is that no heavy package is imported for it."""
+    script = (
+        "import sys; sys.argv = ['reasonir-train', *sys.argv[1:]]\n"
+        "from reasonir.train import main\n"
+        "try: main()\n"
+        "finally:\n"
+        "    heavy = {'torch', 'lightning', 'transformers', 'mlflow', 'datasets'}\n"
+        "    print('HEAVY', sorted(heavy & set(sys.modules)))"
+    )
+    started = time.perf_counter()
+    done = subprocess.run(
+        [sys.executable, "-c", script, *arguments],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env={"PATH": "/usr/bin", "COMP_LINE": "reasonir-train model=", "COMP_POINT": "21"},
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "HEAVY []" in done.stdout
+    assert len(done.stdout) > 50 or "-sc" in arguments
+    assert time.perf_counter() - started < 60
+    if "-sc" in arguments:
+        assert "model=minilm" in done.stdout
+
+
+def test_the_help_shows_commands_and_groups():
+    help_text = (CONF / "hydra" / "help" / "reasonir.yaml").read_text()
+    assert "python -m reasonir.train model=qwen hardware=t4" in help_text
+    assert Path(CONF / "train.yaml").is_file()

@@ -1,0 +1,112 @@
+"""The commands of the README and every shipped recipe, run for a step or two on what is here."""
+
+import json
+
+import pytest
+import torch
+
+from reasonir.config import CONF
+from tests.commands import run
+
+SHORT = (
+    "trainer.max_steps=1",
+    "loader.sample_size=8",
+    "loader.batch_size=4",
+    "loader.workers=0",
+    "evaluation.baselines=[]",
+)
+EXPERIMENTS = [file.stem for file in sorted((CONF / "experiment").glob("*.yaml"))]
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_every_experiment_takes_one_step(experiment, home):
+    done = run("train", f"experiment={experiment}", *SHORT, "logger=csv", home=home)
+    assert done.status == 0, done.err
+    assert "trained" in json.loads((done.folder / "results.json").read_text())["results"]["demo"]
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_every_experiment_says_how_it_is_run(experiment):
+    text = (CONF / "experiment" / f"{experiment}.yaml").read_text()
+    assert f"python -m reasonir.train experiment={experiment}" in text
+
+
+@pytest.mark.parametrize("debug", ["step", "limit", "profile"])
+def test_debugging_options_run_to_the_end(debug, home, capfd):
+    done = run("train", "experiment=demo_tiny", f"debug={debug}", "logger=csv", home=home)
+    assert done.status == 0, done.err
+    assert (done.folder / "results.json").is_file()
+    if debug == "profile":
+        assert "run_training_batch" in done.out + done.err + capfd.readouterr().out
+
+
+def test_a_few_queries_can_be_learnt_by_heart(home):
+    done = run("train", "experiment=demo_tiny", "debug=overfit", "trainer.max_steps=-1", home=home)
+    assert done.status == 0, done.err
+    losses = [
+        float(line.split(",")[2])
+        for line in (done.folder / "metrics.csv").read_text().splitlines()
+        if "train/loss" in line
+    ]
+    assert losses[0] > 0.5
+    assert losses[-1] < 0.1 * losses[0]
+
+
+@pytest.mark.parametrize("head", ["colbert", "biencoder"])
+def test_the_readmes_command_trains_from_a_hub_cache(qwen, hub, home, head):
+    """A tiny Qwen3 lies in the cache under the real repository's name."""
+    hub(qwen, "Qwen/Qwen3-Embedding-0.6B")
+    given = ("hardware=cpu", "data=demo", "eval=demo", "logger=csv", f"model/head={head}", "trainer.max_steps=2")
+    done = run("train", "model=qwen", *given, *SHORT[1:], home=home)
+    assert done.status == 0, done.err
+    assert (done.folder / "model" / "model.safetensors").is_file()
+    losses = [line for line in (done.folder / "metrics.csv").read_text().splitlines() if "train/loss" in line]
+    assert losses
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
+def test_the_t4_plan_is_printed_on_any_machine(qwen, hub, home):
+    without = run("train", "model=qwen", "hardware=t4", "dry_run=true", home=home)
+    assert without.status == 0, without.err
+    for part in ("t4 (not here), 16-mixed", "595,776,512", "of 15.0 GiB", "four characters a token"):
+        assert part in without.out
+    hub(qwen, "Qwen/Qwen3-Embedding-0.6B")
+    cached = run("train", "model=qwen", "hardware=t4", "dry_run=true", home=home)
+    assert cached.status == 0, cached.err
+    assert "four characters" not in cached.out
+
+
+def test_adapters_and_frozen_layers_train_and_export(home):
+    for option in ("model.lora.rank=4", "model.freeze_layers=1", "model.activation_checkpointing=true"):
+        done = run("train", "experiment=demo_tiny", *SHORT, option, home=home)
+        assert done.status == 0, done.err
+        assert (done.folder / "model" / "model.safetensors").is_file()
+
+
+def test_a_source_is_prepared_and_checked_by_itself(home, tmp_path):
+    (tmp_path / "t.jsonl").write_text('{"query": "q", "positive": "p"}\n{"query": "r", "positive": "s"}\n')
+    done = run("prepare", "data=triplets", f"data.path={tmp_path / 't.jsonl'}", home=home)
+    assert done.status == 0, done.err
+    assert "is complete: 2 queries, 2 positives, 0 negatives, 2 distinct_documents" in done.err
+
+
+def test_a_sweep_runs_every_job(home):
+    done = run("train", "-m", "experiment=demo_tiny", "seed=1,2", *SHORT, home=home)
+    assert done.status == 0, done.err
+    (sweep,) = (home / "multirun").iterdir()
+    assert {file.parent.name for file in sweep.glob("*/results.json")} == {"0", "1"}
+
+
+def test_several_devices_in_a_sweep_are_refused(home):
+    done = run(
+        "train",
+        "-m",
+        "experiment=demo_tiny",
+        "seed=1,2",
+        "hardware=ddp",
+        "hardware.accelerator=cpu",
+        "hardware.devices=2",
+        home=home,
+    )
+    assert done.status == 2
+    assert "one device" in done.err

@@ -1,0 +1,171 @@
+"""What MLflow knows of a run: parameters, numbers, artifacts, datasets, status; and that a run goes on under its id."""
+
+import json
+import os
+import signal
+from pathlib import Path
+
+import pytest
+import yaml
+
+from reasonir.errors import InputError
+from reasonir.training import callbacks
+from reasonir.training.tracking import PARENT, Tracking, folder_of_run, open_tracking
+from tests.commands import run
+
+TRACKED = ("experiment=demo_tiny", "logger=mlflow", "data.variants=1", "evaluation.baselines=[random,untrained]")
+
+
+@pytest.fixture(scope="module")
+def home_with_runs(tmp_path_factory):
+    """A home of its own with one tracked run: (home, run folder, its entry in MLflow, client)."""
+    from mlflow import MlflowClient
+
+    home = tmp_path_factory.mktemp("tracked")
+    done = run("train", *TRACKED, "+tags.purpose=test", home=home)
+    assert done.status == 0, done.err
+    client = MlflowClient(f"sqlite:///{home / 'mlflow.db'}")
+    return home, done.folder, client.get_run((done.folder / "run_id").read_text()), client
+
+
+def artifacts(client, run_id, path=None):
+    return {item.path for item in client.list_artifacts(run_id, path)}
+
+
+def text(client, run_id, path, folder):
+    return Path(client.download_artifacts(run_id, path, str(folder))).read_text()
+
+
+def test_everything_lies_under_the_home_folder(home_with_runs):
+    home, folder, entry, _ = home_with_runs
+    assert entry.info.status == "FINISHED"
+    assert entry.info.artifact_uri.startswith((home / "mlartifacts").as_uri())
+    assert entry.data.tags["reasonir.folder"] == str(folder)
+    assert entry.data.tags["purpose"] == "test"
+    assert entry.info.run_name == "demo_tiny"
+
+
+def test_parameters_are_the_flattened_configuration(home_with_runs):
+    entry = home_with_runs[2]
+    assert entry.data.params["loader.batch_size"] == "16"
+    assert entry.data.params["model.head.temperature"] == "1.0"
+    assert entry.data.params["hardware.precision"] == "32-true"
+    assert not any("_target_" in name for name in entry.data.params)
+
+
+def test_numbers_of_training_and_evaluation_are_there(home_with_runs):
+    _, folder, entry, client = home_with_runs
+    losses = client.get_metric_history(entry.info.run_id, "train/loss")
+    assert [metric.step for metric in losses] == list(range(1, 9))
+    for name in ("train/lr", "train/tokens_per_s", "train/peak_memory_gib", "dev/ndcg_at_10"):
+        assert name in entry.data.metrics
+    figures = json.loads((folder / "results.json").read_text())["results"]["demo"]
+    for metric, value in figures["trained"].items():
+        assert entry.data.metrics[f"eval/demo/{metric}"] == pytest.approx(value)
+    assert entry.data.metrics["eval/demo/untrained/ndcg_at_10"] == pytest.approx(figures["untrained"]["ndcg_at_10"])
+
+
+def test_artifacts_a_person_looks_for_are_there(home_with_runs, tmp_path):
+    _, _, entry, client = home_with_runs
+    run_id = entry.info.run_id
+    expected = {"config.yaml", "plan.json", "environment.json", "results.json", "per_query.parquet", "metrics.csv"}
+    assert artifacts(client, run_id) >= expected | {"model", "plots", "runs"}
+    assert artifacts(client, run_id, "plots") == {
+        "plots/train_loss.png",
+        "plots/dev_ndcg_at_10.png",
+        "plots/change_demo.png",
+    }
+    assert "model/model.safetensors" in artifacts(client, run_id, "model")
+    config = yaml.safe_load(text(client, run_id, "config.yaml", tmp_path))
+    assert config["loader"]["batch_size"] == 16
+    environment = json.loads(text(client, run_id, "environment.json", tmp_path))
+    assert environment["packages"]["mlflow"]
+    assert "commit" in environment["git"] or environment["git"] == {}
+
+
+def test_the_data_is_named_with_its_digest(home_with_runs):
+    entry = home_with_runs[2]
+    (dataset,) = entry.inputs.dataset_inputs
+    assert dataset.dataset.name == "demo"
+    assert dataset.dataset.digest in dataset.dataset.source
+    assert {tag.value for tag in dataset.tags} == {"training"}
+
+
+def test_a_run_is_found_by_its_id_and_judged_again_under_it(home_with_runs):
+    home, folder, entry, client = home_with_runs
+    assert folder_of_run(entry.info.run_id, home) == folder
+    assert folder_of_run(str(folder), home) == folder
+    done = run("evaluate", f"run={entry.info.run_id}", "eval.split=dev", "evaluation.baselines=[]", home=home)
+    assert done.status == 0, done.err
+    again = client.get_run(entry.info.run_id)
+    assert "eval/demo-dev/ndcg_at_10" in again.data.metrics
+    assert again.info.status == "FINISHED"
+    assert len(client.search_runs([entry.info.experiment_id])) == 1
+
+
+def test_unknown_runs_are_named(home_with_runs, tmp_path):
+    home, _, entry, client = home_with_runs
+    with pytest.raises(InputError, match="run=nothing is neither a folder nor the id of a run"):
+        folder_of_run("nothing", home)
+    with pytest.raises(InputError, match=r"has no mlflow.db"):
+        folder_of_run("nothing", tmp_path)
+    client.set_tag(entry.info.run_id, "reasonir.folder", "/gone")
+    with pytest.raises(InputError, match="was made in /gone, which is gone"):
+        folder_of_run(entry.info.run_id, home)
+    client.set_tag(entry.info.run_id, "reasonir.folder", str(home_with_runs[1]))
+
+
+def test_a_killed_run_is_marked_and_goes_on_under_its_id(home_with_runs, monkeypatch):
+    home, _, entry, client = home_with_runs
+    real = callbacks.Milestones._log_training
+
+    def signalled(self, trainer, module, at):
+        real(self, trainer, module, at)
+        if at == 3:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(callbacks.Milestones, "_log_training", signalled)
+        done = run("train", *TRACKED, "evaluation.baselines=[]", home=home)
+    assert done.status == 128 + signal.SIGTERM
+    run_id = (done.folder / "run_id").read_text()
+    assert client.get_run(run_id).info.status == "KILLED"
+    again = run("train", f"resume={done.folder}", home=home)
+    assert again.status == 0, again.err
+    assert client.get_run(run_id).info.status == "FINISHED"
+    assert [metric.step for metric in client.get_metric_history(run_id, "train/loss")] == list(range(1, 9))
+    first = client.get_metric_history(entry.info.run_id, "train/loss")
+    assert [m.value for m in client.get_metric_history(run_id, "train/loss")] == [m.value for m in first]
+
+
+def test_a_failed_run_is_marked(home_with_runs, monkeypatch):
+    home, _, entry, client = home_with_runs
+
+    def fails(self, trainer, at):
+        raise RuntimeError("power cut")
+
+    monkeypatch.setattr(callbacks.Milestones, "_save", fails)
+    with pytest.raises(RuntimeError, match="power cut"):
+        run("train", *TRACKED, "evaluation.baselines=[]", home=home)
+    newest = client.search_runs([entry.info.experiment_id], order_by=["attributes.start_time DESC"])[0]
+    assert newest.info.status == "FAILED"
+
+
+def test_a_sweeps_child_names_its_parent(home_with_runs, tmp_path, monkeypatch):
+    home, _, entry, client = home_with_runs
+    monkeypatch.setenv(PARENT, entry.info.run_id)
+    tracking = open_tracking("mlflow", home, project="reasonir", name="child", folder=tmp_path, tags={})
+    tracking.end("FINISHED")
+    assert client.get_run(tracking.run_id).data.tags["mlflow.parentRunId"] == entry.info.run_id
+
+
+@pytest.mark.parametrize("logger", ["csv", "none"])
+def test_without_mlflow_there_is_nothing_to_do(logger, tmp_path):
+    tracking = open_tracking(logger, tmp_path, project="p", name="n", folder=tmp_path, tags={})
+    assert type(tracking) is Tracking
+    tracking.parameters({"a": 1})
+    tracking.metrics({"b": 1.0})
+    tracking.artifact(tmp_path)
+    tracking.end("FINISHED")
+    assert tracking.loggers() == []
+    assert list(tmp_path.iterdir()) == []
