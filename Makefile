@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 export HF_HUB_DISABLE_TELEMETRY := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow check format ui lock clean
+.PHONY: help setup demo test test-slow check format ui bench lock clean
 
 help: ## show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | expand -t 12
@@ -41,6 +41,10 @@ format: $(READY) ## mend what ruff can mend
 
 ui: $(READY) ## open MLflow on the runs of this folder (or REASONIR_HOME), on this machine only
 	$(BIN)/mlflow ui --host 127.0.0.1 --backend-store-uri sqlite:///$(abspath $(or $(REASONIR_HOME),.))/mlflow.db
+
+bench: $(READY) ## time a training step of both heads against PyLate and sentence-transformers
+	HF_HUB_OFFLINE=1 $(BIN)/python -m reasonir.bench
+	HF_HUB_OFFLINE=1 $(BIN)/python -m reasonir.bench model/head=biencoder contenders=biencoder
 
 lock: ## resolve pyproject.toml into requirements.lock
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --extra offline --extra sweep --extra dev \

@@ -4,13 +4,10 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import nn
 
-from reasonir.data.collate import Batches, Items
-from reasonir.data.loader import BatchPlan
-from reasonir.data.prepared import _row
+from reasonir.data import collate
 from reasonir.model.backbone import Model
 from reasonir.model.encoder import Encoder
 from reasonir.model.head.biencoder import BiEncoder
@@ -111,12 +108,9 @@ def examples(count: int, *, negatives: int = 1, shared: bool = True) -> list[Exa
     return found
 
 
-def batch_of(encoder: Encoder, given: Sequence[Example], *, step: int = 0, negatives: int = 4) -> Batch:
+def batch_of(encoder: Encoder, given: Sequence[Example], *, step: int = 0) -> Batch:
     """The batch that the loader would make of these examples, one pair each."""
-    rows = [_row(example) for example in given]
-    items = Items(np.arange(len(rows)), np.zeros(len(rows), dtype=int))
-    batches = Batches(rows, items, encoder.head.tokenizer, negatives, frozenset(), 0, {})
-    return batches[BatchPlan(step, 0, np.arange(len(rows)))]
+    return collate.batch_of(given, encoder.head.tokenizer, step=step)
 
 
 def gradients(encoder: nn.Module) -> dict[str, torch.Tensor]:

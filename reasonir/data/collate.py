@@ -12,7 +12,8 @@ import torch
 from torch.utils.data import Dataset
 
 from reasonir.data.loader import BatchPlan
-from reasonir.types import Batch, Relation, Side, Text, Tokens
+from reasonir.data.prepared import row_of
+from reasonir.types import Batch, Example, Relation, Side, Text, Tokens
 
 Tokenize = Callable[[Sequence[Text], Side], Tokens]
 ALL = -1
@@ -102,6 +103,14 @@ class Batches(Dataset[Batch]):
             for index in draw.choice(allowed, min(self.negatives, len(allowed)), replace=False).tolist():
                 instruction, text = row["neg"][index]
                 yield row["neg_keys"][index], Text(text, instruction), row["labels"][len(row["pos"]) + index]
+
+
+def batch_of(examples: Sequence[Example], tokenize: Tokenize, *, step: int = 0) -> Batch:
+    """The batch of these examples, each with its first positive and all its negatives."""
+    rows = [row_of(example) for example in examples]
+    items = Items(np.arange(len(rows)), np.zeros(len(rows), dtype=int))
+    negatives = max(len(row["neg"]) for row in rows)
+    return Batches(rows, items, tokenize, negatives, frozenset(), 0, {})[BatchPlan(step, 0, np.arange(len(rows)))]
 
 
 def positives_of_repeated_queries(rows: Any) -> dict[int, list[int]]:

@@ -114,7 +114,8 @@ def example_of(row: Mapping[str, Any]) -> Example:
     return Example(row["query_id"], row["query"], documents, row["instruction"])
 
 
-def _row(example: Example) -> dict[str, Any]:
+def row_of(example: Example) -> dict[str, Any]:
+    """The row of an example."""
     positives, negatives = example.positives, example.negatives
     return {
         "query_id": example.query_id,
@@ -175,7 +176,7 @@ def _checked(examples: Iterable[Example]) -> Iterator[dict[str, Any]]:
     """The rows of the examples, refusing what no training can use."""
     seen: set[str] = set()
     for example in examples:
-        row = _row(example)
+        row = row_of(example)
         faults = _faults(row)
         if example.query_id in seen:
             faults.append("the id is there twice")

@@ -209,7 +209,7 @@ class Milestones(Callback):
         logged = {name: float(trainer.strategy.reduce(value, reduce_op="mean")) for name, value in values.items()}
         logged["train/lr"] = self._lr
         logged["train/tokens_per_s"] = self._tokens * ranks.size / (now - self._since)
-        logged["train/peak_memory_gib"] = _peak_memory_gib(module.device)
+        logged["train/peak_memory_gib"] = peak_memory_gib(module.device)
         self._tokens, self._since = 0, now
         _log(trainer, logged, step)
 
@@ -257,7 +257,7 @@ def _save_weights(trainer: Trainer, file: Path) -> None:
         save_file({name: value.contiguous() for name, value in weights.items()}, partial)
 
 
-def _peak_memory_gib(device: torch.device) -> float:
+def peak_memory_gib(device: torch.device) -> float:
     """The most the device, or on a CPU this process, has held so far."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**30

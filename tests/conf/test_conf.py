@@ -52,7 +52,7 @@ def test_every_option_composes_and_binds(composed, group, option):
         assert found == []
 
 
-@pytest.mark.parametrize("command", ["train", "evaluate", "prepare"])
+@pytest.mark.parametrize("command", ["train", "evaluate", "prepare", "bench"])
 def test_every_command_composes_and_binds(composed, command):
     assert problems(composed(command)) == []
 

@@ -1,0 +1,1 @@
+"""Trainers that reasonir.bench times against each other: one file each."""

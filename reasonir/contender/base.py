@@ -1,0 +1,44 @@
+"""What a contender is: one way to take a training step on given texts, in a process of its own.
+
+Everybody gets the same exported model, the same texts and lengths and no dropout, so the loss has to agree and the
+gradients up to a known factor, before any time counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Protocol
+
+from torch import Tensor, nn
+
+from reasonir.model.backbone import Model
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """The step that all take.
+
+    `model` is an exported model in the format its ecosystem loads; columns are aligned: the queries, their positives,
+    then hard negatives. No text stands twice, so that in-batch negatives mean the same to everybody.
+    """
+
+    model: Model
+    columns: Sequence[Sequence[str]]
+    temperature: float
+    device: str
+    budget: tuple[int, int]
+    """Padded tokens of a micro-batch, and of the graphs that are kept: what the plan says for this hardware."""
+
+
+class Contender(Protocol):
+    """A way to take a training step."""
+
+    kind: ClassVar[frozenset[str]]
+    """The heads it can train, by class name."""
+
+    def load(self, workload: Workload) -> tuple[nn.Module, Callable[[], Tensor]]:
+        """What isn't timed: the loaded model, and the function that gives the step's loss on tokenised texts."""
+
+    def gradient_scale(self, workload: Workload) -> float:
+        """How many times too large its gradients are known to be."""
