@@ -16,12 +16,15 @@ def usable_positions(config: Any, tokenizer: Any) -> int:
     """The longest sequence that a transformers model with this config and tokenizer reads, in tokens.
 
     RoBERTa-like models count positions from padding_idx + 1, so their table is that much longer than what is usable.
+    The tokenizer's own maximum only counts where the model has no table: it is a habit of the checkpoint (PyLate saves
+    the length it truncated to last), not a bound.
     """
-    table = getattr(config, "max_position_embeddings", None) or _UNSET
+    table: int | None = getattr(config, "max_position_embeddings", None)
+    if not table:
+        return tokenizer.model_max_length or _UNSET
     if getattr(config, "model_type", "") in _OFFSET_FAMILIES:
         table -= (getattr(config, "pad_token_id", None) or 0) + 1
-    stated = tokenizer.model_max_length or _UNSET
-    return min(table, stated if stated < _UNSET else table)
+    return table
 
 
 def check_length(name: str, value: int, positions: int) -> None:

@@ -164,7 +164,7 @@ def test_evaluation_mode_gives_the_training_loss_without_graphs(bert):
 
 def test_punctuation_expansion_and_all_skipped_documents_count_as_they_should(bert):
     """Vectors are dropped in the middle of documents, and kept for query tokens nobody attends to."""
-    encoder = load(bert, "colbert", query_length=16, document_prefix="")
+    encoder = load(bert, "colbert", query_length=16, query_expansion=True, document_prefix="")
     tokens = encoder.head.tokenizer([Text("a, b. c!")], "document")
     assert 0 < int(tokens.keep_T.sum()) < tokens.lengths_N.sum()
     queries = encoder.head.tokenizer([Text("why")], "query")

@@ -3,10 +3,14 @@
 PyLate loads and saves the checkpoint, so any PyLate, Stanford or plain encoder checkpoint works and what is exported
 opens in PyLate with the same scores. Tokenisation is written out here, token for token as PyLate does it, because
 PyLate pads every document to the maximum while tokenising and ours travel without padding.
+
+A checkpoint that was no ColBERT before starts with room for long queries, without expansion, and with an orthogonal
+projection: docs/log.md has the comparison with PyLate's choices (32 tokens, expanded; a uniform draw).
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +24,9 @@ from reasonir.model.maxsim import maxsim
 from reasonir.model.positions import check_length, stated_options, usable_positions
 from reasonir.model.prompts import Prompts
 from reasonir.types import Padded, Representation, Side, Text, Tokens
+
+DEFAULT_LENGTHS: dict[Side, int] = {"query": 128, "document": 180}
+"""Tokens of a text where a checkpoint states nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,18 +99,18 @@ class ColBERT(nn.Module):
         skiplist: list[str] | None = None,
         temperature: float = 1.0,
     ) -> tuple[nn.Module, ColBERT]:
-        """The backbone and head of a checkpoint; every None is what the checkpoint says, else PyLate's default.
+        """The backbone and head of a checkpoint; every None is what the checkpoint says, else the default.
 
         Args:
             folder: a PyLate, Stanford or plain transformers checkpoint.
             prompts: put before texts.
             model_kwargs: for the transformers model (dtype, attn_implementation, trust_remote_code).
-            query_length: tokens of a query, its expansion included.
-            document_length: tokens of a document; longer ones are cut.
+            query_length: tokens of a query, its expansion included; longer ones are cut. Default 128.
+            document_length: tokens of a document; longer ones are cut. Default 180.
             embedding_size: size of a vector, where the checkpoint has no projection yet.
             query_prefix: marker token of queries; "" for none.
             document_prefix: marker token of documents; "" for none.
-            query_expansion: fill queries up to query_length with mask tokens that are scored too.
+            query_expansion: fill queries up to query_length with mask tokens that are scored too. Default false.
             attend_to_expansion: let the other tokens attend to those.
             skiplist: words whose tokens give documents no vector.
             temperature: see `Head`.
@@ -113,6 +120,9 @@ class ColBERT(nn.Module):
         """
         from pylate.models import ColBERT as PyLateColBERT
 
+        if not _stated(folder) and not _is_stanford(folder):
+            query_length = query_length or DEFAULT_LENGTHS["query"]
+            query_expansion = bool(query_expansion)
         source = PyLateColBERT(
             str(folder),
             device="cpu",
@@ -129,6 +139,8 @@ class ColBERT(nn.Module):
             skiplist_words=skiplist,
         )
         _mend(source)
+        if len(source) - 1 > _projections(folder):
+            nn.init.orthogonal_(source[-1].linear.weight)
         backbone = source[0].auto_model
         positions = usable_positions(backbone.config, source.tokenizer)
         check_length("query_length", source.query_length, positions)
@@ -149,11 +161,9 @@ class ColBERT(nn.Module):
 
     @classmethod
     def limits(cls, folder: Path | None, options: Mapping[str, Any]) -> dict[Side, int]:
-        """See `Head.limits`; PyLate's defaults are 32 and 180."""
-        stated = stated_options(folder, "config_sentence_transformers.json")
-        query = options.get("query_length") or stated.get("query_length") or 32
-        document = options.get("document_length") or stated.get("document_length") or 180
-        return {"query": query, "document": document}
+        """See `Head.limits`."""
+        limits = DEFAULT_LENGTHS | _stated(folder)
+        return {side: options.get(f"{side}_length") or limit for side, limit in limits.items()}
 
     def forward(self, hidden_NLH: Tensor, padded: Padded) -> Tensor:
         """Project the kept tokens only, and normalise in float32."""
@@ -181,6 +191,29 @@ class ColBERT(nn.Module):
         source[0].auto_model = backbone
         source.prompts = {side: self.tokenizer.prompts.of(side) for side in ("query", "document")}
         source.save(str(folder), create_model_card=False)
+
+
+def _stated(folder: Path | None) -> dict[Side, int]:
+    """The lengths that a PyLate or Stanford checkpoint states; nothing for a checkpoint that is no ColBERT."""
+    pylate = stated_options(folder, "config_sentence_transformers.json")
+    stanford = stated_options(folder, "artifact.metadata")
+    found: dict[Side, int | None] = {
+        "query": pylate.get("query_length") or stanford.get("query_maxlen"),
+        "document": pylate.get("document_length") or stanford.get("doc_maxlen"),
+    }
+    return {side: length for side, length in found.items() if length}
+
+
+def _is_stanford(folder: Path) -> bool:
+    return "HF_ColBERT" in (stated_options(folder, "config.json").get("architectures") or [])
+
+
+def _projections(folder: Path) -> int:
+    """How many projections a checkpoint brings."""
+    if _is_stanford(folder):
+        return 1
+    file = folder / "modules.json"
+    return sum(module["type"].endswith("Dense") for module in json.loads(file.read_text())) if file.is_file() else 0
 
 
 def _mend(source: Any) -> None:

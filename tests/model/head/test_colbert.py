@@ -9,6 +9,7 @@ from safetensors.torch import load_file, save_file
 
 from reasonir.errors import InputError
 from reasonir.loss.cached_contrastive import CachedContrastive
+from reasonir.model.head.colbert import ColBERT
 from reasonir.training.ranks import Alone
 from reasonir.training.step import Budget, run_step
 from reasonir.types import Document, Example, Text
@@ -95,10 +96,44 @@ def test_stanford_checkpoints_load(bert, tmp_path):
     encoder = load(folder, "colbert")
     assert encoder.head.tokenizer.limit("query") == 18
     assert encoder.head.tokenizer.limit("document") == 33
+    assert ColBERT.limits(folder, {}) == {"query": 18, "document": 33}
     assert torch.equal(encoder.head.projections[0].linear.weight, projection)
     torch.testing.assert_close(
         scores(encoder, QUERIES, DOCUMENTS), pylate_scores(pylate(folder), QUERIES, DOCUMENTS), rtol=1e-4, atol=1e-4
     )
+
+
+def test_a_checkpoint_that_pylate_used_and_saved_loads(bert, tmp_path):
+    """It carries the length PyLate truncated to last, less the marker, as the tokenizer's maximum."""
+    source = pylate(bert)
+    source.tokenize([text.text for text in DOCUMENTS], is_query=False)
+    source.save(str(tmp_path / "model"))
+    assert json.loads((tmp_path / "model" / "sentence_bert_config.json").read_text())["max_seq_length"] == 179
+    encoder = load(tmp_path / "model", "colbert")
+    assert encoder.head.tokenizer.limit("document") == 180
+    torch.testing.assert_close(
+        scores(encoder, QUERIES, DOCUMENTS), pylate_scores(source, QUERIES, DOCUMENTS), rtol=1e-4, atol=1e-4
+    )
+
+
+def test_a_plain_encoder_starts_with_long_unexpanded_queries_and_an_orthogonal_projection(bert):
+    encoder = load(bert, "colbert", embedding_size=16)
+    tokenizer = encoder.head.tokenizer
+    assert (tokenizer.limit("query"), tokenizer.limit("document"), tokenizer.expand) == (128, 180, False)
+    assert ColBERT.limits(bert, {}) == {"query": 128, "document": 180}
+    weight = encoder.head.projections[-1].linear.weight
+    torch.testing.assert_close(weight @ weight.T, torch.eye(16), rtol=0, atol=1e-5)
+
+
+def test_a_colbert_checkpoint_keeps_what_it_states(bert, tmp_path):
+    source = pylate(bert, embedding_size=16)
+    source.save(str(tmp_path / "model"))
+    encoder = load(tmp_path / "model", "colbert")
+    tokenizer = encoder.head.tokenizer
+    assert (tokenizer.limit("query"), tokenizer.limit("document"), tokenizer.expand) == (32, 180, True)
+    assert ColBERT.limits(tmp_path / "model", {}) == {"query": 32, "document": 180}
+    assert ColBERT.limits(tmp_path / "model", {"query_length": 64}) == {"query": 64, "document": 180}
+    assert torch.equal(encoder.head.projections[-1].linear.weight, source[-1].linear.weight)
 
 
 @pytest.mark.parametrize("size", [4, 12, 13])
