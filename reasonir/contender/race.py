@@ -85,7 +85,7 @@ def race(config: DictConfig, folder: Path) -> None:
         gc.collect()
         timed = _in_turns(contenders, workload, config.repeats)
     _refuse_disagreement(timed)
-    name = f"{config.data._target_.rsplit('.', 2)[-2]}-{len(columns[0])}x{len(columns) - 1}"
+    name = f"{data.source.name}-{len(columns[0])}x{len(columns) - 1}"
     found = report(name, timed, tokens)
     (folder / "bench.json").write_text(json.dumps(found, indent=2))
     show(_table(found["workloads"][name]["contenders"], title=f"One training step: {name}, {tokens:,} tokens"))
@@ -150,7 +150,10 @@ def _in_turns(contenders: Mapping[str, Contender], workload: Workload, repeats: 
             timed[name] = Timed(loss, gradient, tuple(seconds[name]), _ask(name, pipe, "memory"))
         return timed
     finally:
+        for pipe in pipes.values():
+            pipe.close()  # which a waiting contender takes as the end
         for process in processes:
+            process.join(timeout=10)
             process.kill()
 
 
@@ -191,6 +194,8 @@ def _serve(pipe: Connection, contender: Contender, workload: Workload) -> None:
                 pipe.send(time.perf_counter() - started)
             else:
                 pipe.send(peak_memory_gib(device) - before)
+    except EOFError:
+        return
     except Exception as error:
         pipe.send(f"{type(error).__name__}: {error}")
         raise

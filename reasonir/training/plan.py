@@ -7,8 +7,9 @@ optimiser states exactly, activations by `Shape.graph_bytes`.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -165,6 +166,22 @@ def plan_run(model: Model, hardware: Hardware, data: RetrievalData, *, state_byt
         trained=_trained(shape, model),
         texts_per_step=(round(share), round(share * per_item)),
         state_bytes=state_bytes,
+    )
+
+
+def as_planned(hardware: Hardware, file: Path) -> Hardware:
+    """The profile with the budget of an earlier plan, so that resuming changes no bit of what dropout draws.
+
+    What was free on a CPU then isn't what is free now. Another profile, or memory that the earlier plan doesn't fit
+    into, is planned anew.
+    """
+    before = json.loads(file.read_text()) if file.is_file() else {}
+    same = (before.get("hardware"), before.get("precision")) == (hardware.name, hardware.precision)
+    if not same or before["total_gib"] > (hardware.memory_gib or 0.0):
+        return hardware
+    kept = before["kept_tokens"] if hardware.kept_tokens is None else hardware.kept_tokens
+    return replace(
+        hardware, micro_batch_tokens=hardware.micro_batch_tokens or before["micro_batch_tokens"], kept_tokens=kept
     )
 
 

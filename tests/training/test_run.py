@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file
 
 from reasonir.eval.metrics import NAMES
-from reasonir.training import callbacks
+from reasonir.training import callbacks, hardware
 from tests.commands import run
 
 TINY = ("experiment=demo_tiny", "loader.batch_size=16", "data.variants=1", "evaluation.baselines=[random,untrained]")
@@ -280,6 +280,23 @@ def test_a_finished_run_is_only_judged_again(uninterrupted, home):
     again = run("train", f"resume={uninterrupted.folder}", home=home)
     assert again.status == 0, again.err
     assert json.loads((uninterrupted.folder / "results.json").read_text()) == json.loads(before)
+
+
+def test_a_resumed_run_keeps_its_budget_and_baselines_whatever_memory_is_free_now(home, monkeypatch):
+    done = run("train", *TINY, "trainer.max_steps=2", "evaluation.baselines=[random]", home=home)
+    rankings = {file.name: file.read_text() for file in (done.folder / "runs").iterdir()}
+    before = json.loads((done.folder / "plan.json").read_text())
+    monkeypatch.setattr(hardware, "_memory_gib", lambda accelerator, devices: before["memory_gib"] / 2)
+    again = run("train", f"resume={done.folder}", home=home)
+    assert again.status == 0, again.err
+    after = json.loads((done.folder / "plan.json").read_text())
+    assert after["memory_gib"] == pytest.approx(before["memory_gib"] / 2)
+    assert after["kept_tokens"] == before["kept_tokens"]
+    assert after["micro_batch_tokens"] == before["micro_batch_tokens"]
+    assert "The baselines are those of" in again.err
+    assert set(rankings) == {"demo.random.trec", "demo.trained.trec"}
+    assert all(rankings.values())
+    assert {file.name: file.read_text() for file in (done.folder / "runs").iterdir()} == rankings
 
 
 def test_a_run_is_not_continued_with_other_data(uninterrupted, home):

@@ -44,6 +44,22 @@ class ColBERTTokenizer:
     skiplist: frozenset[int]
     lower_case: bool
 
+    @classmethod
+    def of(cls, source: Any, prompts: Prompts) -> ColBERTTokenizer:
+        """The layout that a PyLate model uses, with `prompts` in place of its own where given."""
+        return cls(
+            source.tokenizer,
+            prompts.completed(source.prompts),
+            source.query_length,
+            source.document_length,
+            source.query_prefix_id,
+            source.document_prefix_id,
+            source.do_query_expansion,
+            source.attend_to_expansion_tokens,
+            frozenset(source.skiplist),
+            source[0].do_lower_case,
+        )
+
     def limit(self, side: Side) -> int:
         """The most tokens a text of `side` has, marker included."""
         return self.query_length if side == "query" else self.document_length
@@ -145,19 +161,7 @@ class ColBERT(nn.Module):
         positions = usable_positions(backbone.config, source.tokenizer)
         check_length("query_length", source.query_length, positions)
         check_length("document_length", source.document_length, positions)
-        tokenizer = ColBERTTokenizer(
-            source.tokenizer,
-            prompts.completed(source.prompts),
-            source.query_length,
-            source.document_length,
-            source.query_prefix_id,
-            source.document_prefix_id,
-            source.do_query_expansion,
-            source.attend_to_expansion_tokens,
-            frozenset(source.skiplist),
-            source[0].do_lower_case,
-        )
-        return backbone, cls(source, tokenizer, temperature)
+        return backbone, cls(source, ColBERTTokenizer.of(source, prompts), temperature)
 
     @classmethod
     def limits(cls, folder: Path | None, options: Mapping[str, Any]) -> dict[Side, int]:
