@@ -20,6 +20,8 @@ from torch import Tensor
 Side = Literal["query", "document"]
 Run = dict[str, dict[str, float]]
 """A ranking, as information retrieval uses the word: query id -> document id -> score, higher is better."""
+Qrels = Mapping[str, Mapping[str, int]]
+"""Judgements: query id -> document id -> label, above 0 for relevant."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,14 +79,16 @@ class Task:
 
     `excluded` names, a query, the documents that are removed from its ranking before the cut (BRIGHT's protocol).
     `protocol` is stamped on every result: whatever a reader needs to compare it (source, split, revision).
+    `judgements` are further ones, by name: the same ranking is judged by each of them as well.
     """
 
     name: str
     queries: Mapping[str, Text]
     corpus: Corpus
-    qrels: Mapping[str, Mapping[str, int]]
+    qrels: Qrels
     excluded: Mapping[str, frozenset[str]] = field(default_factory=dict)
     protocol: Mapping[str, str] = field(default_factory=dict)
+    judgements: Mapping[str, Qrels] = field(default_factory=dict)
 
 
 class Padded(NamedTuple):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Protocol
 
 from reasonir.types import Task
@@ -11,8 +11,12 @@ from reasonir.types import Task
 class Benchmark(Protocol):
     """One or more tasks that a retriever is judged on."""
 
-    def tasks(self) -> Iterator[Task]:
-        """The tasks, in a fixed order.
+    @property
+    def groups(self) -> Mapping[str, Sequence[str]]:
+        """Means over tasks that are reported, by their name; none is usual."""
+
+    def tasks(self, *, corpus: bool = True) -> Iterator[Task]:
+        """The tasks, in a fixed order; without `corpus` documents needn't be there, for judging run files.
 
         Raises:
             InputError: naming file, row, value and remedy.

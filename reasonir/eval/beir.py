@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from reasonir.data.beir import read_task
 from reasonir.types import Task
@@ -22,7 +23,8 @@ class Beir:
     path: str
     split: str = "test"
     revision: str | None = None
+    groups: ClassVar[Mapping[str, Sequence[str]]] = {}
 
-    def tasks(self) -> Iterator[Task]:
+    def tasks(self, *, corpus: bool = True) -> Iterator[Task]:
         """The one task."""
         yield read_task(self.path, self.split, revision=self.revision, key="eval")

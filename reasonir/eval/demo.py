@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from reasonir.data.demo import PARTS, Part, build_world
 from reasonir.errors import InputError
@@ -16,11 +17,12 @@ class Demo:
 
     split: Part = "test"
     seed: int = 0
+    groups: ClassVar[Mapping[str, Sequence[str]]] = {}
 
     def __post_init__(self) -> None:
         if self.split not in PARTS:
             raise InputError(f"eval.split={self.split}: choose one of {', '.join(PARTS)}")
 
-    def tasks(self) -> Iterator[Task]:
+    def tasks(self, *, corpus: bool = True) -> Iterator[Task]:
         """The one task."""
         yield build_world(self.seed, 1).task(self.split)

@@ -9,14 +9,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from statistics import fmean
 
-from reasonir.types import Run
+from reasonir.types import Qrels, Run
 
 CUTOFFS = (1, 5, 10, 20, 50, 100, 1000)
 NAMES = (*(f"ndcg_at_{k}" for k in CUTOFFS), *(f"recall_at_{k}" for k in CUTOFFS), "map", "mrr", "mrr_at_10")
 PerQuery = dict[str, dict[str, float]]
 
 
-def per_query(run: Run, qrels: Mapping[str, Mapping[str, int]]) -> PerQuery:
+def per_query(run: Run, qrels: Qrels) -> PerQuery:
     """Every metric of `NAMES` for every judged query: query id -> metric -> value between 0 and 1."""
     import pytrec_eval
 

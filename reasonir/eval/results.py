@@ -7,12 +7,13 @@ queries and the paired tests; `per_query.parquet` every value of every query; `r
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
-from reasonir.eval.metrics import PerQuery, mean
+from reasonir.eval.metrics import NAMES, PerQuery, mean
 from reasonir.eval.significance import Difference, Interval, difference, interval
 from reasonir.eval.trec import write_run
 from reasonir.files import completed
@@ -23,23 +24,37 @@ HEADLINE = "ndcg_at_10"
 
 @dataclass(slots=True)
 class Results:
-    """Values by task, system and query; `protocol` says under what rules they came about."""
+    """Values by task, system and query; `protocol` says under what rules they came about, `groups` what is averaged."""
 
     protocol: dict[str, Any] = field(default_factory=dict)
+    groups: Mapping[str, Sequence[str]] = field(default_factory=dict)
     values: dict[str, dict[str, PerQuery]] = field(default_factory=dict)
     runs: dict[str, dict[str, Run]] = field(default_factory=dict)
 
+    def add_values(self, task: str, system: str, values: PerQuery) -> None:
+        """Record a system's values by some judgements."""
+        self.values.setdefault(task, {})[system] = values
+
     def add(self, task: Task, system: str, run: Run, values: PerQuery) -> None:
         """Record a system's run of a task and its values."""
-        self.values.setdefault(task.name, {})[system] = values
+        self.add_values(task.name, system, values)
         self.runs.setdefault(task.name, {})[system] = run
         self.protocol.setdefault("tasks", {})[task.name] = dict(task.protocol)
 
     def figures(self) -> dict[str, dict[str, dict[str, float]]]:
-        """Task -> system -> metric -> mean over queries."""
-        return {
+        """Task -> system -> metric -> mean over queries; then each complete group's mean over its tasks."""
+        found = {
             task: {system: mean(values) for system, values in systems.items()} for task, systems in self.values.items()
         }
+        for group, tasks in self.groups.items():
+            if not all(task in found for task in tasks):
+                continue
+            systems = [name for name in found[tasks[0]] if all(name in found[task] for task in tasks)]
+            found[group] = {
+                name: {metric: fmean(found[task][name][metric] for task in tasks) for metric in NAMES}
+                for name in systems
+            }
+        return found
 
     def interval(self, task: str, system: str, metric: str = HEADLINE) -> Interval:
         """A metric's mean with its interval over queries."""
@@ -55,7 +70,7 @@ class Results:
         folder.mkdir(parents=True, exist_ok=True)
         for task, runs in self.runs.items():
             for system, run in runs.items():
-                write_run(run, folder / "runs" / f"{task}.{system}.trec", system)
+                write_run(run, run_file(folder, task, system), system)
         self._write_per_query(folder / "per_query.parquet")
         document = {"protocol": self.protocol, "results": self.figures(), **self._certainty(judged)}
         with completed(folder / "results.json") as partial:
@@ -89,6 +104,11 @@ class Results:
         ]
         with completed(file) as partial:
             pq.write_table(pa.Table.from_pylist(rows), partial)
+
+
+def run_file(folder: Path, task: str, system: str) -> Path:
+    """Where a system's ranking of a task lies in the folder of an evaluation."""
+    return folder / "runs" / f"{task}.{system}.trec"
 
 
 def read_values(folder: Path) -> Mapping[str, Mapping[str, PerQuery]]:

@@ -6,13 +6,16 @@ A system is anything that turns a task into a run. Beside a model stand `random`
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 
 from reasonir.errors import InputError
 from reasonir.eval import metrics
 from reasonir.eval.results import Results
+from reasonir.eval.trec import ordered, read_run
 from reasonir.index.base import Index, excluded_places
 from reasonir.types import Run, Task
 
@@ -45,27 +48,83 @@ def guessing(*, depth: int, seed: int) -> System:
     return rank
 
 
-def evaluate(tasks: Iterable[Task], systems: Mapping[str, System], results: Results) -> Results:
-    """Let every system rank every task and add what came out to `results`.
+def replaying(files: Mapping[str, Path], *, depth: int) -> System:
+    """The system whose rankings of tasks lie in run files, by the task's name.
+
+    Excluded documents are removed before the cut, ties at the cut fall as trec_eval has them.
+    """
+
+    def rank(task: Task) -> Run:
+        found = read_run(files[task.name])
+        if not found.keys() & task.queries.keys():
+            raise InputError(f"{files[task.name]} ranks none of the queries of task {task.name}: is it another task's?")
+        run: Run = {}
+        for query_id in task.queries:
+            excluded = task.excluded.get(query_id, frozenset())
+            allowed = {doc: score for doc, score in found.get(query_id, {}).items() if doc not in excluded}
+            run[query_id] = dict(ordered(allowed)[:depth])
+        return run
+
+    return rank
+
+
+def evaluate(
+    tasks: Sequence[Task], systems: Mapping[str, System], results: Results, *, searched: bool = True
+) -> Results:
+    """Let every system rank every task and add what came out to `results`; one corpus is searched once.
+
+    Args:
+        tasks: what is judged.
+        systems: who, by name.
+        results: takes what is found.
+        searched: whether systems search the tasks' documents (run files don't).
 
     Raises:
         InputError: a task that can't be judged (see `check_task`).
     """
     for task in tasks:
-        check_task(task)
+        check_task(task, searched=searched)
+    for together in _sharing(tasks):
         for name, system in systems.items():
-            run = system(task)
-            results.add(task, name, run, metrics.per_query(run, task.qrels))
+            for task, run in zip(together, _ranked(together, system), strict=True):
+                results.add(task, name, run, metrics.per_query(run, task.qrels))
+                for label, qrels in task.judgements.items():
+                    results.add_values(f"{task.name}_{label}", name, metrics.per_query(run, qrels))
     return results
 
 
-def check_task(task: Task) -> None:
+def _sharing(tasks: Sequence[Task]) -> list[list[Task]]:
+    """The tasks, those with the very same corpus together."""
+    groups: dict[int, list[Task]] = {}
+    for task in tasks:
+        groups.setdefault(id(task.corpus), []).append(task)
+    return list(groups.values())
+
+
+def _ranked(together: Sequence[Task], system: System) -> list[Run]:
+    """What the system makes of tasks with one corpus, asked for all their queries at once."""
+    if len(together) == 1:
+        return [system(together[0])]
+    names = {
+        (number, query_id): f"{number}:{query_id}" for number, task in enumerate(together) for query_id in task.queries
+    }
+    queries = {names[n, q]: text for n, task in enumerate(together) for q, text in task.queries.items()}
+    excluded = {names[n, q]: ids for n, task in enumerate(together) for q, ids in task.excluded.items()}
+    run = system(replace(together[0], queries=queries, excluded=excluded))
+    return [{q: run.get(names[n, q], {}) for q in task.queries} for n, task in enumerate(together)]
+
+
+def check_task(task: Task, *, searched: bool = True) -> None:
     """Refuse a task whose judgements and documents don't fit together.
+
+    Args:
+        task: the task.
+        searched: whether its documents are to be there; run files are judged without.
 
     Raises:
         InputError: naming the query or document.
     """
-    if not len(task.corpus):
+    if searched and not len(task.corpus):
         raise InputError(f"task {task.name}: the corpus is empty: give at least one document")
     if not task.queries:
         raise InputError(f"task {task.name}: no query is judged: give a split that is")
@@ -74,7 +133,7 @@ def check_task(task: Task) -> None:
         relevant = {doc_id for doc_id, label in task.qrels.get(query_id, {}).items() if label > 0}
         if not relevant:
             raise InputError(f"task {task.name}: query {query_id!r} has no relevant document: judge one or remove it")
-        if unknown := sorted(relevant - known):
+        if searched and (unknown := sorted(relevant - known)):
             raise InputError(f"task {task.name}: query {query_id!r} wants {unknown[0]!r}, which isn't in the corpus")
         if both := sorted(relevant & task.excluded.get(query_id, frozenset())):
             raise InputError(f"task {task.name}: query {query_id!r} both wants and excludes {both[0]!r}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,8 +12,10 @@ from typing import Any
 from rich.table import Table
 
 from reasonir.errors import InputError
-from reasonir.eval.results import HEADLINE, Results, read_values
+from reasonir.eval.base import Benchmark
+from reasonir.eval.results import HEADLINE, Results, read_values, run_file
 from reasonir.eval.retrieval import System, evaluate, guessing, searching
+from reasonir.eval.trec import read_run
 from reasonir.index.base import Index
 from reasonir.index.bm25 import Bm25
 from reasonir.model.encoder import Encoder
@@ -62,6 +64,7 @@ class Evaluation:
         folder: results.json, per_query.parquet and runs/ go here.
         protocol: the rules, stamped on the results.
         seed: of the random baseline.
+        groups: means over tasks that are reported.
     """
 
     tasks: Sequence[Task]
@@ -70,10 +73,11 @@ class Evaluation:
     folder: Path
     protocol: dict[str, Any]
     seed: int
+    groups: Mapping[str, Sequence[str]] = field(default_factory=dict)
     results: Results = field(init=False)
 
     def __post_init__(self) -> None:
-        self.results = Results(protocol={**self.protocol, "scorer": "pytrec_eval", "depth": self.options.depth})
+        self.results = Results({**self.protocol, "scorer": "pytrec_eval", "depth": self.options.depth}, self.groups)
 
     def baselines(self, encoder: Encoder | None) -> None:
         """Judge the baselines, `encoder` being the untrained model, unless the folder has their results already."""
@@ -107,32 +111,39 @@ class Evaluation:
             return False
         mine = {**self.results.protocol, "tasks": {task.name: dict(task.protocol) for task in self.tasks}}
         values = read_values(self.folder)
-        if protocol != mine or any(not set(wanted) <= set(values.get(task.name, {})) for task in self.tasks):
+        names = [
+            name for task in self.tasks for name in (task.name, *(f"{task.name}_{label}" for label in task.judgements))
+        ]
+        if protocol != mine or any(not set(wanted) <= set(values.get(name, {})) for name in names):
             return False
-        for task in self.tasks:
-            for name in wanted:
-                self.results.add(task, name, {}, values[task.name][name])
+        for system in wanted:
+            for task in self.tasks:
+                self.results.add(task, system, read_run(run_file(self.folder, task.name, system)), {})
+            for name in names:
+                self.results.add_values(name, system, values[name][system])
         return True
 
 
 def table(results: Results, judged: str) -> Table:
     """Every system's figures, with its interval, and how it differs from the one that is judged."""
     found = Table(title="Evaluation", title_justify="left")
-    for column in ("task", "system", *COLUMNS, "95 % interval", f"{judged} ahead by", "p"):
+    for column in ("task", "system", *COLUMNS, "95 % interval", "ahead by", "p"):
         found.add_column(column, justify="left" if column in ("task", "system") else "right", no_wrap=True)
     figures = results.figures()
     for task, systems in figures.items():
         for system, values in systems.items():
-            span = results.interval(task, system)
-            cells = [f"{values[column]:.4f}" for column in COLUMNS] + [f"{span.low:.3f} to {span.high:.3f}"]
-            gap = results.difference(task, judged, system) if system != judged else None
+            cells = [f"{values[column]:.4f}" for column in COLUMNS]
+            single = task in results.values  # a group's mean has no queries of its own
+            span = results.interval(task, system) if single else None
+            cells.append(f"{span.low:.3f} to {span.high:.3f}" if span else "")
+            gap = results.difference(task, judged, system) if single and system != judged else None
             cells += [f"{gap.delta:+.4f}", f"{gap.p:.4f}"] if gap else ["", ""]
             found.add_row(task, system, *cells, style="bold" if system == judged else None)
         found.add_section()
     return found
 
 
-def read_tasks(tasks: Iterable[Task]) -> list[Task]:
+def read_benchmark(benchmark: Benchmark) -> list[Task]:
     """The tasks of a benchmark, read now so that what is wrong with them is said before training.
 
     Raises:
@@ -140,7 +151,7 @@ def read_tasks(tasks: Iterable[Task]) -> list[Task]:
     """
     from reasonir.eval.retrieval import check_task
 
-    found = list(tasks)
+    found = list(benchmark.tasks())
     if not found:
         raise InputError("the benchmark has no tasks: choose another eval=")
     for task in found:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,13 @@ from omegaconf import DictConfig, OmegaConf
 
 from reasonir.config import build
 from reasonir.errors import InputError
+from reasonir.eval.results import Results
+from reasonir.eval.retrieval import evaluate as evaluate_tasks
+from reasonir.eval.retrieval import replaying
 from reasonir.model.backbone import Model
 from reasonir.model.lora import LoRA
 from reasonir.training.display import show
-from reasonir.training.evaluation import Evaluation, read_tasks, table
+from reasonir.training.evaluation import Evaluation, EvaluationOptions, read_benchmark, table
 from reasonir.training.hardware import Hardware
 from reasonir.training.run import quiet_libraries, require, stamp, track_results
 from reasonir.training.tracking import Tracking, folder_of_run, open_tracking
@@ -32,6 +36,9 @@ def evaluate(config: DictConfig, folder: Path) -> None:
         InputError: there is no such run, it has no exported model, or whatever else can't be used.
     """
     quiet_libraries()
+    if config.trec:
+        _judge_run_files(config, folder)
+        return
     home = Path(config.home)
     source = folder_of_run(str(config.run), home) if config.run else None
     untrained, trained = _models(config, source)
@@ -44,14 +51,15 @@ def evaluate(config: DictConfig, folder: Path) -> None:
         *([trained.locate] if trained else []),
     )
     hardware = hardware.resolve()
-    tasks = read_tasks(build(config.eval).tasks())
+    benchmark = build(config.eval)
+    tasks = read_benchmark(benchmark)
     seed_everything(config.seed, workers=True, verbose=False)
     seed = config.seed if source is None else _saved(source).seed
     first = untrained.load(seed=seed).to(hardware.torch_device) if wants_untrained else None
     judged = trained.load(seed=seed).to(hardware.torch_device) if trained else first
     assert judged is not None
     protocol = {"model": (trained or untrained).path, **stamp(judged, hardware), "seed": config.seed}
-    evaluation = Evaluation(tasks, options, build(config.index), folder, protocol, config.seed)
+    evaluation = Evaluation(tasks, options, build(config.index), folder, protocol, config.seed, groups=benchmark.groups)
     name = "untrained" if trained is None else "trained"
     if trained is None:
         evaluation.options = replace(options, baselines=[n for n in options.baselines if n != "untrained"])
@@ -62,6 +70,46 @@ def evaluate(config: DictConfig, folder: Path) -> None:
     tracking.end("FINISHED")
     show(table(evaluation.results, name))
     log.info("Everything is in %s", folder)
+
+
+def _judge_run_files(config: DictConfig, folder: Path) -> None:
+    """Judge TREC run files in place of a model."""
+    path = Path(str(config.trec)).expanduser()
+    benchmark = build(config.eval)
+    tasks = list(benchmark.tasks(corpus=False))
+    options: EvaluationOptions = build(config.evaluation)
+    results = Results({"scorer": "pytrec_eval", "depth": options.depth, "trec": str(path)}, benchmark.groups)
+    name = path.name.split(".")[0]
+    system = replaying(run_files(path, [task.name for task in tasks]), depth=options.depth)
+    evaluate_tasks(tasks, {name: system}, results, searched=False)
+    results.write(folder, judged=name)
+    tracking = _tracking(config, None, folder)
+    track_results(results, name, folder, tracking)
+    tracking.end("FINISHED")
+    show(table(results, name))
+    log.info("Everything is in %s", folder)
+
+
+def run_files(path: Path, tasks: Sequence[str]) -> dict[str, Path]:
+    """The run file of each task: `path` itself, or the one file of a folder whose name holds the task's.
+
+    Raises:
+        InputError: there is none, or more than one.
+    """
+    if path.is_file() and len(tasks) == 1:
+        return {tasks[0]: path}
+    if not path.is_dir():
+        what = "is one file for several tasks" if path.is_file() else "doesn't exist"
+        raise InputError(f"trec={path} {what} ({', '.join(tasks)}): give a folder with a run file a task, or one task")
+    files = [file for file in sorted(path.rglob("*")) if file.is_file()]
+    found = {}
+    for task in tasks:
+        named = [file for file in files if task in str(file.relative_to(path))]
+        if len(named) != 1:
+            many = f"{len(named)} files name it ({named[0]}, ...)" if named else "no file names it"
+            raise InputError(f"trec={path}: task {task}: {many}: give exactly one run file a task")
+        found[task] = named[0]
+    return found
 
 
 def _models(config: DictConfig, source: Path | None) -> tuple[Model, Model | None]:

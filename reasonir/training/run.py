@@ -36,12 +36,12 @@ from reasonir.training.callbacks import Interrupt, Milestones
 from reasonir.training.checkpoints import AtomicCheckpointIO, find_checkpoint, step_of
 from reasonir.training.datamodule import RetrievalData
 from reasonir.training.display import show, show_config, show_plan
-from reasonir.training.evaluation import Evaluation, read_tasks, table
+from reasonir.training.evaluation import Evaluation, read_benchmark, table
 from reasonir.training.hardware import Hardware
 from reasonir.training.history import History
 from reasonir.training.module import RetrieverModule
 from reasonir.training.optim import STATE_BYTES
-from reasonir.training.plan import Plan, plan_run
+from reasonir.training.plan import Plan, as_planned, plan_run
 from reasonir.training.plots import plot_run
 from reasonir.training.tracking import Tracking, environment, open_tracking
 
@@ -68,6 +68,8 @@ def train(config: DictConfig, folder: Path) -> float | None:
         _refuse_devices_in_sweeps(hardware)
         require(hardware.missing, model.locate)
         hardware = hardware.resolve()
+    if resume:
+        hardware = as_planned(hardware, folder / "plan.json")
     show_config(readable(plain(config)))
     data.prepare_data()
     data.setup()
@@ -102,12 +104,15 @@ class _Run:
         self.tracking = tracking
         self.history = History(folder / "metrics.csv")
         self.index: Callable[[Encoder], Any] = build(config.index)
-        tasks = read_tasks(build(config.eval).tasks())
+        benchmark = build(config.eval)
+        tasks = read_benchmark(benchmark)
         seed_everything(config.seed, workers=True, verbose=False)
         self.encoder = model.load(seed=config.seed)
         data.tokenize = self.encoder.head.tokenizer
         protocol = {"model": model.path, **stamp(self.encoder, hardware), "seed": config.seed}
-        self.evaluation = Evaluation(tasks, build(config.evaluation), self.index, folder, protocol, config.seed)
+        self.evaluation = Evaluation(
+            tasks, build(config.evaluation), self.index, folder, protocol, config.seed, groups=benchmark.groups
+        )
 
     def run(self, resume: Path | None, interrupt: Interrupt) -> float | None:
         """Judge the baselines, train, judge the trained model."""

@@ -1,0 +1,165 @@
+"""BRIGHT (Su et al. 2024, arXiv:2407.12883) by its own protocol: twelve splits of queries to be reasoned about.
+
+The documents a query excludes are masked before the ranking is cut, the top 1,000 count, judgements are binary, ties
+fall as pytrec_eval has them. The headline is nDCG@10, its mean over the twelve splits unweighted. Beside the official
+judgements stand the corrected ones, where every exact copy of a relevant document is relevant too (castorini's
+`.fixed` files where the folder has them, otherwise found in the corpus), judged in the same pass.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from reasonir.data.bright import GROUPS, HUB_ID, LONG_SPLITS, REVISION, SPLITS, folder_of, read_corpus, read_queries
+from reasonir.data.records import Record, read, text_of
+from reasonir.errors import InputError
+from reasonir.eval.trec import read_judgements
+from reasonir.types import Corpus, Qrels, Task, Text
+
+CORRECTED = "corrected"
+
+
+@dataclass(frozen=True, slots=True)
+class Bright:
+    """The splits of BRIGHT as tasks.
+
+    Attributes:
+        path: folder, or dataset repository on the hub.
+        splits: which of the twelve; None for all there are in this setting.
+        revision: commit of the hub id.
+        long: search whole documents (eight splits) instead of their passages.
+        queries: the configuration that is searched with: examples, or one of BRIGHT's rewritten ones (gpt4_reason,
+            ...); or a file of rows with id, query and, where it covers several splits, split.
+        expansion: whether rewritten queries "replace" the original or are "append"ed to it.
+        instructions: what a query is for, by split, else under "default"; "{task}" becomes the split's name. It reaches
+            the model through `model.prompts`.
+    """
+
+    path: str = HUB_ID
+    splits: Sequence[str] | None = None
+    revision: str | None = REVISION
+    long: bool = False
+    queries: str = "examples"
+    expansion: str = "replace"
+    instructions: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        known = LONG_SPLITS if self.long else SPLITS
+        for split in self.splits or ():
+            if split not in known:
+                raise InputError(f"eval.splits names {split!r}: choose from {', '.join(known)}")
+        if self.expansion not in ("replace", "append"):
+            raise InputError(f"eval.expansion={self.expansion}: choose replace or append")
+        if unknown := set(self.instructions) - {"default", *SPLITS}:
+            raise InputError(f"eval.instructions names {min(unknown)!r}: give default or a split")
+
+    @property
+    def chosen(self) -> tuple[str, ...]:
+        """The splits, in their usual order."""
+        known = LONG_SPLITS if self.long else SPLITS
+        return tuple(split for split in known if self.splits is None or split in self.splits)
+
+    @property
+    def groups(self) -> Mapping[str, Sequence[str]]:
+        """The means that are reported: of all splits, and of each kind; by either judgements."""
+        whole = LONG_SPLITS if self.long else SPLITS
+        kinds = {f"bright_{kind}": [split for split in splits if split in whole] for kind, splits in GROUPS.items()}
+        official = {"bright": list(whole)} | {kind: splits for kind, splits in kinds.items() if len(splits) > 1}
+        corrected = {
+            f"{name}_{CORRECTED}": [f"{split}_{CORRECTED}" for split in splits] for name, splits in official.items()
+        }
+        return official | corrected
+
+    def tasks(self, *, corpus: bool = True) -> Iterator[Task]:
+        """One task a split; splits with equal documents share one corpus. Without `corpus` only judgements are read."""
+        folder = folder_of(self.path, revision=self.revision, key="eval.path")
+        shared: dict[int, Corpus] = {}
+        for split in self.chosen:
+            documents = Corpus([], [])
+            if corpus:
+                documents = read_corpus(folder, split, long=self.long)
+                documents = shared.setdefault(hash((tuple(documents.ids), tuple(documents.texts))), documents)
+            yield self._task(folder, split, documents)
+
+    def _task(self, folder: Path, split: str, documents: Corpus) -> Task:
+        rows = list(read_queries(folder, split))
+        if not rows:
+            raise InputError(f"{folder} has no queries of split {split}: fetch it again")
+        gold = "gold_ids_long" if self.long else "gold_ids"
+        official = {row.values["id"]: dict.fromkeys(row.values[gold], 1) for row in rows}
+        for row in rows:
+            if not row.values[gold]:
+                raise InputError(f"{row.place}: query {row.values['id']!r} has no {gold}: judge it or remove it")
+        known = set(documents.ids)
+        excluded = {row.values["id"]: frozenset(row.values["excluded_ids"]) for row in rows}
+        protocol = {
+            "benchmark": "BRIGHT",
+            "protocol": "bright-official",
+            "split": split,
+            "setting": "long" if self.long else "short",
+            "revision": (self.revision or "")
+            if self.path.count("/") == 1 and not Path(self.path).exists()
+            else "local",
+            "queries": self.queries if self.queries == "examples" else f"{self.queries} ({self.expansion})",
+            "instruction": self._instruction(split),
+        }
+        return Task(
+            name=split,
+            queries=self._texts(folder, split, rows),
+            corpus=documents,
+            qrels=official,
+            excluded={q: ids & known if known else ids for q, ids in excluded.items()},
+            protocol=protocol,
+            judgements=self._corrected(folder, split, official, excluded, documents),
+        )
+
+    def _instruction(self, split: str) -> str:
+        template = self.instructions.get(split, self.instructions.get("default", ""))
+        return template.replace("{task}", split)
+
+    def _texts(self, folder: Path, split: str, rows: Sequence[Record]) -> dict[str, Text]:
+        instruction = self._instruction(split)
+        original = {row.values["id"]: row.values["query"] for row in rows}
+        if self.queries == "examples":
+            return {query_id: Text(text, instruction) for query_id, text in original.items()}
+        rewritten = self._rewritten(folder, split)
+        if missing := sorted(original.keys() - rewritten.keys()):
+            raise InputError(f"eval.queries={self.queries}: split {split} has no row for query {missing[0]!r}: add it")
+        if self.expansion == "append":
+            rewritten = {query_id: f"{original[query_id]}\n\n{rewritten[query_id]}" for query_id in original}
+        return {query_id: Text(rewritten[query_id], instruction) for query_id in original}
+
+    def _rewritten(self, folder: Path, split: str) -> dict[str, str]:
+        file = Path(self.queries).expanduser()
+        if not file.is_file():
+            return {row.values["id"]: row.values["query"] for row in read_queries(folder, split, self.queries)}
+        return {
+            text_of(row, "id"): text_of(row, "query") for row in read(file) if row.values.get("split", split) == split
+        }
+
+    def _corrected(
+        self, folder: Path, split: str, official: Qrels, excluded: Mapping[str, frozenset[str]], documents: Corpus
+    ) -> Mapping[str, Qrels]:
+        file = folder / split / "qrels_fixed.txt"
+        if not self.long and file.is_file():
+            return {CORRECTED: read_judgements(file)}
+        if not len(documents):
+            return {}
+        copies: dict[str, list[str]] = defaultdict(list)
+        text_of_id = dict(zip(documents.ids, documents.texts, strict=True))
+        for doc_id, text in text_of_id.items():
+            copies[text].append(doc_id)
+        return {
+            CORRECTED: {
+                query_id: {
+                    copy: 1
+                    for doc_id in judged
+                    for copy in copies.get(text_of_id.get(doc_id, ""), [doc_id])
+                    if copy not in excluded[query_id]
+                }
+                for query_id, judged in official.items()
+            }
+        }
