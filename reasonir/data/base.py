@@ -4,9 +4,19 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from reasonir.types import Example, Task
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """Something of a source that isn't used: the kind of reason, where it stands, and what it is."""
+
+    kind: str
+    place: str
+    detail: str
 
 
 class Source(Protocol):
@@ -19,8 +29,10 @@ class Source(Protocol):
     def identity(self) -> Mapping[str, Any]:
         """Everything the examples depend on, as plain values: equal identities mean equal examples."""
 
-    def examples(self) -> Iterator[Example]:
+    def examples(self) -> Iterator[Example | Rejected]:
         """The examples, in a fixed order; each with a query, an id and at least one positive.
+
+        What is left out is said in between and goes into the prepared set's report.
 
         Raises:
             InputError: naming file, row, value and remedy.

@@ -68,15 +68,24 @@ def read_corpus(folder: Path, split: str, *, long: bool = False) -> Corpus:
     Raises:
         InputError: no files, a malformed row, or one id with two contents.
     """
-    configuration = "long_documents" if long else "documents"
     texts: dict[str, str] = {}
-    for record in _rows(folder, configuration, split):
+    for doc_id, text, place in documents(folder, split, long=long):
+        if texts.setdefault(doc_id, text) != text:
+            raise InputError(f"{place}: id {doc_id!r} stands for two different texts: fetch one revision only")
+    return Corpus(list(texts), list(texts.values()))
+
+
+def documents(folder: Path, split: str, *, long: bool = False) -> Iterator[tuple[str, str, str]]:
+    """(id, text, place) of a split's documents, streamed.
+
+    Raises:
+        InputError: no files, or a malformed row.
+    """
+    for record in _rows(folder, "long_documents" if long else "documents", split):
         doc_id, text = text_of(record, "id"), record.values.get("content")
         if not isinstance(text, str):
             raise InputError(f"{record.place}: 'content' is {text!r}, expected a text: mend the row")
-        if texts.setdefault(doc_id, text) != text:
-            raise InputError(f"{record.place}: id {doc_id!r} stands for two different texts: fetch one revision only")
-    return Corpus(list(texts), list(texts.values()))
+        yield doc_id, text, record.place
 
 
 def read_queries(folder: Path, split: str, configuration: str = "examples") -> Iterator[Record]:

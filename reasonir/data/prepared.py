@@ -18,7 +18,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from reasonir.data.base import Source, content_key
+from reasonir.data.base import Rejected, Source, content_key
+from reasonir.data.progress import progress
 from reasonir.data.records import digests
 from reasonir.errors import InputError, raise_all
 from reasonir.files import completed
@@ -28,6 +29,7 @@ log = logging.getLogger(__name__)
 
 FORMAT = 1
 MANIFEST = "manifest.json"
+_EXAMPLES = 5
 Manifest = dict[str, Any]
 
 
@@ -45,12 +47,46 @@ def prepare(source: Source, home: Path) -> Path:
         return folder
     with completed(folder) as partial:
         partial.mkdir()
-        counts = _write(source.examples(), partial)
-        arrow = _arrow_digests(partial)
-        manifest = {"fingerprint": fingerprint, "identity": identity, "counts": counts, "arrow": arrow}
+        report = Report()
+        counts = _write(report.of(source.examples()), partial)
+        manifest = {
+            "fingerprint": fingerprint,
+            "identity": identity,
+            "counts": counts,
+            "report": report.to_dict(),
+            "arrow": _arrow_digests(partial),
+        }
         (partial / MANIFEST).write_text(json.dumps(manifest, indent=2))
     log.info("Prepared %s: %s", folder, ", ".join(f"{count} {what}" for what, count in counts.items()))
+    report.log()
     return folder
+
+
+class Report:
+    """What of a source was left out: a count by kind, with the first few of each."""
+
+    def __init__(self) -> None:
+        self.counts: Counter[str] = Counter()
+        self.first: dict[str, list[str]] = {}
+
+    def of(self, found: Iterable[Example | Rejected]) -> Iterator[Example]:
+        """Let the examples through and take note of the rest."""
+        for each in found:
+            if isinstance(each, Example):
+                yield each
+                continue
+            self.counts[each.kind] += 1
+            if len(first := self.first.setdefault(each.kind, [])) < _EXAMPLES:
+                first.append(f"{each.place}: {each.detail[:120]}")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for the manifest."""
+        return {kind: {"count": count, "first": self.first[kind]} for kind, count in sorted(self.counts.items())}
+
+    def log(self) -> None:
+        """Say what was left out, a line a kind."""
+        for kind, count in sorted(self.counts.items()):
+            log.info("Left out: %d %s, for instance %s", count, kind.replace("_", " "), self.first[kind][0])
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -175,7 +211,7 @@ def _write(examples: Iterable[Example], folder: Path) -> dict[str, int]:
 def _checked(examples: Iterable[Example]) -> Iterator[dict[str, Any]]:
     """The rows of the examples, refusing what no training can use."""
     seen: set[str] = set()
-    for example in examples:
+    for example in progress(examples, "Preparing"):
         row = row_of(example)
         faults = _faults(row)
         if example.query_id in seen:

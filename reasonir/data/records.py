@@ -137,7 +137,7 @@ def _parquet(file: Path) -> Iterator[Record]:
     except Exception as error:
         raise InputError(f"{file} isn't a readable parquet file ({error}): fetch or write it again") from error
     number = 0
-    for batch in table.iter_batches():
+    for batch in table.iter_batches(batch_size=2048):
         for row in batch.to_pylist():
             number += 1
             yield Record(f"{file}, row {number}", row)
