@@ -16,10 +16,9 @@ from pathlib import Path
 from reasonir.data.bright import GROUPS, HUB_ID, LONG_SPLITS, REVISION, SPLITS, folder_of, read_corpus, read_queries
 from reasonir.data.records import Record, read, text_of
 from reasonir.errors import InputError
+from reasonir.eval.retrieval import CORRECTED
 from reasonir.eval.trec import read_judgements
 from reasonir.types import Corpus, Qrels, Task, Text
-
-CORRECTED = "corrected"
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,8 @@ from reasonir.index.base import Index, excluded_places
 from reasonir.types import Run, Task
 
 System = Callable[[Task], Run]
+CORRECTED = "corrected"
+"""The name of judgements in which mistakes of the official ones are mended."""
 
 
 def searching(index: Index, *, depth: int) -> System:

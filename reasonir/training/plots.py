@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from reasonir.eval.comparison import Contrast
 from reasonir.eval.results import HEADLINE, Results
 
 Curve = tuple[Sequence[int], Sequence[float]]
@@ -30,6 +31,20 @@ def plot_run(curves: Mapping[str, Curve], results: Results, folder: Path) -> lis
             change = sorted(after[query][HEADLINE] - before[query][HEADLINE] for query in after)
             files.append(_change(change, task, folder / f"change_{task}.png"))
     return files
+
+
+def plot_contrasts(contrasts: Sequence[Contrast], metric: str, file: Path) -> Path:
+    """Draw every contrast's difference with its interval."""
+    figure, axes = _figure(8, 1.2 + 0.32 * len(contrasts))
+    for row, each in enumerate(reversed(contrasts)):
+        colour = "#0072b2" if each.p_holm < 0.05 else "#999999"
+        axes.plot([each.low, each.high], [row, row], color=colour)
+        axes.plot(each.delta, row, "o", color=colour)
+    axes.axvline(0, color="black", linewidth=0.8)
+    axes.set_yticks(range(len(contrasts)), [f"{c.task}: {c.first} - {c.second}" for c in reversed(contrasts)])
+    axes.set(xlabel=f"difference in {metric}, 95 % interval (blue: p < .05 after Holm)")
+    figure.savefig(file, dpi=120)
+    return file
 
 
 def _figure(width: float = 7, height: float = 4) -> tuple[Any, Any]:

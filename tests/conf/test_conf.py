@@ -52,9 +52,10 @@ def test_every_option_composes_and_binds(composed, group, option):
         assert found == []
 
 
-@pytest.mark.parametrize("command", ["train", "evaluate", "prepare", "bench"])
+@pytest.mark.parametrize("command", ["train", "evaluate", "prepare", "bench", "compare"])
 def test_every_command_composes_and_binds(composed, command):
-    assert problems(composed(command)) == []
+    needed = ["runs=[a,b]"] if command == "compare" else []
+    assert problems(composed(command, *needed)) == []
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,23 @@
+"""python -m reasonir.compare: which of several runs is better, and how sure that is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from reasonir.command import command
+
+
+@command("compare")
+def main(config: DictConfig) -> None:
+    """Compare the runs that the configuration names."""
+    from hydra.core.hydra_config import HydraConfig
+
+    from reasonir.training.contrast import contrast_runs
+
+    contrast_runs(config, Path(HydraConfig.get().runtime.output_dir))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,107 @@
+"""Comparing tracked runs: read what they left, test every pair, and write a table, a figure and the changed queries."""
+
+from __future__ import annotations
+
+import csv
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from omegaconf import DictConfig
+from rich.table import Table
+
+from reasonir.errors import InputError
+from reasonir.eval.comparison import OVERALL, Contrast, changed_queries, compare
+from reasonir.eval.metrics import PerQuery
+from reasonir.eval.results import read_values
+from reasonir.files import completed
+from reasonir.training.display import show
+from reasonir.training.plots import plot_contrasts
+from reasonir.training.tracking import folder_of_run
+
+log = logging.getLogger(__name__)
+_PREFERRED = ("trained", "untrained")
+_LEVEL = 0.05
+
+
+def contrast_runs(config: DictConfig, folder: Path) -> None:
+    """Compare `config.runs` and write comparison.json, queries.csv and comparison.png to `folder`.
+
+    Raises:
+        InputError: fewer than two runs, one that isn't there, or runs that weren't judged alike.
+    """
+    runs = [str(run) for run in config.runs]
+    if len(runs) < 2:
+        raise InputError(f"runs={runs}: give two or more, runs=[outputs/first,outputs/second]")
+    systems: dict[str, Mapping[str, PerQuery]] = {}
+    for run in runs:
+        name, values = read_system(run, Path(config.home))
+        if name in systems:
+            raise InputError(f"runs names {name} twice: give different runs, or systems of one (RUN:untrained)")
+        systems[name] = values
+    contrasts = compare(systems, config.metric, seed=config.seed)
+    document = {"metric": config.metric, "runs": runs, "contrasts": [contrast.to_dict() for contrast in contrasts]}
+    with completed(folder / "comparison.json") as partial:
+        partial.write_text(json.dumps(document, indent=2))
+    with completed(folder / "queries.csv") as partial, partial.open("w", newline="") as stream:
+        rows = csv.writer(stream)
+        rows.writerow(["task", "first", "second", "query_id", "change"])
+        for contrast in contrasts:
+            if contrast.task != OVERALL:
+                for query, change in changed_queries(systems, contrast, config.metric):
+                    rows.writerow([contrast.task, contrast.first, contrast.second, query, change])
+    plot_contrasts(contrasts, config.metric, folder / "comparison.png")
+    show(_table(contrasts, config.metric))
+    log.info("Everything is in %s", folder)
+
+
+def read_system(run: str, home: Path) -> tuple[str, Mapping[str, PerQuery]]:
+    """A short name and the per-query values of one system of a run: "RUN" or "RUN:system".
+
+    Raises:
+        InputError: the run was never judged, or has no such system.
+    """
+    path, _, wanted = run.rpartition(":") if ":" in run and not Path(run).exists() else (run, "", "")
+    folder = folder_of_run(path, home)
+    values = read_values(folder)
+    known = sorted({system for systems in values.values() for system in systems})
+    if not known:
+        raise InputError(f"run={path}: {folder} holds no per_query.parquet: let the run end, or judge it")
+    system = wanted or next((name for name in _PREFERRED if name in known), known[0])
+    if system not in known:
+        raise InputError(f"run={run}: there is no system {system!r}: choose {', '.join(known)}")
+    name = folder.name if not wanted else f"{folder.name}:{wanted}"
+    return name, {task: systems[system] for task, systems in values.items() if system in systems}
+
+
+def _table(contrasts: Sequence[Contrast], metric: str) -> Table:
+    found = Table(title=f"{metric}: first minus second", title_justify="left")
+    for column in (
+        "task",
+        "first",
+        "second",
+        "",
+        "",
+        "difference",
+        "95 % interval",
+        "p",
+        "p (Holm)",
+        "wins/losses/ties",
+    ):
+        found.add_column(column, justify="left" if column in ("task", "first", "second") else "right")
+    for each in contrasts:
+        found.add_row(
+            each.task,
+            each.first,
+            each.second,
+            f"{each.mean_first:.4f}",
+            f"{each.mean_second:.4f}",
+            f"{each.delta:+.4f}",
+            f"{each.low:+.4f} to {each.high:+.4f}",
+            f"{each.p:.4f}",
+            f"{each.p_holm:.4f}",
+            f"{each.wins}/{each.losses}/{each.ties}",
+            style="bold" if each.p_holm < _LEVEL else None,
+        )
+    return found
