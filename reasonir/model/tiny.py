@@ -5,6 +5,8 @@ It is written once as an ordinary checkpoint folder and then found, loaded and s
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -61,19 +63,19 @@ class Tiny(Model):
 
 
 def _train_tokenizer(vocabulary: int) -> object:
-    """A lower-casing WordPiece tokenizer of the demo corpus."""
-    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+    """A lower-casing WordPiece tokenizer of the demo corpus, the same wherever and whenever it is made."""
+    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
     from reasonir.data.demo import build_world
 
-    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
-    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    normalizer, splitter = normalizers.BertNormalizer(lowercase=True), pre_tokenizers.BertPreTokenizer()
+    words: Counter[str] = Counter()
+    for text in build_world(0, 1).texts():
+        words.update(word for word, _ in splitter.pre_tokenize_str(normalizer.normalize_str(text)))
+    pieces = [*_SPECIAL.values(), *_pieces(words)][:vocabulary]
+    tokenizer = Tokenizer(models.WordPiece({piece: i for i, piece in enumerate(pieces)}, unk_token="[UNK]"))
+    tokenizer.normalizer, tokenizer.pre_tokenizer = normalizer, splitter
     tokenizer.decoder = decoders.WordPiece()
-    trainer = trainers.WordPieceTrainer(
-        vocab_size=vocabulary, special_tokens=list(_SPECIAL.values()), show_progress=False
-    )
-    tokenizer.train_from_iterator(build_world(0, 1).texts(), trainer)
     cls_id, sep_id = tokenizer.token_to_id("[CLS]"), tokenizer.token_to_id("[SEP]")
     tokenizer.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]",
@@ -81,3 +83,23 @@ def _train_tokenizer(vocabulary: int) -> object:
         special_tokens=[("[CLS]", cls_id), ("[SEP]", sep_id)],
     )
     return tokenizer
+
+
+def _pieces(words: Mapping[str, int]) -> list[str]:
+    """Characters, then words, beginnings and endings by how many characters of the corpus they cover.
+
+    The library's own trainer breaks ties by the order of a randomly seeded hash table, so no two of its vocabularies
+    are the same, and no run on the tiny model could be repeated.
+    """
+    characters = sorted({character for word in words for character in word})
+    covered: Counter[str] = Counter()
+    for word, count in words.items():
+        covered[word] += count * len(word)
+        for cut in range(2, len(word) - 1):
+            covered[word[:cut]] += count * cut
+            covered[f"##{word[cut:]}"] += count * (len(word) - cut)
+    single = [*characters, *(f"##{character}" for character in characters)]
+    return [
+        *single,
+        *(piece for piece in sorted(covered, key=lambda piece: (-covered[piece], piece)) if len(piece) > 1),
+    ]
