@@ -5,8 +5,10 @@ from __future__ import annotations
 import csv
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import count, product
 from pathlib import Path
+from string import ascii_uppercase
 
 from omegaconf import DictConfig
 from rich.table import Table
@@ -75,8 +77,16 @@ def read_system(run: str, home: Path) -> tuple[str, Mapping[str, PerQuery]]:
     return name, {task: systems[system] for task, systems in values.items() if system in systems}
 
 
+def _letters() -> Iterator[str]:
+    return (letter for length in count(1) for letter in map("".join, product(ascii_uppercase, repeat=length)))
+
+
 def _table(contrasts: Sequence[Contrast], metric: str) -> Table:
+    names = dict.fromkeys(name for each in contrasts for name in (each.first, each.second))
+    letters = dict(zip(names, _letters(), strict=False))
     found = Table(title=f"{metric}: first minus second", title_justify="left")
+    found.caption = "\n".join(f"{letter}: {name}" for name, letter in letters.items())
+    found.caption_justify = "left"
     for column in (
         "task",
         "first",
@@ -93,8 +103,8 @@ def _table(contrasts: Sequence[Contrast], metric: str) -> Table:
     for each in contrasts:
         found.add_row(
             each.task,
-            each.first,
-            each.second,
+            letters[each.first],
+            letters[each.second],
             f"{each.mean_first:.4f}",
             f"{each.mean_second:.4f}",
             f"{each.delta:+.4f}",

@@ -29,3 +29,21 @@ def test_excluded_documents_are_removed_before_the_cut():
     index = Bm25()
     index.build(CORPUS)
     assert list(index.search({"q": Text("freezing road")}, 1, exclude={"q": frozenset({"a"})})["q"]) == ["b"]
+
+
+def test_weighed_queries_follow_the_formula_on_both_sides():
+    """Query "ice ice water sand": its length counts known words, the weight of a word is the product of both sides'."""
+    index = Bm25(k1=0.9, b=0.4, stemmer=None, stopwords=None, weigh_query=True)
+    documents = ["ice ice water", "water fire", "fire"]
+    index.build(Corpus(["a", "b", "c"], documents))
+    found = index.search({"q": Text("ice ice water sand")}, 10)["q"]
+
+    def weight(count, length, holders):
+        inverse_frequency = math.log(1 + (3 - holders + 0.5) / (holders + 0.5))
+        return inverse_frequency * count / (count + 0.9 * (1 - 0.4 + 0.4 * length / 2))
+
+    ice, water = weight(2, 3, 1), weight(1, 3, 2)  # in the query and, as it happens, alike in document a
+    assert found == {
+        "a": pytest.approx(ice * ice + water * water, rel=1e-4),
+        "b": pytest.approx(water * weight(1, 2, 2), rel=1e-4),
+    }
