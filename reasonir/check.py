@@ -177,11 +177,19 @@ def _out_of_range(config: DictConfig) -> Iterator[str]:
 
 def _unfitting(config: DictConfig) -> Iterator[str]:
     """Parts that can't work together."""
-    if config.get("index") is not None and not get_object(config.index._target_).neural:
+    index = get_object(config.index._target_) if config.get("index") is not None else None
+    if index is not None and not index.neural:
         yield f"index={config.index._target_}: it searches words, not the model's vectors: choose index=exact"
-    if config.get("loss") is None or config.get("model") is None:
+    if config.get("model") is None:
         return
     head = get_object(config.model.head._target_).__self__
+    if index is not None and index.single_vector and not head.single_vector:
+        yield (
+            f"index={config.index._target_}: it holds one vector a text, {head.__name__} gives more: "
+            "choose index=exact or model/head=biencoder"
+        )
+    if config.get("loss") is None:
+        return
     loss = get_object(config.loss._target_)
     if head.kind not in loss.accepts:
         yield (

@@ -54,3 +54,16 @@ def hub(tmp_path, monkeypatch):
         (base / "snapshots" / commit).symlink_to(folder, target_is_directory=True)
 
     return put
+
+
+@pytest.fixture
+def composed():
+    """Composes a command's configuration: composed("train", "model=tiny")."""
+    from hydra import compose, initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+
+    from reasonir.config import CONF, VERSION_BASE
+
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(CONF), version_base=VERSION_BASE):
+        yield lambda name, *overrides: compose(name, list(overrides))

@@ -16,6 +16,8 @@ class Index(Protocol):
 
     neural: ClassVar[bool]
     """Whether it searches with a model's representations (and is built with an encoder) or with words."""
+    single_vector: ClassVar[bool]
+    """Whether it holds one vector a text only."""
 
     def build(self, corpus: Corpus) -> None:
         """Take the corpus in; replaces an earlier one."""

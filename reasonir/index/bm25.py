@@ -41,6 +41,7 @@ class Bm25:
     _index: Any = field(init=False, default=None)
     _mean_length: float = field(init=False, default=0.0)
     neural: ClassVar[bool] = False
+    single_vector: ClassVar[bool] = False
 
     def build(self, corpus: Corpus) -> None:
         """Count the words of the corpus."""

@@ -30,6 +30,7 @@ class Exact:
     tokens: int = ENCODE_TOKENS
     corpus: Corpus = field(init=False)
     neural: ClassVar[bool] = True
+    single_vector: ClassVar[bool] = False
 
     def build(self, corpus: Corpus) -> None:
         """Remember the corpus; it is encoded as it is searched."""

@@ -34,6 +34,8 @@ class Head(Protocol):
 
     kind: ClassVar[str]
     """What it yields: "retriever" (one representation a text), "reranker" (one score a pair)."""
+    single_vector: ClassVar[bool]
+    """Whether a text's representation is one vector."""
     temperature: float
     """What this head's scores are divided by in a softmax, unless the loss says otherwise."""
     tokenizer: Tokenizer

@@ -65,6 +65,7 @@ class BiEncoder(nn.Module):
     """Pooling and the modules behind it; see `Head`."""
 
     kind: ClassVar[str] = "retriever"
+    single_vector: ClassVar[bool] = True
 
     def __init__(
         self,

@@ -90,6 +90,7 @@ class ColBERT(nn.Module):
     """The projections of a PyLate ColBERT and its similarity; see `Head`."""
 
     kind: ClassVar[str] = "retriever"
+    single_vector: ClassVar[bool] = False
 
     def __init__(self, source: Any, tokenizer: ColBERTTokenizer, temperature: float) -> None:
         super().__init__()
