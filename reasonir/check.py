@@ -183,19 +183,29 @@ def _unfitting(config: DictConfig) -> Iterator[str]:
     if config.get("model") is None:
         return
     head = get_object(config.model.head._target_).__self__
-    if index is not None and index.single_vector and not head.single_vector:
+    if index is not None and index.single_vector and head.kind == "retriever" and not head.single_vector:
         yield (
             f"index={config.index._target_}: it holds one vector a text, {head.__name__} gives more: "
             "choose index=exact or model/head=biencoder"
         )
     if config.get("loss") is None:
         return
-    loss = get_object(config.loss._target_)
-    if head.kind not in loss.accepts:
-        yield (
-            f"model/head and loss don't fit: {head.__name__} is a {head.kind}, and {loss.__name__} trains "
-            f"{' or '.join(sorted(loss.accepts))} heads: choose another loss= or model/head="
-        )
+    for loss in _targets(config.loss):
+        if head.kind not in loss.accepts:
+            yield (
+                f"model/head and loss don't fit: {head.__name__} is a {head.kind}, and {loss.__name__} trains "
+                f"{' or '.join(sorted(loss.accepts))} heads: choose another loss= or model/head="
+            )
+
+
+def _targets(node: Any) -> Iterator[Any]:
+    """What a node and those in it build."""
+    if isinstance(node, DictConfig) and not node._is_none():
+        if "_target_" in node:
+            yield get_object(node._target_)
+        for key in node:
+            if not _unresolvable(node, key):
+                yield from _targets(node[key])
 
 
 def _values(override: Override) -> list[str]:

@@ -1,7 +1,7 @@
 """The plain values that flow through reasonir, in the order in which data flows.
 
-Example -> Batch -> Representation -> scores, and for evaluation Task -> Run. None of them knows where it came
-from or who uses it. Ragged things are packed: all rows of all texts after each other, plus a length a text.
+Example -> Batch or PairBatch -> Representation -> scores, and for evaluation Task -> Run. None of them knows where it
+came from or who uses it. Ragged things are packed: all rows of all texts after each other, plus a length a text.
 
 Shape letters: T rows (tokens or vectors) of all texts, N texts or documents, Q queries, L padded length, D vector
 size, P query-document pairs, K known relations.
@@ -34,12 +34,19 @@ class Text:
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A text of the collection, judged for one query: `label` above 0 means relevant."""
+    """A text of the collection, judged for one query: `label` above 0 means relevant.
+
+    `teachers` are other models' scores of this pair, by their name. `spans` are character ranges [start, end) of the
+    text, its sentences as a rule, and `span_labels` say of each whether it helps to answer the query.
+    """
 
     doc_id: str
     text: str
     instruction: str = ""
     label: float = 1.0
+    teachers: Mapping[str, float] = field(default_factory=dict)
+    spans: tuple[tuple[int, int], ...] = ()
+    span_labels: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +70,16 @@ class Example:
 
 
 @dataclass(frozen=True, slots=True)
+class Pair:
+    """A query and a document that a reranker reads together, with the document's judged spans where there are any."""
+
+    query: Text
+    document: Text
+    spans: tuple[tuple[int, int], ...] = ()
+    span_labels: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Corpus:
     """The documents that a task searches: ids and texts, aligned."""
 
@@ -79,7 +96,8 @@ class Task:
 
     `excluded` names, a query, the documents that are removed from its ranking before the cut (BRIGHT's protocol).
     `protocol` is stamped on every result: whatever a reader needs to compare it (source, split, revision).
-    `judgements` are further ones, by name: the same ranking is judged by each of them as well.
+    `judgements` are further ones, by name: the same ranking is judged by each of them as well. Where `candidates` names
+    documents for a query, those and no others are ranked for it.
     """
 
     name: str
@@ -89,6 +107,7 @@ class Task:
     excluded: Mapping[str, frozenset[str]] = field(default_factory=dict)
     protocol: Mapping[str, str] = field(default_factory=dict)
     judgements: Mapping[str, Qrels] = field(default_factory=dict)
+    candidates: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
 class Padded(NamedTuple):
@@ -183,14 +202,16 @@ class Tokens:
 class Relation:
     """What is known between the queries and the distinct documents of a batch.
 
-    Pairs (query_P, document_P, label_P) are what the batch was built from. Every document carries a 64-bit key of its
-    content; known_K lists, for the query known_query_K, the keys of all documents known to be relevant to it or equal
-    to it, in the batch or not: on whatever device such a document turns up, it isn't that query's negative.
+    Pairs (query_P, document_P, label_P) are what the batch was built from, teachers_P what other models make of them.
+    Every document carries a 64-bit key of its content; known_K lists, for the query known_query_K, the keys of all
+    documents known to be relevant to it or equal to it, in the batch or not: on whatever device such a document turns
+    up, it isn't that query's negative.
     """
 
     query_P: Tensor
     document_P: Tensor
     label_P: Tensor
+    teachers_P: Mapping[str, Tensor]
     key_N: Tensor
     known_query_K: Tensor
     known_K: Tensor
@@ -207,6 +228,33 @@ class Batch:
     queries: Tokens
     documents: Tokens
     relation: Relation
+
+    def __len__(self) -> int:
+        return len(self.queries)
+
+    @property
+    def tokens(self) -> Tokens:
+        """Everything that is encoded: the queries, then the documents."""
+        return self.queries.join(self.documents)
+
+
+@dataclass(frozen=True, slots=True)
+class PairBatch:
+    """One step's pairs for a head that reads query and document together, those of a query after each other.
+
+    query_P numbers the queries from 0. token_label_T holds, for every token that a pruner judges, 1 where it belongs to
+    a relevant span, 0 where to another one, and NaN where nothing is known; for other heads it is empty.
+    """
+
+    step: int
+    tokens: Tokens
+    query_P: Tensor
+    label_P: Tensor
+    teachers_P: Mapping[str, Tensor]
+    token_label_T: Tensor
+
+    def __len__(self) -> int:
+        return int(self.query_P[-1]) + 1
 
 
 @dataclass(frozen=True, slots=True)

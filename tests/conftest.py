@@ -26,6 +26,14 @@ def bert(home) -> Path:
 
 
 @pytest.fixture(scope="session")
+def decoder(home) -> Path:
+    """A causal language model of Qwen3's form that knows the chat template and its answers."""
+    from tests.helpers import tiny_decoder
+
+    return tiny_decoder(home / "data" / "tiny")
+
+
+@pytest.fixture(scope="session")
 def qwen(home) -> Path:
     """A Qwen3 of two layers, its tokenizer padding on the left as that of Qwen3-Embedding does."""
     from tests.helpers import tiny_qwen

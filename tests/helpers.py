@@ -12,10 +12,12 @@ from reasonir.model.backbone import Model
 from reasonir.model.encoder import Encoder
 from reasonir.model.head.biencoder import BiEncoder
 from reasonir.model.head.colbert import ColBERT
-from reasonir.model.tiny import Tiny, _train_tokenizer
+from reasonir.model.head.yes_no import YesNo
+from reasonir.model.tiny import Tiny, TinyDecoder, _train_tokenizer
 from reasonir.types import Batch, Document, Example
 
-HEADS = {"colbert": ColBERT, "biencoder": BiEncoder}
+RETRIEVERS = {"colbert": ColBERT, "biencoder": BiEncoder}
+HEADS = {**RETRIEVERS, "yes_no": YesNo}
 SENTENCES = (
     "the cat sat on the mat and looked at the rain",
     "ovens dry the dough while it rises",
@@ -35,6 +37,11 @@ SENTENCES = (
 def tiny_bert(folder: Path) -> Path:
     """The checkpoint that model=tiny makes."""
     return Tiny(path=str(folder), head=None).locate()
+
+
+def tiny_decoder(folder: Path) -> Path:
+    """The checkpoint that model=tiny_reranker makes."""
+    return TinyDecoder(path=str(folder), head=None).locate()
 
 
 def tiny_qwen(folder: Path) -> Path:
@@ -110,7 +117,7 @@ def examples(count: int, *, negatives: int = 1, shared: bool = True) -> list[Exa
 
 def batch_of(encoder: Encoder, given: Sequence[Example], *, step: int = 0) -> Batch:
     """The batch that the loader would make of these examples, one pair each."""
-    return collate.batch_of(given, encoder.head.tokenizer, step=step)
+    return collate.assembling(encoder.head.kind, encoder.head.tokenizer)(step, collate.groups_of(given))
 
 
 def gradients(encoder: nn.Module) -> dict[str, torch.Tensor]:

@@ -9,7 +9,7 @@ from typing import ClassVar
 from torch import Tensor, nn
 
 from reasonir.contender.base import Workload
-from reasonir.data.collate import batch_of
+from reasonir.data.collate import contrast, groups_of
 from reasonir.loss.cached_contrastive import CachedContrastive
 from reasonir.training.ranks import Alone
 from reasonir.training.step import Budget, run_step
@@ -37,7 +37,7 @@ class Ours:
         for number, (query, *texts) in enumerate(zip(*workload.columns, strict=True)):
             documents = [Document(f"{number}.{i}", text, label=float(i == 0)) for i, text in enumerate(texts)]
             examples.append(Example(str(number), query, tuple(documents)))
-        batch = batch_of(examples, encoder.head.tokenizer)
+        batch = contrast(0, groups_of(examples), tokenize=encoder.head.tokenizer)
         return encoder, lambda: run_step(encoder, objective, batch, budget, Alone())["loss"]
 
     def gradient_scale(self, workload: Workload) -> float:

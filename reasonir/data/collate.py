@@ -1,21 +1,25 @@
-"""From rows of a prepared set to batches: drawn, deduplicated, related, tokenised. Runs in the loader's workers."""
+"""From rows of a prepared set to batches: drawn, then contrasted or paired, tokenised. Runs in the loader's workers."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.utils.data import Dataset
 
 from reasonir.data.loader import BatchPlan
-from reasonir.data.prepared import row_of
-from reasonir.types import Batch, Example, Relation, Side, Text, Tokens
+from reasonir.data.prepared import example_of, row_of
+from reasonir.types import Batch, Document, Example, Pair, PairBatch, Relation, Side, Text, Tokens
 
 Tokenize = Callable[[Sequence[Text], Side], Tokens]
+TokenizePairs = Callable[[Sequence[Pair]], tuple[Tokens, Tensor]]
+Assemble = Callable[[int, "Sequence[Group]"], Any]
 ALL = -1
 
 
@@ -39,14 +43,23 @@ class Items:
         return cls(row_I, np.arange(len(row_I)) - np.repeat(counts.cumsum() - counts, counts))
 
 
+@dataclass(frozen=True, slots=True)
+class Group:
+    """A query of a batch with the documents drawn for it, each by its key, and the keys known to be relevant to it."""
+
+    query: Text
+    known: frozenset[int]
+    documents: Sequence[tuple[int, Document]]
+
+
 @dataclass(frozen=True)
-class Batches(Dataset[Batch]):
+class Batches(Dataset[Any]):
     """Batches by their plan: `batches[plan]`.
 
     Attributes:
         rows: the prepared set.
         items: what plans number.
-        tokenize: the tokens of texts of a side; picklable.
+        assemble: makes a batch of a step's groups, `contrast` or `pair` with a tokenizer; picklable.
         negatives: hard negatives drawn for each item, where there are any.
         dropped: keys of documents that training may not see.
         seed: decides, with the pass and the item, what is drawn.
@@ -55,62 +68,100 @@ class Batches(Dataset[Batch]):
 
     rows: Any
     items: Items
-    tokenize: Tokenize
+    assemble: Assemble
     negatives: int
     dropped: frozenset[int]
     seed: int
     same_query: dict[int, list[int]]
 
-    def __getitem__(self, plan: BatchPlan) -> Batch:
-        rows = [self.rows[int(row)] for row in self.items.row_I[plan.items]]
-        documents: dict[int, Text] = {}
-        place: dict[int, int] = {}
-        pairs: list[tuple[int, int, float]] = []
-        known: list[tuple[int, int]] = []
-        for number, (item, row) in enumerate(zip(plan.items.tolist(), rows, strict=True)):
-            for key, text, label in self._drawn(row, item, plan.epoch):
-                documents.setdefault(key, text)
-                pairs.append((number, place.setdefault(key, len(place)), label))
-            # A document that equals the query itself is no negative of it either.
-            keys = {row["query_key"], *row["pos_keys"], *self.same_query.get(row["query_key"], ())}
-            known += [(number, key) for key in keys]
-        query_P, document_P, label_P = zip(*pairs, strict=True)
-        known_query_K, known_K = zip(*known, strict=True)
-        return Batch(
-            step=plan.step,
-            queries=self.tokenize([Text(row["query"], row["instruction"]) for row in rows], "query"),
-            documents=self.tokenize(list(documents.values()), "document"),
-            relation=Relation(
-                torch.tensor(query_P),
-                torch.tensor(document_P),
-                torch.tensor(label_P),
-                torch.tensor(list(place)),
-                torch.tensor(known_query_K),
-                torch.tensor(known_K),
-            ),
-        )
+    def __getitem__(self, plan: BatchPlan) -> Any:
+        return self.assemble(plan.step, [self._group(item, plan.epoch) for item in plan.items.tolist()])
 
-    def _drawn(self, row: Any, item: int, epoch: int) -> Iterator[tuple[int, Text, float]]:
-        """(key, text, label) of an item's documents: its positives, then hard negatives drawn without repetition."""
+    def _group(self, item: int, epoch: int) -> Group:
+        row = self.rows[int(self.items.row_I[item])]
+        # A document that equals the query itself is no negative of it either.
+        known = {row["query_key"], *row["pos_keys"], *self.same_query.get(row["query_key"], ())}
+        return Group(Text(row["query"], row["instruction"]), frozenset(known), list(self._drawn(row, item, epoch)))
+
+    def _drawn(self, row: Any, item: int, epoch: int) -> Iterator[tuple[int, Document]]:
+        """An item's documents with their keys: its positives, then hard negatives drawn without repetition."""
+        documents = example_of(row).documents
         positive = int(self.items.positive_I[item])
         chosen = range(len(row["pos"])) if positive == ALL else [positive]
         for index in chosen:
-            instruction, text = row["pos"][index]
-            yield row["pos_keys"][index], Text(text, instruction), row["labels"][index]
+            yield row["pos_keys"][index], documents[index]
         allowed = [i for i, key in enumerate(row["neg_keys"]) if key not in self.dropped]
         if allowed and self.negatives:
             draw = np.random.default_rng([self.seed, epoch, item])
             for index in draw.choice(allowed, min(self.negatives, len(allowed)), replace=False).tolist():
-                instruction, text = row["neg"][index]
-                yield row["neg_keys"][index], Text(text, instruction), row["labels"][len(row["pos"]) + index]
+                yield row["neg_keys"][index], documents[len(row["pos"]) + index]
 
 
-def batch_of(examples: Sequence[Example], tokenize: Tokenize, *, step: int = 0) -> Batch:
-    """The batch of these examples, each with its first positive and all its negatives."""
+def contrast(step: int, groups: Sequence[Group], *, tokenize: Tokenize) -> Batch:
+    """The batch of a retriever: each distinct document once, for all queries."""
+    texts: dict[int, Text] = {}
+    place: dict[int, int] = {}
+    pairs, drawn = [], []
+    for number, group in enumerate(groups):
+        for key, document in group.documents:
+            texts.setdefault(key, Text(document.text, document.instruction))
+            pairs.append((number, place.setdefault(key, len(place))))
+            drawn.append(document)
+    query_P, document_P = zip(*pairs, strict=True)
+    known = [(number, key) for number, group in enumerate(groups) for key in sorted(group.known)]
+    known_query_K, known_K = zip(*known, strict=True)
+    return Batch(
+        step=step,
+        queries=tokenize([group.query for group in groups], "query"),
+        documents=tokenize(list(texts.values()), "document"),
+        relation=Relation(
+            torch.tensor(query_P),
+            torch.tensor(document_P),
+            torch.tensor([document.label for document in drawn]),
+            _teachers(drawn),
+            torch.tensor(list(place)),
+            torch.tensor(known_query_K),
+            torch.tensor(known_K),
+        ),
+    )
+
+
+def pair(step: int, groups: Sequence[Group], *, tokenize: TokenizePairs) -> PairBatch:
+    """The batch of a head that reads query and document together: each pair that was drawn."""
+    drawn = [document for group in groups for _, document in group.documents]
+    tokens, token_label_T = tokenize(
+        [
+            Pair(group.query, Text(document.text, document.instruction), document.spans, document.span_labels)
+            for group in groups
+            for _, document in group.documents
+        ]
+    )
+    return PairBatch(
+        step=step,
+        tokens=tokens,
+        query_P=torch.repeat_interleave(torch.tensor([len(group.documents) for group in groups])),
+        label_P=torch.tensor([document.label for document in drawn]),
+        teachers_P=_teachers(drawn),
+        token_label_T=token_label_T,
+    )
+
+
+def _teachers(drawn: Sequence[Document]) -> dict[str, Tensor]:
+    return {name: torch.tensor([document.teachers[name] for document in drawn]) for name in drawn[0].teachers}
+
+
+def assembling(kind: str, tokenizer: Any) -> Assemble:
+    """What makes batches for a head of this kind (`reasonir.model.head.base.Head.kind`) with its tokenizer."""
+    return partial(contrast if kind == "retriever" else pair, tokenize=tokenizer)
+
+
+def groups_of(examples: Sequence[Example]) -> list[Group]:
+    """The groups of these examples, each with its first positive and all its negatives."""
     rows = [row_of(example) for example in examples]
     items = Items(np.arange(len(rows)), np.zeros(len(rows), dtype=int))
     negatives = max(len(row["neg"]) for row in rows)
-    return Batches(rows, items, tokenize, negatives, frozenset(), 0, {})[BatchPlan(step, 0, np.arange(len(rows)))]
+    batches = Batches(rows, items, lambda _, groups: groups, negatives, frozenset(), 0, {})
+    return batches[BatchPlan(0, 0, np.arange(len(rows)))]  # type: ignore[no-any-return]
 
 
 def positives_of_repeated_queries(rows: Any) -> dict[int, list[int]]:

@@ -1,7 +1,8 @@
 """Prepared sets: the examples of a source as memory-mapped Arrow, with a manifest that says what is in it.
 
 One row a query. `query`, `pos` and `neg` (lists of [instruction, text]) keep the schema of the ReasonIR trainers;
-beside them stand the ids, the labels (of the positives, then of the negatives) and a 64-bit key of every text. A set
+beside them stand the ids, a 64-bit key of every text and, of the positives and then of the negatives, the labels,
+judged spans and a column a teacher with its scores. A set
 is written beside its final place and renamed once it is complete; its folder is named by a fingerprint of everything
 its examples depend on, so it is used again while nothing changed and never when something did.
 `datasets.load_from_disk` opens it.
@@ -15,6 +16,7 @@ import logging
 import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +29,10 @@ from reasonir.types import Document, Example
 
 log = logging.getLogger(__name__)
 
-FORMAT = 1
+FORMAT = 2
 MANIFEST = "manifest.json"
+TEACHER = "teacher."
+"""What the name of a teacher's column starts with."""
 _EXAMPLES = 5
 Manifest = dict[str, Any]
 
@@ -145,14 +149,36 @@ def validate(folder: Path) -> Manifest:
 
 def example_of(row: Mapping[str, Any]) -> Example:
     """The example a row holds."""
-    sides = zip(row["pos_ids"] + row["neg_ids"], row["pos"] + row["neg"], row["labels"], strict=True)
-    documents = tuple(Document(doc_id, text, instruction, label) for doc_id, (instruction, text), label in sides)
+    teachers = {name.removeprefix(TEACHER): row[name] for name in row if name.startswith(TEACHER)}
+    documents = tuple(
+        Document(
+            doc_id,
+            text,
+            instruction,
+            label,
+            {name: scores[place] for name, scores in teachers.items()},
+            tuple((start, end) for start, end in spans),
+            tuple(span_labels),
+        )
+        for place, (doc_id, (instruction, text), label, spans, span_labels) in enumerate(
+            zip(
+                row["pos_ids"] + row["neg_ids"],
+                row["pos"] + row["neg"],
+                row["labels"],
+                row["spans"],
+                row["span_labels"],
+                strict=True,
+            )
+        )
+    )
     return Example(row["query_id"], row["query"], documents, row["instruction"])
 
 
 def row_of(example: Example) -> dict[str, Any]:
     """The row of an example."""
     positives, negatives = example.positives, example.negatives
+    documents = (*positives, *negatives)
+    teachers = sorted({name for document in documents for name in document.teachers})
     return {
         "query_id": example.query_id,
         "instruction": example.instruction,
@@ -161,17 +187,22 @@ def row_of(example: Example) -> dict[str, Any]:
         "neg": [[document.instruction, document.text] for document in negatives],
         "pos_ids": [document.doc_id for document in positives],
         "neg_ids": [document.doc_id for document in negatives],
-        "labels": [document.label for document in (*positives, *negatives)],
+        "labels": [document.label for document in documents],
+        "spans": [[list(span) for span in document.spans] for document in documents],
+        "span_labels": [list(document.span_labels) for document in documents],
         "query_key": content_key(example.query),
         "pos_keys": [content_key(document.text) for document in positives],
         "neg_keys": [content_key(document.text) for document in negatives],
+        **{f"{TEACHER}{name}": [document.teachers.get(name) for document in documents] for name in teachers},
     }
 
 
-def _features() -> Any:
+def _features(columns: Iterable[str]) -> Any:
+    """The types of a set with these columns."""
     from datasets import Features, List, Value
 
     pairs, strings, keys = List(List(Value("large_string"))), List(Value("string")), List(Value("int64"))
+    numbers = List(Value("float32"))
     return Features(
         {
             "query_id": Value("string"),
@@ -181,10 +212,13 @@ def _features() -> Any:
             "neg": pairs,
             "pos_ids": strings,
             "neg_ids": strings,
-            "labels": List(Value("float32")),
+            "labels": numbers,
+            "spans": List(List(List(Value("int32")))),
+            "span_labels": List(numbers),
             "query_key": Value("int64"),
             "pos_keys": keys,
             "neg_keys": keys,
+            **{name: numbers for name in columns if name.startswith(TEACHER)},
         }
     )
 
@@ -197,8 +231,10 @@ def _write(examples: Iterable[Example], folder: Path) -> dict[str, int]:
     documents: set[int] = set()
     raw = folder / "raw" / "rows.arrow"
     raw.parent.mkdir()
-    with ArrowWriter(path=str(raw), features=_features()) as writer:
-        for row in _checked(examples):
+    rows = _checked(examples)
+    first = next(rows)
+    with ArrowWriter(path=str(raw), features=_features(first)) as writer:
+        for row in chain([first], rows):
             writer.write(row)
             counts.update(queries=1, positives=len(row["pos"]), negatives=len(row["neg"]))
             documents.update(row["pos_keys"], row["neg_keys"])
@@ -211,9 +247,13 @@ def _write(examples: Iterable[Example], folder: Path) -> dict[str, int]:
 def _checked(examples: Iterable[Example]) -> Iterator[dict[str, Any]]:
     """The rows of the examples, refusing what no training can use."""
     seen: set[str] = set()
+    columns: set[str] = set()
     for example in progress(examples, "Preparing"):
         row = row_of(example)
+        columns = columns or set(row)
         faults = _faults(row)
+        if different := sorted(name.removeprefix(TEACHER) for name in columns ^ set(row)):
+            faults.append(f"teacher {different[0]!r} scored some queries and not others")
         if example.query_id in seen:
             faults.append("the id is there twice")
         seen.add(example.query_id)
@@ -235,8 +275,16 @@ def _faults(row: Mapping[str, Any]) -> list[str]:
             faults.append(f"a document of '{kind}' is empty or isn't [instruction, text]")
         if not len(row[kind]) == len(row[f"{kind}_ids"]) == len(row[f"{kind}_keys"]):
             faults.append(f"'{kind}' and its ids differ in number")
-    if len(row["labels"]) != len(row["pos"]) + len(row["neg"]):
-        faults.append("labels and documents differ in number")
+    for name in ("labels", "spans", "span_labels", *(name for name in row if name.startswith(TEACHER))):
+        if len(row[name]) != len(row["pos"]) + len(row["neg"]):
+            faults.append(f"'{name}' and the documents differ in number")
+        elif None in row[name]:
+            faults.append(f"'{name}' lacks a value")
+    for (_, text), spans, labels in zip(row["pos"] + row["neg"], row["spans"], row["span_labels"], strict=False):
+        if len(spans) != len(labels):
+            faults.append(f"{len(spans)} spans have {len(labels)} labels")
+        if any(not 0 <= start < end <= len(text) for start, end in spans):
+            faults.append("a span lies outside its document")
     return faults
 
 

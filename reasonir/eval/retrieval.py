@@ -29,9 +29,23 @@ def searching(index: Index, *, depth: int) -> System:
 
     def rank(task: Task) -> Run:
         index.build(task.corpus)
-        return index.search(task.queries, depth, exclude=task.excluded)
+        if not task.candidates:
+            return index.search(task.queries, depth, exclude=task.excluded)
+        run: Run = {}
+        for query, docs in open_candidates(task).items():  # one at a time, since every document is ranked
+            found = index.search({query: task.queries[query]}, len(task.corpus))[query]
+            run[query] = {doc: found.get(doc, 0.0) for doc in docs}
+        return run
 
     return rank
+
+
+def open_candidates(task: Task) -> dict[str, list[str]]:
+    """The candidates of every query of a task, in the order of its queries, without those it excludes."""
+    return {
+        query: [doc for doc in task.candidates.get(query, ()) if doc not in task.excluded.get(query, frozenset())]
+        for query in task.queries
+    }
 
 
 def guessing(*, depth: int, seed: int) -> System:
@@ -40,6 +54,10 @@ def guessing(*, depth: int, seed: int) -> System:
     def rank(task: Task) -> Run:
         draw = np.random.default_rng(seed)
         run: Run = {}
+        if task.candidates:
+            for query, docs in open_candidates(task).items():
+                run[query] = {docs[place]: 1.0 / rank for rank, place in enumerate(draw.permutation(len(docs)), 1)}
+            return run
         excluded = excluded_places(list(task.queries), task.corpus, task.excluded)
         for query_id, places in zip(task.queries, excluded, strict=True):
             allowed = np.setdiff1d(np.arange(len(task.corpus)), places)
@@ -137,5 +155,7 @@ def check_task(task: Task, *, searched: bool = True) -> None:
             raise InputError(f"task {task.name}: query {query_id!r} has no relevant document: judge one or remove it")
         if searched and (unknown := sorted(relevant - known)):
             raise InputError(f"task {task.name}: query {query_id!r} wants {unknown[0]!r}, which isn't in the corpus")
+        if task.candidates and (missing := sorted(set(task.candidates.get(query_id, ())) - known)):
+            raise InputError(f"task {task.name}: query {query_id!r} has candidate {missing[0]!r}, not in the corpus")
         if both := sorted(relevant & task.excluded.get(query_id, frozenset())):
             raise InputError(f"task {task.name}: query {query_id!r} both wants and excludes {both[0]!r}")

@@ -1,39 +1,105 @@
-"""What an objective is: a pure function from scores, and what is known about them, to one loss a term.
+"""What an objective is: a pure function from scores, and what is known about them, to one number a term.
 
 Objectives know neither the model nor how its representations were fitted into memory, so every objective is right
 under caching, accumulation, mixed precision and several devices: the engine sees to that. A new one is one file here
-and one YAML in conf/loss.
+and one YAML in conf/loss. Everything in a `Judged` is of this device; `mean` and `gather` reach over all of them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import Any, ClassVar, Protocol
 
 from torch import Tensor
 
+from reasonir.types import Representation
 
-@dataclass(frozen=True, slots=True)
+LABEL = "label"
+"""The target that stands for the data's own labels."""
+PAIRWISE = frozenset({"retriever", "reranker", "pruner"})
+"""The heads that give judged pairs scores: all there are."""
+
+
+class Ranks(Protocol):
+    """The devices of a step, as objectives see them."""
+
+    def gather(self, own: Representation) -> Representation:
+        """Everybody's texts; differentiable."""
+
+    def mean(self, own_P: Tensor) -> Tensor:
+        """The own share of the mean over everybody's values (0 where nobody has any)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Judged:
-    """A step's scores with what is known of them, for the queries of this device and the documents of all devices.
+    """A step's judged pairs: their scores by the head, in float32, with what is known of them.
 
-    scores_QN come from the head, in float32. Pairs (query_P, document_P, label_P) are judged; negative_QN says which
-    documents may count as a query's negatives: never one that is known to be relevant to it or equal to it.
+    scores_P, query_P (numbers from 0, those of a query after each other) and label_P are aligned; `teachers_P` holds
+    other models' scores of the same pairs. `step` counts the run's batches.
+    """
+
+    scores_P: Tensor
+    query_P: Tensor
+    label_P: Tensor
+    teachers_P: Mapping[str, Tensor]
+    ranks: Ranks
+    step: int
+
+    def target(self, name: str) -> Tensor:
+        """What the pairs should score: their labels, or the scores of the teacher `name`."""
+        return self.label_P if name == LABEL else self.teachers_P[name]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retrieved(Judged):
+    """What a retriever's step knows besides: every query of this device against the documents of all devices.
+
+    document_P says which column a pair's document is; negative_QN which documents may count as a query's negatives:
+    never one that is known to be relevant to it or equal to it. queries are this device's, documents everybody's.
     """
 
     scores_QN: Tensor
-    query_P: Tensor
     document_P: Tensor
-    label_P: Tensor
     negative_QN: Tensor
+    queries: Representation
+    documents: Representation
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pruned(Judged):
+    """What a pruner's step knows besides: keep_T, the logit that a token is kept, and token_label_T, NaN if unknown."""
+
+    keep_T: Tensor
+    token_label_T: Tensor
 
 
 class Objective(Protocol):
-    """Losses by term. A vector holds one loss a pair or query: the engine takes its mean over all devices."""
+    """Losses by term."""
 
     accepts: ClassVar[frozenset[str]]
     """The kinds of head it can train (see `reasonir.model.head.base.Head.kind`)."""
 
-    def __call__(self, judged: Judged) -> Mapping[str, Tensor]:
-        """The loss of each term; "loss" is what is minimised, the others are logged."""
+    @property
+    def teachers(self) -> frozenset[str]:
+        """The teachers whose scores it reads."""
+
+    def __call__(self, judged: Any) -> Mapping[str, Tensor]:
+        """Scalars by term, of what the heads it accepts give (a `Judged` at least); "loss" is minimised."""
+
+
+@dataclass(frozen=True, slots=True)
+class Targeted:
+    """An objective on the scores of judged pairs.
+
+    Attributes:
+        target: what pairs should score: "label", or the name of a teacher.
+    """
+
+    target: str = LABEL
+    accepts: ClassVar[frozenset[str]] = PAIRWISE
+
+    @property
+    def teachers(self) -> frozenset[str]:
+        """The teacher that is the target, if one is."""
+        return frozenset() if self.target == LABEL else frozenset({self.target})

@@ -14,7 +14,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from reasonir.loss.base import Judged
+from reasonir.loss.base import Retrieved
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,9 +23,10 @@ class CachedContrastive:
 
     temperature: float
     accepts: ClassVar[frozenset[str]] = frozenset({"retriever"})
+    teachers: ClassVar[frozenset[str]] = frozenset()
 
-    def __call__(self, judged: Judged) -> Mapping[str, Tensor]:
-        """One loss a relevant pair, and whether that pair's document came out on top."""
+    def __call__(self, judged: Retrieved) -> Mapping[str, Tensor]:
+        """The mean over relevant pairs, and the share of them whose document came out on top."""
         relevant = judged.label_P > 0
         query_P, document_P = judged.query_P[relevant], judged.document_P[relevant]
         logits_PN = judged.scores_QN.index_select(0, query_P) / self.temperature
@@ -34,6 +35,6 @@ class CachedContrastive:
         logits_PN = logits_PN.masked_fill(~candidate_PN, -torch.inf)
         target_P = logits_PN.gather(1, document_P[:, None]).squeeze(1)
         return {
-            "loss": logits_PN.logsumexp(1) - target_P,
-            "accuracy": (logits_PN.detach().amax(1) == target_P.detach()).float(),
+            "loss": judged.ranks.mean(logits_PN.logsumexp(1) - target_P),
+            "accuracy": judged.ranks.mean((logits_PN.detach().amax(1) == target_P.detach()).float()),
         }

@@ -13,8 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from reasonir.model.head.base import Head
-from reasonir.types import Padded, Representation, Side, Text, Tokens, micro_batches
+from reasonir.types import Padded, Pair, Representation, Side, Text, Tokens, micro_batches
 
 ENCODE_TOKENS = 8192
 _SORTED_TOGETHER = 4096
@@ -26,7 +25,8 @@ class Encoder(nn.Module):
     def __init__(self, backbone: nn.Module, head: Any) -> None:
         super().__init__()
         self.backbone = backbone
-        self.head: Head = head
+        self.head = head
+        """A `Retriever`, `Reranker` or `Pruner` (reasonir.model.head.base)."""
         self._options = {"use_cache": False} if getattr(backbone.config, "use_cache", None) is not None else {}
 
     @property
@@ -38,7 +38,7 @@ class Encoder(nn.Module):
         """values_TD of a micro-batch, text by text, in float32."""
         mask = None if padded.full else padded.attend_NL
         hidden_NLH = self.backbone(input_ids=padded.ids_NL, attention_mask=mask, **self._options)[0]
-        return self.head(hidden_NLH, padded)
+        return self.head(hidden_NLH, padded)  # type: ignore[no-any-return]
 
     @torch.no_grad()
     def represent(self, tokens: Tokens, *, budget: int = ENCODE_TOKENS) -> Representation:
@@ -72,6 +72,14 @@ class Encoder(nn.Module):
         for start in range(0, len(texts), _SORTED_TOGETHER):
             block = slice(start, min(len(texts), start + _SORTED_TOGETHER))
             yield block, self.represent(self.head.tokenizer(texts[block], side), budget=budget)
+
+    def score_pairs(self, pairs: Sequence[Pair], *, budget: int = ENCODE_TOKENS) -> Tensor:
+        """scores_P of a reranker's head, on the CPU."""
+        parts = []
+        for start in range(0, len(pairs), _SORTED_TOGETHER):
+            tokens, _ = self.head.tokenizer(pairs[start : start + _SORTED_TOGETHER])
+            parts.append(self.head.scores(self.represent(tokens, budget=budget)))
+        return torch.cat(parts).float().cpu() if parts else torch.zeros(0)
 
     def save(self, folder: Path) -> None:
         """Write the model in the format its ecosystem loads, adapters merged, weights as safetensors."""

@@ -1,6 +1,6 @@
-"""A model small enough for tests: random weights of BERT's form, its tokenizer trained on the demo corpus.
+"""Models small enough for tests: random weights of BERT's or Qwen3's form, a tokenizer trained on the demo corpus.
 
-It is written once as an ordinary checkpoint folder and then found, loaded and saved like every other model.
+They are written once as ordinary checkpoint folders and then found, loaded and saved like every other model.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, ClassVar
 
 import torch
 
@@ -25,6 +26,9 @@ _SPECIAL = {
 }
 
 
+_CHAT = ("<|im_start|>", "<|im_end|>", "<think>", "</think>", "yes", "no")
+
+
 @dataclass(frozen=True, slots=True)
 class Tiny(Model):
     """The tiny model; `path` is where its checkpoint is kept, made from `layers`, `hidden` and `vocabulary`."""
@@ -32,12 +36,13 @@ class Tiny(Model):
     layers: int = 2
     hidden: int = 64
     vocabulary: int = 2000
+    form: ClassVar[str] = "bert"
 
     def locate(self, *, weights: bool = True) -> Path:
         """The folder of the checkpoint, written on first use."""
         if self.hidden % 32:
             raise InputError(f"model.hidden={self.hidden}: give a multiple of 32")
-        folder = Path(self.path) / f"bert-{self.layers}x{self.hidden}-{self.vocabulary}"
+        folder = Path(self.path) / f"{self.form}-{self.layers}x{self.hidden}-{self.vocabulary}"
         if not (folder / "config.json").is_file():
             with completed(folder) as partial:
                 self._write(partial)
@@ -59,6 +64,44 @@ class Tiny(Model):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             BertModel(config).save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+
+
+@dataclass(frozen=True, slots=True)
+class TinyDecoder(Tiny):
+    """A tiny causal language model of Qwen3's form that knows the chat template and the answers of `head=yes_no`."""
+
+    form: ClassVar[str] = "qwen3"
+
+    def _write(self, folder: Path) -> None:
+        from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
+
+        inner: Any = _train_tokenizer(self.vocabulary)
+        inner.post_processor = None
+        tokenizer = PreTrainedTokenizerFast(
+            tokenizer_object=inner,
+            model_max_length=1024,
+            padding_side="left",
+            unk_token="[UNK]",
+            pad_token="[PAD]",
+            eos_token="<|im_end|>",
+        )
+        tokenizer.add_special_tokens({"additional_special_tokens": list(_CHAT)})
+        config = Qwen3Config(
+            vocab_size=len(tokenizer),
+            hidden_size=self.hidden,
+            intermediate_size=3 * self.hidden,
+            num_hidden_layers=self.layers,
+            num_attention_heads=self.hidden // 16,
+            num_key_value_heads=self.hidden // 32,
+            head_dim=16,
+            max_position_embeddings=1024,
+            tie_word_embeddings=True,
+            pad_token_id=tokenizer.pad_token_id,
+        )
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            Qwen3ForCausalLM(config).save_pretrained(folder)
         tokenizer.save_pretrained(folder)
 
 

@@ -23,8 +23,8 @@ from lightning import Callback, LightningModule, Trainer
 from safetensors.torch import load_file, save_file
 
 from reasonir.eval import metrics
+from reasonir.eval.retrieval import System
 from reasonir.files import completed
-from reasonir.index.base import Index
 from reasonir.model.encoder import Encoder
 from reasonir.training.checkpoints import checkpoint_name, newest
 from reasonir.training.module import RetrieverModule
@@ -33,7 +33,6 @@ from reasonir.types import Batch, Task
 
 log = logging.getLogger(__name__)
 DEV_METRIC = "ndcg_at_10"
-DEV_DEPTH = 100
 _DEV_METRICS = ("ndcg_at_10", "recall_at_100", "mrr", "map")
 
 
@@ -113,7 +112,7 @@ class Milestones(Callback):
         options: when.
         folder: checkpoints go here.
         dev: the development task, or None.
-        index: searches the development task with an encoder.
+        system: ranks the development task with an encoder.
         interrupt: asked after each step whether to stop.
     """
 
@@ -122,13 +121,13 @@ class Milestones(Callback):
         options: MilestoneOptions,
         folder: Path,
         dev: Task | None,
-        index: Callable[[Encoder], Index],
+        system: Callable[[Encoder], System],
         interrupt: Interrupt,
     ) -> None:
         self.options = options
         self.folder = folder
         self.dev = dev
-        self.index = index
+        self.system = system
         self.interrupt = interrupt
         self.best: float | None = None
         self.best_step = 0
@@ -171,7 +170,7 @@ class Milestones(Callback):
     ) -> None:
         """The milestones, where this batch completed an optimiser step."""
         assert isinstance(pl_module, RetrieverModule)
-        self._tokens += batch.queries.ids_T.numel() + batch.documents.ids_T.numel()
+        self._tokens += int(batch.tokens.lengths_N.sum())
         step = trainer.global_step
         if step == self._step:
             return
@@ -216,9 +215,7 @@ class Milestones(Callback):
     def _judge(self, trainer: Trainer, module: RetrieverModule, step: int) -> None:
         assert self.dev is not None
         started = time.perf_counter()
-        index = self.index(module.encoder)
-        index.build(self.dev.corpus)
-        run = index.search(self.dev.queries, DEV_DEPTH, exclude=self.dev.excluded)
+        run = self.system(module.encoder)(self.dev)
         found = metrics.mean(metrics.per_query(run, self.dev.qrels))
         _log(trainer, {f"dev/{name}": found[name] for name in _DEV_METRICS}, step)
         value = found[DEV_METRIC]

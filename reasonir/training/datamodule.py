@@ -14,7 +14,7 @@ import torch
 from lightning import LightningDataModule
 
 from reasonir.data.base import Source
-from reasonir.data.collate import Batches, Items, Tokenize, positives_of_repeated_queries
+from reasonir.data.collate import Assemble, Batches, Items, positives_of_repeated_queries
 from reasonir.data.holdout import Split, dev_task, hold_out
 from reasonir.data.loader import Order, StepLoader
 from reasonir.data.prepared import prepare, read, read_manifest
@@ -76,7 +76,7 @@ class RetrievalData(LightningDataModule):
         self.options = options
         self.home = home
         self.seed = seed
-        self.tokenize: Tokenize | None = None
+        self.assemble: Assemble | None = None
         self.rows: Any = None
         self.split: Split | None = None
         self.dev: Task | None = None
@@ -131,13 +131,13 @@ class RetrievalData(LightningDataModule):
 
     def train_dataloader(self) -> StepLoader:
         """This rank's batches, tokenised in workers."""
-        if self.tokenize is None:
-            raise AssertionError("the model's tokenizer is set before training")
+        if self.assemble is None:
+            raise AssertionError("the model's way to make batches is set before training")
         assert self.split is not None
         batches = Batches(
             self.rows,
             self.items,
-            self.tokenize,
+            self.assemble,
             self.options.negatives,
             self.split.dev_keys,
             self.seed,

@@ -13,6 +13,7 @@ from rich.table import Table
 
 from reasonir.errors import InputError
 from reasonir.eval.base import Benchmark
+from reasonir.eval.reranking import choosing, reranking
 from reasonir.eval.results import HEADLINE, Results, read_values, run_file
 from reasonir.eval.retrieval import System, evaluate, guessing, searching
 from reasonir.eval.trec import read_run
@@ -24,6 +25,7 @@ from reasonir.types import Task
 log = logging.getLogger(__name__)
 
 BASELINES = ("random", "bm25", "untrained")
+DEV_DEPTH, DEV_CANDIDATES = 100, 20
 COLUMNS = (HEADLINE, "recall_at_10", "recall_at_100", "mrr", "map")
 
 
@@ -34,11 +36,13 @@ class EvaluationOptions:
     Attributes:
         baselines: of random, bm25 and untrained.
         depth: documents a query in a ranking.
+        candidates: documents a query that a reranker orders, those of the bm25 baseline, where the task names none.
         bm25: the index of the bm25 baseline.
     """
 
     baselines: Sequence[str] = BASELINES
     depth: int = 1000
+    candidates: int = 100
     bm25: Index = field(default_factory=Bm25)
 
     def problems(self) -> list[str]:
@@ -50,6 +54,8 @@ class EvaluationOptions:
         ]
         if self.depth < 10:
             found.append(f"evaluation.depth={self.depth}: give 10 or more, the figures look at ten documents")
+        if self.candidates < 1:
+            found.append(f"evaluation.candidates={self.candidates}: give 1 or more")
         return found
 
 
@@ -100,8 +106,17 @@ class Evaluation:
         evaluate(self.tasks, {name: self._model(encoder)}, self.results)
         self.results.write(self.folder, judged=name)
 
+    def dev(self, encoder: Encoder) -> System:
+        """The system that ranks the development task during training: less deep, so that it is quick."""
+        return self._system(encoder, depth=DEV_DEPTH, candidates=DEV_CANDIDATES)
+
     def _model(self, encoder: Encoder) -> System:
-        return searching(self.index(encoder), depth=self.options.depth)
+        return self._system(encoder, depth=self.options.depth, candidates=self.options.candidates)
+
+    def _system(self, encoder: Encoder, *, depth: int, candidates: int) -> System:
+        if encoder.head.kind == "retriever":
+            return choosing(encoder, searching(self.index(encoder), depth=depth))
+        return reranking(encoder, searching(self.options.bm25, depth=candidates))
 
     def _reuse(self, wanted: Iterable[str]) -> bool:
         """Take over the baselines' values when they were found under the same protocol."""

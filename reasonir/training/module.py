@@ -18,7 +18,7 @@ from reasonir.model.encoder import Encoder
 from reasonir.training.optim import Optim
 from reasonir.training.ranks import present_ranks
 from reasonir.training.step import Budget, run_step
-from reasonir.types import Batch
+from reasonir.types import Batch, PairBatch
 
 
 class RetrieverModule(LightningModule):
@@ -56,13 +56,13 @@ class RetrieverModule(LightningModule):
         self.terms: list[dict[str, Tensor]] = []
         """The terms of the batches since the last optimiser step, this rank's shares."""
 
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+    def training_step(self, batch: Batch | PairBatch, batch_idx: int) -> Tensor:
         """The loss of a batch."""
         ranks = present_ranks()
         torch.manual_seed(_step_seed(self.seed, batch.step, ranks.rank))
         terms = run_step(self.encoder, self.objective, batch, self.budget, ranks)
         self.terms.append({name: value.detach() for name, value in terms.items()})
-        self.log("loss", self.terms[-1]["loss"], prog_bar=True, logger=False, batch_size=len(batch.queries))
+        self.log("loss", self.terms[-1]["loss"], prog_bar=True, logger=False, batch_size=len(batch))
         return terms["loss"]
 
     def configure_optimizers(self) -> Any:

@@ -50,8 +50,8 @@ class Alone:
         return own_N, 0
 
     def mean(self, own_P: Tensor) -> Tensor:
-        """Their mean."""
-        return own_P.mean()
+        """Their mean, 0 without any."""
+        return own_P.sum() / max(1, own_P.numel())
 
     def most(self, own: int) -> int:
         """The own number."""
@@ -77,10 +77,10 @@ class Together:
         return keys_N.cpu(), sum(counts[: self.rank])
 
     def mean(self, own_P: Tensor) -> Tensor:
-        """The own sum times ranks over pairs of all ranks."""
+        """The own sum times ranks over pairs of all ranks, 0 without any."""
         total = torch.tensor(own_P.numel(), device=_device())
         dist.all_reduce(total)
-        return own_P.sum() * (self.size / total.item())
+        return own_P.sum() * (self.size / max(1, int(total.item())))
 
     def most(self, own: int) -> int:
         """The largest of everybody's numbers."""

@@ -27,9 +27,11 @@ from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig
 
 from reasonir.config import build, flat, plain, readable
-from reasonir.data.prepared import read_manifest
+from reasonir.data.collate import assembling
+from reasonir.data.prepared import TEACHER, read_manifest
 from reasonir.errors import InputError, raise_all
 from reasonir.eval.results import HEADLINE, Results
+from reasonir.loss.base import Objective
 from reasonir.model.backbone import Model
 from reasonir.model.encoder import Encoder
 from reasonir.training.callbacks import Interrupt, Milestones
@@ -71,8 +73,10 @@ def train(config: DictConfig, folder: Path) -> float | None:
     if resume:
         hardware = as_planned(hardware, folder / "plan.json")
     show_config(readable(plain(config)))
+    objective: Objective = build(config.loss)
     data.prepare_data()
     data.setup()
+    _refuse_missing_teachers(objective, data)
     plan = plan_run(model, hardware, data, state_bytes=STATE_BYTES[config.optim.name])
     show_plan(plan)
     if config.dry_run:
@@ -108,7 +112,7 @@ class _Run:
         tasks = read_benchmark(benchmark)
         seed_everything(config.seed, workers=True, verbose=False)
         self.encoder = model.load(seed=config.seed)
-        data.tokenize = self.encoder.head.tokenizer
+        data.assemble = assembling(self.encoder.head.kind, self.encoder.head.tokenizer)
         protocol = {"model": model.path, **stamp(self.encoder, hardware), "seed": config.seed}
         self.evaluation = Evaluation(
             tasks, build(config.evaluation), self.index, folder, protocol, config.seed, groups=benchmark.groups
@@ -120,7 +124,7 @@ class _Run:
             self.encoder.to(self.hardware.torch_device)
             self.evaluation.baselines(self.encoder)
         milestones = Milestones(
-            build(self.config.milestones), self.folder / "checkpoints", self.data.dev, self.index, interrupt
+            build(self.config.milestones), self.folder / "checkpoints", self.data.dev, self.evaluation.dev, interrupt
         )
         trainer = self._trainer(milestones)
         self._fit(trainer, resume)
@@ -193,6 +197,15 @@ def _refuse_devices_in_sweeps(hardware: Hardware) -> None:
         )
 
 
+def _refuse_missing_teachers(objective: Objective, data: RetrievalData) -> None:
+    there = [name.removeprefix(TEACHER) for name in data.rows.column_names if name.startswith(TEACHER)]
+    for name in sorted(objective.teachers - set(there)):
+        raise InputError(
+            f"the loss reads the scores of teacher {name!r}, and {data.folder} has "
+            f"{'those of ' + ', '.join(there) if there else 'none'}: name one it has, or target=label"
+        )
+
+
 def total_steps(batches: int, trainer: Trainer) -> int:
     """Optimiser steps of a training of so many batches a pass.
 
@@ -227,11 +240,17 @@ def require(*checks: Callable[[], Any]) -> None:
 def stamp(encoder: Encoder, hardware: Hardware) -> dict[str, Any]:
     """What of a model and machine decides a figure: lengths, prompts and number format."""
     tokenizer = encoder.head.tokenizer
+    if encoder.head.kind == "retriever":
+        read = {
+            "query_length": tokenizer.limit("query"),
+            "document_length": tokenizer.limit("document"),
+            "query_prompt": tokenizer.prompts.of("query"),
+            "document_prompt": tokenizer.prompts.of("document"),
+        }
+    else:
+        read = tokenizer.stamp()
     return {
-        "query_length": tokenizer.limit("query"),
-        "document_length": tokenizer.limit("document"),
-        "query_prompt": tokenizer.prompts.of("query"),
-        "document_prompt": tokenizer.prompts.of("document"),
+        **read,
         "dtype": str(next(encoder.parameters()).dtype).removeprefix("torch."),
         "device": hardware.accelerator,
     }

@@ -1,9 +1,10 @@
 """The engine: any objective over any head, exactly, in whatever memory there is.
 
-All texts of a step, queries and documents together, are sorted by length and cut into micro-batches by padded area.
-Each becomes a segment of one ordinary autograd graph: kept as it is while the budget lasts, otherwise checkpointed and
-recomputed in the backward pass. The objective sees the whole batch, gathered over ranks, in float32; one backward pass
-does the rest, so clipping, loss scaling, accumulation and DDP need nothing of their own here.
+All texts of a step, queries and documents together (or pairs, for a head that reads both at once), are sorted by
+length and cut into micro-batches by padded area. Each becomes a segment of one ordinary autograd graph: kept as it is
+while the budget lasts, otherwise checkpointed and recomputed in the backward pass. The objective sees the whole batch,
+gathered over ranks, in float32; one backward pass does the rest, so clipping, loss scaling, accumulation and DDP need
+nothing of their own here.
 
 Cutting, keeping and recomputing change neither loss nor gradients (to float tolerance; with dropout on, another cut
 draws other masks). Shape letters as in `reasonir.types`.
@@ -11,17 +12,18 @@ draws other masks). Shape letters as in `reasonir.types`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from reasonir.loss.base import Judged, Objective
+from reasonir.loss.base import Judged, Objective, Pruned, Retrieved
 from reasonir.model.encoder import Encoder
 from reasonir.model.replay import replayed
 from reasonir.training.ranks import Ranks
-from reasonir.types import Batch, Relation, Representation, Tokens, micro_batches
+from reasonir.types import Batch, PairBatch, Relation, Representation, Tokens, micro_batches
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,24 +40,64 @@ class Budget:
 
 
 def run_step(
-    encoder: Encoder, objective: Objective, batch: Batch, budget: Budget, ranks: Ranks
+    encoder: Encoder, objective: Objective, batch: Batch | PairBatch, budget: Budget, ranks: Ranks
 ) -> Mapping[str, Tensor]:
     """The terms of a step, each a scalar; `terms["loss"].backward()` gives the exact gradients.
 
     Under DDP a term is this rank's share: the average over ranks is the value over the whole batch.
     """
-    tokens = batch.queries.join(batch.documents)
-    queries, documents = embed(encoder, tokens, budget, ranks).split(len(batch.queries))
-    with torch.autocast(queries.values_TD.device.type, enabled=False):
-        documents, relation = _gather(documents, batch.relation, ranks)
-        relation_on_device = _known(relation, len(queries), queries.values_TD.device)
-        views = [
-            objective(Judged(scores_QN, *relation_on_device)) for scores_QN in encoder.head.views(queries, documents)
-        ]
-        return {
-            name: torch.stack([ranks.mean(view[name]) if view[name].ndim else view[name] for view in views]).mean()
-            for name in views[0]
-        }
+    found = embed(encoder, batch.tokens, budget, ranks)
+    with torch.autocast(found.values_TD.device.type, enabled=False):
+        if isinstance(batch, PairBatch):
+            judged = _paired(encoder.head, batch, found, ranks)
+        else:
+            judged = _retrieved(encoder.head, batch, found, ranks)
+        views = [objective(view) for view in judged]
+        return {name: torch.stack([view[name] for view in views]).mean() for name in views[0]}
+
+
+def _retrieved(head: Any, batch: Batch, found: Representation, ranks: Ranks) -> Iterator[Judged]:
+    """Every query against the documents of all ranks, once for each view that the head is trained at."""
+    queries, own = found.split(len(batch.queries))
+    documents, relation = _gather(own, batch.relation, ranks)
+    device = found.values_TD.device
+    query_P, document_P, label_P, negative_QN = _known(relation, len(queries), device)
+    for scores_QN in head.views(queries, documents):
+        yield Retrieved(
+            scores_P=scores_QN[query_P, document_P],
+            query_P=query_P,
+            label_P=label_P,
+            teachers_P=_on(device, relation.teachers_P),
+            ranks=ranks,
+            step=batch.step,
+            scores_QN=scores_QN,
+            document_P=document_P,
+            negative_QN=negative_QN,
+            queries=queries,
+            documents=documents,
+        )
+
+
+def _paired(head: Any, batch: PairBatch, found: Representation, ranks: Ranks) -> Iterator[Judged]:
+    """The pairs' scores, and for a pruner its tokens' as well."""
+    device = found.values_TD.device
+    known = {
+        "scores_P": head.scores(found),
+        "query_P": batch.query_P.to(device, non_blocking=True),
+        "label_P": batch.label_P.to(device, non_blocking=True),
+        "teachers_P": _on(device, batch.teachers_P),
+        "ranks": ranks,
+        "step": batch.step,
+    }
+    if head.kind == "pruner":
+        labels_T = batch.token_label_T.to(device, non_blocking=True)
+        yield Pruned(**known, keep_T=head.keeps(found), token_label_T=labels_T)
+    else:
+        yield Judged(**known)
+
+
+def _on(device: torch.device, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: value.to(device, non_blocking=True) for name, value in values.items()}
 
 
 def embed(encoder: Encoder, tokens: Tokens, budget: Budget, ranks: Ranks) -> Representation:
@@ -100,14 +142,7 @@ def _gather(documents: Representation, relation: Relation, ranks: Ranks) -> tupl
         key_N = distinct_M
     else:
         place_N = torch.arange(key_N.numel())
-    return documents, Relation(
-        relation.query_P,
-        place_N[relation.document_P + offset],
-        relation.label_P,
-        key_N,
-        relation.known_query_K,
-        relation.known_K,
-    )
+    return documents, replace(relation, document_P=place_N[relation.document_P + offset], key_N=key_N)
 
 
 def _known(relation: Relation, queries: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor, Tensor]:

@@ -4,6 +4,7 @@ import importlib
 import subprocess
 import sys
 import time
+from keyword import iskeyword
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,9 @@ def targets(node):
 def test_every_option_composes_and_binds(composed, group, option):
     plus = "+" if group in ("debug", "experiment") else ""
     needed = [word for word in GIVEN.get(group, []) if "???" in (CONF / group / f"{option}.yaml").read_text()]
+    needed += ["loss=bce"] if "yes_no" in (CONF / group / f"{option}.yaml").read_text() else []
+    needed += ["loss.target=bge"] if (group, option) == ("loss", "margin_mse") else []
+    needed += ["+loss@loss.terms.bce=bce"] if (group, option) == ("loss", "sum") else []
     needed += ["model/head=biencoder"] if (group, option) == ("index", "faiss") else []
     config = composed("train", f"{plus}{group}={option}".lstrip("+"), *needed)
     found = problems(config)
@@ -56,7 +60,7 @@ def test_every_command_composes_and_binds(composed, command):
 def test_the_trees_mirror_each_other(group, option):
     """conf/<group>/<name>.yaml builds something of reasonir/<group>/<name>.py."""
     (first, *_) = targets(yaml.safe_load((CONF / group / f"{option}.yaml").read_text()))
-    expected = f"reasonir.{group.replace('/', '.')}.{option}"
+    expected = f"reasonir.{group.replace('/', '.')}.{option}{'_' if iskeyword(option) else ''}"
     assert first.startswith(f"{expected}.")
     importlib.import_module(expected)
 

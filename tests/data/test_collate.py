@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from reasonir.data.base import content_key
-from reasonir.data.collate import ALL, Batches, Items, positives_of_repeated_queries
+from reasonir.data.collate import ALL, Batches, Items, assembling, positives_of_repeated_queries
 from reasonir.data.loader import BatchPlan
 from reasonir.types import Tokens
 from tests.data.test_holdout import rows_of
@@ -19,7 +19,8 @@ def letters(texts, side):
 
 def batches(rows, *, positives="each", negatives=1, dropped=frozenset()):
     items = Items.of(rows, np.arange(len(rows)), positives=positives)
-    return Batches(rows, items, letters, negatives, dropped, 0, positives_of_repeated_queries(rows))
+    assemble = assembling("retriever", letters)
+    return Batches(rows, items, assemble, negatives, dropped, 0, positives_of_repeated_queries(rows))
 
 
 def plan(*items, step=0, epoch=0):

@@ -5,13 +5,13 @@ from reasonir.errors import InputError
 from reasonir.index.exact import Exact
 from reasonir.model import encoder as encoder_module
 from reasonir.types import Corpus, Text
-from tests.helpers import HEADS, SENTENCES, load
+from tests.helpers import RETRIEVERS, SENTENCES, load
 
 QUERIES = {f"q{i}": Text(text) for i, text in enumerate(SENTENCES[:4])}
 CORPUS = Corpus([f"d {i}" for i in range(30)], [f"{SENTENCES[i % 12]} {SENTENCES[i % 7]} {i}" for i in range(30)])
 
 
-@pytest.fixture(params=HEADS)
+@pytest.fixture(params=RETRIEVERS)
 def encoder(bert, request):
     return load(bert, request.param)
 

@@ -10,7 +10,7 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 
 from reasonir.training.ranks import Alone, Together
-from tests.helpers import HEADS, SENTENCES, batch_of, examples, gradients, largest_difference, load
+from tests.helpers import RETRIEVERS, SENTENCES, batch_of, examples, gradients, largest_difference, load
 
 CASES = {
     "even": (4, 4),
@@ -40,21 +40,34 @@ def started(rank, function, arguments):
         dist.destroy_process_group()
 
 
-def compare_with_one_process(rank, folder, report):
+def objective_of(head):
+    from reasonir.loss.bce import Bce
+    from reasonir.loss.cached_contrastive import CachedContrastive
+    from reasonir.loss.listwise import Listwise
+    from reasonir.loss.ranknet import Ranknet
+    from reasonir.loss.sum import Sum
+
+    pairs = Sum({"bce": Bce(), "listwise": Listwise(), "ranknet": Ranknet()}, {"ranknet": 0.3})
+    return pairs if head == "yes_no" else CachedContrastive(0.5)
+
+
+def compare_with_one_process(rank, folders, report):
     """Every rank takes its part of the examples under DDP; rank 0 computes the whole batch alone and compares."""
     from torch.nn.parallel import DistributedDataParallel
 
-    from reasonir.loss.cached_contrastive import CachedContrastive
     from reasonir.training.step import Budget, run_step
 
     found = {}
-    for head in HEADS:
+    for head, folder in folders.items():
+        objective = objective_of(head)
         for case, (first, second) in CASES.items():
             encoder = load(folder, head)
             given = examples(first + second, negatives=2)
             mine = given[:first] if rank == 0 else given[first:]
             batch = batch_of(encoder, mine)
-            wrapped = DistributedDataParallel(Step(encoder), broadcast_buffers=False, find_unused_parameters=False)
+            wrapped = DistributedDataParallel(
+                Step(encoder, objective), broadcast_buffers=False, find_unused_parameters=False
+            )
             reductions = []
             wrapped.register_comm_hook(reductions, counted)
             loss = wrapped(batch, Budget(150, 400), Together())
@@ -65,7 +78,7 @@ def compare_with_one_process(rank, folder, report):
             if rank == 0:
                 encoder.zero_grad()
                 whole = batch_of(encoder, given)
-                alone = run_step(encoder, CachedContrastive(0.5), whole, Budget(10**9, 10**9), Alone())["loss"]
+                alone = run_step(encoder, objective, whole, Budget(10**9, 10**9), Alone())["loss"]
                 alone.backward()
                 buckets = len(wrapped.reducer._get_zeros_like_grad_buckets())
                 found[f"{head} {case}"] = {
@@ -80,15 +93,15 @@ def compare_with_one_process(rank, folder, report):
 class Step(torch.nn.Module):
     """What Lightning does: the whole training step is the forward pass that DDP sees."""
 
-    def __init__(self, encoder):
+    def __init__(self, encoder, objective):
         super().__init__()
         self.encoder = encoder
+        self.objective = objective
 
     def forward(self, batch, budget, ranks):
-        from reasonir.loss.cached_contrastive import CachedContrastive
         from reasonir.training.step import run_step
 
-        return run_step(self.encoder, CachedContrastive(0.5), batch, budget, ranks)["loss"]
+        return run_step(self.encoder, self.objective, batch, budget, ranks)["loss"]
 
 
 def counted(state, bucket):
@@ -98,11 +111,12 @@ def counted(state, bucket):
     return allreduce_hook(dist.group.WORLD, bucket)
 
 
-def test_two_ranks_give_the_gradients_of_one_process_with_one_reduction(bert, tmp_path):
+def test_two_ranks_give_the_gradients_of_one_process_with_one_reduction(bert, decoder, tmp_path):
     report = tmp_path / "report.json"
-    on_two_ranks(compare_with_one_process, bert, report)
+    folders = {**dict.fromkeys(RETRIEVERS, bert), "yes_no": decoder}
+    on_two_ranks(compare_with_one_process, folders, report)
     found = json.loads(report.read_text())
-    assert len(found) == len(HEADS) * len(CASES)
+    assert len(found) == len(folders) * len(CASES)
     for case, values in found.items():
         assert values["loss"] < 1e-5, case
         assert values["gradients"] < 5e-5, case

@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import load_file
 
 from reasonir.eval.metrics import NAMES
+from reasonir.eval.trec import read_run
 from reasonir.training import callbacks, hardware
 from tests.commands import run
 
@@ -311,3 +312,24 @@ def test_a_resumed_run_can_train_longer(uninterrupted, home):
     again = run("train", f"resume={done.folder}", "trainer.max_epochs=2", home=home)
     assert again.status == 0, again.err
     assert [step for step, _ in curve(done.folder, "train/loss")] == list(range(1, 9))
+
+
+def test_a_reranker_trains_is_judged_and_judged_again(home):
+    small = ("data=demo", "eval=demo", "hardware=cpu", "logger=csv", "evaluation.candidates=5")
+    options = ("loss=bce", "loader.negatives=2", "trainer.max_steps=2", "milestones.dev_every=2")
+    done = run("train", "model=tiny_reranker", *options, *small, home=home)
+    assert done.status == 0, done.err
+    results = json.loads((done.folder / "results.json").read_text())
+    assert results["protocol"]["template"] == "qwen3-reranker"
+    assert {len(docs) for docs in read_run(done.folder / "runs" / "demo.trained.trec").values()} <= set(range(6))
+    again = run("evaluate", f"run={done.folder}", "eval=demo", "evaluation.baselines=[]", *small[2:], home=home)
+    assert again.status == 0, again.err
+    trained = json.loads((again.folder / "results.json").read_text())["results"]["demo"]["trained"]
+    assert trained == pytest.approx(results["results"]["demo"]["trained"], abs=1e-6)
+
+
+def test_a_loss_without_its_teacher_is_refused_before_training(home):
+    done = run("train", "model=tiny_reranker", "loss=kl", "loss.target=bge", "data=demo", "eval=demo", home=home)
+    assert done.status == 2
+    assert "teacher 'bge'" in done.err
+    assert "none: name one it has" in done.err

@@ -11,7 +11,7 @@ from reasonir.loss.cached_contrastive import CachedContrastive
 from reasonir.training.ranks import Alone
 from reasonir.training.step import Budget, embed, run_step
 from reasonir.types import Document, Example, Text
-from tests.helpers import HEADS, batch_of, examples, gradients, largest_difference, load, plain_loss, set_dropout
+from tests.helpers import RETRIEVERS, batch_of, examples, gradients, largest_difference, load, plain_loss, set_dropout
 
 LENGTHS = {"colbert": {"query_length": 24, "document_length": 48}, "biencoder": {"max_length": 48}}
 ALL = 10**9
@@ -30,7 +30,7 @@ def folder(request):
     return request.getfixturevalue(request.param)
 
 
-@pytest.mark.parametrize("head", HEADS)
+@pytest.mark.parametrize("head", RETRIEVERS)
 def test_any_cut_gives_the_loss_and_gradients_of_the_definition(folder, head):
     encoder = load(folder, head, **LENGTHS[head])
     batch = batch_of(encoder, examples(9))
@@ -44,7 +44,7 @@ def test_any_cut_gives_the_loss_and_gradients_of_the_definition(folder, head):
         assert largest_difference(found, expected) < 5e-5, budget
 
 
-@pytest.mark.parametrize("head", HEADS)
+@pytest.mark.parametrize("head", RETRIEVERS)
 def test_dropout_is_replayed_at_equal_cuts(folder, head):
     encoder = load(folder, head, dropout=0.2, **LENGTHS[head])
     if folder.name == "qwen":
@@ -101,7 +101,7 @@ def test_two_halves_of_an_accumulation_are_one_step(bert):
     assert largest_difference(gradients(encoder), expected) < 1e-5
 
 
-@pytest.mark.parametrize("head", HEADS)
+@pytest.mark.parametrize("head", RETRIEVERS)
 def test_bfloat16_autocast_reaches_every_weight_and_keeps_scores_in_float32(bert, head):
     encoder = load(bert, head)
     batch = batch_of(encoder, examples(6))
@@ -121,7 +121,7 @@ def test_bfloat16_autocast_reaches_every_weight_and_keeps_scores_in_float32(bert
     assert largest_difference(found, expected) < 1e-4
 
 
-@pytest.mark.parametrize("head", HEADS)
+@pytest.mark.parametrize("head", RETRIEVERS)
 def test_adapters_frozen_layers_and_activation_checkpointing_keep_the_gradients(bert, head):
     from reasonir.model.lora import LoRA
 

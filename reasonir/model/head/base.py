@@ -1,7 +1,9 @@
 """What a head is: it turns the backbone's hidden states into a representation, and representations into scores.
 
-A new head is one file here with a class that satisfies `Head`, and one YAML beside the others whose `_target_` is the
-class's `load`. Heads own what is special about them (tokenisation, pooling, similarity, the format they are saved in);
+A retriever's head makes one representation a text; a reranker's reads query and document together and makes one score
+of them; a pruner's is a reranker that also says which tokens of the document help. A new head is one file here with a
+class that satisfies `Retriever`, `Reranker` or `Pruner`, and one YAML beside the others whose `_target_` is the class's
+`load`. Heads own what is special about them (tokenisation, pooling, similarity, the format they are saved in);
 batching, caching and precision belong to the encoder and the training engine.
 """
 
@@ -14,7 +16,7 @@ from typing import Any, ClassVar, Protocol
 from torch import Tensor, nn
 
 from reasonir.model.prompts import Prompts
-from reasonir.types import Padded, Representation, Side, Text, Tokens
+from reasonir.types import Padded, Pair, Representation, Side, Text, Tokens
 
 
 class Tokenizer(Protocol):
@@ -29,16 +31,21 @@ class Tokenizer(Protocol):
         """The most tokens a text of `side` may have; what is beyond is cut."""
 
 
+class PairTokenizer(Protocol):
+    """Turns pairs into tokens; picklable, so that loader workers can do it."""
+
+    def __call__(self, pairs: Sequence[Pair]) -> tuple[Tokens, Tensor]:
+        """The tokens of `pairs`, and the label of every token that a pruner judges (see `PairBatch`)."""
+
+    def stamp(self) -> Mapping[str, Any]:
+        """What decides a pair's tokens (length, template, instruction), for the protocol of results."""
+
+
 class Head(Protocol):
-    """Hidden states to representation to scores. An nn.Module; its parameters are trained."""
+    """Hidden states to representation. An nn.Module; its parameters are trained."""
 
     kind: ClassVar[str]
-    """What it yields: "retriever" (one representation a text), "reranker" (one score a pair)."""
-    single_vector: ClassVar[bool]
-    """Whether a text's representation is one vector."""
-    temperature: float
-    """What this head's scores are divided by in a softmax, unless the loss says otherwise."""
-    tokenizer: Tokenizer
+    """retriever (one representation a text), reranker (one score a pair) or pruner (that, and a logit a token)."""
 
     @classmethod
     def limits(cls, folder: Path | None, options: Mapping[str, Any]) -> dict[Side, int]:
@@ -50,14 +57,40 @@ class Head(Protocol):
     def vectors(self, tokens: Tokens) -> Tensor:
         """lengths_N: how many vectors each text will have."""
 
+    def save(self, backbone: nn.Module, folder: Path) -> None:
+        """Write the model in the format its ecosystem loads."""
+
+
+class Retriever(Head, Protocol):
+    """Scores every query against every document by their representations."""
+
+    single_vector: ClassVar[bool]
+    """Whether a text's representation is one vector."""
+    temperature: float
+    """What this head's scores are divided by in a softmax, unless the loss says otherwise."""
+    tokenizer: Tokenizer
+
     def score(self, queries: Representation, documents: Representation) -> Tensor:
         """scores_QN, higher is better; differentiable."""
 
     def views(self, queries: Representation, documents: Representation) -> Iterator[Tensor]:
         """The scores that are trained: one scores_QN, or several where a head is trained at several sizes."""
 
-    def save(self, backbone: nn.Module, folder: Path) -> None:
-        """Write the model in the format its ecosystem loads."""
+
+class Reranker(Head, Protocol):
+    """Scores pairs."""
+
+    tokenizer: PairTokenizer
+
+    def scores(self, pairs: Representation) -> Tensor:
+        """scores_P, logits: higher is better, 0 is undecided; differentiable."""
+
+
+class Pruner(Reranker, Protocol):
+    """Scores pairs, and the tokens of their documents."""
+
+    def keeps(self, pairs: Representation) -> Tensor:
+        """keep_T, the logit that a token helps to answer, for every token that the tokenizer gives a label."""
 
 
 class HeadLoader(Protocol):

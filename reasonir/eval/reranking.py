@@ -1,0 +1,57 @@
+"""Ranking documents that are given, a query at a time: a task's own candidates, or what a first stage finds."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+import torch
+
+from reasonir.eval.retrieval import System, open_candidates
+from reasonir.model.encoder import Encoder
+from reasonir.types import Pair, Run, Task, Text
+
+_QUERIES = 64
+
+
+def reranking(encoder: Encoder, first: System) -> System:
+    """The system that orders a task's candidates, or those that `first` ranks, by the scores of pairs."""
+
+    def rank(task: Task) -> Run:
+        given = open_candidates(task) if task.candidates else first(task)
+        texts = dict(zip(task.corpus.ids, task.corpus.texts, strict=True))
+        run: Run = {}
+        names = list(task.queries)
+        for start in range(0, len(names), _QUERIES):
+            asked = [(query, doc) for query in names[start : start + _QUERIES] for doc in given.get(query, ())]
+            scores_P = encoder.score_pairs([Pair(task.queries[query], Text(texts[doc])) for query, doc in asked])
+            for (query, doc), score in zip(asked, scores_P.tolist(), strict=True):
+                run.setdefault(query, {})[doc] = score
+        return run
+
+    return rank
+
+
+def choosing(encoder: Encoder, search: System) -> System:
+    """The system by which a retriever orders a task's candidates; tasks without any are searched."""
+
+    @torch.no_grad()
+    def rank(task: Task) -> Run:
+        if not task.candidates:
+            return search(task)
+        place = {doc: number for number, doc in enumerate(task.corpus.ids)}
+        wanted: dict[int, list[tuple[int, str, str]]] = defaultdict(list)
+        for number, (query, docs) in enumerate(open_candidates(task).items()):
+            for doc in docs:
+                wanted[place[doc]].append((number, query, doc))
+        queries = encoder.encode([task.queries[query] for query in task.queries], "query")
+        run: Run = {query: {} for query in task.queries}
+        needed = sorted(wanted)
+        texts = [Text(task.corpus.texts[number]) for number in needed]
+        for block, documents in encoder.stream(texts, "document"):
+            scores_QN = encoder.head.score(queries, documents).float().cpu()
+            for column, number in enumerate(needed[block]):
+                for row, query, doc in wanted[number]:
+                    run[query][doc] = float(scores_QN[row, column])
+        return run
+
+    return rank

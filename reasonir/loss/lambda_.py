@@ -1,0 +1,50 @@
+"""LambdaLoss (Wang et al. 2018, CIKM): RankNet weighted by what a swap would cost in nDCG, as NDCG-Loss2++.
+
+The weight of two documents is |gain difference| x (LambdaRank's difference of the discounts at their ranks, plus mu
+times that of the discounts at their distance from each other), gains being 2^label - 1 over the ideal DCG.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.functional import logsigmoid
+
+from reasonir.loss.base import Judged, Targeted
+from reasonir.loss.groups import by_query, ordered_pairs
+
+
+@dataclass(frozen=True, slots=True)
+class Lambda(Targeted):
+    """NDCG-Loss2++ over a query's documents.
+
+    Attributes:
+        mu: how much the discounts at their distance count beside those at their ranks.
+        sigma: steepness of the comparison.
+    """
+
+    mu: float = 10.0
+    sigma: float = 1.0
+
+    def __call__(self, judged: Judged) -> Mapping[str, Tensor]:
+        """The mean over pairs of documents whose targets differ, in bits."""
+        inside_QG, scores_QG, target_QG = by_query(
+            judged.query_P, judged.scores_P, judged.target(self.target).clamp(min=0)
+        )
+        scores_QG = scores_QG.masked_fill(~inside_QG, -torch.inf)
+        order_QG = scores_QG.detach().argsort(dim=1, descending=True, stable=True)
+        scores_QG, target_QG, inside_QG = (each.gather(1, order_QG) for each in (scores_QG, target_QG, inside_QG))
+        place_G = torch.arange(scores_QG.shape[1], device=scores_QG.device)
+        discount_G = torch.log2(place_G + 2.0)
+        ideal_Q = ((2.0 ** target_QG.sort(dim=1, descending=True).values - 1) / discount_G).sum(1)
+        gain_QG = (2.0**target_QG - 1) / ideal_Q.clamp(min=1e-10)[:, None]
+        query, better, worse = ordered_pairs(inside_QG, target_QG)
+        gap = scores_QG[query, better] - scores_QG[query, worse]
+        distance = (better - worse).abs()
+        step = (1 / discount_G[distance - 1] - 1 / torch.log2(distance + 2.0)).abs()
+        swap = (1 / discount_G[better] - 1 / discount_G[worse]).abs()
+        weight = (swap + self.mu * step) * (gain_QG[query, better] - gain_QG[query, worse]).abs()
+        return {"loss": judged.ranks.mean(-weight * logsigmoid(self.sigma * gap) / torch.tensor(2.0).log())}

@@ -1,0 +1,36 @@
+"""Listwise cross entropy (ListNet, Cao et al. 2007): softmax over a query's documents against its labels' shares.
+
+With one relevant document it is InfoNCE over the query's own documents. Queries without a target above 0, or with one
+document only, have nothing to teach and are left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from reasonir.loss.base import Judged, Targeted
+from reasonir.loss.groups import by_query
+
+
+@dataclass(frozen=True, slots=True)
+class Listwise(Targeted):
+    """Cross entropy between softmax(score / temperature) and target / sum of targets, a query.
+
+    Attributes:
+        temperature: of the scores.
+    """
+
+    temperature: float = 1.0
+
+    def __call__(self, judged: Judged) -> Mapping[str, Tensor]:
+        """The mean over queries."""
+        target_P = judged.target(self.target).clamp(min=0)
+        inside_QG, scores_QG, target_QG = by_query(judged.query_P, judged.scores_P / self.temperature, target_P)
+        log_share_QG = scores_QG.masked_fill(~inside_QG, -torch.inf).log_softmax(1).masked_fill(~inside_QG, 0)
+        total_Q = target_QG.sum(1)
+        losses_Q = -(target_QG * log_share_QG).sum(1) / total_Q.clamp(min=torch.finfo(total_Q.dtype).tiny)
+        return {"loss": judged.ranks.mean(losses_Q[(total_Q > 0) & (inside_QG.sum(1) > 1)])}

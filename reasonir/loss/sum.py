@@ -1,0 +1,50 @@
+"""A weighted sum of objectives, each logged by its name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from torch import Tensor
+
+from reasonir.errors import InputError
+from reasonir.loss.base import PAIRWISE, Judged, Objective
+
+
+@dataclass(frozen=True, slots=True)
+class Sum:
+    """The sum of `terms`, each times its weight.
+
+    Attributes:
+        terms: objectives by name.
+        weights: by name; 1 where none is given.
+    """
+
+    terms: Mapping[str, Objective]
+    weights: Mapping[str, float] = field(default_factory=dict)
+    accepts: ClassVar[frozenset[str]] = PAIRWISE  # what its terms accept is checked by themselves
+
+    def __post_init__(self) -> None:
+        if not self.terms:
+            raise InputError("loss.terms is empty: name the objectives (+loss@loss.terms.bce=bce)")
+        for name in self.weights:
+            if name not in self.terms:
+                raise InputError(f"loss.weights.{name}: there is no such term; there are {', '.join(self.terms)}")
+
+    @property
+    def teachers(self) -> frozenset[str]:
+        """Those of all terms."""
+        return frozenset().union(*(term.teachers for term in self.terms.values()))
+
+    def __call__(self, judged: Judged) -> Mapping[str, Tensor]:
+        """The sum, each term's loss by the term's name, and what else it says as <term>_<name>."""
+        found = {name: term(judged) for name, term in self.terms.items()}
+        parts = {name: values["loss"] for name, values in found.items()}
+        further = {f"{name}_{key}": v for name, values in found.items() for key, v in values.items() if key != "loss"}
+        total = sum((self.weights.get(name, 1.0) * part for name, part in parts.items()), start=_zero(parts))
+        return {"loss": total, **{name: part.detach() for name, part in parts.items()}, **further}
+
+
+def _zero(parts: Mapping[str, Tensor]) -> Tensor:
+    return next(iter(parts.values())).new_zeros(())

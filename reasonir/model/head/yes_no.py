@@ -1,0 +1,184 @@
+"""A language model that answers "yes" or "no" (Qwen3-Reranker, arXiv:2506.05176): the score of a pair is yes minus no.
+
+The template is the published one, byte for byte, in training and inference alike: what is too long is cut at the end of
+the document, so the question before and the answer's place behind it always survive. Of the vocabulary only the two
+rows of the answers are multiplied with the last token's hidden state, which gives the same score as all of them and
+costs neither their memory nor their gradient. The rows stay as they are, and so does an embedding that is tied to them.
+
+`save` writes the language model, as the hub has it, and beside it a sequence classifier whose one row is yes minus no.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from reasonir.errors import InputError
+from reasonir.model.positions import check_length, stated_options, usable_positions
+from reasonir.model.prompts import Prompts
+from reasonir.types import Padded, Pair, Representation, Side, Tokens
+
+PREFIX = (
+    "<|im_start|>system\nJudge whether the Document meets the requirements based on the Query and the Instruct "
+    'provided. Note that the answer can only be "yes" or "no".<|im_end|>\n<|im_start|>user\n'
+)
+SUFFIX = "<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n\n"
+INSTRUCTION = "Given a web search query, retrieve relevant passages that answer the query"
+"""Template and default instruction of the model card of Qwen/Qwen3-Reranker-0.6B."""
+MAX_LENGTH = 8192
+
+
+def body(instruction: str, query: str, document: str) -> str:
+    """What stands between prefix and suffix."""
+    return f"<Instruct>: {instruction}\n<Query>: {query}\n<Document>: {document}"
+
+
+@dataclass(frozen=True, slots=True)
+class YesNoTokenizer:
+    """Prefix, body and suffix of each pair; only the last token gives a vector."""
+
+    tokenizer: Any
+    instruction: str
+    max_length: int
+    prefix: tuple[int, ...]
+    suffix: tuple[int, ...]
+
+    def __call__(self, pairs: Sequence[Pair]) -> tuple[Tokens, Tensor]:
+        """The tokens of `pairs`; a query's own instruction stands in place of the default one."""
+        bodies = [body(p.query.instruction or self.instruction, p.query.text, p.document.text) for p in pairs]
+        room = self.max_length - len(self.prefix) - len(self.suffix)
+        encoded = self.tokenizer(bodies, truncation=True, max_length=room, padding=False, add_special_tokens=False)
+        rows = []
+        for ids in encoded["input_ids"]:
+            whole = [*self.prefix, *ids, *self.suffix]
+            rows.append((whole, [True] * len(whole), [False] * (len(whole) - 1) + [True]))
+        return Tokens.pack(rows), torch.zeros(0)
+
+    def stamp(self) -> dict[str, Any]:
+        """See `PairTokenizer`."""
+        return {"max_length": self.max_length, "template": "qwen3-reranker", "instruction": self.instruction}
+
+
+class YesNo(nn.Module):
+    """The two rows of the answers; see `Reranker`."""
+
+    kind: ClassVar[str] = "reranker"
+    rows_2H: Tensor
+
+    def __init__(self, source: Any, tokenizer: YesNoTokenizer, answers: tuple[int, int]) -> None:
+        super().__init__()
+        self.tokenizer = tokenizer
+        self.answers = answers
+        rows_2H = source.get_output_embeddings().weight.detach()[list(answers)].float().clone()
+        self.register_buffer("rows_2H", rows_2H, persistent=False)
+        self._source = (source,)  # a tuple, so that its parameters aren't registered a second time
+
+    @classmethod
+    def load(
+        cls,
+        folder: Path,
+        *,
+        prompts: Prompts,
+        model_kwargs: dict[str, Any],
+        max_length: int | None = None,
+        instruction: str | None = None,
+        positive: str = "yes",
+        negative: str = "no",
+    ) -> tuple[nn.Module, YesNo]:
+        """The backbone and head of a causal language model.
+
+        Args:
+            folder: a transformers checkpoint with a language model's head.
+            prompts: their instruction, where `instruction` is None, is the default one; the template has no other.
+            model_kwargs: for the transformers model (dtype, attn_implementation, trust_remote_code).
+            max_length: tokens of a pair, template included; longer documents are cut. Default 8192.
+            instruction: what documents are judged for, for queries that bring none.
+            positive: the answer that means relevant, one token.
+            negative: the other one.
+
+        Raises:
+            InputError: no language model, an answer that isn't one token, or a length that can't be.
+        """
+        from transformers import AutoModelForCausalLM, AutoTokenizer
+
+        made_for = stated_options(folder, "config.json").get("architectures") or ["nothing it names"]
+        if not made_for[0].endswith("ForCausalLM"):
+            raise InputError(
+                f"model/head=yes_no asks a causal language model, and {folder} is made for {made_for[0]}: "
+                "choose model=qwen_reranker, or another head"
+            )
+        trust = model_kwargs.get("trust_remote_code", False)
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=trust, verbose=False)
+        source = AutoModelForCausalLM.from_pretrained(folder, local_files_only=True, **model_kwargs)
+        answers = (_token(tokenizer, "negative", negative), _token(tokenizer, "positive", positive))
+        if source.get_output_embeddings().weight is source.get_input_embeddings().weight:
+            source.get_input_embeddings().requires_grad_(False)
+        ids = {name: tuple(tokenizer.encode(text, add_special_tokens=False)) for name, text in _AROUND.items()}
+        positions = usable_positions(source.config, tokenizer)
+        length = max_length or min(MAX_LENGTH, positions)
+        check_length("max_length", length, positions)
+        if length < (least := len(ids["prefix"]) + len(ids["suffix"]) + 16):
+            raise InputError(f"model.head.max_length={length} leaves no room beside the template: give {least} or more")
+        default = instruction or prompts.instruction or INSTRUCTION
+        around = YesNoTokenizer(tokenizer, default, length, ids["prefix"], ids["suffix"])
+        return source.base_model, cls(source, around, answers)
+
+    @classmethod
+    def limits(cls, folder: Path | None, options: Mapping[str, Any]) -> dict[Side, int]:
+        """See `Head.limits`: of a pair, whichever side is long."""
+        length = options.get("max_length") or MAX_LENGTH
+        return {"query": length, "document": length}
+
+    def forward(self, hidden_NLH: Tensor, padded: Padded) -> Tensor:
+        """(no, yes), the answers' logits of each pair."""
+        last_NH = hidden_NLH.flatten(0, 1).index_select(0, padded.rows_T)
+        return last_NH.float() @ self.rows_2H.T
+
+    def vectors(self, tokens: Tokens) -> Tensor:
+        """One a pair."""
+        return torch.ones_like(tokens.lengths_N)
+
+    def scores(self, pairs: Representation) -> Tensor:
+        """Yes minus no; its sigmoid is the probability of "yes" among the two."""
+        return pairs.values_TD[:, 1] - pairs.values_TD[:, 0]
+
+    def save(self, backbone: nn.Module, folder: Path) -> None:
+        """Write the language model, and the sequence classifier to the folder `cross_encoder` in it."""
+        (source,) = self._source
+        setattr(source, source.base_model_prefix, backbone)
+        source.save_pretrained(folder)
+        self.tokenizer.tokenizer.save_pretrained(folder)
+        self._save_classifier(source, folder / "cross_encoder")
+
+    def _save_classifier(self, source: Any, folder: Path) -> None:
+        from transformers import AutoConfig, AutoModelForSequenceClassification
+
+        config = AutoConfig.for_model(**source.config.to_dict())
+        config.num_labels = 1
+        config.pad_token_id = self.tokenizer.tokenizer.pad_token_id
+        with torch.device("meta"):
+            classifier = AutoModelForSequenceClassification.from_config(config)
+        weights = dict(getattr(source, source.base_model_prefix).state_dict())
+        prefix = classifier.base_model_prefix
+        row_1H = (self.rows_2H[1] - self.rows_2H[0])[None].cpu()
+        classifier.load_state_dict(
+            {**{f"{prefix}.{name}": value for name, value in weights.items()}, "score.weight": row_1H},
+            assign=True,
+        )
+        classifier.save_pretrained(folder)
+        self.tokenizer.tokenizer.save_pretrained(folder)
+
+
+_AROUND = {"prefix": PREFIX, "suffix": SUFFIX}
+
+
+def _token(tokenizer: Any, key: str, word: str) -> int:
+    ids = tokenizer.encode(word, add_special_tokens=False)
+    if len(ids) != 1 or ids[0] == tokenizer.unk_token_id:
+        raise InputError(f"model.head.{key}={word!r} isn't one token of this model's vocabulary: choose a word that is")
+    return int(ids[0])

@@ -1,0 +1,44 @@
+"""What objectives are given, written out by hand."""
+
+import torch
+
+from reasonir.loss.base import Judged, Retrieved
+from reasonir.training.ranks import Alone
+from reasonir.types import Representation
+
+
+def judged(scores, labels, *, queries=None, **teachers):
+    """Pairs of one query each unless `queries` says whose they are."""
+    return Judged(
+        scores_P=torch.as_tensor(scores, dtype=torch.float32),
+        query_P=torch.tensor(queries if queries is not None else [0] * len(labels)),
+        label_P=torch.tensor(labels, dtype=torch.float32),
+        teachers_P={name: torch.tensor(values, dtype=torch.float32) for name, values in teachers.items()},
+        ranks=Alone(),
+        step=0,
+    )
+
+
+def retrieved(scores, pairs, negatives, *, queries=None, documents=None):
+    """Every query against every document; pairs are (query, document, label)."""
+    query, document, label = zip(*pairs, strict=True)
+    scores_QN = torch.as_tensor(scores)
+    return Retrieved(
+        scores_P=scores_QN[list(query), list(document)],
+        query_P=torch.tensor(query),
+        label_P=torch.tensor(label),
+        teachers_P={},
+        ranks=Alone(),
+        step=0,
+        scores_QN=scores_QN,
+        document_P=torch.tensor(document),
+        negative_QN=torch.tensor(negatives),
+        queries=representation(queries),
+        documents=representation(documents),
+    )
+
+
+def representation(values):
+    """One vector a text."""
+    values_TD = torch.zeros(0, 1) if values is None else torch.as_tensor(values, dtype=torch.float32)
+    return Representation(values_TD, torch.ones(len(values_TD), dtype=torch.int64))

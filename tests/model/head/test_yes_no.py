@@ -1,0 +1,143 @@
+"""The yes/no head against the whole language model, the published template, and its exports."""
+
+import pytest
+import torch
+
+from reasonir.errors import InputError
+from reasonir.loss.bce import Bce
+from reasonir.loss.listwise import Listwise
+from reasonir.loss.sum import Sum
+from reasonir.model.head.yes_no import INSTRUCTION, PREFIX, SUFFIX, body
+from reasonir.model.lora import LoRA
+from reasonir.training.ranks import Alone
+from reasonir.training.step import Budget, run_step
+from reasonir.types import Pair, Text
+from tests.helpers import batch_of, examples, gradients, largest_difference, load
+
+PAIRS = [
+    Pair(Text("why does it rain"), Text("water falls")),
+    Pair(Text("why does it rain?"), Text("warm air rises and cools " * 9)),
+    Pair(Text("who repairs ovens", "find the trade"), Text("a mason " * 500)),
+]
+GOLDEN = (
+    "<|im_start|>system\nJudge whether the Document meets the requirements based on the Query and the Instruct"
+    ' provided. Note that the answer can only be "yes" or "no".<|im_end|>\n<|im_start|>user\n'
+    "<Instruct>: Given a web search query, retrieve relevant passages that answer the query\n"
+    "<Query>: What is the capital of China?\n<Document>: The capital of China is Beijing."
+    "<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n\n"
+)
+"""The input of the model card's own example."""
+
+
+def whole_scores(folder, encoder, pairs):
+    """Yes minus no by all logits of the language model, texts padded on the left as its card has it."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+    ids, mask = left_padded(encoder, pairs, tokenizer.pad_token_id)
+    logits = model(input_ids=ids, attention_mask=mask).logits[:, -1]
+    return logits[:, tokenizer.convert_tokens_to_ids("yes")] - logits[:, tokenizer.convert_tokens_to_ids("no")]
+
+
+def left_padded(encoder, pairs, pad):
+    tokens, _ = encoder.head.tokenizer(pairs)
+    rows = tokens.ids_T.split(tokens.lengths_N.tolist())
+    width = max(map(len, rows))
+    ids = torch.stack([torch.cat([torch.full((width - len(row),), pad), row.long()]) for row in rows])
+    return ids, torch.stack([(torch.arange(width) >= width - len(row)).long() for row in rows])
+
+
+def test_the_template_is_the_published_one_byte_for_byte():
+    text = body(INSTRUCTION, "What is the capital of China?", "The capital of China is Beijing.")
+    assert (PREFIX + text + SUFFIX).encode() == GOLDEN.encode()
+
+
+@pytest.mark.parametrize("max_length", [None, 160])
+def test_two_rows_score_as_all_logits_do(decoder, max_length):
+    encoder = load(decoder, "yes_no", max_length=max_length).eval()
+    expected = whole_scores(decoder, encoder, PAIRS)
+    assert torch.allclose(encoder.score_pairs(PAIRS), expected, atol=1e-5)
+    assert torch.allclose(encoder.score_pairs(PAIRS, budget=1), expected, atol=1e-5)
+    assert encoder.score_pairs([]).tolist() == []
+
+
+def test_a_long_document_is_cut_before_the_suffix_and_nothing_else_is(decoder):
+    encoder = load(decoder, "yes_no", max_length=160)
+    tokenizer = encoder.head.tokenizer
+    tokens, labels = tokenizer(PAIRS)
+    first, _, cut = (ids.tolist() for ids in tokens.ids_T.split(tokens.lengths_N.tolist()))
+    assert len(first) < len(cut) == 160
+    for ids in (first, cut):
+        assert tuple(ids[: len(tokenizer.prefix)]) == tokenizer.prefix
+        assert tuple(ids[-len(tokenizer.suffix) :]) == tokenizer.suffix
+    assert tokens.keep_T.nonzero().flatten().tolist() == (tokens.lengths_N.cumsum(0) - 1).tolist()
+    assert labels.numel() == 0
+
+
+def test_a_querys_own_instruction_stands_in_place_of_the_default(decoder):
+    encoder = load(decoder, "yes_no", instruction="be strict")
+    decode = encoder.head.tokenizer.tokenizer.decode
+    tokens, _ = encoder.head.tokenizer(PAIRS[1:])
+    texts = [decode(ids) for ids in tokens.ids_T.split(tokens.lengths_N.tolist())]
+    assert "be strict" in texts[0]
+    assert "find the trade" in texts[1]
+    assert "be strict" not in texts[1]
+    assert encoder.head.tokenizer.stamp()["instruction"] == "be strict"
+
+
+def test_any_cut_gives_the_same_loss_and_gradients(decoder):
+    encoder = load(decoder, "yes_no")
+    objective = Sum({"bce": Bce(), "listwise": Listwise()}, {"listwise": 0.5})
+    batch = batch_of(encoder, examples(7, negatives=2))
+    assert batch.query_P.tolist() == [query for query in range(7) for _ in range(3)]
+    assert batch.label_P.tolist() == [1.0, 0.0, 0.0] * 7
+    found = []
+    for budget in (Budget(10**9, 10**9), Budget(10**9, 0), Budget(300, 700), Budget(1, 0)):
+        encoder.zero_grad()
+        loss = run_step(encoder, objective, batch, budget, Alone())["loss"]
+        loss.backward()
+        found.append((loss.item(), gradients(encoder)))
+    for loss, grads in found[1:]:
+        assert loss == pytest.approx(found[0][0], rel=1e-5)
+        assert largest_difference(grads, found[0][1]) < 5e-5
+
+
+def test_a_tied_embedding_and_the_answers_rows_stay_as_they_are(decoder):
+    encoder = load(decoder, "yes_no")
+    trained = {name for name, parameter in encoder.named_parameters() if parameter.requires_grad}
+    assert trained
+    assert not any("embed" in name or "rows" in name for name in trained)
+
+
+@pytest.mark.parametrize("rank", [0, 4])
+def test_the_export_scores_the_same_in_transformers_and_in_cross_encoder(decoder, tmp_path, rank):
+    from sentence_transformers import CrossEncoder
+
+    encoder = load(decoder, "yes_no", model={"lora": LoRA(rank=rank)}).eval()
+    with torch.no_grad():
+        for name, parameter in encoder.named_parameters():
+            if "lora_B" in name or (not rank and parameter.requires_grad):
+                parameter.add_(0.02 * torch.randn_like(parameter))
+    ours = encoder.score_pairs(PAIRS[:2])
+    encoder.save(tmp_path / "model")
+    assert torch.allclose(whole_scores(tmp_path / "model", encoder, PAIRS[:2]), ours, atol=1e-4)
+    again = load(tmp_path / "model", "yes_no").eval()
+    assert torch.allclose(again.score_pairs(PAIRS[:2]), ours, atol=1e-4)
+    theirs = CrossEncoder(str(tmp_path / "model" / "cross_encoder"), device="cpu").predict(
+        [
+            (f"{PREFIX}<Instruct>: {INSTRUCTION}\n<Query>: {p.query.text}\n", f"<Document>: {p.document.text}{SUFFIX}")
+            for p in PAIRS[:2]
+        ],
+        activation_fn=torch.nn.Identity(),
+    )
+    assert torch.allclose(torch.tensor(theirs), ours, atol=1e-4)
+
+
+def test_what_is_no_language_model_or_no_single_token_is_refused(bert, decoder):
+    with pytest.raises(InputError, match="choose model=qwen_reranker, or another head"):
+        load(bert, "yes_no")
+    with pytest.raises(InputError, match=r"model.head.positive='perhaps so' isn't one token"):
+        load(decoder, "yes_no", positive="perhaps so")
+    with pytest.raises(InputError, match="leaves no room beside the template"):
+        load(decoder, "yes_no", max_length=20)
