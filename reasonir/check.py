@@ -130,8 +130,8 @@ def _unbound(node: Any, path: str = "") -> Iterator[str]:
         return
     if "_target_" in node:
         yield from _unbound_target(node, path)
-    for key in map(str, node):
-        if not OmegaConf.is_missing(node, key) and not _unresolvable(node, key):
+    for key in map(str, node):  # what is taken from elsewhere is checked there
+        if not OmegaConf.is_missing(node, key) and not OmegaConf.is_interpolation(node, key):
             yield from _unbound(node[key], f"{path}.{key}".lstrip("."))
 
 

@@ -39,8 +39,8 @@ def prepare(source: Source, home: Path) -> Path:
     Raises:
         InputError: what the source reports.
     """
-    identity = {"format": FORMAT, **source.identity()}
-    fingerprint = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
+    identity = _identity(source)
+    fingerprint = _digest(identity)
     folder = home / "data" / f"{source.name}-{fingerprint}"
     if (folder / MANIFEST).is_file():
         log.info("Prepared set %s is up to date", folder)
@@ -60,6 +60,19 @@ def prepare(source: Source, home: Path) -> Path:
     log.info("Prepared %s: %s", folder, ", ".join(f"{count} {what}" for what, count in counts.items()))
     report.log()
     return folder
+
+
+def fingerprint_of(source: Source) -> str:
+    """What names the prepared set of a source: it changes when anything does that its examples depend on."""
+    return _digest(_identity(source))
+
+
+def _identity(source: Source) -> dict[str, Any]:
+    return {"format": FORMAT, **source.identity()}
+
+
+def _digest(identity: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
 
 
 class Report:
