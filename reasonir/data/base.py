@@ -50,6 +50,14 @@ class Tested(Protocol):
         """Tasks whose queries and relevant documents its examples hold nothing of."""
 
 
+@runtime_checkable
+class Mixed(Protocol):
+    """A source made of several: it says how much of each a pass over the data takes."""
+
+    def taken(self, items: Mapping[str, int]) -> Mapping[str, int]:
+        """How many items of each source a pass takes, of so many that there are."""
+
+
 def content_key(text: str) -> int:
     """A signed 64-bit key of a text's content: equal texts have equal keys, whatever their ids."""
     return int.from_bytes(hashlib.blake2b(text.strip().encode(), digest_size=8).digest(), signed=True)

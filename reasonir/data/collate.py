@@ -49,7 +49,7 @@ class Batches(Dataset[Batch]):
         tokenize: the tokens of texts of a side; picklable.
         negatives: hard negatives drawn for each item, where there are any.
         dropped: keys of documents that training may not see.
-        seed: decides, with the pass and the item, what is drawn.
+        seed: decides, with the item and how often it was taken, what is drawn.
         same_query: the keys of all positives of a query, for queries that stand in several rows.
     """
 
@@ -67,8 +67,9 @@ class Batches(Dataset[Batch]):
         place: dict[int, int] = {}
         pairs: list[tuple[int, int, float]] = []
         known: list[tuple[int, int]] = []
-        for number, (item, row) in enumerate(zip(plan.items.tolist(), rows, strict=True)):
-            for key, text, label in self._drawn(row, item, plan.epoch):
+        taken = zip(plan.items.tolist(), plan.turn_I.tolist(), rows, strict=True)
+        for number, (item, turn, row) in enumerate(taken):
+            for key, text, label in self._drawn(row, item, turn):
                 documents.setdefault(key, text)
                 pairs.append((number, place.setdefault(key, len(place)), label))
             # A document that equals the query itself is no negative of it either.
@@ -90,7 +91,7 @@ class Batches(Dataset[Batch]):
             ),
         )
 
-    def _drawn(self, row: Any, item: int, epoch: int) -> Iterator[tuple[int, Text, float]]:
+    def _drawn(self, row: Any, item: int, turn: int) -> Iterator[tuple[int, Text, float]]:
         """(key, text, label) of an item's documents: its positives, then hard negatives drawn without repetition."""
         positive = int(self.items.positive_I[item])
         chosen = range(len(row["pos"])) if positive == ALL else [positive]
@@ -99,7 +100,7 @@ class Batches(Dataset[Batch]):
             yield row["pos_keys"][index], Text(text, instruction), row["labels"][index]
         allowed = [i for i, key in enumerate(row["neg_keys"]) if key not in self.dropped]
         if allowed and self.negatives:
-            draw = np.random.default_rng([self.seed, epoch, item])
+            draw = np.random.default_rng([self.seed, turn, item])
             for index in draw.choice(allowed, min(self.negatives, len(allowed)), replace=False).tolist():
                 instruction, text = row["neg"][index]
                 yield row["neg_keys"][index], Text(text, instruction), row["labels"][len(row["pos"]) + index]
@@ -110,7 +111,9 @@ def batch_of(examples: Sequence[Example], tokenize: Tokenize, *, step: int = 0) 
     rows = [row_of(example) for example in examples]
     items = Items(np.arange(len(rows)), np.zeros(len(rows), dtype=int))
     negatives = max(len(row["neg"]) for row in rows)
-    return Batches(rows, items, tokenize, negatives, frozenset(), 0, {})[BatchPlan(step, 0, np.arange(len(rows)))]
+    return Batches(rows, items, tokenize, negatives, frozenset(), 0, {})[
+        BatchPlan(step, np.zeros(len(rows), dtype=int), np.arange(len(rows)))
+    ]
 
 
 def positives_of_repeated_queries(rows: Any) -> dict[int, list[int]]:

@@ -211,9 +211,7 @@ class Documents:
     def _find_usable(self, found: Sequence[Passage]) -> None:
         """Note the sentences that are long enough and stand nowhere else, and how many of them leave one behind."""
         spans = [sentences(passage.text) for passage in found]
-        queries = [
-            [passage.query(span) for span in theirs] for passage, theirs in zip(found, spans, strict=True)
-        ]
+        queries = [[passage.query(span) for span in theirs] for passage, theirs in zip(found, spans, strict=True)]
         seen = Counter(content_key(query) for theirs in queries for query in theirs)
         for passage, theirs, asking in zip(found, spans, queries, strict=True):
             passage.usable = [

@@ -88,7 +88,7 @@ def draw_groups(groups: Sequence[Sequence[int]], wanted: Sequence[int], *, seed:
     for number in np.random.default_rng([seed, 1]).permutation(len(groups)):
         for rows, most in zip(drawn, wanted, strict=True):
             if len(rows) + len(groups[number]) <= most:
-                rows += groups[number]
+                rows.extend(groups[number])
                 break
     return drawn
 

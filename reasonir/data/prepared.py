@@ -1,7 +1,8 @@
 """Prepared sets: the examples of a source as memory-mapped Arrow, with a manifest that says what is in it.
 
 One row a query. `query`, `pos` and `neg` (lists of [instruction, text]) keep the schema of the ReasonIR trainers;
-beside them stand the ids, the labels (of the positives, then of the negatives) and a 64-bit key of every text. A set
+beside them stand the ids, the labels (of the positives, then of the negatives), a 64-bit key of every text, and the
+source: of a mixture's rows the one they came from, and those of one source follow each other. A set
 is written beside its final place and renamed once it is complete; its folder is named by a fingerprint of everything
 its examples depend on, so it is used again while nothing changed and never when something did.
 `datasets.load_from_disk` opens it.
@@ -27,7 +28,7 @@ from reasonir.types import Document, Example
 
 log = logging.getLogger(__name__)
 
-FORMAT = 1
+FORMAT = 2
 MANIFEST = "manifest.json"
 _EXAMPLES = 5
 Manifest = dict[str, Any]
@@ -48,16 +49,19 @@ def prepare(source: Source, home: Path) -> Path:
     with completed(folder) as partial:
         partial.mkdir()
         report = Report()
-        counts = _write(report.of(source.examples()), partial)
+        counts, sources = _write(report.of(source.examples()), partial, source.name)
         manifest = {
             "fingerprint": fingerprint,
             "identity": identity,
             "counts": counts,
+            "sources": sources,
             "report": report.to_dict(),
             "arrow": _arrow_digests(partial),
         }
         (partial / MANIFEST).write_text(json.dumps(manifest, indent=2))
     log.info("Prepared %s: %s", folder, ", ".join(f"{count} {what}" for what, count in counts.items()))
+    for name, theirs in sources.items() if len(sources) > 1 else ():
+        log.info("Of %s: %s", name, ", ".join(f"{count} {what}" for what, count in theirs.items()))
     report.log()
     return folder
 
@@ -160,7 +164,7 @@ def example_of(row: Mapping[str, Any]) -> Example:
     """The example a row holds."""
     sides = zip(row["pos_ids"] + row["neg_ids"], row["pos"] + row["neg"], row["labels"], strict=True)
     documents = tuple(Document(doc_id, text, instruction, label) for doc_id, (instruction, text), label in sides)
-    return Example(row["query_id"], row["query"], documents, row["instruction"])
+    return Example(row["query_id"], row["query"], documents, row["instruction"], row["source"])
 
 
 def row_of(example: Example) -> dict[str, Any]:
@@ -168,6 +172,7 @@ def row_of(example: Example) -> dict[str, Any]:
     positives, negatives = example.positives, example.negatives
     return {
         "query_id": example.query_id,
+        "source": example.source,
         "instruction": example.instruction,
         "query": example.query,
         "pos": [[document.instruction, document.text] for document in positives],
@@ -188,6 +193,7 @@ def _features() -> Any:
     return Features(
         {
             "query_id": Value("string"),
+            "source": Value("string"),
             "instruction": Value("string"),
             "query": Value("large_string"),
             "pos": pairs,
@@ -202,23 +208,28 @@ def _features() -> Any:
     )
 
 
-def _write(examples: Iterable[Example], folder: Path) -> dict[str, int]:
+def _write(examples: Iterable[Example], folder: Path, name: str) -> tuple[dict[str, int], dict[str, dict[str, int]]]:
+    """Write the rows, and return what there is of each, over all and by source (`name` where an example has none)."""
     from datasets import Dataset
     from datasets.arrow_writer import ArrowWriter
 
-    counts: Counter[str] = Counter(queries=0, positives=0, negatives=0)
+    sources: dict[str, dict[str, int]] = {}
     documents: set[int] = set()
     raw = folder / "raw" / "rows.arrow"
     raw.parent.mkdir()
     with ArrowWriter(path=str(raw), features=_features()) as writer:
         for row in _checked(examples):
+            row["source"] = row["source"] or name
             writer.write(row)
-            counts.update(queries=1, positives=len(row["pos"]), negatives=len(row["neg"]))
+            counts = sources.setdefault(row["source"], dict.fromkeys(("queries", "positives", "negatives"), 0))
+            for what, count in (("queries", 1), ("positives", len(row["pos"])), ("negatives", len(row["neg"]))):
+                counts[what] += count
             documents.update(row["pos_keys"], row["neg_keys"])
         writer.finalize()
     Dataset.from_file(str(raw)).save_to_disk(str(folder))
     shutil.rmtree(raw.parent)
-    return {**counts, "distinct_documents": len(documents)}
+    total = {what: sum(counts[what] for counts in sources.values()) for what in ("queries", "positives", "negatives")}
+    return {**total, "distinct_documents": len(documents)}, sources
 
 
 def _checked(examples: Iterable[Example]) -> Iterator[dict[str, Any]]:

@@ -4,6 +4,7 @@ Latin sentences end with a stop before a space, unless a lower-case word follows
 Japanese ones at 。！？, unless a quotation goes on. A blank line ends any sentence, a single line break none: text may
 be wrapped. Japanese isn't spaced, so two of its characters count as a word.
 """
+# ruff: noqa: RUF001 -- the full-width marks are meant
 
 from __future__ import annotations
 
@@ -16,7 +17,9 @@ _END = re.compile(
     r"|[。！？]+[」』）】]+(?=\s|[「『（【])"
     r"|\n[ \t\r]*(?=\n)"
 )
-_ABBREVIATIONS = frozenset("al approx ca cf dr eq eqs fig figs mr mrs ms prof ref refs resp sec st vol vs".split())
+_ABBREVIATIONS = frozenset(
+    ["al", "approx", "ca", "cf", "dr", "eq", "eqs", "fig", "figs", "mr", "mrs", "ms", "prof", "resp", "sec", "st", "vs"]
+)
 _UNSPACED = re.compile(r"[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]")
 Span = tuple[int, int]
 

@@ -94,9 +94,7 @@ class Triplets:
             name="triplets",
             queries={example.query_id: Text(example.query, example.instruction) for example in asked},
             corpus=Corpus(list(texts), list(texts.values())),
-            qrels={
-                example.query_id: {document.doc_id: 1 for document in example.positives} for example in asked
-            },
+            qrels={example.query_id: {document.doc_id: 1 for document in example.positives} for example in asked},
             protocol={
                 "collection": self.name,
                 "split": part,
@@ -126,7 +124,8 @@ class Triplets:
                 )
         train = sorted(set(range(len(found))) - {*dev, *test})
         return {
-            name: [found[row] for row in sorted(rows)] for name, rows in (("train", train), ("dev", dev), ("test", test))
+            name: [found[row] for row in sorted(rows)]
+            for name, rows in (("train", train), ("dev", dev), ("test", test))
         }
 
     def _queries(self) -> Iterator[Example]:

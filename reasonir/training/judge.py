@@ -55,7 +55,7 @@ def evaluate(config: DictConfig, folder: Path) -> None:
     )
     hardware = hardware.resolve()
     benchmark = build(config.eval)
-    if source and isinstance(benchmark, Own):
+    if source and isinstance(benchmark, Own) and benchmark.source is not None:
         refuse_other_data(benchmark.source, source)
     tasks = read_benchmark(benchmark)
     seed_everything(config.seed, workers=True, verbose=False)

@@ -102,7 +102,7 @@ def test_the_validator_sees_damage(tmp_path):
     with pytest.raises(InputError, match="aren't those of the manifest"):
         validate(folder)
     (folder / "manifest.json").write_text(json.dumps({"identity": {"format": 0}}))
-    with pytest.raises(InputError, match="has format 0, this version reads 1"):
+    with pytest.raises(InputError, match="has format 0, this version reads 2"):
         read(folder)
     (folder / "manifest.json").unlink()
     with pytest.raises(InputError, match="isn't a prepared set"):
