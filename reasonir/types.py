@@ -51,12 +51,16 @@ class Document:
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One query with its judged documents: the form every source of training data takes."""
+    """One query with its judged documents: the form every source of training data takes.
+
+    A mixture says in `source` which of its sources the example came from.
+    """
 
     query_id: str
     query: str
     documents: tuple[Document, ...]
     instruction: str = ""
+    source: str = ""
 
     @property
     def positives(self) -> tuple[Document, ...]:

@@ -167,12 +167,14 @@ class Beir:
         return f"{Path(self.path).expanduser().absolute().name}-{self.split}"
 
     def identity(self) -> Mapping[str, Any]:
-        """Split and the hashes of its files."""
+        """Splits and the hashes of their files."""
         files = layout(self.path, self.split, revision=self.revision)
+        dev = layout(self.path, self.dev_split, revision=self.revision).qrels if self.dev_split else ()
         return {
             "source": "beir",
             "split": self.split,
-            "files": digests([*files.corpus, *files.queries, *files.qrels], files.folder),
+            "dev_split": self.dev_split,
+            "files": digests([*files.corpus, *files.queries, *files.qrels, *dev], files.folder),
         }
 
     def examples(self) -> Iterator[Example]:

@@ -170,6 +170,10 @@ class Demo:
         """The development situations over the whole corpus."""
         return build_world(self.seed, self.variants).task("dev")
 
+    def tests(self) -> Iterator[Task]:
+        """The test situations over the whole corpus, as eval=demo has them."""
+        yield build_world(self.seed, self.variants).task("test")
+
 
 def hash_of(name: str) -> str:
     """The SHA-256 of one of the text files."""

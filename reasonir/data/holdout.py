@@ -43,15 +43,8 @@ def hold_out(rows: Any, share: float, *, seed: int) -> Split:
     if not wanted:
         return Split(np.arange(total), np.arange(0), frozenset())
     keys = rows["pos_keys"][:]
-    component_I = _components(rows["query_key"][:], keys)
-    members: dict[int, list[int]] = {}
-    for row, component in enumerate(component_I):
-        members.setdefault(component, []).append(row)
-    dev: list[int] = []
-    groups = list(members.values())
-    for number in np.random.default_rng([seed, 1]).permutation(len(groups)):
-        if len(dev) + len(groups[number]) <= wanted:
-            dev += groups[number]
+    groups = components(rows["query_key"][:], keys)
+    (dev,) = draw_groups(groups, [wanted], seed=seed)
     if not dev or len(dev) == total:
         largest = max(len(group) for group in groups)
         raise InputError(
@@ -89,8 +82,19 @@ def _texts(row: Any) -> dict[str, str]:
     return {str(key): text for key, (_, text) in zip(keys, pairs, strict=True)}
 
 
-def _components(query_keys: Sequence[int], pos_keys: Sequence[Sequence[int]]) -> list[int]:
-    """The component of each row, by union-find over rows and the keys they touch."""
+def draw_groups(groups: Sequence[Sequence[int]], wanted: Sequence[int], *, seed: int) -> list[list[int]]:
+    """Whole groups of rows for each of several sets, drawn by `seed`: up to `wanted` rows, none in two sets."""
+    drawn: list[list[int]] = [[] for _ in wanted]
+    for number in np.random.default_rng([seed, 1]).permutation(len(groups)):
+        for rows, most in zip(drawn, wanted, strict=True):
+            if len(rows) + len(groups[number]) <= most:
+                rows.extend(groups[number])
+                break
+    return drawn
+
+
+def components(query_keys: Sequence[int], pos_keys: Sequence[Sequence[int]]) -> list[list[int]]:
+    """The rows of each component, by union-find over rows and the keys they touch."""
     parent = list(range(len(query_keys)))
 
     def root(row: int) -> int:
@@ -103,4 +107,7 @@ def _components(query_keys: Sequence[int], pos_keys: Sequence[Sequence[int]]) ->
     for row, (query, positives) in enumerate(zip(query_keys, pos_keys, strict=True)):
         for key in (("query", query), *(("document", key) for key in positives)):
             parent[root(row)] = root(owner.setdefault(key, row))
-    return [root(row) for row in range(len(parent))]
+    members: dict[int, list[int]] = {}
+    for row in range(len(parent)):
+        members.setdefault(root(row), []).append(row)
+    return list(members.values())

@@ -1,8 +1,9 @@
 """Prepared sets: the examples of a source as memory-mapped Arrow, with a manifest that says what is in it.
 
 One row a query. `query`, `pos` and `neg` (lists of [instruction, text]) keep the schema of the ReasonIR trainers;
-beside them stand the ids, a 64-bit key of every text and, of the positives and then of the negatives, the labels,
-judged spans and a column a teacher with its scores. A set
+beside them stand the ids, a 64-bit key of every text, of the positives and then of the negatives the labels, judged
+spans and a column a teacher with its scores, and the source: of a mixture's rows the one they came from, and those of
+one source follow each other. A set
 is written beside its final place and renamed once it is complete; its folder is named by a fingerprint of everything
 its examples depend on, so it is used again while nothing changed and never when something did.
 `datasets.load_from_disk` opens it.
@@ -43,8 +44,8 @@ def prepare(source: Source, home: Path) -> Path:
     Raises:
         InputError: what the source reports.
     """
-    identity = {"format": FORMAT, **source.identity()}
-    fingerprint = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
+    identity = _identity(source)
+    fingerprint = _digest(identity)
     folder = home / "data" / f"{source.name}-{fingerprint}"
     if (folder / MANIFEST).is_file():
         log.info("Prepared set %s is up to date", folder)
@@ -52,18 +53,34 @@ def prepare(source: Source, home: Path) -> Path:
     with completed(folder) as partial:
         partial.mkdir()
         report = Report()
-        counts = _write(report.of(source.examples()), partial)
+        counts, sources = _write(report.of(source.examples()), partial, source.name)
         manifest = {
             "fingerprint": fingerprint,
             "identity": identity,
             "counts": counts,
+            "sources": sources,
             "report": report.to_dict(),
             "arrow": _arrow_digests(partial),
         }
         (partial / MANIFEST).write_text(json.dumps(manifest, indent=2))
     log.info("Prepared %s: %s", folder, ", ".join(f"{count} {what}" for what, count in counts.items()))
+    for name, theirs in sources.items() if len(sources) > 1 else ():
+        log.info("Of %s: %s", name, ", ".join(f"{count} {what}" for what, count in theirs.items()))
     report.log()
     return folder
+
+
+def fingerprint_of(source: Source) -> str:
+    """What names the prepared set of a source: it changes when anything does that its examples depend on."""
+    return _digest(_identity(source))
+
+
+def _identity(source: Source) -> dict[str, Any]:
+    return {"format": FORMAT, **source.identity()}
+
+
+def _digest(identity: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
 
 
 class Report:
@@ -171,7 +188,7 @@ def example_of(row: Mapping[str, Any]) -> Example:
             )
         )
     )
-    return Example(row["query_id"], row["query"], documents, row["instruction"])
+    return Example(row["query_id"], row["query"], documents, row["instruction"], row["source"])
 
 
 def row_of(example: Example) -> dict[str, Any]:
@@ -181,6 +198,7 @@ def row_of(example: Example) -> dict[str, Any]:
     teachers = sorted({name for document in documents for name in document.teachers})
     return {
         "query_id": example.query_id,
+        "source": example.source,
         "instruction": example.instruction,
         "query": example.query,
         "pos": [[document.instruction, document.text] for document in positives],
@@ -206,6 +224,7 @@ def _features(columns: Iterable[str]) -> Any:
     return Features(
         {
             "query_id": Value("string"),
+            "source": Value("string"),
             "instruction": Value("string"),
             "query": Value("large_string"),
             "pos": pairs,
@@ -223,11 +242,12 @@ def _features(columns: Iterable[str]) -> Any:
     )
 
 
-def _write(examples: Iterable[Example], folder: Path) -> dict[str, int]:
+def _write(examples: Iterable[Example], folder: Path, name: str) -> tuple[dict[str, int], dict[str, dict[str, int]]]:
+    """Write the rows, and return what there is of each, over all and by source (`name` where an example has none)."""
     from datasets import Dataset
     from datasets.arrow_writer import ArrowWriter
 
-    counts: Counter[str] = Counter(queries=0, positives=0, negatives=0)
+    sources: dict[str, dict[str, int]] = {}
     documents: set[int] = set()
     raw = folder / "raw" / "rows.arrow"
     raw.parent.mkdir()
@@ -235,13 +255,17 @@ def _write(examples: Iterable[Example], folder: Path) -> dict[str, int]:
     first = next(rows)
     with ArrowWriter(path=str(raw), features=_features(first)) as writer:
         for row in chain([first], rows):
+            row["source"] = row["source"] or name
             writer.write(row)
-            counts.update(queries=1, positives=len(row["pos"]), negatives=len(row["neg"]))
+            counts = sources.setdefault(row["source"], dict.fromkeys(("queries", "positives", "negatives"), 0))
+            for what, count in (("queries", 1), ("positives", len(row["pos"])), ("negatives", len(row["neg"]))):
+                counts[what] += count
             documents.update(row["pos_keys"], row["neg_keys"])
         writer.finalize()
     Dataset.from_file(str(raw)).save_to_disk(str(folder))
     shutil.rmtree(raw.parent)
-    return {**counts, "distinct_documents": len(documents)}
+    total = {what: sum(counts[what] for counts in sources.values()) for what in ("queries", "positives", "negatives")}
+    return {**total, "distinct_documents": len(documents)}, sources
 
 
 def _checked(examples: Iterable[Example]) -> Iterator[dict[str, Any]]:

@@ -13,10 +13,10 @@ import numpy as np
 import torch
 from lightning import LightningDataModule
 
-from reasonir.data.base import Source
+from reasonir.data.base import Mixed, Source
 from reasonir.data.collate import Assemble, Batches, Items, positives_of_repeated_queries
 from reasonir.data.holdout import Split, dev_task, hold_out
-from reasonir.data.loader import Order, StepLoader
+from reasonir.data.loader import Order, Quota, StepLoader
 from reasonir.data.prepared import prepare, read, read_manifest
 from reasonir.training.ranks import present_ranks
 from reasonir.types import Task, Text
@@ -29,6 +29,7 @@ class LoaderOptions:
     Attributes:
         batch_size: items a step, of all devices together.
         negatives: hard negatives drawn for each item, where the data has any.
+        batches: "mixed", or each of "one_source" where the data has several.
         positives: "each" relevant pair is an item, or each query with "all" its relevant documents.
         sample_size: train on that many queries, drawn by the seed; None trains on all.
         holdout: development queries held out of the data: below 1 a share, otherwise a number. Unused where the source
@@ -39,6 +40,7 @@ class LoaderOptions:
 
     batch_size: int = 64
     negatives: int = 1
+    batches: str = "mixed"
     positives: str = "each"
     sample_size: int | None = None
     holdout: float = 0.05
@@ -50,6 +52,8 @@ class LoaderOptions:
         found = []
         if self.positives not in ("each", "all"):
             found.append(f"loader.positives={self.positives}: choose each or all")
+        if self.batches not in ("mixed", "one_source"):
+            found.append(f"loader.batches={self.batches}: choose mixed or one_source")
         for key, least in (("batch_size", 2), ("negatives", 0), ("workers", 0), ("dev_documents", 1)):
             if getattr(self, key) < least:
                 found.append(f"loader.{key}={getattr(self, key)}: give {least} or more")
@@ -97,6 +101,16 @@ class RetrievalData(LightningDataModule):
         if self.dev is None and len(self.split.dev):
             self.dev = dev_task(self.rows, self.split.dev, documents=self.options.dev_documents, seed=self.seed)
         self.items = Items.of(self.rows, self._sampled(self.split.train), positives=self.options.positives)
+        self.quotas = self._quotas()
+
+    def _quotas(self) -> tuple[Quota, ...]:
+        """Where each source's items stand, and how many of them a pass takes."""
+        names = np.array(self.rows["source"][:])[self.items.row_I]
+        found, first, counts = np.unique(names, return_index=True, return_counts=True)
+        counts_of = dict(zip(found.tolist(), counts.tolist(), strict=True))
+        taken = self.source.taken(counts_of) if isinstance(self.source, Mixed) else counts_of
+        quotas = (Quota(int(start), counts_of[name], taken[name]) for name, start in zip(found, first, strict=True))
+        return tuple(sorted(quotas, key=lambda quota: quota.first))
 
     def _sampled(self, train: np.ndarray) -> np.ndarray:
         wanted = self.options.sample_size
@@ -111,7 +125,16 @@ class RetrievalData(LightningDataModule):
 
     def order(self, rank: int, ranks: int) -> Order:
         """The order of a rank's batches."""
-        return Order(len(self.items), min(self.options.batch_size, len(self.items)), self.seed, rank, ranks)
+        a_pass = sum(quota.taken for quota in self.quotas)
+        return Order(
+            len(self.items),
+            min(self.options.batch_size, a_pass),
+            self.seed,
+            rank,
+            ranks,
+            self.quotas,
+            apart=self.options.batches == "one_source",
+        )
 
     def batches_a_pass(self, ranks: int) -> int:
         """Batches in a pass over the data."""

@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from reasonir.config import build
 from reasonir.errors import InputError
+from reasonir.eval.own import Own
 from reasonir.eval.results import Results
 from reasonir.eval.retrieval import evaluate as evaluate_tasks
 from reasonir.eval.retrieval import replaying
@@ -21,7 +22,7 @@ from reasonir.model.lora import LoRA
 from reasonir.training.display import show
 from reasonir.training.evaluation import Evaluation, EvaluationOptions, read_benchmark, table
 from reasonir.training.hardware import Hardware
-from reasonir.training.run import quiet_libraries, require, stamp, track_results
+from reasonir.training.run import quiet_libraries, refuse_other_data, require, stamp, track_results
 from reasonir.training.tracking import Tracking, folder_of_run, open_tracking
 
 log = logging.getLogger(__name__)
@@ -41,6 +42,8 @@ def evaluate(config: DictConfig, folder: Path) -> None:
         return
     home = Path(config.home)
     source = folder_of_run(str(config.run), home) if config.run else None
+    if source:
+        _take_data(config, source)
     untrained, trained = _models(config, source)
     hardware: Hardware = build(config.hardware)
     options = build(config.evaluation)
@@ -52,6 +55,8 @@ def evaluate(config: DictConfig, folder: Path) -> None:
     )
     hardware = hardware.resolve()
     benchmark = build(config.eval)
+    if source and isinstance(benchmark, Own) and benchmark.source is not None:
+        refuse_other_data(benchmark.source, source)
     tasks = read_benchmark(benchmark)
     seed_everything(config.seed, workers=True, verbose=False)
     seed = config.seed if source is None else _saved(source).seed
@@ -133,6 +138,16 @@ def _models(config: DictConfig, source: Path | None) -> tuple[Model, Model | Non
     }
     trained = Model(head=untrained.head, attention=untrained.attention, **options)
     return untrained, trained
+
+
+def _take_data(config: DictConfig, source: Path) -> None:
+    """Let the evaluation know the data that the run was trained on, as the run knows it."""
+    if config.data is not None:
+        raise InputError(
+            f"data= can't be chosen for run={config.run}, which brings its own: leave it out, or judge its weights as "
+            f"a model of its own (model=any model.path={source / 'model'})"
+        )
+    config.data = _saved(source).data
 
 
 def _saved(source: Path) -> DictConfig:

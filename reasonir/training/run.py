@@ -1,6 +1,6 @@
 """One run from its configuration to its results: plan, baselines, training, evaluation, export, tracking.
 
-Everything a run leaves lies in its folder: .hydra/, config.yaml, plan.json, environment.json, metrics.csv,
+Everything a run leaves lies in its folder: .hydra/, config.yaml, data.json, plan.json, environment.json, metrics.csv,
 checkpoints/, model/, results.json, per_query.parquet, runs/ and plots/. Only the first rank writes, judges and tracks.
 """
 
@@ -27,8 +27,9 @@ from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig
 
 from reasonir.config import build, flat, plain, readable
+from reasonir.data.base import Source
 from reasonir.data.collate import assembling
-from reasonir.data.prepared import TEACHER, read_manifest
+from reasonir.data.prepared import TEACHER, fingerprint_of, read_manifest
 from reasonir.errors import InputError, raise_all
 from reasonir.eval.results import HEADLINE, Results
 from reasonir.loss.base import Objective
@@ -48,6 +49,8 @@ from reasonir.training.plots import plot_run
 from reasonir.training.tracking import Tracking, environment, open_tracking
 
 log = logging.getLogger(__name__)
+DATA = "data.json"
+"""The manifest of the prepared set that a run was trained on, in its folder."""
 
 
 def train(config: DictConfig, folder: Path) -> float | None:
@@ -72,6 +75,8 @@ def train(config: DictConfig, folder: Path) -> float | None:
         hardware = hardware.resolve()
     if resume:
         hardware = as_planned(hardware, folder / "plan.json")
+        if (folder / DATA).is_file():
+            refuse_other_data(data.source, folder)
     show_config(readable(plain(config)))
     objective: Objective = build(config.loss)
     data.prepare_data()
@@ -206,6 +211,22 @@ def _refuse_missing_teachers(objective: Objective, data: RetrievalData) -> None:
         )
 
 
+def refuse_other_data(source: Source, folder: Path) -> None:
+    """Refuse a source that doesn't give what the run in `folder` was trained on.
+
+    Raises:
+        InputError: options or files of the source changed since, or the run doesn't say what it was trained on.
+    """
+    noted = folder / DATA
+    if not noted.is_file():
+        raise InputError(f"{folder} doesn't say what it was trained on (no {DATA}): train it again")
+    if (known := json.loads(noted.read_text())["fingerprint"]) != (found := fingerprint_of(source)):
+        raise InputError(
+            f"{folder} was trained on the prepared set {known}, its source now gives {found}: what was kept back then "
+            "may be trained on now and the other way round; bring the data's files and options back, or train anew"
+        )
+
+
 def total_steps(batches: int, trainer: Trainer) -> int:
     """Optimiser steps of a training of so many batches a pass.
 
@@ -290,7 +311,9 @@ def _tracked(config: DictConfig, folder: Path, plan: Plan, data: RetrievalData) 
         return
     values = plain(config)
     notes = {"config.yaml": yaml.safe_dump(values, sort_keys=False, allow_unicode=True)}
+    manifest = read_manifest(data.folder)
     notes |= {
+        DATA: json.dumps(manifest, indent=2),
         "plan.json": json.dumps(plan.to_dict(), indent=2),
         "environment.json": json.dumps(environment(), indent=2),
     }
@@ -313,7 +336,6 @@ def _tracked(config: DictConfig, folder: Path, plan: Plan, data: RetrievalData) 
         tracking.parameters(flat(readable(values)))
         for name in notes:
             tracking.artifact(folder / name)
-        manifest = read_manifest(data.folder)
         tracking.dataset(data.source.name, manifest["fingerprint"], str(data.folder), "training")
         yield tracking
         status = "FINISHED"
