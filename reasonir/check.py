@@ -28,7 +28,7 @@ from reasonir.errors import InputError
 
 _META = {"_target_", "_partial_", "_convert_", "_recursive_", "_args_"}
 _OWN_FILES = ("--config-dir", "-cd", "--config-path", "-cp", "--config-name", "-cn", "--experimental-rerun")
-_OPTIONS = ("hardware", "loader", "optim", "milestones", "evaluation")
+_OPTIONS = ("hardware", "loader", "mining", "optim", "milestones", "evaluation")
 _PLAIN = (int, float, bool, str)
 
 
@@ -131,7 +131,7 @@ def _unbound(node: Any, path: str = "") -> Iterator[str]:
     if "_target_" in node:
         yield from _unbound_target(node, path)
     for key in map(str, node):
-        if not OmegaConf.is_missing(node, key) and not _unresolvable(node, key):
+        if not OmegaConf.is_missing(node, key) and not OmegaConf.is_interpolation(node, key):  # checked where it stands
             yield from _unbound(node[key], f"{path}.{key}".lstrip("."))
 
 

@@ -44,12 +44,17 @@ class Document:
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One query with its judged documents: the form every source of training data takes."""
+    """One query with its judged documents: the form every source of training data takes.
+
+    `excluded` are content keys of documents that are never mined as its negatives, though nobody judged them: the one
+    that it was written from, for instance.
+    """
 
     query_id: str
     query: str
     documents: tuple[Document, ...]
     instruction: str = ""
+    excluded: tuple[int, ...] = ()
 
     @property
     def positives(self) -> tuple[Document, ...]:

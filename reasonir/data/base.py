@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
-from reasonir.types import Example, Task
+from reasonir.types import Document, Example, Task
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +40,14 @@ class Source(Protocol):
 
     def dev(self) -> Task | None:
         """The source's own development task, if it brings one; otherwise part of the examples is held out."""
+
+
+@runtime_checkable
+class Collection(Protocol):
+    """A source whose documents come from a whole collection, most of which its examples don't mention."""
+
+    def collection(self) -> Iterator[Document]:
+        """Every document of the collection, read when it is asked for."""
 
 
 def content_key(text: str) -> int:

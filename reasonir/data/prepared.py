@@ -1,10 +1,10 @@
 """Prepared sets: the examples of a source as memory-mapped Arrow, with a manifest that says what is in it.
 
 One row a query. `query`, `pos` and `neg` (lists of [instruction, text]) keep the schema of the ReasonIR trainers;
-beside them stand the ids, the labels (of the positives, then of the negatives) and a 64-bit key of every text. A set
-is written beside its final place and renamed once it is complete; its folder is named by a fingerprint of everything
-its examples depend on, so it is used again while nothing changed and never when something did.
-`datasets.load_from_disk` opens it.
+beside them stand the ids, the labels (of the positives, then of the negatives), a 64-bit key of every text, and the
+keys of what is excluded. A set is written beside its final place and renamed once it is complete; its folder is named
+by a fingerprint of everything its examples depend on, so it is used again while nothing changed and never when
+something did. `datasets.load_from_disk` opens it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ import json
 import logging
 import shutil
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +24,11 @@ from reasonir.data.progress import progress
 from reasonir.data.records import digests
 from reasonir.errors import InputError, raise_all
 from reasonir.files import completed
-from reasonir.types import Document, Example
+from reasonir.types import Document, Example, Task
 
 log = logging.getLogger(__name__)
 
-FORMAT = 1
+FORMAT = 2
 MANIFEST = "manifest.json"
 _EXAMPLES = 5
 Manifest = dict[str, Any]
@@ -39,27 +40,88 @@ def prepare(source: Source, home: Path) -> Path:
     Raises:
         InputError: what the source reports.
     """
-    identity = {"format": FORMAT, **source.identity()}
+    return write_set(source.name, source.identity(), source.examples, home)
+
+
+def write_set(
+    name: str,
+    identity: Mapping[str, Any],
+    examples: Callable[[], Iterable[Example | Rejected]],
+    home: Path,
+    *,
+    what: str = "Preparing",
+    total: int | None = None,
+    notes: Callable[[], Mapping[str, Any]] = dict,
+) -> Path:
+    """The folder of the prepared set under `home`, written now unless it is there already.
+
+    Args:
+        name: begins the folder's name.
+        identity: everything the examples depend on.
+        examples: called when the set has to be written.
+        home: prepared sets lie in data/ under it.
+        what: is being done, on the progress bar.
+        total: how many examples there will be, where that is known.
+        notes: asked after the last example; goes into the manifest.
+
+    Raises:
+        InputError: what making the examples reports, or an example that no training can use.
+    """
+    identity = {"format": FORMAT, **identity}
     fingerprint = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
-    folder = home / "data" / f"{source.name}-{fingerprint}"
+    folder = home / "data" / f"{name}-{fingerprint}"
     if (folder / MANIFEST).is_file():
         log.info("Prepared set %s is up to date", folder)
         return folder
     with completed(folder) as partial:
         partial.mkdir()
         report = Report()
-        counts = _write(report.of(source.examples()), partial)
+        counts = _write(progress(report.of(examples()), what, total=total), partial)
         manifest = {
             "fingerprint": fingerprint,
             "identity": identity,
             "counts": counts,
             "report": report.to_dict(),
+            **notes(),
             "arrow": _arrow_digests(partial),
         }
         (partial / MANIFEST).write_text(json.dumps(manifest, indent=2))
     log.info("Prepared %s: %s", folder, ", ".join(f"{count} {what}" for what, count in counts.items()))
     report.log()
     return folder
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A prepared set as a source: what `reasonir.mine` wrote with one model is trained on with another.
+
+    Attributes:
+        path: its folder.
+    """
+
+    path: str
+
+    @property
+    def name(self) -> str:
+        """That of the set, without its fingerprint."""
+        return self._folder.name.rsplit("-", 1)[0]
+
+    @property
+    def _folder(self) -> Path:
+        return Path(self.path).expanduser().absolute()
+
+    def identity(self) -> Mapping[str, Any]:
+        """What was prepared, and the hashes of its files."""
+        of = read_manifest(self._folder)["identity"]
+        return {"source": "prepared", "of": of, "files": _arrow_digests(self._folder)}
+
+    def examples(self) -> Iterator[Example]:
+        """The rows' examples."""
+        yield from map(example_of, read(self._folder))
+
+    def dev(self) -> Task | None:
+        """None: part of the rows is held out."""
+        return None
 
 
 class Report:
@@ -147,7 +209,7 @@ def example_of(row: Mapping[str, Any]) -> Example:
     """The example a row holds."""
     sides = zip(row["pos_ids"] + row["neg_ids"], row["pos"] + row["neg"], row["labels"], strict=True)
     documents = tuple(Document(doc_id, text, instruction, label) for doc_id, (instruction, text), label in sides)
-    return Example(row["query_id"], row["query"], documents, row["instruction"])
+    return Example(row["query_id"], row["query"], documents, row["instruction"], tuple(row["excluded_keys"]))
 
 
 def row_of(example: Example) -> dict[str, Any]:
@@ -165,6 +227,7 @@ def row_of(example: Example) -> dict[str, Any]:
         "query_key": content_key(example.query),
         "pos_keys": [content_key(document.text) for document in positives],
         "neg_keys": [content_key(document.text) for document in negatives],
+        "excluded_keys": list(example.excluded),
     }
 
 
@@ -185,6 +248,7 @@ def _features() -> Any:
             "query_key": Value("int64"),
             "pos_keys": keys,
             "neg_keys": keys,
+            "excluded_keys": keys,
         }
     )
 
@@ -211,7 +275,7 @@ def _write(examples: Iterable[Example], folder: Path) -> dict[str, int]:
 def _checked(examples: Iterable[Example]) -> Iterator[dict[str, Any]]:
     """The rows of the examples, refusing what no training can use."""
     seen: set[str] = set()
-    for example in progress(examples, "Preparing"):
+    for example in examples:
         row = row_of(example)
         faults = _faults(row)
         if example.query_id in seen:
