@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
-from reasonir.types import Example, Task
+from reasonir.types import Document, Example, Task
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +56,14 @@ class Mixed(Protocol):
 
     def taken(self, items: Mapping[str, int]) -> Mapping[str, int]:
         """How many items of each source a pass takes, of so many that there are."""
+
+
+@runtime_checkable
+class Collection(Protocol):
+    """A source whose documents come from a whole collection, most of which its examples don't mention."""
+
+    def collection(self) -> Iterator[Document]:
+        """Every document of the collection, read when it is asked for."""
 
 
 def content_key(text: str) -> int:

@@ -185,6 +185,12 @@ class Beir:
             documents = tuple(Document(doc_id, texts[doc_id], label=float(score)) for doc_id, score in judged.items())
             yield Example(query_id, task.queries[query_id].text, documents)
 
+    def collection(self) -> Iterator[Document]:
+        """The whole corpus."""
+        files = layout(self.path, self.split, revision=self.revision)
+        for doc_id, text in _read_texts(files.corpus, _document_text).items():
+            yield Document(doc_id, text, label=0.0)
+
     def dev(self) -> Task | None:
         """The task of `dev_split`."""
         return read_task(self.path, self.dev_split, revision=self.revision) if self.dev_split else None

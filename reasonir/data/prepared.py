@@ -2,11 +2,10 @@
 
 One row a query. `query`, `pos` and `neg` (lists of [instruction, text]) keep the schema of the ReasonIR trainers;
 beside them stand the ids, a 64-bit key of every text, of the positives and then of the negatives the labels, judged
-spans and a column a teacher with its scores, and the source: of a mixture's rows the one they came from, and those of
-one source follow each other. A set
-is written beside its final place and renamed once it is complete; its folder is named by a fingerprint of everything
-its examples depend on, so it is used again while nothing changed and never when something did.
-`datasets.load_from_disk` opens it.
+spans and a column a teacher with its scores, the keys of what is excluded, and the source: of a mixture's rows the one
+they came from, and those of one source follow each other. A set is written beside its final place and renamed once it
+is complete; its folder is named by a fingerprint of everything its examples depend on, so it is used again while
+nothing changed and never when something did. `datasets.load_from_disk` opens it.
 """
 
 from __future__ import annotations
@@ -16,7 +15,8 @@ import json
 import logging
 import shutil
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from reasonir.data.progress import progress
 from reasonir.data.records import digests
 from reasonir.errors import InputError, raise_all
 from reasonir.files import completed
-from reasonir.types import Document, Example
+from reasonir.types import Document, Example, Task
 
 log = logging.getLogger(__name__)
 
@@ -44,43 +44,100 @@ def prepare(source: Source, home: Path) -> Path:
     Raises:
         InputError: what the source reports.
     """
-    identity = _identity(source)
+    return write_set(source.name, source.identity(), source.examples, home)
+
+
+def write_set(
+    name: str,
+    identity: Mapping[str, Any],
+    examples: Callable[[], Iterable[Example | Rejected]],
+    home: Path,
+    *,
+    what: str = "Preparing",
+    total: int | None = None,
+    notes: Callable[[], Mapping[str, Any]] = dict,
+) -> Path:
+    """The folder of the prepared set under `home`, written now unless it is there already.
+
+    Args:
+        name: begins the folder's name.
+        identity: everything the examples depend on.
+        examples: called when the set has to be written.
+        home: prepared sets lie in data/ under it.
+        what: is being done, on the progress bar.
+        total: how many examples there will be, where that is known.
+        notes: asked after the last example; goes into the manifest.
+
+    Raises:
+        InputError: what making the examples reports, or an example that no training can use.
+    """
+    identity = {"format": FORMAT, **identity}
     fingerprint = _digest(identity)
-    folder = home / "data" / f"{source.name}-{fingerprint}"
+    folder = home / "data" / f"{name}-{fingerprint}"
     if (folder / MANIFEST).is_file():
         log.info("Prepared set %s is up to date", folder)
         return folder
     with completed(folder) as partial:
         partial.mkdir()
         report = Report()
-        counts, sources = _write(report.of(source.examples()), partial, source.name)
+        counts, sources = _write(progress(report.of(examples()), what, total=total), partial, name)
         manifest = {
             "fingerprint": fingerprint,
             "identity": identity,
             "counts": counts,
             "sources": sources,
             "report": report.to_dict(),
+            **notes(),
             "arrow": _arrow_digests(partial),
         }
         (partial / MANIFEST).write_text(json.dumps(manifest, indent=2))
     log.info("Prepared %s: %s", folder, ", ".join(f"{count} {what}" for what, count in counts.items()))
-    for name, theirs in sources.items() if len(sources) > 1 else ():
-        log.info("Of %s: %s", name, ", ".join(f"{count} {what}" for what, count in theirs.items()))
+    for source, theirs in sources.items() if len(sources) > 1 else ():
+        log.info("Of %s: %s", source, ", ".join(f"{count} {what}" for what, count in theirs.items()))
     report.log()
     return folder
 
 
 def fingerprint_of(source: Source) -> str:
     """What names the prepared set of a source: it changes when anything does that its examples depend on."""
-    return _digest(_identity(source))
-
-
-def _identity(source: Source) -> dict[str, Any]:
-    return {"format": FORMAT, **source.identity()}
+    return _digest({"format": FORMAT, **source.identity()})
 
 
 def _digest(identity: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A prepared set as a source: what `reasonir.mine` wrote with one model is trained on with another.
+
+    Attributes:
+        path: its folder.
+    """
+
+    path: str
+
+    @property
+    def name(self) -> str:
+        """That of the set, without its fingerprint."""
+        return self._folder.name.rsplit("-", 1)[0]
+
+    @property
+    def _folder(self) -> Path:
+        return Path(self.path).expanduser().absolute()
+
+    def identity(self) -> Mapping[str, Any]:
+        """What was prepared, and the hashes of its files."""
+        of = read_manifest(self._folder)["identity"]
+        return {"source": "prepared", "of": of, "files": _arrow_digests(self._folder)}
+
+    def examples(self) -> Iterator[Example]:
+        """The rows' examples."""
+        yield from map(example_of, read(self._folder))
+
+    def dev(self) -> Task | None:
+        """None: part of the rows is held out."""
+        return None
 
 
 class Report:
@@ -188,7 +245,8 @@ def example_of(row: Mapping[str, Any]) -> Example:
             )
         )
     )
-    return Example(row["query_id"], row["query"], documents, row["instruction"], row["source"])
+    excluded = tuple(row["excluded_keys"])
+    return Example(row["query_id"], row["query"], documents, row["instruction"], row["source"], excluded)
 
 
 def row_of(example: Example) -> dict[str, Any]:
@@ -211,6 +269,7 @@ def row_of(example: Example) -> dict[str, Any]:
         "query_key": content_key(example.query),
         "pos_keys": [content_key(document.text) for document in positives],
         "neg_keys": [content_key(document.text) for document in negatives],
+        "excluded_keys": list(example.excluded),
         **{f"{TEACHER}{name}": [document.teachers.get(name) for document in documents] for name in teachers},
     }
 
@@ -237,6 +296,7 @@ def _features(columns: Iterable[str]) -> Any:
             "query_key": Value("int64"),
             "pos_keys": keys,
             "neg_keys": keys,
+            "excluded_keys": keys,
             **{name: numbers for name in columns if name.startswith(TEACHER)},
         }
     )
@@ -272,7 +332,7 @@ def _checked(examples: Iterable[Example]) -> Iterator[dict[str, Any]]:
     """The rows of the examples, refusing what no training can use."""
     seen: set[str] = set()
     columns: set[str] = set()
-    for example in progress(examples, "Preparing"):
+    for example in examples:
         row = row_of(example)
         columns = columns or set(row)
         faults = _faults(row)

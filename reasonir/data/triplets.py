@@ -2,8 +2,9 @@
 
 A row names one positive or a list, and any number of negatives: one, a list, or numbered columns (negative_1, ...).
 An element is a text, or [instruction, text] as in ReasonIR's files; a query may be [instruction, text] too. Rows with
-equal queries become one example with several positives. With `splits` some queries are kept for dev and test, whole
-components of shared relevant documents at a time, and search the documents of all rows.
+equal queries become one example with several positives. A column `excluded` or `source_document` holds documents that
+must not be mined as negatives, such as the one the query was written from. With `splits` some queries are kept for dev
+and test, whole components of shared relevant documents at a time, and search the documents of all rows.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ _NAMES = {
     "query": ("query", "anchor", "question", "sentence1"),
     "positive": ("positive", "positives", "pos", "answer", "sentence2"),
     "negative": ("negative", "negatives", "neg"),
+    "excluded": ("excluded", "source_document"),
 }
 
 
@@ -36,7 +38,7 @@ class Triplets:
     Attributes:
         path: the file, folder or hub id; in a folder the files named after `split` are read.
         split: which files of a folder.
-        columns: what query, positive and negative are called, where they aren't called by a usual name.
+        columns: what query, positive, negative and excluded are called, where they aren't called by a usual name.
         revision: branch, tag or commit of a hub id.
         splits: shares of the queries for train, dev and test; None trains on all of them.
         seed: of those shares.
@@ -130,20 +132,21 @@ class Triplets:
 
     def _queries(self) -> Iterator[Example]:
         """One example a distinct query of the files."""
-        grouped: dict[int, tuple[str, tuple[str, str], dict[int, Document]]] = {}
+        grouped: dict[int, tuple[str, tuple[str, str], dict[int, Document], set[int]]] = {}
         for file in self._files():
             for record in read(file):
                 column = self._column(record, "query")
                 instruction, query = _element(record, column, record.values[column])
                 key = content_key(query)
                 query_id = str(record.values.get("query_id") or f"q{len(grouped)}")
-                _, _, documents = grouped.setdefault(key, (query_id, (instruction, query), {}))
+                _, _, documents, excluded = grouped.setdefault(key, (query_id, (instruction, query), {}, set()))
+                excluded.update(self._excluded(record))
                 for document in self._documents(record):
                     known = documents.setdefault(content_key(document.text), document)
                     if known.label < document.label:  # a positive of one row beats a negative of another
                         documents[content_key(document.text)] = document
-        for query_id, (instruction, query), documents in grouped.values():
-            yield Example(query_id, query, tuple(documents.values()), instruction)
+        for query_id, (instruction, query), documents, excluded in grouped.values():
+            yield Example(query_id, query, tuple(documents.values()), instruction, excluded=tuple(sorted(excluded)))
 
     def _files(self) -> list[Path]:
         local = local_data(self.path, revision=self.revision)
@@ -156,8 +159,16 @@ class Triplets:
             raise InputError(f"data.split={self.split}: {local} has no file of that name (it holds {there})")
         return files
 
+    def _names(self, role: str) -> tuple[str, ...]:
+        return (self.columns[role],) if role in self.columns else _NAMES[role]
+
+    def _excluded(self, record: Record) -> Iterator[int]:
+        for name in self._names("excluded"):
+            if record.values.get(name) not in (None, "", []):
+                yield from (content_key(document.text) for document in _side(record, name, 0.0))
+
     def _column(self, record: Record, role: str) -> str:
-        names = (self.columns[role],) if role in self.columns else _NAMES[role]
+        names = self._names(role)
         for name in names:
             if name in record.values:
                 return name
@@ -169,8 +180,7 @@ class Triplets:
     def _documents(self, record: Record) -> Iterator[Document]:
         positive = self._column(record, "positive")
         yield from _side(record, positive, 1.0)
-        names = _NAMES["negative"] if "negative" not in self.columns else (self.columns["negative"],)
-        numbered = re.compile(rf"({'|'.join(map(re.escape, names))})(_?\d+)?")
+        numbered = re.compile(rf"({'|'.join(map(re.escape, self._names('negative')))})(_?\d+)?")
         for name, value in record.values.items():
             if name != positive and numbered.fullmatch(name) and value not in (None, "", []):
                 yield from _side(record, name, 0.0)

@@ -1,6 +1,7 @@
 """The LightningDataModule: a source prepared once, split without leaks, served in an order that can be continued.
 
-It lives here and not in `data/`, which knows nothing of Lightning.
+It lives here and not in `data/`, which knows nothing of Lightning. Mining adds negatives to training alone: the split
+and the development task are those of the source's own documents, so runs with and without it are judged alike.
 """
 
 from __future__ import annotations
@@ -13,11 +14,13 @@ import numpy as np
 import torch
 from lightning import LightningDataModule
 
-from reasonir.data.base import Mixed, Source
+from reasonir.data.base import Mixed, Source, Tested
 from reasonir.data.collate import Assemble, Batches, Items, positives_of_repeated_queries
-from reasonir.data.holdout import Split, dev_task, hold_out
+from reasonir.data.holdout import Split, dev_task, hold_out, relevant_keys
 from reasonir.data.loader import Order, Quota, StepLoader
 from reasonir.data.prepared import prepare, read, read_manifest
+from reasonir.mining.base import Mining
+from reasonir.mining.none import Unmined
 from reasonir.training.ranks import present_ranks
 from reasonir.types import Task, Text
 
@@ -72,11 +75,15 @@ class RetrievalData(LightningDataModule):
         options: how batches are made of them.
         home: under it prepared sets are kept.
         seed: of the split, the order and what is drawn.
+        mining: finds hard negatives for the training queries.
     """
 
-    def __init__(self, source: Source, options: LoaderOptions, *, home: Path, seed: int) -> None:
+    def __init__(
+        self, source: Source, options: LoaderOptions, *, home: Path, seed: int, mining: Mining | None = None
+    ) -> None:
         super().__init__()
         self.source = source
+        self.mining = mining or Unmined()
         self.options = options
         self.home = home
         self.seed = seed
@@ -84,22 +91,29 @@ class RetrievalData(LightningDataModule):
         self.rows: Any = None
         self.split: Split | None = None
         self.dev: Task | None = None
+        self.withheld: frozenset[int] = frozenset()
 
     def prepare_data(self) -> None:
-        """Write the prepared set if it isn't there."""
-        prepare(self.source, self.home)
+        """Write the prepared set, and the one with mined negatives, if they aren't there."""
+        self.mining.mined(prepare(self.source, self.home), self.source, self.home)
 
     def setup(self, stage: str | None = None) -> None:
         """Open the prepared set and split it."""
         if self.rows is not None:
             return
-        self.folder = prepare(self.source, self.home)
-        self.rows = read(self.folder)
+        own = prepare(self.source, self.home)
+        self.folder = self.mining.mined(own, self.source, self.home)
+        rows, self.rows = read(own), read(self.folder)
         self.dev = self.source.dev()
         share = 0.0 if self.dev else self.options.holdout
-        self.split = hold_out(self.rows, share, seed=self.seed)
+        self.split = hold_out(rows, share, seed=self.seed)
         if self.dev is None and len(self.split.dev):
-            self.dev = dev_task(self.rows, self.split.dev, documents=self.options.dev_documents, seed=self.seed)
+            self.dev = dev_task(rows, self.split.dev, documents=self.options.dev_documents, seed=self.seed)
+        kept_back = [
+            *([self.dev] if self.dev else []),
+            *(self.source.tests() if isinstance(self.source, Tested) else ()),
+        ]
+        self.withheld = frozenset().union(*map(relevant_keys, kept_back))
         self.items = Items.of(self.rows, self._sampled(self.split.train), positives=self.options.positives)
         self.quotas = self._quotas()
 
@@ -156,13 +170,12 @@ class RetrievalData(LightningDataModule):
         """This rank's batches, tokenised in workers."""
         if self.assemble is None:
             raise AssertionError("the model's way to make batches is set before training")
-        assert self.split is not None
         batches = Batches(
             self.rows,
             self.items,
             self.assemble,
             self.options.negatives,
-            self.split.dev_keys,
+            self.withheld,
             self.seed,
             positives_of_repeated_queries(self.rows),
         )

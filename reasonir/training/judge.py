@@ -6,10 +6,9 @@ import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from lightning import seed_everything
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from reasonir.config import build
 from reasonir.errors import InputError
@@ -18,9 +17,9 @@ from reasonir.eval.results import Results
 from reasonir.eval.retrieval import evaluate as evaluate_tasks
 from reasonir.eval.retrieval import replaying
 from reasonir.model.backbone import Model
-from reasonir.model.lora import LoRA
 from reasonir.training.display import show
 from reasonir.training.evaluation import Evaluation, EvaluationOptions, read_benchmark, table
+from reasonir.training.exported import exported_model, saved_config
 from reasonir.training.hardware import Hardware
 from reasonir.training.run import quiet_libraries, refuse_other_data, require, stamp, track_results
 from reasonir.training.tracking import Tracking, folder_of_run, open_tracking
@@ -59,7 +58,7 @@ def evaluate(config: DictConfig, folder: Path) -> None:
         refuse_other_data(benchmark.source, source)
     tasks = read_benchmark(benchmark)
     seed_everything(config.seed, workers=True, verbose=False)
-    seed = config.seed if source is None else _saved(source).seed
+    seed = config.seed if source is None else saved_config(source).seed
     first = untrained.load(seed=seed).to(hardware.torch_device) if wants_untrained else None
     judged = trained.load(seed=seed).to(hardware.torch_device) if trained else first
     assert judged is not None
@@ -123,21 +122,7 @@ def _models(config: DictConfig, source: Path | None) -> tuple[Model, Model | Non
         if config.get("model") is None:
             raise InputError("nothing to evaluate: name a run (run=outputs/...) or a model (model=minilm)")
         return build(config.model), None
-    untrained: Model = build(_saved(source).model)
-    exported = source / "model"
-    if not exported.is_dir():
-        raise InputError(
-            f"run={config.run}: {source} has no exported model: let the run end "
-            f"(python -m reasonir.train resume={source})"
-        )
-    options: dict[str, Any] = {
-        "path": str(exported),
-        "prompts": untrained.prompts,
-        "lora": LoRA(),
-        "freeze_layers": 0,
-    }
-    trained = Model(head=untrained.head, attention=untrained.attention, **options)
-    return untrained, trained
+    return build(saved_config(source).model), build(exported_model(source))
 
 
 def _take_data(config: DictConfig, source: Path) -> None:
@@ -147,16 +132,7 @@ def _take_data(config: DictConfig, source: Path) -> None:
             f"data= can't be chosen for run={config.run}, which brings its own: leave it out, or judge its weights as "
             f"a model of its own (model=any model.path={source / 'model'})"
         )
-    config.data = _saved(source).data
-
-
-def _saved(source: Path) -> DictConfig:
-    file = source / "config.yaml"
-    if not file.is_file():
-        raise InputError(f"{source} is no tracked run: it has no config.yaml")
-    saved = OmegaConf.load(file)
-    assert isinstance(saved, DictConfig)
-    return saved
+    config.data = saved_config(source).data
 
 
 def _tracking(config: DictConfig, source: Path | None, folder: Path) -> Tracking:

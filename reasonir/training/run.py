@@ -67,7 +67,9 @@ def train(config: DictConfig, folder: Path) -> float | None:
     home = Path(config.home)
     model: Model = build(config.model)
     hardware: Hardware = build(config.hardware)
-    data = RetrievalData(build(config.data), build(config.loader), home=home, seed=config.seed)
+    data = RetrievalData(
+        build(config.data), build(config.loader), home=home, seed=config.seed, mining=build(config.mining)
+    )
     resume = find_checkpoint(config.resume) if config.resume else None
     if not config.dry_run:
         _refuse_devices_in_sweeps(hardware)

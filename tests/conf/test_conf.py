@@ -13,7 +13,7 @@ import yaml
 from reasonir.check import misspelt, problems
 from reasonir.config import CONF, flat, readable, run_folder, user_conf
 
-GROUPS = ("data", "eval", "hardware", "index", "loss", "model", "model/head", "debug", "experiment")
+GROUPS = ("data", "eval", "hardware", "index", "loss", "mining", "model", "model/head", "debug", "experiment")
 GIVEN = {
     "data": ["data.path=x"],
     "eval": ["eval.path=x"],
@@ -48,14 +48,15 @@ def test_every_option_composes_and_binds(composed, group, option):
         assert found == []
 
 
-@pytest.mark.parametrize("command", ["train", "evaluate", "prepare", "bench", "compare"])
+@pytest.mark.parametrize("command", ["train", "evaluate", "prepare", "mine", "bench", "compare"])
 def test_every_command_composes_and_binds(composed, command):
     needed = ["runs=[a,b]"] if command == "compare" else []
     assert problems(composed(command, *needed)) == []
 
 
 @pytest.mark.parametrize(
-    ("group", "option"), [pair for pair in OPTIONS if pair[0] in ("data", "eval", "index", "loss", "model/head")]
+    ("group", "option"),
+    [pair for pair in OPTIONS if pair[0] in ("data", "eval", "index", "loss", "mining", "model/head")],
 )
 def test_the_trees_mirror_each_other(group, option):
     """conf/<group>/<name>.yaml builds something of reasonir/<group>/<name>.py."""

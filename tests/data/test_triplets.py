@@ -2,6 +2,7 @@ import json
 
 import pytest
 
+from reasonir.data.base import content_key
 from reasonir.data.triplets import Triplets
 from reasonir.errors import InputError
 
@@ -90,3 +91,18 @@ def test_malformed_rows_are_named_with_their_line(tmp_path, rows, message):
 def test_unknown_roles_are_refused():
     with pytest.raises(InputError, match=r"data\.columns\.positiv is unknown"):
         Triplets("x", columns={"positiv": "p"})
+
+
+def test_documents_that_must_not_be_mined_are_kept_by_their_content(tmp_path):
+    rows = [
+        {"query": "q", "positive": "p", "source_document": "written from this "},
+        {"query": "q", "positive": "r", "source_document": [["", "and this"]]},
+        {"query": "s", "positive": "p", "source_document": ""},
+    ]
+    first, second = Triplets(jsonl(tmp_path, *rows)).examples()
+    assert set(first.excluded) == {content_key("written from this"), content_key("and this")}
+    assert second.excluded == ()
+    (named,) = Triplets(
+        jsonl(tmp_path, {"query": "q", "positive": "p", "from": "x"}), columns={"excluded": "from"}
+    ).examples()
+    assert named.excluded == (content_key("x"),)
