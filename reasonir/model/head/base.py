@@ -28,6 +28,12 @@ class Tokenizer(Protocol):
     def limit(self, side: Side) -> int:
         """The most tokens a text of `side` may have; what is beyond is cut."""
 
+    def least(self, side: Side) -> int:
+        """The tokens a shorter text of `side` is filled up to; 0 where none is."""
+
+    def whole(self) -> Tokenizer:
+        """The same layout, with nothing cut and nothing filled up."""
+
 
 class Head(Protocol):
     """Hidden states to representation to scores. An nn.Module; its parameters are trained."""
@@ -43,6 +49,23 @@ class Head(Protocol):
     @classmethod
     def limits(cls, folder: Path | None, options: Mapping[str, Any]) -> dict[Side, int]:
         """The tokens a text may have when loaded from `folder` with the YAML's options; nothing is loaded."""
+
+    @classmethod
+    def read_tokenizer(
+        cls, folder: Path, options: Mapping[str, Any], *, tokenizer: Any, prompts: Prompts, positions: int
+    ) -> Tokenizer:
+        """The tokenizer that loading `folder` with the YAML's options gives; no weights are needed.
+
+        `tokenizer` is the checkpoint's own, which may be changed; `positions` bound what no option states.
+        """
+
+    @classmethod
+    def length_options(cls, lengths: Mapping[Side, int]) -> dict[str, int]:
+        """The YAML's options that make these the tokens a text may have."""
+
+    @classmethod
+    def vector_size(cls, folder: Path | None, options: Mapping[str, Any], hidden: int) -> int:
+        """Numbers in a vector, for a backbone of `hidden` when loaded from `folder` with the YAML's options."""
 
     def __call__(self, hidden_NLH: Tensor, padded: Padded) -> Tensor:
         """values_TD: the vectors of a micro-batch, text by text, in float32."""
