@@ -53,8 +53,8 @@ class Document:
 class Example:
     """One query with its judged documents: the form every source of training data takes.
 
-    A mixture says in `source` which of its sources the example came from. `excluded` are content keys of documents that are never mined
-    as its negatives, though nobody judged them: the one that it was written from, for instance.
+    A mixture says in `source` which of its sources the example came from. `excluded` are content keys of documents that
+    are never mined as its negatives, though nobody judged them: the one that it was written from, for instance.
     """
 
     query_id: str

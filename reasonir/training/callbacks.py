@@ -7,9 +7,7 @@ the numbers are logged, the metric is known, the best weights are saved, and onl
 from __future__ import annotations
 
 import logging
-import resource
 import signal
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -27,6 +25,7 @@ from reasonir.eval.retrieval import System
 from reasonir.files import completed
 from reasonir.model.encoder import Encoder
 from reasonir.training.checkpoints import checkpoint_name, newest
+from reasonir.training.meter import peak_memory_gib
 from reasonir.training.module import RetrieverModule
 from reasonir.training.ranks import present_ranks
 from reasonir.types import Batch, Task
@@ -252,11 +251,3 @@ def _save_weights(trainer: Trainer, file: Path) -> None:
     weights = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
     with completed(file) as partial:
         save_file({name: value.contiguous() for name, value in weights.items()}, partial)
-
-
-def peak_memory_gib(device: torch.device) -> float:
-    """The most the device, or on a CPU this process, has held so far."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 2**30
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30

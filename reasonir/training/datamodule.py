@@ -22,7 +22,7 @@ from reasonir.data.prepared import prepare, read, read_manifest
 from reasonir.mining.base import Mining
 from reasonir.mining.none import Unmined
 from reasonir.training.ranks import present_ranks
-from reasonir.types import Task, Text
+from reasonir.types import Pair, Side, Task, Text
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,13 +154,47 @@ class RetrievalData(LightningDataModule):
         """Batches in a pass over the data."""
         return len(self.order(0, ranks))
 
-    def sample(self, count: int) -> tuple[list[Text], list[Text]]:
-        """Queries and documents (hard negatives among them) of up to `count` training rows, drawn by the seed."""
-        chosen = np.random.default_rng([self.seed, 4]).permutation(np.unique(self.items.row_I))[:count]
+    def sample(self, count: int) -> dict[str, tuple[Side, list[Text]]]:
+        """Texts of up to `count` training rows by column: queries, positives and, where there are any, negatives.
+
+        Rows are drawn by the seed, and of their documents again at most `count` of each kind.
+        """
+        draw = np.random.default_rng([self.seed, 4])
+        chosen = draw.permutation(np.unique(self.items.row_I))[:count]
         rows = [self.rows[int(row)] for row in chosen]
-        queries = [Text(row["query"], row["instruction"]) for row in rows]
-        documents = [Text(text, instruction) for row in rows for instruction, text in row["pos"][:1] + row["neg"][:1]]
-        return queries, documents
+        found: dict[str, tuple[Side, list[Text]]] = {
+            "queries": ("query", [Text(row["query"], row["instruction"]) for row in rows])
+        }
+        for name, key in (("positives", "pos"), ("negatives", "neg")):
+            texts = [Text(text, instruction) for row in rows for instruction, text in row[key]]
+            if texts:
+                found[name] = ("document", [texts[place] for place in draw.permutation(len(texts))[:count]])
+        return found
+
+    def sample_pairs(self, count: int) -> dict[str, list[Pair]]:
+        """As `sample`, each query together with its documents."""
+        draw = np.random.default_rng([self.seed, 4])
+        chosen = draw.permutation(np.unique(self.items.row_I))[:count]
+        rows = [self.rows[int(row)] for row in chosen]
+        found = {}
+        for name, key in (("positives", "pos"), ("negatives", "neg")):
+            pairs = [
+                Pair(Text(row["query"], row["instruction"]), Text(text, instruction))
+                for row in rows
+                for instruction, text in row[key]
+            ]
+            if pairs:
+                found[name] = [pairs[place] for place in draw.permutation(len(pairs))[:count]]
+        return found
+
+    def texts_per_step(self, ranks: int) -> dict[str, int]:
+        """How many texts of each column a step takes on one device, if no document stands twice."""
+        counts = read_manifest(self.folder)["counts"]
+        items = min(self.options.batch_size, len(self.items)) / ranks
+        positives = counts["positives"] / counts["queries"] if self.options.positives == "all" else 1
+        negatives = min(self.options.negatives, counts["negatives"] / counts["queries"])
+        wanted = {"queries": items, "positives": items * positives, "negatives": items * negatives}
+        return {name: round(number) for name, number in wanted.items()}
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
         """Leave batches where they are: the engine moves one micro-batch at a time."""

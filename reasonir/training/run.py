@@ -11,7 +11,7 @@ import logging
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -26,9 +26,10 @@ from lightning.pytorch.strategies import FSDPStrategy
 from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig
 
-from reasonir.config import build, flat, plain, readable
+from reasonir.config import build, flat, options, plain, readable
 from reasonir.data.base import Source
 from reasonir.data.collate import assembling
+from reasonir.data.lengths import LengthOptions
 from reasonir.data.prepared import TEACHER, fingerprint_of, read_manifest
 from reasonir.errors import InputError, raise_all
 from reasonir.eval.results import HEADLINE, Results
@@ -38,14 +39,15 @@ from reasonir.model.encoder import Encoder
 from reasonir.training.callbacks import Interrupt, Milestones
 from reasonir.training.checkpoints import AtomicCheckpointIO, find_checkpoint, step_of
 from reasonir.training.datamodule import RetrievalData
-from reasonir.training.display import show, show_config, show_plan
+from reasonir.training.display import show, show_choices, show_config, show_plan, show_probe
 from reasonir.training.evaluation import Evaluation, read_benchmark, table
 from reasonir.training.hardware import Hardware
 from reasonir.training.history import History
+from reasonir.training.lengths import Measured, lengths_found, measure
 from reasonir.training.module import RetrieverModule
-from reasonir.training.optim import STATE_BYTES
-from reasonir.training.plan import Plan, as_planned, plan_run
+from reasonir.training.plan import Plan, as_planned, plan_run, planned_lengths, survey
 from reasonir.training.plots import plot_run
+from reasonir.training.probe import probe
 from reasonir.training.tracking import Tracking, environment, open_tracking
 
 log = logging.getLogger(__name__)
@@ -74,6 +76,7 @@ def train(config: DictConfig, folder: Path) -> float | None:
     if not config.dry_run:
         _refuse_devices_in_sweeps(hardware)
         require(hardware.missing, model.locate)
+    if hardware.missing() is None:
         hardware = hardware.resolve()
     if resume:
         hardware = as_planned(hardware, folder / "plan.json")
@@ -84,13 +87,57 @@ def train(config: DictConfig, folder: Path) -> float | None:
     data.prepare_data()
     data.setup()
     _refuse_missing_teachers(objective, data)
-    plan = plan_run(model, hardware, data, state_bytes=STATE_BYTES[config.optim.name])
+    model, lengths, found = _fit_lengths(config, model, data, planned_lengths(folder / "plan.json") if resume else {})
+    plan = plan_run(
+        model,
+        hardware,
+        data,
+        lengths,
+        optimiser=config.optim.name,
+        accumulates=config.trainer.accumulate_grad_batches > 1,
+        found=found,
+    )
     show_plan(plan)
-    if config.dry_run:
+    if config.dry_run or config.probe:
+        if config.dry_run:
+            show_choices(plan, survey(plan, _profiles()))
+        else:
+            plan = probe(config, model, data, plan)
+            show_probe(plan)
+        if not resume:  # a resumed run keeps the plan it was started with
+            plan.write(folder)
         return None
     with Interrupt() as interrupt, _tracked(config, folder, plan, data) as tracking:
         run = _Run(config, folder, model=model, hardware=hardware, data=data, plan=plan, tracking=tracking)
         return run.run(resume, interrupt)
+
+
+def _fit_lengths(
+    config: DictConfig, model: Model, data: RetrievalData, planned: Mapping[str, int]
+) -> tuple[Model, Measured, Mapping[str, int]]:
+    """The model with lengths fitted to the data, its columns, and the head's options that were found.
+
+    What is found becomes part of the configuration, so that it is tracked, judged and resumed like what is given. A
+    resumed run keeps what its first plan found.
+    """
+    wanted: LengthOptions = build(config.lengths)
+    lengths = measure(model, data, rows=wanted.sample)
+    if not wanted.auto:
+        return model, lengths, {}
+    found = planned or lengths_found(model, lengths, wanted)
+    if lengths.estimated:
+        log.warning("lengths.auto: the tokenizer of model.path=%s can't be reached, so no length is taken", model.path)
+    for name, length in found.items():
+        config.model.head[name] = length
+        log.info("lengths.auto: model.head.%s=%d", name, length)
+    model = build(config.model)
+    return model, (measure(model, data, rows=wanted.sample) if found else lengths), found
+
+
+def _profiles() -> dict[str, Hardware]:
+    """Every option of the hardware group, resolved where its device is here."""
+    profiles: dict[str, Hardware] = options("hardware")
+    return {name: each if each.missing() else each.resolve() for name, each in profiles.items()}
 
 
 class _Run:
