@@ -133,9 +133,9 @@ def table(results: Results, judged: str) -> Table:
     for task, systems in figures.items():
         for system, values in systems.items():
             cells = [f"{values[column]:.4f}" for column in COLUMNS]
-            single = task in results.values  # a group's mean has no queries of its own
-            span = results.interval(task, system) if single else None
-            cells.append(f"{span.low:.3f} to {span.high:.3f}" if span else "")
+            span = results.interval(task, system)
+            cells.append(f"{span.low:.3f} to {span.high:.3f}")
+            single = task in results.values  # a group's mean has no queries of its own to test
             gap = results.difference(task, judged, system) if single and system != judged else None
             cells += [f"{gap.delta:+.4f}", f"{gap.p:.4f}"] if gap else ["", ""]
             found.add_row(task, system, *cells, style="bold" if system == judged else None)
