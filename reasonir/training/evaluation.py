@@ -39,7 +39,7 @@ class EvaluationOptions:
 
     baselines: Sequence[str] = BASELINES
     depth: int = 1000
-    bm25: Index = field(default_factory=Bm25)
+    bm25: Bm25 = field(default_factory=Bm25)
 
     def problems(self) -> list[str]:
         """What is out of range."""
@@ -77,7 +77,10 @@ class Evaluation:
     results: Results = field(init=False)
 
     def __post_init__(self) -> None:
-        self.results = Results({**self.protocol, "scorer": "pytrec_eval", "depth": self.options.depth}, self.groups)
+        protocol = {**self.protocol, "scorer": "pytrec_eval", "depth": self.options.depth}
+        if "bm25" in self.options.baselines:
+            protocol["bm25"] = self.options.bm25.settings
+        self.results = Results(protocol, self.groups)
 
     def baselines(self, encoder: Encoder | None) -> None:
         """Judge the baselines, `encoder` being the untrained model, unless the folder has their results already."""
