@@ -13,11 +13,13 @@ from omegaconf import DictConfig, OmegaConf
 
 from reasonir.config import build
 from reasonir.errors import InputError
+from reasonir.eval.base import Benchmark
 from reasonir.eval.results import Results
 from reasonir.eval.retrieval import evaluate as evaluate_tasks
 from reasonir.eval.retrieval import replaying
 from reasonir.model.backbone import Model
 from reasonir.model.lora import LoRA
+from reasonir.training.board import show_leaderboard
 from reasonir.training.display import show
 from reasonir.training.evaluation import Evaluation, EvaluationOptions, read_benchmark, table
 from reasonir.training.hardware import Hardware
@@ -51,7 +53,7 @@ def evaluate(config: DictConfig, folder: Path) -> None:
         *([trained.locate] if trained else []),
     )
     hardware = hardware.resolve()
-    benchmark = build(config.eval)
+    benchmark: Benchmark = build(config.eval)
     tasks = read_benchmark(benchmark)
     seed_everything(config.seed, workers=True, verbose=False)
     seed = config.seed if source is None else _saved(source).seed
@@ -67,15 +69,16 @@ def evaluate(config: DictConfig, folder: Path) -> None:
     evaluation.judge(judged, name)
     tracking = _tracking(config, source, folder)
     track_results(evaluation.results, name, folder, tracking)
-    tracking.end("FINISHED")
     show(table(evaluation.results, name))
+    show_leaderboard(benchmark.leaderboard, evaluation.results, name, folder, tracking)
+    tracking.end("FINISHED")
     log.info("Everything is in %s", folder)
 
 
 def _judge_run_files(config: DictConfig, folder: Path) -> None:
     """Judge TREC run files in place of a model."""
     path = Path(str(config.trec)).expanduser()
-    benchmark = build(config.eval)
+    benchmark: Benchmark = build(config.eval)
     tasks = list(benchmark.tasks(corpus=False))
     options: EvaluationOptions = build(config.evaluation)
     results = Results({"scorer": "pytrec_eval", "depth": options.depth, "trec": str(path)}, benchmark.groups)
@@ -85,8 +88,9 @@ def _judge_run_files(config: DictConfig, folder: Path) -> None:
     results.write(folder, judged=name)
     tracking = _tracking(config, None, folder)
     track_results(results, name, folder, tracking)
-    tracking.end("FINISHED")
     show(table(results, name))
+    show_leaderboard(benchmark.leaderboard, results, name, folder, tracking)
+    tracking.end("FINISHED")
     log.info("Everything is in %s", folder)
 
 
