@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Protocol
 
+from reasonir.eval.leaderboard import Leaderboard
 from reasonir.types import Task
 
 
@@ -14,6 +15,10 @@ class Benchmark(Protocol):
     @property
     def groups(self) -> Mapping[str, Sequence[str]]:
         """Means over tasks that are reported, by their name; none is usual."""
+
+    @property
+    def leaderboard(self) -> Leaderboard:
+        """Published figures to stand among; none is usual."""
 
     def tasks(self, *, corpus: bool = True) -> Iterator[Task]:
         """The tasks, in a fixed order; without `corpus` documents needn't be there, for judging run files.

@@ -15,7 +15,7 @@ from statistics import fmean
 from typing import Any
 
 from reasonir.eval.metrics import NAMES, PerQuery, mean
-from reasonir.eval.significance import Difference, Interval, difference, interval
+from reasonir.eval.significance import Difference, Interval, difference, interval, stratified_interval
 from reasonir.eval.trec import write_run
 from reasonir.files import completed
 from reasonir.types import Run, Task
@@ -62,8 +62,14 @@ class Results:
         return found
 
     def interval(self, task: str, system: str, metric: str = HEADLINE) -> Interval:
-        """A metric's mean with its interval over queries."""
+        """A metric's mean with its interval over queries; of a group, over the queries of each of its tasks."""
+        if task not in self.values:
+            return self.interval_over(self.groups[task], system, metric)
         return interval([row[metric] for row in self.values[task][system].values()])
+
+    def interval_over(self, tasks: Sequence[str], system: str, metric: str = HEADLINE) -> Interval:
+        """The unweighted mean over tasks with its interval."""
+        return stratified_interval([[row[metric] for row in self.values[task][system].values()] for task in tasks])
 
     def difference(self, task: str, ours: str, theirs: str, metric: str = HEADLINE) -> Difference:
         """How much better `ours` is than `theirs` on the same queries."""

@@ -44,6 +44,17 @@ class Bm25:
     neural: ClassVar[bool] = False
     single_vector: ClassVar[bool | None] = None
 
+    @property
+    def settings(self) -> dict[str, float | str | bool | None]:
+        """What decides its rankings."""
+        return {
+            "k1": self.k1,
+            "b": self.b,
+            "stemmer": self.stemmer,
+            "stopwords": self.stopwords,
+            "weigh_query": self.weigh_query,
+        }
+
     def build(self, corpus: Corpus) -> None:
         """Count the words of the corpus."""
         import bm25s

@@ -44,7 +44,7 @@ class EvaluationOptions:
     baselines: Sequence[str] = BASELINES
     depth: int = 1000
     candidates: int = 100
-    bm25: Index = field(default_factory=Bm25)
+    bm25: Bm25 = field(default_factory=Bm25)
 
     def problems(self) -> list[str]:
         """What is out of range."""
@@ -84,7 +84,10 @@ class Evaluation:
     results: Results = field(init=False)
 
     def __post_init__(self) -> None:
-        self.results = Results({**self.protocol, "scorer": "pytrec_eval", "depth": self.options.depth}, self.groups)
+        protocol = {**self.protocol, "scorer": "pytrec_eval", "depth": self.options.depth}
+        if "bm25" in self.options.baselines:
+            protocol["bm25"] = self.options.bm25.settings
+        self.results = Results(protocol, self.groups)
 
     def baselines(self, encoder: Encoder | None) -> None:
         """Judge the baselines, `encoder` being the untrained model, unless the folder has their results already."""
@@ -162,9 +165,9 @@ def table(results: Results, judged: str) -> Table:
     for task, systems in figures.items():
         for system, values in systems.items():
             cells = [f"{values[column]:.4f}" for column in COLUMNS]
-            single = task in results.values  # a group's mean has no queries of its own
-            span = results.interval(task, system) if single else None
-            cells.append(f"{span.low:.3f} to {span.high:.3f}" if span else "")
+            span = results.interval(task, system)
+            cells.append(f"{span.low:.3f} to {span.high:.3f}")
+            single = task in results.values  # a group's mean has no queries of its own to test
             gap = results.difference(task, judged, system) if single and system != judged else None
             cells += [f"{gap.delta:+.4f}", f"{gap.p:.4f}"] if gap else ["", ""]
             found.add_row(task, system, *cells, style="bold" if system == judged else None)

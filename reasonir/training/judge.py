@@ -12,11 +12,13 @@ from omegaconf import DictConfig
 
 from reasonir.config import build
 from reasonir.errors import InputError
+from reasonir.eval.base import Benchmark
 from reasonir.eval.own import Own
 from reasonir.eval.results import Results
 from reasonir.eval.retrieval import evaluate as evaluate_tasks
 from reasonir.eval.retrieval import replaying
 from reasonir.model.backbone import Model
+from reasonir.training.board import show_leaderboard
 from reasonir.training.display import show
 from reasonir.training.evaluation import Evaluation, EvaluationOptions, read_benchmark, table
 from reasonir.training.exported import exported_model, saved_config
@@ -53,7 +55,7 @@ def evaluate(config: DictConfig, folder: Path) -> None:
         *([trained.locate] if trained else []),
     )
     hardware = hardware.resolve()
-    benchmark = build(config.eval)
+    benchmark: Benchmark = build(config.eval)
     if source and isinstance(benchmark, Own) and benchmark.source is not None:
         refuse_other_data(benchmark.source, source)
     tasks = read_benchmark(benchmark)
@@ -71,15 +73,16 @@ def evaluate(config: DictConfig, folder: Path) -> None:
     evaluation.judge(judged, name)
     tracking = _tracking(config, source, folder)
     track_results(evaluation.results, name, folder, tracking)
-    tracking.end("FINISHED")
     show(table(evaluation.results, name))
+    show_leaderboard(benchmark.leaderboard, evaluation.results, name, folder, tracking)
+    tracking.end("FINISHED")
     log.info("Everything is in %s", folder)
 
 
 def _judge_run_files(config: DictConfig, folder: Path) -> None:
     """Judge TREC run files in place of a model."""
     path = Path(str(config.trec)).expanduser()
-    benchmark = build(config.eval)
+    benchmark: Benchmark = build(config.eval)
     tasks = list(benchmark.tasks(corpus=False))
     options: EvaluationOptions = build(config.evaluation)
     results = Results({"scorer": "pytrec_eval", "depth": options.depth, "trec": str(path)}, benchmark.groups)
@@ -89,8 +92,9 @@ def _judge_run_files(config: DictConfig, folder: Path) -> None:
     results.write(folder, judged=name)
     tracking = _tracking(config, None, folder)
     track_results(results, name, folder, tracking)
-    tracking.end("FINISHED")
     show(table(results, name))
+    show_leaderboard(benchmark.leaderboard, results, name, folder, tracking)
+    tracking.end("FINISHED")
     log.info("Everything is in %s", folder)
 
 

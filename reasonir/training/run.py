@@ -32,10 +32,12 @@ from reasonir.data.collate import assembling
 from reasonir.data.lengths import LengthOptions
 from reasonir.data.prepared import TEACHER, fingerprint_of, read_manifest
 from reasonir.errors import InputError, raise_all
+from reasonir.eval.base import Benchmark
 from reasonir.eval.results import HEADLINE, Results
 from reasonir.loss.base import Objective
 from reasonir.model.backbone import Model
 from reasonir.model.encoder import Encoder
+from reasonir.training.board import show_leaderboard
 from reasonir.training.callbacks import Interrupt, Milestones
 from reasonir.training.checkpoints import AtomicCheckpointIO, find_checkpoint, step_of
 from reasonir.training.datamodule import RetrievalData
@@ -162,8 +164,9 @@ class _Run:
         self.tracking = tracking
         self.history = History(folder / "metrics.csv")
         self.index: Callable[[Encoder], Any] = build(config.index)
-        benchmark = build(config.eval)
+        benchmark: Benchmark = build(config.eval)
         tasks = read_benchmark(benchmark)
+        self.leaderboard = benchmark.leaderboard
         seed_everything(config.seed, workers=True, verbose=False)
         self.encoder = model.load(seed=config.seed)
         data.assemble = assembling(self.encoder.head.kind, self.encoder.head.tokenizer)
@@ -239,6 +242,7 @@ class _Run:
             self.tracking.artifact(self.folder / "metrics.csv")
         self.tracking.artifact(self.folder / "model", "model")
         show(table(results, "trained"))
+        show_leaderboard(self.leaderboard, results, "trained", self.folder, self.tracking)
         log.info("Everything is in %s", self.folder)
 
 

@@ -66,6 +66,14 @@ def test_the_trees_mirror_each_other(group, option):
     importlib.import_module(expected)
 
 
+@pytest.mark.parametrize("option", [option for group, option in OPTIONS if group == "eval"])
+def test_every_benchmark_has_what_benchmarks_have(option):
+    (target,) = targets(yaml.safe_load((CONF / "eval" / f"{option}.yaml").read_text()))
+    module, name = target.rsplit(".", 1)
+    benchmark = getattr(importlib.import_module(module), name)
+    assert [member for member in ("groups", "leaderboard", "tasks") if not hasattr(benchmark, member)] == []
+
+
 def test_every_file_starts_with_what_it_is():
     for file in CONF.rglob("*.yaml"):
         if "hydra" not in file.parts:
