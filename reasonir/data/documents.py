@@ -119,8 +119,9 @@ class Documents:
         """One example a training pair."""
         collection = self._collection()
         yield from collection.rejected
-        for part in PARTS:
-            self._ask(collection, part)
+        for part, share in zip(PARTS, self.splits, strict=True):
+            if share:
+                self._ask(collection, part)  # of dev and test, too, so that what is wrong is said now
         train = [collection.passages[number] for number in collection.parts["train"]]
         draw = np.random.default_rng([self.seed, 7])
         siblings = Counter(passage.document for passage in train)
