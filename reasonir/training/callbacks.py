@@ -26,7 +26,7 @@ from reasonir.eval import metrics
 from reasonir.files import completed
 from reasonir.index.base import Index
 from reasonir.model.encoder import Encoder
-from reasonir.training.checkpoints import checkpoint_name, newest
+from reasonir.training.checkpoints import checkpoint_name, newest, step_of
 from reasonir.training.module import RetrieverModule
 from reasonir.training.ranks import present_ranks
 from reasonir.types import Batch, Task
@@ -157,8 +157,12 @@ class Milestones(Callback):
         self.without_improvement = state_dict["without_improvement"]
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Take note of where training starts."""
+        """Take note of where training starts; what an abandoned continuation left behind this step goes."""
         self._step = trainer.global_step
+        if trainer.is_global_zero:
+            for file in [*newest(self.folder), *self._bests()]:
+                if step_of(file) > self._step:
+                    file.unlink()
         self._tokens, self._since = 0, time.perf_counter()
         self.interrupt.training_starts()
 
@@ -236,9 +240,18 @@ class Milestones(Callback):
     def _save(self, trainer: Trainer, step: int) -> None:
         trainer.save_checkpoint(self.folder / checkpoint_name(step), weights_only=False)
         if trainer.is_global_zero:  # a checkpoint may name an earlier best, so that goes only now
-            superseded = [file for file in self.folder.glob("best_*.safetensors") if file != self.best_file]
-            for old in [*newest(self.folder)[self.options.keep :], *superseded]:
+            checkpoints = newest(self.folder)
+            named = {self._best_at(step_of(file)) for file in checkpoints[: self.options.keep]}
+            superseded = [file for file in self._bests() if file != self.best_file and file not in named]
+            for old in [*checkpoints[self.options.keep :], *superseded]:
                 old.unlink()
+
+    def _bests(self) -> list[Path]:
+        return sorted(self.folder.glob("best_*.safetensors"))
+
+    def _best_at(self, step: int) -> Path | None:
+        """The best weights that a checkpoint of this step names."""
+        return max((file for file in self._bests() if step_of(file) <= step), key=step_of, default=None)
 
 
 def _log(trainer: Trainer, values: dict[str, float], step: int) -> None:
@@ -261,5 +274,9 @@ def peak_memory_gib(device: torch.device) -> float:
     """The most the device, or on a CPU this process, has held so far."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**30
+    status = Path("/proc/self/status")
+    if status.is_file():  # getrusage counts what the process that started this one held
+        (line,) = [line for line in status.read_text().splitlines() if line.startswith("VmHWM:")]
+        return int(line.split()[1]) / 2**20
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30
