@@ -225,7 +225,7 @@ def _refuse_disagreement(timed: Mapping[str, Timed]) -> None:
             ("loss", expected.loss, other.loss, LOSS_TOLERANCE),
             ("gradient norm", expected.gradient, other.gradient, GRADIENT_TOLERANCE),
         ):
-            if abs(ours - theirs) > tolerance * abs(ours):
+            if not abs(ours - theirs) <= tolerance * abs(ours):  # neither does what isn't a number
                 raise InputError(
                     f"{first} and {name} don't compute the same: {what} {ours:.6g} and {theirs:.6g}; no time counts"
                 )

@@ -58,7 +58,15 @@ def test_a_contender_that_fails_is_named(home):
     assert "contender broken failed: ImportError: no such package" in done.err
 
 
-@pytest.mark.parametrize("other", [Timed(1.1, 2.0, (1.0,), 0.1), Timed(1.0, 2.2, (1.0,), 0.1)])
+@pytest.mark.parametrize(
+    "other",
+    [
+        Timed(1.1, 2.0, (1.0,), 0.1),
+        Timed(1.0, 2.2, (1.0,), 0.1),
+        Timed(float("nan"), 2.0, (1.0,), 0.1),
+        Timed(1.0, float("nan"), (1.0,), 0.1),
+    ],
+)
 def test_no_time_counts_where_the_computation_differs(other):
     with pytest.raises(InputError, match="ours and other don't compute the same"):
         _refuse_disagreement({"ours": Timed(1.0, 2.0, (1.0,), 0.1), "other": other})
