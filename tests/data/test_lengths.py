@@ -24,7 +24,14 @@ def test_a_limit_is_judged_by_texts_and_by_tokens():
 
 
 def test_a_histogram_counts_every_text_once():
-    assert Column.of("q", "query", [1, 8, 9, 12, 13, 16, 17, 24, 33]).histogram() == {8: 2, 12: 2, 16: 2, 24: 2, 32: 0, 48: 1}
+    assert Column.of("q", "query", [1, 8, 9, 12, 13, 16, 17, 24, 33]).histogram() == {
+        8: 2,
+        12: 2,
+        16: 2,
+        24: 2,
+        32: 0,
+        48: 1,
+    }
 
 
 def test_limits_are_tried_up_to_the_models_positions():
