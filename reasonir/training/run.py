@@ -106,7 +106,7 @@ def train(config: DictConfig, folder: Path) -> float | None:
         else:
             plan = probe(config, model, data, plan)
             show_probe(plan)
-        if not resume:  # a resumed run keeps the plan it was started with
+        if not resume and _rank() == 0:  # a resumed run keeps the plan it was started with
             plan.write(folder)
         return None
     with Interrupt() as interrupt, _tracked(config, folder, plan, data) as tracking:
@@ -126,7 +126,8 @@ def _fit_lengths(
     lengths = measure(model, data, rows=wanted.sample)
     if not wanted.auto:
         return model, lengths, {}
-    found = planned or lengths_found(model, lengths, wanted)
+    kept = {name: length for name, length in planned.items() if model.head_options.get(name) is None}
+    found = kept if planned else lengths_found(model, lengths, wanted)
     if lengths.estimated:
         log.warning("lengths.auto: the tokenizer of model.path=%s can't be reached, so no length is taken", model.path)
     for name, length in found.items():

@@ -16,15 +16,13 @@ TEXTS, WIDTH = 16, 64
 def saved(encoder, *, mixed=False):
     """Bytes a token that autograd saves of the backbone, weights and their 16-bit copies left out."""
     parameters = {parameter.untyped_storage().data_ptr() for parameter in encoder.parameters()}
-    shapes = {parameter.shape for parameter in encoder.parameters()}
+    shapes = {parameter.shape for parameter in encoder.parameters() if parameter.ndim == 2}
     kept = {}
 
     def pack(tensor):
         storage = tensor.untyped_storage()
-        weight = (
-            tensor.dtype == torch.bfloat16 and {tensor.shape, tensor.T.shape} & shapes if tensor.ndim == 2 else False
-        )
-        if storage.data_ptr() not in parameters and not weight:
+        cast = tensor.dtype == torch.bfloat16 and tensor.ndim == 2 and {tensor.shape, tensor.T.shape} & shapes
+        if storage.data_ptr() not in parameters and not cast:
             kept[storage.data_ptr()] = (storage.nbytes(), tensor)
         return tensor
 

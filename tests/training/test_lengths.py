@@ -130,10 +130,9 @@ def test_lengths_that_are_not_given_are_found(bert, tmp_path, head, given, expec
     found = lengths_found(recipe, measured, LengthOptions(percentile=1.0))
     assert found.keys() == expected.keys()
     assert all(abs(found[name] - expected[name]) <= 2 for name in expected)
-    recipe = model(bert, head, **given, **found)
-    assert recipe.load().head.tokenizer.limit("document") == {**given, **found}.get(
-        "document_length", recipe.head.keywords.get("max_length")
-    )
+    loaded = model(bert, head, **given, **found).load().head.tokenizer
+    used = {**given, **found}
+    assert loaded.limit("document") == used.get("document_length", used.get("max_length"))
 
 
 def test_no_length_found_exceeds_the_positions(qwen, tmp_path):
