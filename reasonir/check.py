@@ -25,6 +25,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from reasonir.config import CONF, VERSION_BASE, build
 from reasonir.errors import InputError
+from reasonir.index.base import misfit
 
 _META = {"_target_", "_partial_", "_convert_", "_recursive_", "_args_"}
 _OWN_FILES = ("--config-dir", "-cd", "--config-path", "-cp", "--config-name", "-cn", "--experimental-rerun")
@@ -183,11 +184,9 @@ def _unfitting(config: DictConfig) -> Iterator[str]:
     if config.get("model") is None:
         return
     head = get_object(config.model.head._target_).__self__
-    if index is not None and index.single_vector and not head.single_vector:
-        yield (
-            f"index={config.index._target_}: it holds one vector a text, {head.__name__} gives more: "
-            "choose index=exact or model/head=biencoder"
-        )
+    factor = OmegaConf.select(config, "index.pooling.factor", default=1)
+    if index is not None and (fault := misfit(index, head, factor)):
+        yield fault
     if config.get("loss") is None:
         return
     loss = get_object(config.loss._target_)

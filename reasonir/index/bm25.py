@@ -38,10 +38,11 @@ class Bm25:
     stopwords: str | None = "en"
     weigh_query: bool = False
     corpus: Corpus = field(init=False)
+    measured: Mapping[str, float] = field(init=False, default_factory=dict)
     _index: Any = field(init=False, default=None)
     _mean_length: float = field(init=False, default=0.0)
     neural: ClassVar[bool] = False
-    single_vector: ClassVar[bool] = False
+    single_vector: ClassVar[bool | None] = None
 
     def build(self, corpus: Corpus) -> None:
         """Count the words of the corpus."""
