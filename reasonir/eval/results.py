@@ -1,7 +1,8 @@
 """What an evaluation found: figures by task and system, values by query, runs; written to a folder and read back.
 
 `results.json` holds {"protocol": ..., "results": {task: {system: {metric: value}}}} with, beside it, the intervals over
-queries and the paired tests; `per_query.parquet` every value of every query; `runs/<task>.<system>.trec` the rankings.
+queries, the paired tests and what approximate indexes measured; `per_query.parquet` every value of every query;
+`runs/<task>.<system>.trec` the rankings.
 """
 
 from __future__ import annotations
@@ -24,12 +25,16 @@ HEADLINE = "ndcg_at_10"
 
 @dataclass(slots=True)
 class Results:
-    """Values by task, system and query; `protocol` says under what rules they came about, `groups` what is averaged."""
+    """Values by task, system and query; `protocol` says under what rules they came about, `groups` what is averaged.
+
+    `measured` is what indexes found out about themselves, by task and system: see `Index.measured`.
+    """
 
     protocol: dict[str, Any] = field(default_factory=dict)
     groups: Mapping[str, Sequence[str]] = field(default_factory=dict)
     values: dict[str, dict[str, PerQuery]] = field(default_factory=dict)
     runs: dict[str, dict[str, Run]] = field(default_factory=dict)
+    measured: dict[str, dict[str, Mapping[str, float]]] = field(default_factory=dict)
 
     def add_values(self, task: str, system: str, values: PerQuery) -> None:
         """Record a system's values by some judgements."""
@@ -72,7 +77,8 @@ class Results:
             for system, run in runs.items():
                 write_run(run, run_file(folder, task, system), system)
         self._write_per_query(folder / "per_query.parquet")
-        document = {"protocol": self.protocol, "results": self.figures(), **self._certainty(judged)}
+        document = {"protocol": self.protocol, "results": self.figures(), "measured": self.measured}
+        document |= self._certainty(judged)
         with completed(folder / "results.json") as partial:
             partial.write_text(json.dumps(document, indent=2))
 

@@ -17,9 +17,10 @@ from reasonir.eval.results import HEADLINE, Results, read_values, run_file
 from reasonir.eval.retrieval import System, evaluate, guessing, searching
 from reasonir.eval.trec import read_run
 from reasonir.index.base import Index
+from reasonir.index.best import AT, RECALL
 from reasonir.index.bm25 import Bm25
 from reasonir.model.encoder import Encoder
-from reasonir.types import Task
+from reasonir.types import Run, Task
 
 log = logging.getLogger(__name__)
 
@@ -90,23 +91,34 @@ class Evaluation:
             "bm25": searching(self.options.bm25, depth=self.options.depth),
         }
         if encoder is not None:
-            systems["untrained"] = self._model(encoder)
+            systems["untrained"] = self._model(encoder, "untrained")
         evaluate(self.tasks, {name: systems[name] for name in wanted}, self.results)
         if wanted:
             self.results.write(self.folder, judged=wanted[-1])
 
     def judge(self, encoder: Encoder, name: str) -> None:
         """Judge the model and write everything."""
-        evaluate(self.tasks, {name: self._model(encoder)}, self.results)
+        evaluate(self.tasks, {name: self._model(encoder, name)}, self.results)
         self.results.write(self.folder, judged=name)
 
-    def _model(self, encoder: Encoder) -> System:
-        return searching(self.index(encoder), depth=self.options.depth)
+    def _model(self, encoder: Encoder, name: str) -> System:
+        """The system that searches with the model, and notes what its index measured of itself."""
+        index = self.index(encoder)
+        rank = searching(index, depth=self.options.depth)
+
+        def measured(task: Task) -> Run:
+            run = rank(task)
+            if index.measured:
+                for together in (other for other in self.tasks if other.corpus is task.corpus):
+                    self.results.measured.setdefault(together.name, {})[name] = index.measured
+            return run
+
+        return measured
 
     def _reuse(self, wanted: Iterable[str]) -> bool:
         """Take over the baselines' values when they were found under the same protocol."""
         try:
-            protocol = json.loads((self.folder / "results.json").read_text())["protocol"]
+            saved = json.loads((self.folder / "results.json").read_text())
         except FileNotFoundError:
             return False
         mine = {**self.results.protocol, "tasks": {task.name: dict(task.protocol) for task in self.tasks}}
@@ -114,9 +126,12 @@ class Evaluation:
         names = [
             name for task in self.tasks for name in (task.name, *(f"{task.name}_{label}" for label in task.judgements))
         ]
-        if protocol != mine or any(not set(wanted) <= set(values.get(name, {})) for name in names):
+        if saved["protocol"] != mine or any(not set(wanted) <= set(values.get(name, {})) for name in names):
             return False
         for system in wanted:
+            for task, measured in saved["measured"].items():
+                if system in measured:
+                    self.results.measured.setdefault(task, {})[system] = measured[system]
             for task in self.tasks:
                 self.results.add(task, system, read_run(run_file(self.folder, task.name, system)), {})
             for name in names:
@@ -126,7 +141,7 @@ class Evaluation:
 
 def table(results: Results, judged: str) -> Table:
     """Every system's figures, with its interval, and how it differs from the one that is judged."""
-    found = Table(title="Evaluation", title_justify="left")
+    found = Table(title="Evaluation", title_justify="left", caption=_measured(results, judged), caption_justify="left")
     for column in ("task", "system", *COLUMNS, "95 % interval", "ahead by", "p"):
         found.add_column(column, justify="left" if column in ("task", "system") else "right", no_wrap=True)
     figures = results.figures()
@@ -141,6 +156,17 @@ def table(results: Results, judged: str) -> Table:
             found.add_row(task, system, *cells, style="bold" if system == judged else None)
         found.add_section()
     return found
+
+
+def _measured(results: Results, judged: str) -> str | None:
+    """What the judged system's index measured, where it approximates."""
+    lines = [
+        f"{task}: of the exact first {AT}, index={results.protocol['index']['name']} finds {found[RECALL]:.1%} "
+        f"({found['vectors']:,} of {found['encoded_vectors']:,} vectors)"
+        for task, systems in results.measured.items()
+        if (found := systems.get(judged))
+    ]
+    return "\n".join(lines) or None
 
 
 def read_benchmark(benchmark: Benchmark) -> list[Task]:

@@ -58,7 +58,7 @@ def evaluate(config: DictConfig, folder: Path) -> None:
     first = untrained.load(seed=seed).to(hardware.torch_device) if wants_untrained else None
     judged = trained.load(seed=seed).to(hardware.torch_device) if trained else first
     assert judged is not None
-    protocol = {"model": (trained or untrained).path, **stamp(judged, hardware), "seed": config.seed}
+    protocol = {"model": (trained or untrained).path, **stamp(judged, hardware, config.index), "seed": config.seed}
     evaluation = Evaluation(tasks, options, build(config.index), folder, protocol, config.seed, groups=benchmark.groups)
     name = "untrained" if trained is None else "trained"
     if trained is None:

@@ -109,7 +109,7 @@ class _Run:
         seed_everything(config.seed, workers=True, verbose=False)
         self.encoder = model.load(seed=config.seed)
         data.tokenize = self.encoder.head.tokenizer
-        protocol = {"model": model.path, **stamp(self.encoder, hardware), "seed": config.seed}
+        protocol = {"model": model.path, **stamp(self.encoder, hardware, config.index), "seed": config.seed}
         self.evaluation = Evaluation(
             tasks, build(config.evaluation), self.index, folder, protocol, config.seed, groups=benchmark.groups
         )
@@ -224,8 +224,8 @@ def require(*checks: Callable[[], Any]) -> None:
     raise_all(problems, "thing missing here")
 
 
-def stamp(encoder: Encoder, hardware: Hardware) -> dict[str, Any]:
-    """What of a model and machine decides a figure: lengths, prompts and number format."""
+def stamp(encoder: Encoder, hardware: Hardware, index: DictConfig) -> dict[str, Any]:
+    """What of a model, machine and index decides a figure: lengths, prompts, number format, how it is searched."""
     tokenizer = encoder.head.tokenizer
     return {
         "query_length": tokenizer.limit("query"),
@@ -234,6 +234,7 @@ def stamp(encoder: Encoder, hardware: Hardware) -> dict[str, Any]:
         "document_prompt": tokenizer.prompts.of("document"),
         "dtype": str(next(encoder.parameters()).dtype).removeprefix("torch."),
         "device": hardware.accelerator,
+        "index": {"name": index._target_.split(".")[-2], **readable(plain(index))},
     }
 
 
@@ -244,6 +245,9 @@ def track_results(results: Results, judged: str, folder: Path, tracking: Trackin
             prefix = f"eval/{task}/" if system == judged else f"eval/{task}/{system}/"
             kept = values if system == judged else {HEADLINE: values[HEADLINE]}
             tracking.metrics({f"{prefix}{name}": value for name, value in kept.items()})
+    for task, measured in results.measured.items():
+        if judged in measured:
+            tracking.metrics({f"eval/{task}/index_{name}": value for name, value in measured[judged].items()})
     for name in ("results.json", "per_query.parquet"):
         tracking.artifact(folder / name)
     tracking.artifact(folder / "runs", "runs")
