@@ -179,6 +179,12 @@ class Tokens:
             torch.tensor([len(row) for row in ids], dtype=torch.int64),
         )
 
+    @property
+    def kept_N(self) -> Tensor:  # noqa: N802
+        """How many tokens of each text give a vector."""
+        text_T = torch.repeat_interleave(self.lengths_N)
+        return torch.zeros_like(self.lengths_N).index_add_(0, text_T, self.keep_T.long())
+
     def join(self, other: Tokens) -> Tokens:
         """These texts followed by `other`."""
         return Tokens(

@@ -121,8 +121,8 @@ class Reranker(Head, Protocol):
 class Pruner(Reranker, Protocol):
     """Scores pairs, and the tokens of their documents."""
 
-    def keeps(self, pairs: Representation) -> Tensor:
-        """keep_T, the logit that a token helps to answer, for every token that the tokenizer gives a label."""
+    def keeps(self, pairs: Representation) -> Representation:
+        """The logit that a token helps to answer, for every token that the tokenizer gives a label: rows of one."""
 
 
 class HeadLoader(Protocol):

@@ -17,7 +17,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
-import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
@@ -245,8 +244,7 @@ class ColBERT(nn.Module):
 
     def vectors(self, tokens: Tokens) -> Tensor:
         """As many vectors as kept tokens."""
-        text_T = torch.repeat_interleave(tokens.lengths_N)
-        return torch.zeros_like(tokens.lengths_N).index_add_(0, text_T, tokens.keep_T.long())
+        return tokens.kept_N
 
     def score(self, queries: Representation, documents: Representation) -> Tensor:
         """MaxSim, between minus and plus the number of query vectors."""
