@@ -61,6 +61,8 @@ def race(config: DictConfig, folder: Path) -> None:
         InputError: the model or data can't be used, a contender can't train this head, or losses disagree.
     """
     quiet_libraries()
+    if config.repeats < 1:
+        raise InputError(f"repeats={config.repeats}: give 1 or more timed steps")
     contenders: dict[str, Contender] = {name: build(node) for name, node in config.contenders.items()}
     model: Model = build(config.model)
     hardware: Hardware = build(config.hardware)

@@ -86,7 +86,7 @@ def _judge_run_files(config: DictConfig, folder: Path) -> None:
     tasks = list(benchmark.tasks(corpus=False))
     options: EvaluationOptions = build(config.evaluation)
     results = Results({"scorer": "pytrec_eval", "depth": options.depth, "trec": str(path)}, benchmark.groups)
-    name = path.name.split(".")[0]
+    name = path.resolve().name.strip(".").split(".")[0]  # trec=. has a name too
     system = replaying(run_files(path, [task.name for task in tasks]), depth=options.depth)
     evaluate_tasks(tasks, {name: system}, results, searched=False)
     results.write(folder, judged=name)

@@ -50,6 +50,12 @@ class Broken(Ours):
         raise ImportError("no such package")
 
 
+def test_no_steps_are_refused(home):
+    done = run("bench", *SMALL, "repeats=0", home=home)
+    assert done.status == 2
+    assert "repeats=0: give 1 or more" in done.err
+
+
 def test_a_contender_that_fails_is_named(home):
     given = ["+contenders.broken={_target_: tests.contender.test_race.Broken}"]
     given += [f"~contenders.{name}" for name in ("ours", "ours_recomputing", "pylate", "pylate_cached")]

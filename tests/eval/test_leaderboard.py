@@ -169,16 +169,18 @@ def test_the_table_is_written(tmp_path):
     assert len({line.count("|") for line in text.splitlines() if line.startswith("|")}) == 1
 
 
-def test_the_command_shows_where_a_run_file_stands(tmp_path, home):
+def test_the_command_shows_where_a_folder_of_run_files_stands(tmp_path, home, monkeypatch):
     put(tmp_path, "biology", qrels_fixed="0 0 a/b c_1.txt 1\n1 0 d.txt 1\n")
-    trec = tmp_path / "mine.txt"
-    trec.write_text("0 Q0 a/b c_0.txt 1 2.0 x\n1 Q0 a/b c_0.txt 1 2.0 x\n")
+    trec = tmp_path / ".mine.v2"
+    trec.mkdir()
+    monkeypatch.chdir(trec)
+    (trec / "biology.txt").write_text("0 Q0 a/b c_0.txt 1 2.0 x\n1 Q0 a/b c_0.txt 1 2.0 x\n")
     done = run(
         "evaluate",
         "eval=bright",
         f"eval.path={tmp_path}",
         "eval.splits=[biology]",
-        f"trec={trec}",
+        "trec=.",
         "logger=csv",
         home=home,
     )
