@@ -13,7 +13,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from reasonir.errors import InputError
 from reasonir.model.encoder import Encoder
-from reasonir.model.positions import check_length, stated_options, usable_positions
+from reasonir.model.positions import UNBOUNDED, check_length, stated_options, usable_positions
 from reasonir.model.prompts import Prompts
 from reasonir.model.spans import NOWHERE, spans_of_tokens
 from reasonir.types import Padded, Pair, Representation, Side, Text, Tokens
@@ -69,6 +69,18 @@ class PairEncoding:
                 offsets = [encoded["offset_mapping"][number][place] for place in document]
                 labels.append(_labels(pair, prompt, offsets))
         return Tokens.pack(rows), torch.cat(labels) if labels else torch.zeros(0)
+
+    def limit(self, side: Side) -> int:
+        """The most tokens of a pair."""
+        return self.max_length
+
+    def least(self, side: Side) -> int:
+        """Nothing is filled up."""
+        return 0
+
+    def whole(self) -> PairEncoding:
+        """The same layout, with nothing cut."""
+        return replace(self, max_length=UNBOUNDED)
 
     def stamp(self) -> dict[str, Any]:
         """See `PairTokenizer`."""
@@ -145,7 +157,34 @@ class CrossEncoder(nn.Module):
                 looks at more than its backbone's output.
         """
         source = read_classifier(folder, model_kwargs)
-        return cls._of(source, read_pair_encoding(folder, source, prompts, max_length, model_kwargs))
+        return cls._of(source, cls._encoding(folder, source, prompts, max_length, model_kwargs))
+
+    @classmethod
+    def _encoding(
+        cls, folder: Path, source: Any, prompts: Prompts, max_length: int | None, model_kwargs: Mapping[str, Any]
+    ) -> PairEncoding:
+        """The tokenizer of a checkpoint's pairs.
+
+        Raises:
+            InputError: it can't tell where tokens stand, or the length can't be.
+        """
+        from transformers import AutoTokenizer
+
+        trust = model_kwargs.get("trust_remote_code", False)
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=trust, verbose=False)
+        if not tokenizer.is_fast:
+            raise InputError(
+                f"{folder} has no fast tokenizer, which alone says where in a text tokens stand: choose another"
+            )
+        positions = usable_positions(source.config, tokenizer)
+        options = {"max_length": max_length}
+        found = cls.read_tokenizer(folder, options, tokenizer=tokenizer, prompts=prompts, positions=positions)
+        check_length("max_length", found.max_length, positions)
+        if found.max_length < (least := int(tokenizer.num_special_tokens_to_add(pair=True)) + 16):
+            raise InputError(
+                f"model.head.max_length={found.max_length} leaves no room for a pair: give {least} or more"
+            )
+        return found
 
     @classmethod
     @torch.no_grad()
@@ -168,6 +207,24 @@ class CrossEncoder(nn.Module):
         """See `Head.limits`: of a pair, whichever side is long."""
         length = options.get("max_length") or MAX_LENGTH
         return {"query": length, "document": length}
+
+    @classmethod
+    def read_tokenizer(
+        cls, folder: Path, options: Mapping[str, Any], *, tokenizer: Any, prompts: Prompts, positions: int
+    ) -> PairEncoding:
+        """See `Head.read_tokenizer`."""
+        length = options.get("max_length") or min(MAX_LENGTH, positions)
+        return PairEncoding(tokenizer, prompts, length, judged=cls.kind == "pruner")
+
+    @classmethod
+    def length_options(cls, lengths: Mapping[Side, int]) -> dict[str, int]:
+        """See `Head.length_options`."""
+        return {"max_length": max(lengths.values())}
+
+    @classmethod
+    def vector_size(cls, folder: Path | None, options: Mapping[str, Any], hidden: int) -> int:
+        """A logit."""
+        return 1
 
     def inputs(self, padded: Padded) -> dict[str, Tensor]:
         """Token types, where the tokenizer tells document from query by them: 1 behind the score's row."""
@@ -246,33 +303,3 @@ def read_classifier(folder: Path, model_kwargs: Mapping[str, Any]) -> Any:
         log.warning("%s brings no layer that ranks pairs: a new one is drawn and has to be trained", folder)
         labels = {"num_labels": 1}
     return AutoModelForSequenceClassification.from_pretrained(folder, local_files_only=True, **labels, **model_kwargs)
-
-
-def read_pair_encoding(
-    folder: Path,
-    source: Any,
-    prompts: Prompts,
-    max_length: int | None,
-    model_kwargs: Mapping[str, Any],
-    *,
-    judged: bool = False,
-) -> PairEncoding:
-    """The tokenizer of a checkpoint's pairs.
-
-    Raises:
-        InputError: it can't tell where tokens stand, or the length can't be.
-    """
-    from transformers import AutoTokenizer
-
-    trust = model_kwargs.get("trust_remote_code", False)
-    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=trust, verbose=False)
-    if not tokenizer.is_fast:
-        raise InputError(
-            f"{folder} has no fast tokenizer, which alone says where in a text tokens stand: choose another"
-        )
-    positions = usable_positions(source.config, tokenizer)
-    length = max_length or min(MAX_LENGTH, positions)
-    check_length("max_length", length, positions)
-    if length < (least := int(tokenizer.num_special_tokens_to_add(pair=True)) + 16):
-        raise InputError(f"model.head.max_length={length} leaves no room for a pair: give {least} or more")
-    return PairEncoding(tokenizer, prompts, length, judged)

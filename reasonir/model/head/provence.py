@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from reasonir.errors import InputError
-from reasonir.model.head.cross_encoder import CrossEncoder, PairEncoding, read_classifier, read_pair_encoding
+from reasonir.model.head.cross_encoder import CrossEncoder, PairEncoding, read_classifier
 from reasonir.model.positions import stated_options
 from reasonir.model.prompts import Prompts
 from reasonir.types import Padded, Representation, Tokens
@@ -72,7 +72,7 @@ class Provence(CrossEncoder):
             log.warning("%s brings no layer that judges tokens: a new one is drawn and has to be trained", folder)
         elif (found := tuple(keep["weight"].shape)) != (expected := (2, source.config.hidden_size)):
             raise InputError(f"{folder}: the layer that judges tokens has shape {found}, this model wants {expected}")
-        tokenizer = read_pair_encoding(folder, source, prompts, max_length, model_kwargs, judged=True)
+        tokenizer = cls._encoding(folder, source, prompts, max_length, model_kwargs)
         return cls._of(source, tokenizer, dropout=dropout, keep=keep)
 
     def forward(self, hidden_NLH: Tensor, padded: Padded) -> Tensor:
