@@ -1,18 +1,23 @@
-"""Exact search with a model: every document is scored for every query, the corpus streamed in blocks."""
+"""Exact search with a model: every document is scored for every query, the corpus streamed in blocks.
+
+Documents with equal texts are encoded once and get the same score to the last bit, so that their order is decided by
+the rule for ties and not by the batch they happened to be in.
+"""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import ClassVar, overload
 
 import numpy as np
 import torch
 
+from reasonir.data.base import content_key
 from reasonir.index.base import excluded_places
-from reasonir.model.encoder import ENCODE_TOKENS, Encoder
-from reasonir.types import Corpus, Run, Text
+from reasonir.model.encoder import ENCODE_TOKENS, Embedder
+from reasonir.types import Corpus, Plain, Run, Text
 
 log = logging.getLogger(__name__)
 
@@ -26,15 +31,17 @@ class Exact:
         tokens: padded tokens of an encoding micro-batch.
     """
 
-    encoder: Encoder
+    encoder: Embedder
     tokens: int = ENCODE_TOKENS
     corpus: Corpus = field(init=False)
+    _copies: _Copies = field(init=False)
     neural: ClassVar[bool] = True
     single_vector: ClassVar[bool] = False
 
     def build(self, corpus: Corpus) -> None:
         """Remember the corpus; it is encoded as it is searched."""
         self.corpus = corpus
+        self._copies = _Copies.of(corpus.texts)
 
     @torch.no_grad()
     def search(
@@ -46,14 +53,15 @@ class Exact:
         query_representation = self.encoder.encode(list(queries.values()), "query", budget=self.tokens)
         best_QK = torch.full((len(queries), 0), -torch.inf)
         place_QK = torch.zeros((len(queries), 0), dtype=torch.int64)
-        texts = [Text(text) for text in self.corpus.texts]
+        texts = Plain(self._copies.texts)
         for block, representation in self.encoder.stream(texts, "document", budget=self.tokens):
-            scores_QN = self.encoder.head.score(query_representation, representation).float().cpu()
-            for row_N, places in zip(scores_QN, excluded, strict=True):
-                inside = places[np.searchsorted(places, block.start) : np.searchsorted(places, block.stop)]
-                row_N[torch.from_numpy(inside - block.start)] = -torch.inf
-            block_N = torch.arange(block.start, block.stop).expand(len(queries), -1)
-            best_QK, place_QK = _top(torch.cat([best_QK, scores_QN], 1), torch.cat([place_QK, block_N], 1), k)
+            scores_QU = self.encoder.head.score(query_representation, representation).float().cpu()
+            places_N, unique_N = self._copies.places(block)
+            scores_QN = scores_QU[:, torch.from_numpy(unique_N)]
+            for row_N, hidden in zip(scores_QN, excluded, strict=True):
+                row_N[torch.from_numpy(_inside(places_N, hidden))] = -torch.inf
+            block_QN = torch.from_numpy(places_N).expand(len(queries), -1)
+            best_QK, place_QK = _top(torch.cat([best_QK, scores_QN], 1), torch.cat([place_QK, block_QN], 1), k)
         return {
             query_id: {
                 self.corpus.ids[place]: score
@@ -62,6 +70,58 @@ class Exact:
             }
             for query_id, best_K, place_K in zip(queries, best_QK, place_QK, strict=True)
         }
+
+
+@dataclass(frozen=True, slots=True)
+class _Copies:
+    """The distinct texts of a corpus, in the order in which they first come, and where each of them stands.
+
+    texts are U distinct ones; order_N lists the corpus's places text by text, unique_N which text that is.
+    """
+
+    texts: Sequence[str]
+    order_N: np.ndarray
+    unique_N: np.ndarray
+
+    @classmethod
+    def of(cls, texts: Sequence[str]) -> _Copies:
+        keys_N = np.fromiter((content_key(text) for text in texts), np.int64, len(texts))
+        _, first_U, sorted_N = np.unique(keys_N, return_index=True, return_inverse=True)
+        rank_U = np.argsort(np.argsort(first_U))
+        order_N = np.argsort(rank_U[sorted_N], kind="stable")
+        distinct = texts if len(first_U) == len(texts) else _Picked(texts, np.sort(first_U))
+        return cls(distinct, order_N, rank_U[sorted_N][order_N])
+
+    def places(self, block: slice) -> tuple[np.ndarray, np.ndarray]:
+        """Where the texts of `block` stand in the corpus, and the number within the block of each of those."""
+        first, last = np.searchsorted(self.unique_N, [block.start, block.stop])
+        return self.order_N[first:last], self.unique_N[first:last] - block.start
+
+
+@dataclass(frozen=True, slots=True)
+class _Picked(Sequence[str]):
+    """Some of the strings."""
+
+    strings: Sequence[str]
+    places_U: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.places_U)
+
+    @overload
+    def __getitem__(self, place: int) -> str: ...
+    @overload
+    def __getitem__(self, place: slice) -> Sequence[str]: ...
+    def __getitem__(self, place: int | slice) -> str | Sequence[str]:
+        if isinstance(place, slice):
+            return [self.strings[chosen] for chosen in self.places_U[place].tolist()]
+        return self.strings[int(self.places_U[place])]
+
+
+def _inside(places_N: np.ndarray, hidden_M: np.ndarray) -> np.ndarray:
+    """The positions in places_N of those that are hidden; hidden_M is sorted."""
+    at_N = np.searchsorted(hidden_M, places_N).clip(max=len(hidden_M) - 1)
+    return np.flatnonzero(hidden_M[at_N] == places_N) if len(hidden_M) else np.empty(0, dtype=np.int64)
 
 
 def _top(scores_QN: torch.Tensor, places_QN: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
