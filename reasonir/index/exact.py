@@ -7,15 +7,15 @@ the rule for ties and not by the batch they happened to be in.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar, overload
+from typing import ClassVar
 
 import numpy as np
 import torch
 
-from reasonir.data.base import content_key
 from reasonir.index.base import excluded_places
+from reasonir.index.copies import Copies
 from reasonir.model.encoder import ENCODE_TOKENS, Embedder
 from reasonir.types import Corpus, Plain, Run, Text
 
@@ -34,14 +34,14 @@ class Exact:
     encoder: Embedder
     tokens: int = ENCODE_TOKENS
     corpus: Corpus = field(init=False)
-    _copies: _Copies = field(init=False)
+    _copies: Copies = field(init=False)
     neural: ClassVar[bool] = True
     single_vector: ClassVar[bool] = False
 
     def build(self, corpus: Corpus) -> None:
         """Remember the corpus; it is encoded as it is searched."""
         self.corpus = corpus
-        self._copies = _Copies.of(corpus.texts)
+        self._copies = Copies.of(corpus.texts)
 
     @torch.no_grad()
     def search(
@@ -70,52 +70,6 @@ class Exact:
             }
             for query_id, best_K, place_K in zip(queries, best_QK, place_QK, strict=True)
         }
-
-
-@dataclass(frozen=True, slots=True)
-class _Copies:
-    """The distinct texts of a corpus, in the order in which they first come, and where each of them stands.
-
-    texts are U distinct ones; order_N lists the corpus's places text by text, unique_N which text that is.
-    """
-
-    texts: Sequence[str]
-    order_N: np.ndarray
-    unique_N: np.ndarray
-
-    @classmethod
-    def of(cls, texts: Sequence[str]) -> _Copies:
-        keys_N = np.fromiter((content_key(text) for text in texts), np.int64, len(texts))
-        _, first_U, sorted_N = np.unique(keys_N, return_index=True, return_inverse=True)
-        rank_U = np.argsort(np.argsort(first_U))
-        order_N = np.argsort(rank_U[sorted_N], kind="stable")
-        distinct = texts if len(first_U) == len(texts) else _Picked(texts, np.sort(first_U))
-        return cls(distinct, order_N, rank_U[sorted_N][order_N])
-
-    def places(self, block: slice) -> tuple[np.ndarray, np.ndarray]:
-        """Where the texts of `block` stand in the corpus, and the number within the block of each of those."""
-        first, last = np.searchsorted(self.unique_N, [block.start, block.stop])
-        return self.order_N[first:last], self.unique_N[first:last] - block.start
-
-
-@dataclass(frozen=True, slots=True)
-class _Picked(Sequence[str]):
-    """Some of the strings."""
-
-    strings: Sequence[str]
-    places_U: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.places_U)
-
-    @overload
-    def __getitem__(self, place: int) -> str: ...
-    @overload
-    def __getitem__(self, place: slice) -> Sequence[str]: ...
-    def __getitem__(self, place: int | slice) -> str | Sequence[str]:
-        if isinstance(place, slice):
-            return [self.strings[chosen] for chosen in self.places_U[place].tolist()]
-        return self.strings[int(self.places_U[place])]
 
 
 def _inside(places_N: np.ndarray, hidden_M: np.ndarray) -> np.ndarray:
