@@ -33,7 +33,7 @@ from reasonir.data.lengths import LengthOptions
 from reasonir.data.prepared import TEACHER, fingerprint_of, read_manifest
 from reasonir.errors import InputError, raise_all
 from reasonir.eval.base import Benchmark
-from reasonir.eval.results import HEADLINE, Results
+from reasonir.eval.results import Results
 from reasonir.loss.base import Objective
 from reasonir.model.backbone import Model
 from reasonir.model.encoder import Encoder
@@ -173,7 +173,14 @@ class _Run:
         data.assemble = assembling(self.encoder.head.kind, self.encoder.head.tokenizer)
         protocol = {"model": model.path, **stamp(self.encoder, hardware, config.index), "seed": config.seed}
         self.evaluation = Evaluation(
-            tasks, build(config.evaluation), self.index, folder, protocol, config.seed, groups=benchmark.groups
+            tasks,
+            build(config.evaluation),
+            self.index,
+            folder,
+            protocol,
+            config.seed,
+            groups=benchmark.groups,
+            headline=benchmark.headline,
         )
 
     def run(self, resume: Path | None, interrupt: Interrupt) -> float | None:
@@ -319,8 +326,9 @@ def stamp(encoder: Encoder, hardware: Hardware, index: DictConfig) -> dict[str, 
         read = {
             "query_length": tokenizer.limit("query"),
             "document_length": tokenizer.limit("document"),
-            "query_prompt": tokenizer.prompts.of("query"),
-            "document_prompt": tokenizer.prompts.of("document"),
+            "query_prompt": tokenizer.prompts.query,
+            "document_prompt": tokenizer.prompts.document,
+            "instruction": tokenizer.prompts.instruction,
         }
     else:
         read = tokenizer.stamp()
@@ -337,7 +345,7 @@ def track_results(results: Results, judged: str, folder: Path, tracking: Trackin
     for task, systems in results.figures().items():
         for system, values in systems.items():
             prefix = f"eval/{task}/" if system == judged else f"eval/{task}/{system}/"
-            kept = values if system == judged else {HEADLINE: values[HEADLINE]}
+            kept = values if system == judged else {results.headline: values[results.headline]}
             tracking.metrics({f"{prefix}{name}": value for name, value in kept.items()})
     for task, measured in results.measured.items():
         if judged in measured:
