@@ -1,4 +1,8 @@
-"""Exact search with a model: every document is scored for every query, the corpus streamed in blocks."""
+"""Exact search with a model: every document is scored for every query, the corpus streamed in blocks.
+
+Documents with equal texts are encoded once and get the same score to the last bit, so that their order is decided by
+the rule for ties and not by the batch they happened to be in.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +15,9 @@ import numpy as np
 import torch
 
 from reasonir.index.base import excluded_places
-from reasonir.model.encoder import ENCODE_TOKENS, Encoder
-from reasonir.types import Corpus, Run, Text
+from reasonir.index.copies import Copies
+from reasonir.model.encoder import ENCODE_TOKENS, Embedder
+from reasonir.types import Corpus, Plain, Run, Text
 
 log = logging.getLogger(__name__)
 
@@ -26,15 +31,17 @@ class Exact:
         tokens: padded tokens of an encoding micro-batch.
     """
 
-    encoder: Encoder
+    encoder: Embedder
     tokens: int = ENCODE_TOKENS
     corpus: Corpus = field(init=False)
+    _copies: Copies = field(init=False)
     neural: ClassVar[bool] = True
     single_vector: ClassVar[bool] = False
 
     def build(self, corpus: Corpus) -> None:
         """Remember the corpus; it is encoded as it is searched."""
         self.corpus = corpus
+        self._copies = Copies.of(corpus.texts)
 
     @torch.no_grad()
     def search(
@@ -46,14 +53,15 @@ class Exact:
         query_representation = self.encoder.encode(list(queries.values()), "query", budget=self.tokens)
         best_QK = torch.full((len(queries), 0), -torch.inf)
         place_QK = torch.zeros((len(queries), 0), dtype=torch.int64)
-        texts = [Text(text) for text in self.corpus.texts]
+        texts = Plain(self._copies.texts)
         for block, representation in self.encoder.stream(texts, "document", budget=self.tokens):
-            scores_QN = self.encoder.head.score(query_representation, representation).float().cpu()
-            for row_N, places in zip(scores_QN, excluded, strict=True):
-                inside = places[np.searchsorted(places, block.start) : np.searchsorted(places, block.stop)]
-                row_N[torch.from_numpy(inside - block.start)] = -torch.inf
-            block_N = torch.arange(block.start, block.stop).expand(len(queries), -1)
-            best_QK, place_QK = _top(torch.cat([best_QK, scores_QN], 1), torch.cat([place_QK, block_N], 1), k)
+            scores_QU = self.encoder.head.score(query_representation, representation).float().cpu()
+            places_N, unique_N = self._copies.places(block)
+            scores_QN = scores_QU[:, torch.from_numpy(unique_N)]
+            for row_N, hidden in zip(scores_QN, excluded, strict=True):
+                row_N[torch.from_numpy(_inside(places_N, hidden))] = -torch.inf
+            block_QN = torch.from_numpy(places_N).expand(len(queries), -1)
+            best_QK, place_QK = _top(torch.cat([best_QK, scores_QN], 1), torch.cat([place_QK, block_QN], 1), k)
         return {
             query_id: {
                 self.corpus.ids[place]: score
@@ -62,6 +70,12 @@ class Exact:
             }
             for query_id, best_K, place_K in zip(queries, best_QK, place_QK, strict=True)
         }
+
+
+def _inside(places_N: np.ndarray, hidden_M: np.ndarray) -> np.ndarray:
+    """The positions in places_N of those that are hidden; hidden_M is sorted."""
+    at_N = np.searchsorted(hidden_M, places_N).clip(max=len(hidden_M) - 1)
+    return np.flatnonzero(hidden_M[at_N] == places_N) if len(hidden_M) else np.empty(0, dtype=np.int64)
 
 
 def _top(scores_QN: torch.Tensor, places_QN: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:

@@ -17,8 +17,8 @@ import numpy as np
 
 from reasonir.errors import InputError
 from reasonir.index.base import excluded_places
-from reasonir.model.encoder import ENCODE_TOKENS, Encoder
-from reasonir.types import Corpus, Run, Text
+from reasonir.model.encoder import ENCODE_TOKENS, Embedder
+from reasonir.types import Corpus, Plain, Run, Text
 
 log = logging.getLogger(__name__)
 KINDS = ("flat", "ivf", "hnsw")
@@ -39,7 +39,7 @@ class Faiss:
         tokens: padded tokens of an encoding micro-batch.
     """
 
-    encoder: Encoder
+    encoder: Embedder
     kind: str = "hnsw"
     cells: int | None = None
     probes: int = 16
@@ -65,7 +65,7 @@ class Faiss:
         """
         self.corpus = corpus
         parts = []
-        for _, block in self.encoder.stream([Text(text) for text in corpus.texts], "document", budget=self.tokens):
+        for _, block in self.encoder.stream(Plain(corpus.texts), "document", budget=self.tokens):
             if bool((block.lengths_N != 1).any()):
                 head = type(self.encoder.head).__name__
                 raise InputError(f"index=faiss holds one vector a text, {head} gives more: choose index=exact")
