@@ -15,6 +15,10 @@ class Benchmark(Protocol):
     def groups(self) -> Mapping[str, Sequence[str]]:
         """Means over tasks that are reported, by their name; none is usual."""
 
+    @property
+    def headline(self) -> str:
+        """The metric that counts; see `metrics.NAMES`."""
+
     def tasks(self, *, corpus: bool = True) -> Iterator[Task]:
         """The tasks, in a fixed order; without `corpus` documents needn't be there, for judging run files.
 
