@@ -31,6 +31,11 @@ class Results:
     values: dict[str, dict[str, PerQuery]] = field(default_factory=dict)
     runs: dict[str, dict[str, Run]] = field(default_factory=dict)
 
+    @property
+    def headline(self) -> str:
+        """The metric that counts, by the protocol."""
+        return str(self.protocol.get("headline", HEADLINE))
+
     def add_values(self, task: str, system: str, values: PerQuery) -> None:
         """Record a system's values by some judgements."""
         self.values.setdefault(task, {})[system] = values
@@ -56,12 +61,14 @@ class Results:
             }
         return found
 
-    def interval(self, task: str, system: str, metric: str = HEADLINE) -> Interval:
-        """A metric's mean with its interval over queries."""
+    def interval(self, task: str, system: str, metric: str | None = None) -> Interval:
+        """A metric's mean with its interval over queries; by default the headline's."""
+        metric = metric or self.headline
         return interval([row[metric] for row in self.values[task][system].values()])
 
-    def difference(self, task: str, ours: str, theirs: str, metric: str = HEADLINE) -> Difference:
-        """How much better `ours` is than `theirs` on the same queries."""
+    def difference(self, task: str, ours: str, theirs: str, metric: str | None = None) -> Difference:
+        """How much better `ours` is than `theirs` on the same queries; by default by the headline."""
+        metric = metric or self.headline
         first, second = self.values[task][ours], self.values[task][theirs]
         return difference([first[q][metric] for q in first], [second[q][metric] for q in first])
 
@@ -79,12 +86,12 @@ class Results:
     def _certainty(self, judged: str) -> dict[str, Any]:
         return {
             "intervals": {
-                task: {system: {HEADLINE: self.interval(task, system)._asdict()} for system in systems}
+                task: {system: {self.headline: self.interval(task, system)._asdict()} for system in systems}
                 for task, systems in self.values.items()
             },
             "differences": {
                 task: {
-                    other: {HEADLINE: self.difference(task, judged, other)._asdict()}
+                    other: {self.headline: self.difference(task, judged, other)._asdict()}
                     for other in systems
                     if other != judged and judged in systems
                 }

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
 from rich.table import Table
 
 from reasonir.errors import InputError
@@ -16,15 +17,18 @@ from reasonir.eval.base import Benchmark
 from reasonir.eval.results import HEADLINE, Results, read_values, run_file
 from reasonir.eval.retrieval import System, evaluate, guessing, searching
 from reasonir.eval.trec import read_run
+from reasonir.eval.truncation import Truncation, warn
 from reasonir.index.base import Index
 from reasonir.index.bm25 import Bm25
-from reasonir.model.encoder import Encoder
+from reasonir.model.encoder import Embedder, Encoder
+from reasonir.model.reader import Reader
+from reasonir.model.store import DTYPES, Disk, identity_of
 from reasonir.types import Task
 
 log = logging.getLogger(__name__)
 
 BASELINES = ("random", "bm25", "untrained")
-COLUMNS = (HEADLINE, "recall_at_10", "recall_at_100", "mrr", "map")
+COLUMNS = ("recall_at_10", "recall_at_100", "mrr", "map")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +39,16 @@ class EvaluationOptions:
         baselines: of random, bm25 and untrained.
         depth: documents a query in a ranking.
         bm25: the index of the bm25 baseline.
+        cache: the type in which what the model makes of texts is kept, so that an evaluation that was stopped goes on
+            (float32: the same figures bit for bit; float16: half the room); None keeps nothing.
+        cache_folder: where.
     """
 
     baselines: Sequence[str] = BASELINES
     depth: int = 1000
     bm25: Index = field(default_factory=Bm25)
+    cache: str | None = None
+    cache_folder: str = "cache/embeddings"
 
     def problems(self) -> list[str]:
         """What is out of range."""
@@ -50,7 +59,17 @@ class EvaluationOptions:
         ]
         if self.depth < 10:
             found.append(f"evaluation.depth={self.depth}: give 10 or more, the figures look at ten documents")
+        if self.cache not in (None, *DTYPES):
+            found.append(f"evaluation.cache={self.cache}: choose {', '.join(DTYPES)} or null")
         return found
+
+    def reader(self, encoder: Encoder) -> Reader:
+        """The encoder with its store."""
+        if self.cache is None:
+            return Reader(encoder)
+        folder = Path(self.cache_folder).expanduser() / f"{identity_of(encoder)}-{self.cache}"
+        log.info("Embeddings are kept in %s", folder)
+        return Reader(encoder, Disk(folder, self.cache), getattr(torch, self.cache))
 
 
 @dataclass(slots=True)
@@ -65,19 +84,28 @@ class Evaluation:
         protocol: the rules, stamped on the results.
         seed: of the random baseline.
         groups: means over tasks that are reported.
+        headline: the metric that counts.
     """
 
     tasks: Sequence[Task]
     options: EvaluationOptions
-    index: Callable[[Encoder], Index]
+    index: Callable[[Embedder], Index]
     folder: Path
     protocol: dict[str, Any]
     seed: int
     groups: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    headline: str = HEADLINE
     results: Results = field(init=False)
 
     def __post_init__(self) -> None:
-        self.results = Results({**self.protocol, "scorer": "pytrec_eval", "depth": self.options.depth}, self.groups)
+        protocol = {
+            **self.protocol,
+            "scorer": "pytrec_eval",
+            "depth": self.options.depth,
+            "headline": self.headline,
+            "embeddings": self.options.cache or "float32",
+        }
+        self.results = Results(protocol, self.groups)
 
     def baselines(self, encoder: Encoder | None) -> None:
         """Judge the baselines, `encoder` being the untrained model, unless the folder has their results already."""
@@ -90,18 +118,30 @@ class Evaluation:
             "bm25": searching(self.options.bm25, depth=self.options.depth),
         }
         if encoder is not None:
-            systems["untrained"] = self._model(encoder)
+            systems["untrained"] = self._model(self.options.reader(encoder))
         evaluate(self.tasks, {name: systems[name] for name in wanted}, self.results)
         if wanted:
             self.results.write(self.folder, judged=wanted[-1])
 
     def judge(self, encoder: Encoder, name: str) -> None:
-        """Judge the model and write everything."""
-        evaluate(self.tasks, {name: self._model(encoder)}, self.results)
+        """Judge the model, with what its limits cut off, and write everything."""
+        tokenizer = encoder.head.tokenizer
+        told = any(text.instruction for task in self.tasks for text in task.queries.values())
+        if told and not tokenizer.prompts.takes_instructions:
+            log.warning(
+                "The queries' instructions are ignored: the query prompt (%r) has no {instruction}. model/prompts="
+                "instruction, instruct, gritlm or qwen has one; eval/instructions=none gives none",
+                tokenizer.prompts.query,
+            )
+        reader = self.options.reader(encoder)
+        truncation = Truncation(reader)
+        evaluate(self.tasks, {name: truncation.watching(self._model(reader))}, self.results)
+        self.results.protocol["truncation"] = truncation.report(self.tasks)
+        warn(self.results.protocol["truncation"], tokenizer.limit("query"))
         self.results.write(self.folder, judged=name)
 
-    def _model(self, encoder: Encoder) -> System:
-        return searching(self.index(encoder), depth=self.options.depth)
+    def _model(self, reader: Reader) -> System:
+        return searching(self.index(reader), depth=self.options.depth)
 
     def _reuse(self, wanted: Iterable[str]) -> bool:
         """Take over the baselines' values when they were found under the same protocol."""
@@ -110,6 +150,7 @@ class Evaluation:
         except FileNotFoundError:
             return False
         mine = {**self.results.protocol, "tasks": {task.name: dict(task.protocol) for task in self.tasks}}
+        protocol.pop("truncation", None)  # found while judging, not a rule
         values = read_values(self.folder)
         names = [
             name for task in self.tasks for name in (task.name, *(f"{task.name}_{label}" for label in task.judgements))
@@ -127,12 +168,13 @@ class Evaluation:
 def table(results: Results, judged: str) -> Table:
     """Every system's figures, with its interval, and how it differs from the one that is judged."""
     found = Table(title="Evaluation", title_justify="left")
-    for column in ("task", "system", *COLUMNS, "95 % interval", "ahead by", "p"):
+    columns = (results.headline, *COLUMNS)
+    for column in ("task", "system", *columns, "95 % interval", "ahead by", "p"):
         found.add_column(column, justify="left" if column in ("task", "system") else "right", no_wrap=True)
     figures = results.figures()
     for task, systems in figures.items():
         for system, values in systems.items():
-            cells = [f"{values[column]:.4f}" for column in COLUMNS]
+            cells = [f"{values[column]:.4f}" for column in columns]
             single = task in results.values  # a group's mean has no queries of its own
             span = results.interval(task, system) if single else None
             cells.append(f"{span.low:.3f} to {span.high:.3f}" if span else "")

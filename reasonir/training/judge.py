@@ -59,7 +59,16 @@ def evaluate(config: DictConfig, folder: Path) -> None:
     judged = trained.load(seed=seed).to(hardware.torch_device) if trained else first
     assert judged is not None
     protocol = {"model": (trained or untrained).path, **stamp(judged, hardware), "seed": config.seed}
-    evaluation = Evaluation(tasks, options, build(config.index), folder, protocol, config.seed, groups=benchmark.groups)
+    evaluation = Evaluation(
+        tasks,
+        options,
+        build(config.index),
+        folder,
+        protocol,
+        config.seed,
+        groups=benchmark.groups,
+        headline=benchmark.headline,
+    )
     name = "untrained" if trained is None else "trained"
     if trained is None:
         evaluation.options = replace(options, baselines=[n for n in options.baselines if n != "untrained"])
@@ -78,7 +87,10 @@ def _judge_run_files(config: DictConfig, folder: Path) -> None:
     benchmark = build(config.eval)
     tasks = list(benchmark.tasks(corpus=False))
     options: EvaluationOptions = build(config.evaluation)
-    results = Results({"scorer": "pytrec_eval", "depth": options.depth, "trec": str(path)}, benchmark.groups)
+    results = Results(
+        {"scorer": "pytrec_eval", "depth": options.depth, "headline": benchmark.headline, "trec": str(path)},
+        benchmark.groups,
+    )
     name = path.name.split(".")[0]
     system = replaying(run_files(path, [task.name for task in tasks]), depth=options.depth)
     evaluate_tasks(tasks, {name: system}, results, searched=False)

@@ -29,7 +29,7 @@ from omegaconf import DictConfig
 from reasonir.config import build, flat, plain, readable
 from reasonir.data.prepared import read_manifest
 from reasonir.errors import InputError, raise_all
-from reasonir.eval.results import HEADLINE, Results
+from reasonir.eval.results import Results
 from reasonir.model.backbone import Model
 from reasonir.model.encoder import Encoder
 from reasonir.training.callbacks import Interrupt, Milestones
@@ -111,7 +111,14 @@ class _Run:
         data.tokenize = self.encoder.head.tokenizer
         protocol = {"model": model.path, **stamp(self.encoder, hardware), "seed": config.seed}
         self.evaluation = Evaluation(
-            tasks, build(config.evaluation), self.index, folder, protocol, config.seed, groups=benchmark.groups
+            tasks,
+            build(config.evaluation),
+            self.index,
+            folder,
+            protocol,
+            config.seed,
+            groups=benchmark.groups,
+            headline=benchmark.headline,
         )
 
     def run(self, resume: Path | None, interrupt: Interrupt) -> float | None:
@@ -230,8 +237,9 @@ def stamp(encoder: Encoder, hardware: Hardware) -> dict[str, Any]:
     return {
         "query_length": tokenizer.limit("query"),
         "document_length": tokenizer.limit("document"),
-        "query_prompt": tokenizer.prompts.of("query"),
-        "document_prompt": tokenizer.prompts.of("document"),
+        "query_prompt": tokenizer.prompts.query,
+        "document_prompt": tokenizer.prompts.document,
+        "instruction": tokenizer.prompts.instruction,
         "dtype": str(next(encoder.parameters()).dtype).removeprefix("torch."),
         "device": hardware.accelerator,
     }
@@ -242,7 +250,7 @@ def track_results(results: Results, judged: str, folder: Path, tracking: Trackin
     for task, systems in results.figures().items():
         for system, values in systems.items():
             prefix = f"eval/{task}/" if system == judged else f"eval/{task}/{system}/"
-            kept = values if system == judged else {HEADLINE: values[HEADLINE]}
+            kept = values if system == judged else {results.headline: values[results.headline]}
             tracking.metrics({f"{prefix}{name}": value for name, value in kept.items()})
     for name in ("results.json", "per_query.parquet"):
         tracking.artifact(folder / name)
