@@ -7,7 +7,6 @@ valid name.
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import types
 import typing
@@ -24,11 +23,12 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from reasonir.config import CONF, VERSION_BASE, build
-from reasonir.errors import InputError
+from reasonir.errors import InputError, nearest
+from reasonir.index.base import misfit
 
 _META = {"_target_", "_partial_", "_convert_", "_recursive_", "_args_"}
 _OWN_FILES = ("--config-dir", "-cd", "--config-path", "-cp", "--config-name", "-cn", "--experimental-rerun")
-_OPTIONS = ("hardware", "loader", "optim", "milestones", "evaluation")
+_OPTIONS = ("hardware", "loader", "lengths", "mining", "optim", "milestones", "evaluation")
 _PLAIN = (int, float, bool, str)
 
 
@@ -70,7 +70,7 @@ def _wrong_options(name: str, overrides: Iterable[Override]) -> tuple[list[str],
         options = loader.get_group_options(group, config_name=name, overrides=[])
         wrong = [value for value in _values(override) if options and value not in ("null", *options)]
         if options and not override.is_delete() and wrong:
-            hint = _nearest(wrong[0], options)
+            hint = nearest(wrong[0], options)
             found.append(f"{group}={wrong[0]}: there is no such option{hint}; there are {', '.join(options)}")
         else:
             good.append(override)
@@ -103,7 +103,7 @@ def _unknown_key(config: DictConfig, key: str) -> str | None:
         if part not in set(node.keys()):  # "in" itself overlooks keys without a value
             place = ".".join(parts[:depth]) or "the configuration"
             known = [str(name) for name in node if name != "hydra"]
-            return f"{key}: {place} has no '{part}'{_nearest(part, known)}; it has {', '.join(known) or 'nothing'}"
+            return f"{key}: {place} has no '{part}'{nearest(part, known)}; it has {', '.join(known) or 'nothing'}"
         if OmegaConf.is_missing(node, part) or OmegaConf.is_interpolation(node, part):
             return None
         node = node[part]
@@ -130,8 +130,8 @@ def _unbound(node: Any, path: str = "") -> Iterator[str]:
         return
     if "_target_" in node:
         yield from _unbound_target(node, path)
-    for key in map(str, node):
-        if not OmegaConf.is_missing(node, key) and not _unresolvable(node, key):
+    for key in map(str, node):  # what is taken from elsewhere is checked there
+        if not OmegaConf.is_missing(node, key) and not OmegaConf.is_interpolation(node, key):
             yield from _unbound(node[key], f"{path}.{key}".lstrip("."))
 
 
@@ -149,7 +149,7 @@ def _unbound_target(node: DictConfig, path: str) -> Iterator[str]:
             continue
         if key not in parameters:
             if not open_ended:
-                yield f"{path}.{key}: {node._target_} takes no '{key}'{_nearest(key, parameters)}"
+                yield f"{path}.{key}: {node._target_} takes no '{key}'{nearest(key, parameters)}"
         elif key in hints and not OmegaConf.is_missing(node, key) and not _fits(node[key], hints[key]):
             yield f"{path}.{key}={node[key]!r}: expected {_spoken(hints[key])}"
     if not node.get("_partial_", False):
@@ -171,7 +171,7 @@ def _out_of_range(config: DictConfig) -> Iterator[str]:
             except InputError as error:
                 yield str(error)
     if "logger" in config and config.logger not in ("mlflow", "csv", "none"):
-        hint = _nearest(str(config.logger), ("mlflow", "csv", "none"))
+        hint = nearest(str(config.logger), ("mlflow", "csv", "none"))
         yield f"logger={config.logger}: choose mlflow, csv or none{hint}"
 
 
@@ -183,11 +183,9 @@ def _unfitting(config: DictConfig) -> Iterator[str]:
     if config.get("model") is None:
         return
     head = get_object(config.model.head._target_).__self__
-    if index is not None and index.single_vector and head.kind == "retriever" and not head.single_vector:
-        yield (
-            f"index={config.index._target_}: it holds one vector a text, {head.__name__} gives more: "
-            "choose index=exact or model/head=biencoder"
-        )
+    factor = OmegaConf.select(config, "index.pooling.factor", default=1)
+    if index is not None and head.kind == "retriever" and (fault := misfit(index, head, factor)):
+        yield fault
     if config.get("loss") is None:
         return
     for loss in _targets(config.loss):
@@ -219,11 +217,6 @@ def _single(override: Override) -> str:
     if not override.is_sweep_override():
         return override.input_line or ""
     return f"{override.get_key_element()}={next(iter(override.sweep_string_iterator()))}"
-
-
-def _nearest(word: str, known: Iterable[str]) -> str:
-    close = difflib.get_close_matches(word, list(known), 1, cutoff=0.5)
-    return f" (did you mean '{close[0]}'?)" if close else ""
 
 
 def _unresolvable(node: DictConfig, key: Any) -> bool:

@@ -107,7 +107,7 @@ def resumed(name: str, resume: str) -> DictConfig:
         raise InputError(f"resume={resume}: there is no {noted}: give the folder of a run, or one of its checkpoints")
     lines = [*OmegaConf.load(noted), *HydraConfig.get().overrides.task]
     overrides = OverridesParser.create().parse_overrides(lines)
-    latest = {override.key_or_group: override.input_line or "" for override in overrides}
+    latest = {(override.key_or_group, override.package): override.input_line or "" for override in overrides}
     return hydra.compose(config_name=name, overrides=list(latest.values()))
 
 

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import hydra
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.object_type import ObjectType
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from reasonir.errors import InputError
@@ -69,6 +71,15 @@ def build(node: Any, /, **given: Any) -> Any:
         if isinstance(error.__cause__, InputError):
             raise error.__cause__ from None
         raise
+
+
+def options(group: str) -> dict[str, Any]:
+    """Every option of a group, composed by itself and built; the user's own among them.
+
+    Inside a command only, whose search path this reads.
+    """
+    names = GlobalHydra.instance().config_loader().get_group_options(group, results_filter=ObjectType.CONFIG)
+    return {name: build(hydra.compose(f"{group}/{name}")[group]) for name in names}
 
 
 def plain(config: DictConfig) -> dict[str, Any]:

@@ -5,7 +5,8 @@ Commands print an `InputError` as one readable block and exit with status 2; any
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import difflib
+from collections.abc import Iterable, Sequence
 
 
 class InputError(ValueError):
@@ -25,3 +26,9 @@ def raise_all(problems: Sequence[str], title: str) -> None:
     if problems:
         count = f"1 {title}" if len(problems) == 1 else f"{len(problems)} {title.replace(' ', 's ', 1)}"
         raise InputError("\n".join([f"{count}:", *(f"  - {problem}" for problem in problems)]))
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """A hint at the known name that `word` is like, a space before it; nothing where it is like none."""
+    close = difflib.get_close_matches(word, list(known), 1, cutoff=0.5)
+    return f" (did you mean '{close[0]}'?)" if close else ""

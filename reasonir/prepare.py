@@ -2,27 +2,17 @@
 
 from __future__ import annotations
 
-import logging
-from pathlib import Path
-
 from omegaconf import DictConfig
 
 from reasonir.command import command
-from reasonir.config import build
-
-log = logging.getLogger(__name__)
 
 
 @command("prepare")
 def main(config: DictConfig) -> None:
     """Prepare the source, then check every row of what was written."""
-    from reasonir.data.prepared import prepare, validate
-    from reasonir.training.run import quiet_libraries
+    from reasonir.training.preparation import write
 
-    quiet_libraries()
-    folder = prepare(build(config.data), Path(config.home))
-    counts = validate(folder)["counts"]
-    log.info("%s is complete: %s", folder, ", ".join(f"{count} {what}" for what, count in counts.items()))
+    write(config)
 
 
 if __name__ == "__main__":

@@ -51,12 +51,18 @@ class Document:
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One query with its judged documents: the form every source of training data takes."""
+    """One query with its judged documents: the form every source of training data takes.
+
+    A mixture says in `source` which of its sources the example came from. `excluded` are content keys of documents that
+    are never mined as its negatives, though nobody judged them: the one that it was written from, for instance.
+    """
 
     query_id: str
     query: str
     documents: tuple[Document, ...]
     instruction: str = ""
+    source: str = ""
+    excluded: tuple[int, ...] = ()
 
     @property
     def positives(self) -> tuple[Document, ...]:
@@ -172,6 +178,12 @@ class Tokens:
             torch.tensor(list(chain.from_iterable(keep)), dtype=torch.bool),
             torch.tensor([len(row) for row in ids], dtype=torch.int64),
         )
+
+    @property
+    def kept_N(self) -> Tensor:  # noqa: N802
+        """How many tokens of each text give a vector."""
+        text_T = torch.repeat_interleave(self.lengths_N)
+        return torch.zeros_like(self.lengths_N).index_add_(0, text_T, self.keep_T.long())
 
     def join(self, other: Tokens) -> Tokens:
         """These texts followed by `other`."""

@@ -1,6 +1,7 @@
 """Small models and batches, and the plainest possible computation to hold the engine against."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -12,12 +13,14 @@ from reasonir.model.backbone import Model
 from reasonir.model.encoder import Encoder
 from reasonir.model.head.biencoder import BiEncoder
 from reasonir.model.head.colbert import ColBERT
+from reasonir.model.head.cross_encoder import CrossEncoder
+from reasonir.model.head.provence import Provence
 from reasonir.model.head.yes_no import YesNo
 from reasonir.model.tiny import Tiny, TinyDecoder, _train_tokenizer
 from reasonir.types import Batch, Document, Example
 
 RETRIEVERS = {"colbert": ColBERT, "biencoder": BiEncoder}
-HEADS = {**RETRIEVERS, "yes_no": YesNo}
+HEADS = {**RETRIEVERS, "yes_no": YesNo, "cross_encoder": CrossEncoder, "provence": Provence}
 SENTENCES = (
     "the cat sat on the mat and looked at the rain",
     "ovens dry the dough while it rises",
@@ -99,7 +102,10 @@ def set_dropout(encoder: nn.Module, probability: float) -> None:
 
 
 def examples(count: int, *, negatives: int = 1, shared: bool = True) -> list[Example]:
-    """Examples whose documents differ much in length; with `shared`, some documents serve several of them."""
+    """Examples whose documents differ much in length; with `shared`, some documents serve several of them.
+
+    The documents' first half is a span that helps, in positives, and the rest another that doesn't.
+    """
     found = []
     for number in range(count):
         query = f"{SENTENCES[number % len(SENTENCES)]} {number}"
@@ -111,8 +117,13 @@ def examples(count: int, *, negatives: int = 1, shared: bool = True) -> list[Exa
             Document(f"n{number}.{i}", f"{SENTENCES[(number + 3 * i + 2) % len(SENTENCES)]} {i}", label=0.0)
             for i in range(negatives)
         ]
-        found.append(Example(f"q{number}", query, (positive, *wrong)))
+        found.append(Example(f"q{number}", query, tuple(map(_halved, (positive, *wrong)))))
     return found
+
+
+def _halved(document: Document) -> Document:
+    half, end = len(document.text) // 2, len(document.text)
+    return replace(document, spans=((0, half), (half, end)), span_labels=(document.label, 0.0))
 
 
 def batch_of(encoder: Encoder, given: Sequence[Example], *, step: int = 0) -> Batch:

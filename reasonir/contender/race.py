@@ -27,13 +27,15 @@ from torch import Tensor, nn
 
 from reasonir.config import build
 from reasonir.contender.base import Contender, Workload
+from reasonir.data.lengths import LengthOptions
 from reasonir.errors import InputError
 from reasonir.model.backbone import Model
 from reasonir.model.head.base import Tokenizer
-from reasonir.training.callbacks import peak_memory_gib
 from reasonir.training.datamodule import LoaderOptions, RetrievalData
 from reasonir.training.display import show
 from reasonir.training.hardware import Hardware
+from reasonir.training.lengths import measure
+from reasonir.training.meter import Meter
 from reasonir.training.plan import plan_run
 from reasonir.training.run import quiet_libraries, require
 from reasonir.types import Side, Text
@@ -59,6 +61,8 @@ def race(config: DictConfig, folder: Path) -> None:
         InputError: the model or data can't be used, a contender can't train this head, or losses disagree.
     """
     quiet_libraries()
+    if config.repeats < 1:
+        raise InputError(f"repeats={config.repeats}: give 1 or more timed steps")
     contenders: dict[str, Contender] = {name: build(node) for name, node in config.contenders.items()}
     model: Model = build(config.model)
     hardware: Hardware = build(config.hardware)
@@ -70,7 +74,7 @@ def race(config: DictConfig, folder: Path) -> None:
     columns = _columns(data, config.batch_size, config.negatives)
     encoder = model.load(seed=config.seed)
     _refuse_unfit(contenders, type(encoder.head).__name__)
-    plan = plan_run(model, hardware, data, state_bytes=0)
+    plan = plan_run(model, hardware, data, measure(model, data, rows=LengthOptions().sample))
     tokens = _real_tokens(encoder.head.tokenizer, columns)
     with tempfile.TemporaryDirectory() as place:
         encoder.save(Path(place))
@@ -79,7 +83,7 @@ def race(config: DictConfig, folder: Path) -> None:
             columns,
             encoder.head.temperature,
             hardware.torch_device,
-            (plan.micro_batch_tokens, plan.kept_tokens),
+            (plan.budget.micro_batch, plan.budget.kept),
         )
         del encoder
         gc.collect()
@@ -180,7 +184,7 @@ def _serve(pipe: Connection, contender: Contender, workload: Workload) -> None:
         model.train()
         _without_dropout(model)
         device = torch.device(workload.device)
-        before = _resident_gib(device)
+        meter = Meter(device)
         pipe.send(True)
         while True:
             request = pipe.recv()
@@ -193,7 +197,7 @@ def _serve(pipe: Connection, contender: Contender, workload: Workload) -> None:
                 _step(model, loss)
                 pipe.send(time.perf_counter() - started)
             else:
-                pipe.send(peak_memory_gib(device) - before)
+                pipe.send(meter.peak_gib)
     except EOFError:
         return
     except Exception as error:
@@ -216,14 +220,6 @@ def _without_dropout(model: nn.Module) -> None:
             module.attention_dropout = 0.0  # type: ignore[assignment]
 
 
-def _resident_gib(device: torch.device) -> float:
-    if device.type == "cuda":
-        return torch.cuda.memory_allocated(device) / 2**30
-    import psutil
-
-    return float(psutil.Process().memory_info().rss) / 2**30
-
-
 def _refuse_disagreement(timed: Mapping[str, Timed]) -> None:
     (first, expected), *others = timed.items()
     for name, other in others:
@@ -231,7 +227,7 @@ def _refuse_disagreement(timed: Mapping[str, Timed]) -> None:
             ("loss", expected.loss, other.loss, LOSS_TOLERANCE),
             ("gradient norm", expected.gradient, other.gradient, GRADIENT_TOLERANCE),
         ):
-            if abs(ours - theirs) > tolerance * abs(ours):
+            if not abs(ours - theirs) <= tolerance * abs(ours):  # neither does what isn't a number
                 raise InputError(
                     f"{first} and {name} don't compute the same: {what} {ours:.6g} and {theirs:.6g}; no time counts"
                 )

@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
-from reasonir.types import Example, Task
+from reasonir.types import Document, Example, Task
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +40,30 @@ class Source(Protocol):
 
     def dev(self) -> Task | None:
         """The source's own development task, if it brings one; otherwise part of the examples is held out."""
+
+
+@runtime_checkable
+class Tested(Protocol):
+    """A source that keeps queries for testing: `eval=own` judges on them."""
+
+    def tests(self) -> Iterator[Task]:
+        """Tasks whose queries and relevant documents its examples hold nothing of."""
+
+
+@runtime_checkable
+class Mixed(Protocol):
+    """A source made of several: it says how much of each a pass over the data takes."""
+
+    def taken(self, items: Mapping[str, int]) -> Mapping[str, int]:
+        """How many items of each source a pass takes, of so many that there are."""
+
+
+@runtime_checkable
+class Collection(Protocol):
+    """A source whose documents come from a whole collection, most of which its examples don't mention."""
+
+    def collection(self) -> Iterator[Document]:
+        """Every document of the collection, read when it is asked for."""
 
 
 def content_key(text: str) -> int:

@@ -167,12 +167,14 @@ class Beir:
         return f"{Path(self.path).expanduser().absolute().name}-{self.split}"
 
     def identity(self) -> Mapping[str, Any]:
-        """Split and the hashes of its files."""
+        """Splits and the hashes of their files."""
         files = layout(self.path, self.split, revision=self.revision)
+        dev = layout(self.path, self.dev_split, revision=self.revision).qrels if self.dev_split else ()
         return {
             "source": "beir",
             "split": self.split,
-            "files": digests([*files.corpus, *files.queries, *files.qrels], files.folder),
+            "dev_split": self.dev_split,
+            "files": digests([*files.corpus, *files.queries, *files.qrels, *dev], files.folder),
         }
 
     def examples(self) -> Iterator[Example]:
@@ -182,6 +184,12 @@ class Beir:
         for query_id, judged in task.qrels.items():
             documents = tuple(Document(doc_id, texts[doc_id], label=float(score)) for doc_id, score in judged.items())
             yield Example(query_id, task.queries[query_id].text, documents)
+
+    def collection(self) -> Iterator[Document]:
+        """The whole corpus."""
+        files = layout(self.path, self.split, revision=self.revision)
+        for doc_id, text in _read_texts(files.corpus, _document_text).items():
+            yield Document(doc_id, text, label=0.0)
 
     def dev(self) -> Task | None:
         """The task of `dev_split`."""

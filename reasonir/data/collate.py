@@ -62,7 +62,7 @@ class Batches(Dataset[Any]):
         assemble: makes a batch of a step's groups, `contrast` or `pair` with a tokenizer; picklable.
         negatives: hard negatives drawn for each item, where there are any.
         dropped: keys of documents that training may not see.
-        seed: decides, with the pass and the item, what is drawn.
+        seed: decides, with the item and how often it was taken, what is drawn.
         same_query: the keys of all positives of a query, for queries that stand in several rows.
     """
 
@@ -75,15 +75,16 @@ class Batches(Dataset[Any]):
     same_query: dict[int, list[int]]
 
     def __getitem__(self, plan: BatchPlan) -> Any:
-        return self.assemble(plan.step, [self._group(item, plan.epoch) for item in plan.items.tolist()])
+        taken = zip(plan.items.tolist(), plan.turn_I.tolist(), strict=True)
+        return self.assemble(plan.step, [self._group(item, turn) for item, turn in taken])
 
-    def _group(self, item: int, epoch: int) -> Group:
+    def _group(self, item: int, turn: int) -> Group:
         row = self.rows[int(self.items.row_I[item])]
         # A document that equals the query itself is no negative of it either.
         known = {row["query_key"], *row["pos_keys"], *self.same_query.get(row["query_key"], ())}
-        return Group(Text(row["query"], row["instruction"]), frozenset(known), list(self._drawn(row, item, epoch)))
+        return Group(Text(row["query"], row["instruction"]), frozenset(known), list(self._drawn(row, item, turn)))
 
-    def _drawn(self, row: Any, item: int, epoch: int) -> Iterator[tuple[int, Document]]:
+    def _drawn(self, row: Any, item: int, turn: int) -> Iterator[tuple[int, Document]]:
         """An item's documents with their keys: its positives, then hard negatives drawn without repetition."""
         documents = example_of(row).documents
         positive = int(self.items.positive_I[item])
@@ -92,7 +93,7 @@ class Batches(Dataset[Any]):
             yield row["pos_keys"][index], documents[index]
         allowed = [i for i, key in enumerate(row["neg_keys"]) if key not in self.dropped]
         if allowed and self.negatives:
-            draw = np.random.default_rng([self.seed, epoch, item])
+            draw = np.random.default_rng([self.seed, turn, item])
             for index in draw.choice(allowed, min(self.negatives, len(allowed)), replace=False).tolist():
                 yield row["neg_keys"][index], documents[len(row["pos"]) + index]
 
@@ -161,7 +162,8 @@ def groups_of(examples: Sequence[Example]) -> list[Group]:
     items = Items(np.arange(len(rows)), np.zeros(len(rows), dtype=int))
     negatives = max(len(row["neg"]) for row in rows)
     batches = Batches(rows, items, lambda _, groups: groups, negatives, frozenset(), 0, {})
-    return batches[BatchPlan(0, 0, np.arange(len(rows)))]  # type: ignore[no-any-return]
+    plan = BatchPlan(0, np.zeros(len(rows), dtype=int), np.arange(len(rows)))
+    return batches[plan]  # type: ignore[no-any-return]
 
 
 def positives_of_repeated_queries(rows: Any) -> dict[int, list[int]]:

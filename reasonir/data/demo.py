@@ -18,6 +18,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from reasonir.data.base import content_key
 from reasonir.errors import InputError
 from reasonir.types import Corpus, Document, Example, Task, Text
 
@@ -164,11 +165,16 @@ class Demo:
             wrong = [*world.distractors[told.principle], *world.distractors[told.setting]]
             documents = [Document(told.principle, world.documents[told.principle])]
             documents += [Document(doc, world.documents[doc], label=0.0) for doc in wrong if doc != told.case]
-            yield Example(told.query_id, told.text, tuple(documents))
+            own = (content_key(world.documents[told.case]),) if told.case else ()
+            yield Example(told.query_id, told.text, tuple(documents), excluded=own)
 
     def dev(self) -> Task | None:
         """The development situations over the whole corpus."""
         return build_world(self.seed, self.variants).task("dev")
+
+    def tests(self) -> Iterator[Task]:
+        """The test situations over the whole corpus, as eval=demo has them."""
+        yield build_world(self.seed, self.variants).task("test")
 
 
 def hash_of(name: str) -> str:

@@ -2,7 +2,7 @@
 
 Two queries belong to one component when a chain of shared relevant documents (or equal query texts) joins them. Whole
 components go to one side, so no document that is relevant in the development set is relevant in training; where such a
-document is somebody's hard negative in training it is dropped there too.
+document is somebody's hard negative in training it is dropped there too (`relevant_keys`), whoever put it there.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from reasonir.data.base import content_key
 from reasonir.data.prepared import example_of
 from reasonir.errors import InputError
 from reasonir.types import Corpus, Task, Text
@@ -20,11 +21,10 @@ from reasonir.types import Corpus, Task, Text
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """Row numbers of both sides, and the keys of the development set's relevant documents."""
+    """Row numbers of both sides."""
 
     train: np.ndarray
     dev: np.ndarray
-    dev_keys: frozenset[int]
 
 
 def hold_out(rows: Any, share: float, *, seed: int) -> Split:
@@ -41,17 +41,10 @@ def hold_out(rows: Any, share: float, *, seed: int) -> Split:
     total = len(rows)
     wanted = round(share * total) if share < 1 else int(share)
     if not wanted:
-        return Split(np.arange(total), np.arange(0), frozenset())
+        return Split(np.arange(total), np.arange(0))
     keys = rows["pos_keys"][:]
-    component_I = _components(rows["query_key"][:], keys)
-    members: dict[int, list[int]] = {}
-    for row, component in enumerate(component_I):
-        members.setdefault(component, []).append(row)
-    dev: list[int] = []
-    groups = list(members.values())
-    for number in np.random.default_rng([seed, 1]).permutation(len(groups)):
-        if len(dev) + len(groups[number]) <= wanted:
-            dev += groups[number]
+    groups = components(rows["query_key"][:], keys)
+    (dev,) = draw_groups(groups, [wanted], seed=seed)
     if not dev or len(dev) == total:
         largest = max(len(group) for group in groups)
         raise InputError(
@@ -61,7 +54,14 @@ def hold_out(rows: Any, share: float, *, seed: int) -> Split:
         )
     dev_rows = np.sort(np.array(dev))
     train_rows = np.setdiff1d(np.arange(total), dev_rows)
-    return Split(train_rows, dev_rows, frozenset(key for row in dev for key in keys[row]))
+    return Split(train_rows, dev_rows)
+
+
+def relevant_keys(task: Task) -> frozenset[int]:
+    """The content keys of all documents that are relevant to a query of the task."""
+    relevant = {doc_id for judged in task.qrels.values() for doc_id, label in judged.items() if label > 0}
+    texts = zip(task.corpus.ids, task.corpus.texts, strict=True)
+    return frozenset(content_key(text) for doc_id, text in texts if doc_id in relevant)
 
 
 def dev_task(rows: Any, dev: np.ndarray, *, documents: int, seed: int) -> Task:
@@ -89,8 +89,19 @@ def _texts(row: Any) -> dict[str, str]:
     return {str(key): text for key, (_, text) in zip(keys, pairs, strict=True)}
 
 
-def _components(query_keys: Sequence[int], pos_keys: Sequence[Sequence[int]]) -> list[int]:
-    """The component of each row, by union-find over rows and the keys they touch."""
+def draw_groups(groups: Sequence[Sequence[int]], wanted: Sequence[int], *, seed: int) -> list[list[int]]:
+    """Whole groups of rows for each of several sets, drawn by `seed`: up to `wanted` rows, none in two sets."""
+    drawn: list[list[int]] = [[] for _ in wanted]
+    for number in np.random.default_rng([seed, 1]).permutation(len(groups)):
+        for rows, most in zip(drawn, wanted, strict=True):
+            if len(rows) + len(groups[number]) <= most:
+                rows.extend(groups[number])
+                break
+    return drawn
+
+
+def components(query_keys: Sequence[int], pos_keys: Sequence[Sequence[int]]) -> list[list[int]]:
+    """The rows of each component, by union-find over rows and the keys they touch."""
     parent = list(range(len(query_keys)))
 
     def root(row: int) -> int:
@@ -103,4 +114,7 @@ def _components(query_keys: Sequence[int], pos_keys: Sequence[Sequence[int]]) ->
     for row, (query, positives) in enumerate(zip(query_keys, pos_keys, strict=True)):
         for key in (("query", query), *(("document", key) for key in positives)):
             parent[root(row)] = root(owner.setdefault(key, row))
-    return [root(row) for row in range(len(parent))]
+    members: dict[int, list[int]] = {}
+    for row in range(len(parent)):
+        members.setdefault(root(row), []).append(row)
+    return list(members.values())

@@ -3,13 +3,17 @@
 A run's batches are numbered from 0. Which items make up batch number b, and what is drawn for them, is a function of
 (seed, b) alone: the loader's state is one count, the same on every rank and with any number of workers. An item is one
 relevant pair (or one query with all its relevant documents); `batch_size` counts the items of all ranks together.
+
+Where data has several sources, a pass takes a quota of each: the next so many of an endless row of permutations of its
+items, so that over the passes all are taken equally often, whatever the quota.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -21,52 +25,116 @@ from reasonir.types import Batch
 
 @dataclass(frozen=True, slots=True)
 class BatchPlan:
-    """Which items a rank takes in one step: `step` counts batches over the whole run."""
+    """Which items a rank takes in one step: `step` counts batches over the whole run.
+
+    turn_I counts, an item, how often the run took it before: what is drawn for an item differs by it.
+    """
 
     step: int
-    epoch: int
+    turn_I: np.ndarray
     items: np.ndarray
+
+
+@dataclass(frozen=True, slots=True)
+class Quota:
+    """A source's items, which follow each other from `first`, and how many of them a pass takes."""
+
+    first: int
+    items: int
+    taken: int
 
 
 @dataclass(frozen=True)
 class Order:
-    """A seeded permutation of the items a pass over the data, cut into batches, cut into ranks."""
+    """A seeded order of the items a pass over the data, cut into batches, cut into ranks.
+
+    Attributes:
+        items: how many there are.
+        batch_size: items a batch, of all ranks together.
+        seed: draws the order.
+        rank: this process.
+        ranks: how many there are.
+        quotas: what a pass takes of each source; none takes every item once.
+        apart: every batch holds items of one source.
+    """
 
     items: int
     batch_size: int
     seed: int
     rank: int = 0
     ranks: int = 1
+    quotas: tuple[Quota, ...] = ()
+    apart: bool = False
 
     def __post_init__(self) -> None:
-        if self.items < 2:
-            raise InputError(f"{self.items} training pair(s) can't be contrasted with each other: give more data")
+        least = min(sizes) if (sizes := self._sizes) else 0
+        if least < 2:
+            where = f" of one of {len(sizes)} sources" if len(sizes) > 1 else ""
+            raise InputError(f"{least} training pair(s){where} can't be contrasted with each other: give more data")
         if self.batch_size < 2 * self.ranks:
             raise InputError(
                 f"loader.batch_size={self.batch_size} gives {self.ranks} device(s) less than 2 items each, which "
                 f"leaves nothing to contrast: set it to {2 * self.ranks} or more"
             )
-        if self.items < self.ranks:
-            raise InputError(f"{self.items} training pairs are too few for {self.ranks} devices: use fewer devices")
+        if least < self.ranks:
+            raise InputError(f"{least} training pairs are too few for {self.ranks} devices: use fewer devices")
 
     def __len__(self) -> int:
-        """Batches a pass: the last may be smaller, but gives every rank an item, and is left out where it can't."""
-        full, rest = divmod(self.items, self.batch_size)
-        return full + (rest >= max(self.ranks, 2))
+        """Batches a pass: the last of each pool may be smaller, but gives every rank an item, or is left out."""
+        return sum(len(_cuts(size, self.batch_size, self.ranks)) for size in self._sizes)
 
     def plan(self, step: int) -> BatchPlan:
         """Batch number `step` of the run, this rank's share."""
         epoch, position = divmod(step, len(self))
-        batch = self._permutation(epoch)[position * self.batch_size : (position + 1) * self.batch_size]
-        return BatchPlan(step, epoch, np.array_split(batch, self.ranks)[self.rank])
+        items, turn_I = _pass(replace(self, rank=0), epoch)[position]
+        mine = np.array_split(np.arange(len(items)), self.ranks)[self.rank]
+        return BatchPlan(step, turn_I[mine], items[mine])
 
-    def _permutation(self, epoch: int) -> np.ndarray:
-        return _permutation(self.items, self.seed, epoch)
+    @property
+    def sources(self) -> tuple[Quota, ...]:
+        """The quotas, those of data without sources being one."""
+        return self.quotas or (Quota(0, self.items, self.items),)
+
+    @property
+    def _sizes(self) -> list[int]:
+        """How many items a pass takes of each pool that batches are cut from."""
+        taken = [quota.taken for quota in self.sources]
+        return taken if self.apart else [sum(taken)]
 
 
 @lru_cache(maxsize=2)
-def _permutation(items: int, seed: int, epoch: int) -> np.ndarray:
-    return np.random.default_rng([seed, epoch]).permutation(items)
+def _pass(order: Order, epoch: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    """(items, turns) of every batch of a pass."""
+    seed = order.seed
+    taken = [_taken(number, quota, seed, epoch) for number, quota in enumerate(order.sources)]
+    pools = taken if order.apart else [tuple(map(np.concatenate, zip(*taken, strict=True)))]
+    batches = []
+    for number, (items, turn_I) in enumerate(pools):
+        shuffled = np.random.default_rng([seed, epoch, *([number] if number else [])]).permutation(len(items))
+        cuts = [shuffled[cut] for cut in _cuts(len(items), order.batch_size, order.ranks)]
+        batches += [(items[chosen], turn_I[chosen]) for chosen in cuts]
+    if len(pools) == 1:
+        return batches
+    return [batches[n] for n in np.random.default_rng([seed, epoch, len(pools)]).permutation(len(batches))]
+
+
+def _taken(number: int, quota: Quota, seed: int, epoch: int) -> tuple[np.ndarray, np.ndarray]:
+    """(items, turns) of what a pass takes of source `number`."""
+    if quota.taken == quota.items:
+        return np.arange(quota.first, quota.first + quota.items), np.full(quota.items, epoch)
+    places = np.arange(epoch * quota.taken, (epoch + 1) * quota.taken)
+    turn_I, within = np.divmod(places, quota.items)
+    items = np.empty_like(places)
+    for turn in np.unique(turn_I):
+        chosen = turn_I == turn
+        items[chosen] = np.random.default_rng([seed, 5, number, turn]).permutation(quota.items)[within[chosen]]
+    return items + quota.first, turn_I
+
+
+def _cuts(size: int, batch_size: int, ranks: int) -> list[slice]:
+    """Where a pool is cut into batches, without a rest that is too small to be contrasted or shared out."""
+    bounds = [*range(0, size, batch_size), size]
+    return [slice(start, end) for start, end in pairwise(bounds) if end - start >= min(batch_size, max(ranks, 2))]
 
 
 class _Upcoming(Sampler[BatchPlan]):
@@ -114,6 +182,8 @@ class StepLoader(DataLoader[Batch]):
             "items": order.items,
             "batch_size": order.batch_size,
             "seed": order.seed,
+            "quotas": [quota.taken for quota in order.sources],
+            "apart": order.apart,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -123,7 +193,7 @@ class StepLoader(DataLoader[Batch]):
             InputError: the data or batch size isn't that of the checkpoint, so its order can't be continued.
         """
         mine = self.state_dict()
-        for key in ("items", "batch_size", "seed"):
+        for key in ("items", "batch_size", "seed", "quotas", "apart"):
             if state[key] != mine[key]:
                 raise InputError(
                     f"the checkpoint was made with {key}={state[key]}, this run has {key}={mine[key]}: "

@@ -1,11 +1,11 @@
 """Prepared sets: the examples of a source as memory-mapped Arrow, with a manifest that says what is in it.
 
 One row a query. `query`, `pos` and `neg` (lists of [instruction, text]) keep the schema of the ReasonIR trainers;
-beside them stand the ids, a 64-bit key of every text and, of the positives and then of the negatives, the labels,
-judged spans and a column a teacher with its scores. A set
-is written beside its final place and renamed once it is complete; its folder is named by a fingerprint of everything
-its examples depend on, so it is used again while nothing changed and never when something did.
-`datasets.load_from_disk` opens it.
+beside them stand the ids, a 64-bit key of every text, of the positives and then of the negatives the labels, judged
+spans and a column a teacher with its scores, the keys of what is excluded, and the source: of a mixture's rows the one
+they came from, and those of one source follow each other. A set is written beside its final place and renamed once it
+is complete; its folder is named by a fingerprint of everything its examples depend on, so it is used again while
+nothing changed and never when something did. `datasets.load_from_disk` opens it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ import json
 import logging
 import shutil
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ from reasonir.data.progress import progress
 from reasonir.data.records import digests
 from reasonir.errors import InputError, raise_all
 from reasonir.files import completed
-from reasonir.types import Document, Example
+from reasonir.types import Document, Example, Task
 
 log = logging.getLogger(__name__)
 
@@ -43,27 +44,100 @@ def prepare(source: Source, home: Path) -> Path:
     Raises:
         InputError: what the source reports.
     """
-    identity = {"format": FORMAT, **source.identity()}
-    fingerprint = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
-    folder = home / "data" / f"{source.name}-{fingerprint}"
+    return write_set(source.name, source.identity(), source.examples, home)
+
+
+def write_set(
+    name: str,
+    identity: Mapping[str, Any],
+    examples: Callable[[], Iterable[Example | Rejected]],
+    home: Path,
+    *,
+    what: str = "Preparing",
+    total: int | None = None,
+    notes: Callable[[], Mapping[str, Any]] = dict,
+) -> Path:
+    """The folder of the prepared set under `home`, written now unless it is there already.
+
+    Args:
+        name: begins the folder's name.
+        identity: everything the examples depend on.
+        examples: called when the set has to be written.
+        home: prepared sets lie in data/ under it.
+        what: is being done, on the progress bar.
+        total: how many examples there will be, where that is known.
+        notes: asked after the last example; goes into the manifest.
+
+    Raises:
+        InputError: what making the examples reports, or an example that no training can use.
+    """
+    identity = {"format": FORMAT, **identity}
+    fingerprint = _digest(identity)
+    folder = home / "data" / f"{name}-{fingerprint}"
     if (folder / MANIFEST).is_file():
         log.info("Prepared set %s is up to date", folder)
         return folder
     with completed(folder) as partial:
         partial.mkdir()
         report = Report()
-        counts = _write(report.of(source.examples()), partial)
+        counts, sources = _write(progress(report.of(examples()), what, total=total), partial, name)
         manifest = {
             "fingerprint": fingerprint,
             "identity": identity,
             "counts": counts,
+            "sources": sources,
             "report": report.to_dict(),
+            **notes(),
             "arrow": _arrow_digests(partial),
         }
         (partial / MANIFEST).write_text(json.dumps(manifest, indent=2))
     log.info("Prepared %s: %s", folder, ", ".join(f"{count} {what}" for what, count in counts.items()))
+    for source, theirs in sources.items() if len(sources) > 1 else ():
+        log.info("Of %s: %s", source, ", ".join(f"{count} {what}" for what, count in theirs.items()))
     report.log()
     return folder
+
+
+def fingerprint_of(source: Source) -> str:
+    """What names the prepared set of a source: it changes when anything does that its examples depend on."""
+    return _digest({"format": FORMAT, **source.identity()})
+
+
+def _digest(identity: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A prepared set as a source: what `reasonir.mine` wrote with one model is trained on with another.
+
+    Attributes:
+        path: its folder.
+    """
+
+    path: str
+
+    @property
+    def name(self) -> str:
+        """That of the set, without its fingerprint."""
+        return self._folder.name.rsplit("-", 1)[0]
+
+    @property
+    def _folder(self) -> Path:
+        return Path(self.path).expanduser().absolute()
+
+    def identity(self) -> Mapping[str, Any]:
+        """What was prepared, and the hashes of its files."""
+        of = read_manifest(self._folder)["identity"]
+        return {"source": "prepared", "of": of, "files": _arrow_digests(self._folder)}
+
+    def examples(self) -> Iterator[Example]:
+        """The rows' examples."""
+        yield from map(example_of, read(self._folder))
+
+    def dev(self) -> Task | None:
+        """None: part of the rows is held out."""
+        return None
 
 
 class Report:
@@ -171,7 +245,8 @@ def example_of(row: Mapping[str, Any]) -> Example:
             )
         )
     )
-    return Example(row["query_id"], row["query"], documents, row["instruction"])
+    excluded = tuple(row["excluded_keys"])
+    return Example(row["query_id"], row["query"], documents, row["instruction"], row["source"], excluded)
 
 
 def row_of(example: Example) -> dict[str, Any]:
@@ -181,6 +256,7 @@ def row_of(example: Example) -> dict[str, Any]:
     teachers = sorted({name for document in documents for name in document.teachers})
     return {
         "query_id": example.query_id,
+        "source": example.source,
         "instruction": example.instruction,
         "query": example.query,
         "pos": [[document.instruction, document.text] for document in positives],
@@ -193,6 +269,7 @@ def row_of(example: Example) -> dict[str, Any]:
         "query_key": content_key(example.query),
         "pos_keys": [content_key(document.text) for document in positives],
         "neg_keys": [content_key(document.text) for document in negatives],
+        "excluded_keys": list(example.excluded),
         **{f"{TEACHER}{name}": [document.teachers.get(name) for document in documents] for name in teachers},
     }
 
@@ -206,6 +283,7 @@ def _features(columns: Iterable[str]) -> Any:
     return Features(
         {
             "query_id": Value("string"),
+            "source": Value("string"),
             "instruction": Value("string"),
             "query": Value("large_string"),
             "pos": pairs,
@@ -218,16 +296,18 @@ def _features(columns: Iterable[str]) -> Any:
             "query_key": Value("int64"),
             "pos_keys": keys,
             "neg_keys": keys,
+            "excluded_keys": keys,
             **{name: numbers for name in columns if name.startswith(TEACHER)},
         }
     )
 
 
-def _write(examples: Iterable[Example], folder: Path) -> dict[str, int]:
+def _write(examples: Iterable[Example], folder: Path, name: str) -> tuple[dict[str, int], dict[str, dict[str, int]]]:
+    """Write the rows, and return what there is of each, over all and by source (`name` where an example has none)."""
     from datasets import Dataset
     from datasets.arrow_writer import ArrowWriter
 
-    counts: Counter[str] = Counter(queries=0, positives=0, negatives=0)
+    sources: dict[str, dict[str, int]] = {}
     documents: set[int] = set()
     raw = folder / "raw" / "rows.arrow"
     raw.parent.mkdir()
@@ -235,20 +315,24 @@ def _write(examples: Iterable[Example], folder: Path) -> dict[str, int]:
     first = next(rows)
     with ArrowWriter(path=str(raw), features=_features(first)) as writer:
         for row in chain([first], rows):
+            row["source"] = row["source"] or name
             writer.write(row)
-            counts.update(queries=1, positives=len(row["pos"]), negatives=len(row["neg"]))
+            counts = sources.setdefault(row["source"], dict.fromkeys(("queries", "positives", "negatives"), 0))
+            for what, count in (("queries", 1), ("positives", len(row["pos"])), ("negatives", len(row["neg"]))):
+                counts[what] += count
             documents.update(row["pos_keys"], row["neg_keys"])
         writer.finalize()
     Dataset.from_file(str(raw)).save_to_disk(str(folder))
     shutil.rmtree(raw.parent)
-    return {**counts, "distinct_documents": len(documents)}
+    total = {what: sum(counts[what] for counts in sources.values()) for what in ("queries", "positives", "negatives")}
+    return {**total, "distinct_documents": len(documents)}, sources
 
 
 def _checked(examples: Iterable[Example]) -> Iterator[dict[str, Any]]:
     """The rows of the examples, refusing what no training can use."""
     seen: set[str] = set()
     columns: set[str] = set()
-    for example in progress(examples, "Preparing"):
+    for example in examples:
         row = row_of(example)
         columns = columns or set(row)
         faults = _faults(row)

@@ -6,6 +6,7 @@ import csv
 import gzip
 import hashlib
 import json
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any, NamedTuple
@@ -39,6 +40,21 @@ def read(file: Path) -> Iterator[Record]:
     """
     if not file.is_file():
         raise InputError(f"{file} doesn't exist: check the path")
+    try:
+        yield from _rows(file)
+    except UnicodeDecodeError as error:
+        raise not_utf8(file, error) from error
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise InputError(f"{file} isn't a whole gzip file ({error}): fetch it again") from error
+
+
+def not_utf8(file: Path, error: UnicodeDecodeError) -> InputError:
+    """What to say of a file in another encoding."""
+    byte = error.object[error.start]
+    return InputError(f"{file} isn't UTF-8 (byte {byte:#04x}): convert it, for instance with iconv -f cp1252 -t utf-8")
+
+
+def _rows(file: Path) -> Iterator[Record]:
     kind = file.name.removesuffix(".gz").rsplit(".", 1)[-1]
     if kind == "parquet":
         yield from _parquet(file)
@@ -88,8 +104,8 @@ def text_of(record: Record, key: str) -> str:
 
 def _open(file: Path) -> IO[str]:
     if file.suffix == ".gz":
-        return gzip.open(file, "rt", encoding="utf-8", newline="")
-    return file.open(encoding="utf-8", newline="")
+        return gzip.open(file, "rt", encoding="utf-8-sig", newline="")
+    return file.open(encoding="utf-8-sig", newline="")  # spreadsheets write a byte-order mark
 
 
 def _jsonl(file: Path) -> Iterator[Record]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
+from reasonir.eval.leaderboard import Leaderboard
 from reasonir.eval.results import Analysis
 from reasonir.eval.retrieval import System
 from reasonir.model.encoder import Encoder
@@ -23,6 +24,10 @@ class Benchmark(Protocol):
     @property
     def groups(self) -> Mapping[str, Sequence[str]]:
         """Means over tasks that are reported, by their name; none is usual."""
+
+    @property
+    def leaderboard(self) -> Leaderboard:
+        """Published figures to stand among; none is usual."""
 
     def tasks(self, *, corpus: bool = True) -> Iterator[Task]:
         """The tasks, in a fixed order; without `corpus` documents needn't be there, for judging run files.

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from reasonir.data.beir import read_task
+from reasonir.eval.leaderboard import Leaderboard
 from reasonir.types import Task
 
 
@@ -24,6 +25,7 @@ class Beir:
     split: str = "test"
     revision: str | None = None
     groups: ClassVar[Mapping[str, Sequence[str]]] = {}
+    leaderboard: ClassVar[Leaderboard] = Leaderboard()
 
     def tasks(self, *, corpus: bool = True) -> Iterator[Task]:
         """The one task."""

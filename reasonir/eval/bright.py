@@ -16,6 +16,7 @@ from pathlib import Path
 from reasonir.data.bright import GROUPS, HUB_ID, LONG_SPLITS, REVISION, SPLITS, folder_of, read_corpus, read_queries
 from reasonir.data.records import Record, read, text_of
 from reasonir.errors import InputError
+from reasonir.eval.leaderboard import Leaderboard, read_leaderboard
 from reasonir.eval.retrieval import CORRECTED
 from reasonir.eval.trec import read_judgements
 from reasonir.types import Corpus, Qrels, Task, Text
@@ -71,6 +72,11 @@ class Bright:
             f"{name}_{CORRECTED}": [f"{split}_{CORRECTED}" for split in splits] for name, splits in official.items()
         }
         return official | corrected
+
+    @property
+    def leaderboard(self) -> Leaderboard:
+        """The published figures in this setting."""
+        return read_leaderboard(Path(__file__).with_name("bright.toml"), "long" if self.long else "short")
 
     def tasks(self, *, corpus: bool = True) -> Iterator[Task]:
         """One task a split; splits with equal documents share one corpus. Without `corpus` only judgements are read."""

@@ -17,7 +17,7 @@ import numpy as np
 from reasonir.errors import InputError
 from reasonir.eval.metrics import PerQuery
 from reasonir.eval.retrieval import CORRECTED
-from reasonir.eval.significance import RESAMPLES, difference, interval
+from reasonir.eval.significance import RESAMPLES, difference, interval, stratified_interval
 
 OVERALL = "all tasks"
 _BATCH = 256
@@ -133,17 +133,14 @@ def _contrast(
 def stratified(deltas: Sequence[np.ndarray], *, seed: int = 0) -> tuple[float, float, float, float]:
     """(mean of task means, ends of its 95 % bootstrap interval, two-sided p value) of paired differences by task."""
     draw = np.random.default_rng(seed)
-    observed = float(np.mean([delta.mean() for delta in deltas]))
-    flipped, resampled = [], []
+    observed, low, high = stratified_interval([delta.tolist() for delta in deltas], seed=seed)
+    flipped = []
     for start in range(0, RESAMPLES, _BATCH):
         count = min(_BATCH, RESAMPLES - start)
         signs = [draw.integers(0, 2, (count, len(delta))) * 2 - 1 for delta in deltas]
         flipped.append(np.mean([(sign * delta).mean(1) for sign, delta in zip(signs, deltas, strict=True)], 0))
-        chosen = [delta[draw.integers(0, len(delta), (count, len(delta)))].mean(1) for delta in deltas]
-        resampled.append(np.mean(chosen, 0))
     extreme = np.abs(np.concatenate(flipped)) >= abs(observed) - 1e-12
-    low, high = np.quantile(np.concatenate(resampled), [0.025, 0.975])
-    return observed, float(low), float(high), float((extreme.sum() + 1) / (RESAMPLES + 1))
+    return observed, low, high, float((extreme.sum() + 1) / (RESAMPLES + 1))
 
 
 def _holm(contrasts: Sequence[Contrast]) -> list[Contrast]:

@@ -8,6 +8,7 @@ from typing import ClassVar
 
 from reasonir.data.demo import PARTS, Part, build_world
 from reasonir.errors import InputError
+from reasonir.eval.leaderboard import Leaderboard
 from reasonir.types import Task
 
 
@@ -18,6 +19,7 @@ class Demo:
     split: Part = "test"
     seed: int = 0
     groups: ClassVar[Mapping[str, Sequence[str]]] = {}
+    leaderboard: ClassVar[Leaderboard] = Leaderboard()
 
     def __post_init__(self) -> None:
         if self.split not in PARTS:

@@ -1,14 +1,15 @@
 """Ranking metrics a query, by trec_eval (pytrec_eval): the field's reference implementation.
 
-Ties are broken as trec_eval does, by score and then by document id, both descending. A query without any result counts
-as 0. Reciprocal rank and average precision look at the whole run, which ends at the depth it was made with.
+Ties are broken as trec_eval does, by score (in single precision) and then by document id, both descending. A query
+without any result counts as 0. Reciprocal rank and average precision look at the whole run, which ends at the depth it
+was made with.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from statistics import fmean
 
+from reasonir.eval.trec import ordered
 from reasonir.types import Qrels, Run
 
 CUTOFFS = (1, 5, 10, 20, 50, 100, 1000)
@@ -24,7 +25,7 @@ def per_query(run: Run, qrels: Qrels) -> PerQuery:
     judged = {query_id: dict(scores) for query_id, scores in qrels.items()}
     measures = {f"ndcg_cut.{cutoffs}", f"recall.{cutoffs}", "map", "recip_rank"}
     found = pytrec_eval.RelevanceEvaluator(judged, measures).evaluate(run)
-    first_ten = {query_id: _top(ranking, 10) for query_id, ranking in run.items()}
+    first_ten = {query_id: dict(ordered(ranking)[:10]) for query_id, ranking in run.items()}
     reciprocal = pytrec_eval.RelevanceEvaluator(judged, {"recip_rank"}).evaluate(first_ten)
     result: PerQuery = {}
     for query_id in qrels:
@@ -43,8 +44,3 @@ def mean(values: PerQuery) -> dict[str, float]:
 
 def _ours(name: str) -> str:
     return {"recip_rank": "mrr"}.get(name, name.replace("ndcg_cut_", "ndcg_at_").replace("recall_", "recall_at_"))
-
-
-def _top(ranking: Mapping[str, float], k: int) -> dict[str, float]:
-    best = sorted(ranking.items(), key=lambda item: (item[1], item[0]), reverse=True)[:k]
-    return dict(best)

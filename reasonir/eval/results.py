@@ -1,7 +1,8 @@
 """What an evaluation found: figures by task and system, values by query, runs; written to a folder and read back.
 
 `results.json` holds {"protocol": ..., "results": {task: {system: {metric: value}}}} with, beside it, the intervals over
-queries and the paired tests; `per_query.parquet` every value of every query; `runs/<task>.<system>.trec` the rankings.
+queries, the paired tests and what approximate indexes measured; `per_query.parquet` every value of every query;
+`runs/<task>.<system>.trec` the rankings.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from statistics import fmean
 from typing import Any
 
 from reasonir.eval.metrics import NAMES, PerQuery, mean
-from reasonir.eval.significance import Difference, Interval, difference, interval
+from reasonir.eval.significance import Difference, Interval, difference, interval, stratified_interval
 from reasonir.eval.trec import write_run
 from reasonir.files import completed
 from reasonir.types import Run, Task
@@ -39,13 +40,17 @@ class Analysis:
 
 @dataclass(slots=True)
 class Results:
-    """Values by task, system and query; `protocol` says under what rules they came about, `groups` what is averaged."""
+    """Values by task, system and query; `protocol` says under what rules they came about, `groups` what is averaged.
+
+    `measured` is what indexes found out about themselves, by task and system: see `Index.measured`.
+    """
 
     protocol: dict[str, Any] = field(default_factory=dict)
     groups: Mapping[str, Sequence[str]] = field(default_factory=dict)
     values: dict[str, dict[str, PerQuery]] = field(default_factory=dict)
     runs: dict[str, dict[str, Run]] = field(default_factory=dict)
     analyses: dict[str, dict[str, Analysis]] = field(default_factory=dict)
+    measured: dict[str, dict[str, Mapping[str, float]]] = field(default_factory=dict)
 
     def add_values(self, task: str, system: str, values: PerQuery) -> None:
         """Record a system's values by some judgements."""
@@ -80,8 +85,14 @@ class Results:
         return found
 
     def interval(self, task: str, system: str, metric: str = HEADLINE) -> Interval:
-        """A metric's mean with its interval over queries."""
+        """A metric's mean with its interval over queries; of a group, over the queries of each of its tasks."""
+        if task not in self.values:
+            return self.interval_over(self.groups[task], system, metric)
         return interval([row[metric] for row in self.values[task][system].values()])
+
+    def interval_over(self, tasks: Sequence[str], system: str, metric: str = HEADLINE) -> Interval:
+        """The unweighted mean over tasks with its interval."""
+        return stratified_interval([[row[metric] for row in self.values[task][system].values()] for task in tasks])
 
     def difference(self, task: str, ours: str, theirs: str, metric: str = HEADLINE) -> Difference:
         """How much better `ours` is than `theirs` on the same queries."""
@@ -95,7 +106,8 @@ class Results:
             for system, run in runs.items():
                 write_run(run, run_file(folder, task, system), system)
         self._write_per_query(folder / "per_query.parquet")
-        document = {"protocol": self.protocol, "results": self.figures(), **self._certainty(judged)}
+        document = {"protocol": self.protocol, "results": self.figures(), "measured": self.measured}
+        document |= self._certainty(judged)
         with completed(folder / "results.json") as partial:
             partial.write_text(json.dumps(document, indent=2))
 

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 RESAMPLES = 9999
+_BATCH = 256
 
 
 class Interval(NamedTuple):
@@ -41,6 +42,19 @@ def interval(values: Sequence[float], *, seed: int = 0) -> Interval:
         batch=999,
     ).confidence_interval
     return Interval(float(array.mean()), float(found.low), float(found.high))
+
+
+def stratified_interval(strata: Sequence[Sequence[float]], *, seed: int = 0) -> Interval:
+    """The unweighted mean of tasks' means and its interval, queries being resampled within each task."""
+    draw = np.random.default_rng(seed)
+    arrays = [np.asarray(values, dtype=float) for values in strata]
+    resampled = []
+    for start in range(0, RESAMPLES, _BATCH):
+        count = min(_BATCH, RESAMPLES - start)
+        means = [array[draw.integers(0, len(array), (count, len(array)))].mean(1) for array in arrays]
+        resampled.append(np.mean(means, 0))
+    low, high = np.quantile(np.concatenate(resampled), [0.025, 0.975])
+    return Interval(float(np.mean([array.mean() for array in arrays])), float(low), float(high))
 
 
 def difference(ours: Sequence[float], theirs: Sequence[float], *, seed: int = 0) -> Difference:

@@ -8,8 +8,11 @@ from __future__ import annotations
 import gzip
 import math
 import re
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
+
+import numpy as np
 
 from reasonir.errors import InputError
 from reasonir.files import completed
@@ -28,8 +31,13 @@ def write_run(run: Run, file: Path, name: str) -> None:
 
 
 def ordered(ranking: dict[str, float]) -> list[tuple[str, float]]:
-    """A query's documents in trec_eval's order: by score, ties by id, both descending."""
-    return sorted(ranking.items(), key=lambda item: (item[1], item[0]), reverse=True)
+    """A query's documents in trec_eval's order: by score in single precision, ties by id, both descending."""
+    return sorted(ranking.items(), key=lambda item: (_single(item[1]), item[0]), reverse=True)
+
+
+def _single(score: float) -> float:
+    """The score as trec_eval keeps it: what differs beyond seven digits is a tie."""
+    return float(np.float32(score))
 
 
 def read_run(file: Path) -> Run:
@@ -84,9 +92,10 @@ def _lines(file: Path) -> Iterator[tuple[int, str]]:
     if not file.is_file():
         raise InputError(f"{file} doesn't exist: check the path")
     try:
-        with gzip.open(file, "rt", encoding="utf-8") if file.suffix == ".gz" else file.open(encoding="utf-8") as stream:
+        archive = file.suffix == ".gz"
+        with gzip.open(file, "rt", encoding="utf-8-sig") if archive else file.open(encoding="utf-8-sig") as stream:
             for number, line in enumerate(stream, 1):
                 if line.strip():
                     yield number, line.strip()
-    except (UnicodeDecodeError, gzip.BadGzipFile, EOFError) as error:
+    except (UnicodeDecodeError, gzip.BadGzipFile, zlib.error, EOFError) as error:
         raise InputError(f"{file} can't be read as UTF-8 text ({error}): fetch it again") from error

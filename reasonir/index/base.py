@@ -8,6 +8,7 @@ from typing import ClassVar, Protocol
 import numpy as np
 
 from reasonir.errors import InputError
+from reasonir.model.head.base import Retriever
 from reasonir.types import Corpus, Run, Text
 
 
@@ -16,8 +17,11 @@ class Index(Protocol):
 
     neural: ClassVar[bool]
     """Whether it searches with a model's representations (and is built with an encoder) or with words."""
-    single_vector: ClassVar[bool]
-    """Whether it holds one vector a text only."""
+    single_vector: ClassVar[bool | None]
+    """Whether it holds one vector a text only (true), many only (false), or whatever there is (null)."""
+    measured: Mapping[str, float]
+    """What the last search found out where it approximates: `recall_at_10` against exact search of all vectors, and the
+    `vectors` held, of the `encoded_vectors` that the model gave."""
 
     def build(self, corpus: Corpus) -> None:
         """Take the corpus in; replaces an earlier one."""
@@ -26,6 +30,31 @@ class Index(Protocol):
         self, queries: Mapping[str, Text], k: int, *, exclude: Mapping[str, frozenset[str]] | None = None
     ) -> Run:
         """The best `k` documents of each query, excluded ones removed before the cut."""
+
+
+def misfit(index: type[Index], head: type[Retriever], factor: float = 1.0) -> str | None:
+    """Why an index can't hold a head's vectors, or there is nothing to pool by `factor`; None where all is well."""
+    name, one = index.__module__.rpartition(".")[2], head.single_vector
+    if index.single_vector not in {None, one}:
+        holds, gives, other = ("one", "more", "plaid") if index.single_vector else ("many", "one", "faiss")
+        plural = "vector" if holds == "one" else "vectors"
+        return (
+            f"index={name} holds {holds} {plural} a text, {head.__name__} gives {gives}: "
+            f"choose index=exact or index={other}"
+        )
+    if one and factor > 1:
+        return f"index.pooling.factor={factor}: {head.__name__} gives one vector a text, none to pool: leave it at 1"
+    return None
+
+
+def require_fit(index: type[Index], head: Retriever, factor: float = 1.0) -> None:
+    """Refuse a head whose vectors the index can't hold.
+
+    Raises:
+        InputError: see `misfit`.
+    """
+    if fault := misfit(index, type(head), factor):
+        raise InputError(fault)
 
 
 def excluded_places(

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -38,10 +38,22 @@ class Bm25:
     stopwords: str | None = "en"
     weigh_query: bool = False
     corpus: Corpus = field(init=False)
+    measured: Mapping[str, float] = field(init=False, default_factory=dict)
     _index: Any = field(init=False, default=None)
     _mean_length: float = field(init=False, default=0.0)
     neural: ClassVar[bool] = False
-    single_vector: ClassVar[bool] = False
+    single_vector: ClassVar[bool | None] = None
+
+    @property
+    def settings(self) -> dict[str, float | str | bool | None]:
+        """What decides its rankings."""
+        return {
+            "k1": self.k1,
+            "b": self.b,
+            "stemmer": self.stemmer,
+            "stopwords": self.stopwords,
+            "weigh_query": self.weigh_query,
+        }
 
     def build(self, corpus: Corpus) -> None:
         """Count the words of the corpus."""
@@ -60,13 +72,15 @@ class Bm25:
         """See `Index.search`."""
         run: Run = {}
         excluded = excluded_places(list(queries), self.corpus, exclude)
-        words = self._tokens([text.text for text in queries.values()])
-        for query_id, query, places in zip(queries, words, excluded, strict=True):
-            scores_N = self._scores(query) if query else np.zeros(len(self.corpus))
+        for query_id, scores_N, places in zip(queries, self.scores(list(queries.values())), excluded, strict=True):
             scores_N[places] = 0.0
-            top = np.argsort(-scores_N, kind="stable")[:k]
-            run[query_id] = {self.corpus.ids[i]: float(scores_N[i]) for i in top.tolist() if scores_N[i] > 0}
+            run[query_id] = {self.corpus.ids[i]: float(scores_N[i]) for i in _top(scores_N, k).tolist()}
         return run
+
+    def scores(self, queries: Sequence[Text]) -> Iterator[np.ndarray]:
+        """scores_N of each query with every document of the corpus; 0 where no word is shared."""
+        for words in self._tokens([query.text for query in queries]):
+            yield self._scores(words) if words else np.zeros(len(self.corpus))
 
     def _scores(self, query: Sequence[str]) -> np.ndarray:
         """scores_N of a query's words."""
@@ -91,3 +105,12 @@ class Bm25:
         return bm25s.tokenize(  # type: ignore[no-any-return]
             list(texts), stopwords=self.stopwords or [], stemmer=stem, return_ids=False, show_progress=False
         )
+
+
+def _top(scores_N: np.ndarray, k: int) -> np.ndarray:
+    """Places of the `k` highest scores above 0, equal ones in the corpus's order; only they are sorted."""
+    places = np.flatnonzero(scores_N > 0)
+    if len(places) > k:
+        least = np.partition(scores_N[places], -k)[-k]
+        places = places[scores_N[places] >= least]
+    return places[np.argsort(-scores_N[places], kind="stable")[:k]]

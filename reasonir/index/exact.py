@@ -1,4 +1,8 @@
-"""Exact search with a model: every document is scored for every query, the corpus streamed in blocks."""
+"""Exact search with a model: every document is scored for every query, the corpus streamed in blocks.
+
+Late interaction's documents may be pooled to fewer vectors. Those are still searched exactly, and what pooling costs is
+measured in the same pass against the search of all vectors.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +11,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-import numpy as np
 import torch
 
-from reasonir.index.base import excluded_places
+from reasonir.index.base import excluded_places, require_fit
+from reasonir.index.best import Best, report, sampled
+from reasonir.index.pooling import Pooling
 from reasonir.model.encoder import ENCODE_TOKENS, Encoder
 from reasonir.types import Corpus, Run, Text
 
@@ -23,14 +28,20 @@ class Exact:
 
     Attributes:
         encoder: the model.
+        pooling: makes fewer vectors of a document's.
         tokens: padded tokens of an encoding micro-batch.
     """
 
     encoder: Encoder
+    pooling: Pooling = field(default_factory=Pooling)
     tokens: int = ENCODE_TOKENS
     corpus: Corpus = field(init=False)
+    measured: Mapping[str, float] = field(init=False, default_factory=dict)
     neural: ClassVar[bool] = True
-    single_vector: ClassVar[bool] = False
+    single_vector: ClassVar[bool | None] = None
+
+    def __post_init__(self) -> None:
+        require_fit(type(self), self.encoder.head, self.pooling.factor)
 
     def build(self, corpus: Corpus) -> None:
         """Remember the corpus; it is encoded as it is searched."""
@@ -42,28 +53,19 @@ class Exact:
     ) -> Run:
         """See `Index.search`."""
         log.info("Searching %d documents for %d queries", len(self.corpus), len(queries))
-        excluded = excluded_places(list(queries), self.corpus, exclude)
-        query_representation = self.encoder.encode(list(queries.values()), "query", budget=self.tokens)
-        best_QK = torch.full((len(queries), 0), -torch.inf)
-        place_QK = torch.zeros((len(queries), 0), dtype=torch.int64)
+        ids, score = list(queries), self.encoder.head.score
+        excluded = excluded_places(ids, self.corpus, exclude)
+        encoded = self.encoder.encode(list(queries.values()), "query", budget=self.tokens)
+        best, unpooled = Best(ids, encoded, score, excluded, k), sampled(ids, encoded, score, excluded)
+        before = after = 0
         texts = [Text(text) for text in self.corpus.texts]
         for block, representation in self.encoder.stream(texts, "document", budget=self.tokens):
-            scores_QN = self.encoder.head.score(query_representation, representation).float().cpu()
-            for row_N, places in zip(scores_QN, excluded, strict=True):
-                inside = places[np.searchsorted(places, block.start) : np.searchsorted(places, block.stop)]
-                row_N[torch.from_numpy(inside - block.start)] = -torch.inf
-            block_N = torch.arange(block.start, block.stop).expand(len(queries), -1)
-            best_QK, place_QK = _top(torch.cat([best_QK, scores_QN], 1), torch.cat([place_QK, block_N], 1), k)
-        return {
-            query_id: {
-                self.corpus.ids[place]: score
-                for score, place in zip(best_K.tolist(), place_K.tolist(), strict=True)
-                if score > -torch.inf
-            }
-            for query_id, best_K, place_K in zip(queries, best_QK, place_QK, strict=True)
-        }
-
-
-def _top(scores_QN: torch.Tensor, places_QN: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
-    best_QK, order_QK = scores_QN.topk(min(k, scores_QN.shape[1]), dim=1)
-    return best_QK, places_QN.gather(1, order_QK)
+            pooled = self.pooling(representation, start=block.start)
+            best.add(block, pooled)
+            before, after = before + len(representation.values_TD), after + len(pooled.values_TD)
+            if self.pooling.pools:
+                unpooled.add(block, representation)
+        run = best.run(self.corpus)
+        if self.pooling.pools:
+            self.measured = report("pooling", run, unpooled.run(self.corpus), vectors=after, encoded=before)
+        return run

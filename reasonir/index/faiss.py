@@ -1,9 +1,8 @@
 """Approximate search for models of one vector a text, by FAISS (Douze et al. 2024, arXiv:2401.08281).
 
-The corpus is encoded once and kept as float32 vectors. What approximation costs is measured at every search: for a
-sample of the queries the exact ranking is computed from the same vectors, and the share of its first ten documents that
-the index finds as well is logged and kept in `recall`. Excluded documents are hidden from the index itself, so a query
-that excludes thousands still gets its full ranking.
+The corpus is encoded once and kept as float32 vectors. What approximation costs is measured at every search against
+exact search of the same vectors. Excluded documents are hidden from the index itself, so a query that excludes
+thousands still gets its full ranking.
 """
 
 from __future__ import annotations
@@ -14,15 +13,17 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import numpy as np
+import torch
 
 from reasonir.errors import InputError
-from reasonir.index.base import excluded_places
+from reasonir.index.base import excluded_places, require_fit
+from reasonir.index.best import report, sampled
 from reasonir.model.encoder import ENCODE_TOKENS, Encoder
-from reasonir.types import Corpus, Run, Text
+from reasonir.types import Corpus, Representation, Run, Text
 
 log = logging.getLogger(__name__)
 KINDS = ("flat", "ivf", "hnsw")
-_SAMPLED, _AT = 100, 10
+_BLOCK = 4096
 
 
 @dataclass(slots=True)
@@ -47,30 +48,22 @@ class Faiss:
     effort: int = 256
     tokens: int = ENCODE_TOKENS
     corpus: Corpus = field(init=False)
-    recall: float | None = field(init=False, default=None)
+    measured: Mapping[str, float] = field(init=False, default_factory=dict)
     _vectors_ND: np.ndarray = field(init=False)
     _index: Any = field(init=False, default=None)
     neural: ClassVar[bool] = True
-    single_vector: ClassVar[bool] = True
+    single_vector: ClassVar[bool | None] = True
 
     def __post_init__(self) -> None:
+        require_fit(type(self), self.encoder.head)
         if self.kind not in KINDS:
             raise InputError(f"index.kind={self.kind}: choose one of {', '.join(KINDS)}")
 
     def build(self, corpus: Corpus) -> None:
-        """Encode the corpus and index its vectors.
-
-        Raises:
-            InputError: the head gives more than one vector a text.
-        """
+        """Encode the corpus and index its vectors."""
         self.corpus = corpus
-        parts = []
-        for _, block in self.encoder.stream([Text(text) for text in corpus.texts], "document", budget=self.tokens):
-            if bool((block.lengths_N != 1).any()):
-                head = type(self.encoder.head).__name__
-                raise InputError(f"index=faiss holds one vector a text, {head} gives more: choose index=exact")
-            parts.append(block.values_TD.float().cpu().numpy())
-        self._vectors_ND = np.concatenate(parts)
+        blocks = self.encoder.stream([Text(text) for text in corpus.texts], "document", budget=self.tokens)
+        self._vectors_ND = np.concatenate([block.values_TD.float().cpu().numpy() for _, block in blocks])
         self._index = self._make()
         self._index.add(self._vectors_ND)
         log.info("Indexed %d documents (%s)", len(corpus), self.kind)
@@ -104,8 +97,13 @@ class Faiss:
             scores_1K, places_1K = self._index.search(vector_D[None], k, params=self._parameters(k, places))
             found = zip(places_1K[0].tolist(), scores_1K[0].tolist(), strict=True)
             run[query_id] = {self.corpus.ids[place]: score for place, score in found if place >= 0}
-        self.recall = self._measure(run, vectors_QD, excluded)
-        log.info("Of the exact first %d, %s finds %.1f %%", _AT, self.kind, 100 * self.recall)
+        exact = sampled(list(queries), encoded, self.encoder.head.score, excluded)
+        for start in range(0, len(self.corpus), _BLOCK):
+            vectors_ND = torch.from_numpy(self._vectors_ND[start : start + _BLOCK]).to(self.encoder.device)
+            count = len(vectors_ND)
+            exact.add(slice(start, start + count), Representation(vectors_ND, torch.ones(count, dtype=torch.int64)))
+        number = len(self.corpus)
+        self.measured = report(self.kind, run, exact.run(self.corpus), vectors=number, encoded=number)
         return run
 
     def _parameters(self, k: int, hidden: np.ndarray) -> Any:
@@ -119,14 +117,3 @@ class Faiss:
         if self.kind == "hnsw":
             return faiss.SearchParametersHNSW(efSearch=max(self.effort, k), **options)
         return faiss.SearchParameters(**options)
-
-    def _measure(self, run: Run, vectors_QD: np.ndarray, excluded: list[np.ndarray]) -> float:
-        """The share of the exact first ten that was found, over the first hundred queries."""
-        shares = []
-        for query_id, vector_D, places in list(zip(run, vectors_QD, excluded, strict=True))[:_SAMPLED]:
-            scores_N = self._vectors_ND @ vector_D
-            scores_N[places] = -np.inf
-            first = np.argsort(-scores_N, kind="stable")[: min(_AT, len(scores_N) - len(places))]
-            found = run[query_id].keys()
-            shares.append(float(np.mean([self.corpus.ids[place] in found for place in first])) if len(first) else 1.0)
-        return float(np.mean(shares)) if shares else 1.0

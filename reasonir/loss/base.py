@@ -68,10 +68,14 @@ class Retrieved(Judged):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pruned(Judged):
-    """What a pruner's step knows besides: keep_T, the logit that a token is kept, and token_label_T, NaN if unknown."""
+    """What a pruner's step knows besides of every token that is judged.
+
+    keep_T is the logit that it is kept, token_label_T whether it is to be (NaN if unknown), pair_T the pair it is of.
+    """
 
     keep_T: Tensor
     token_label_T: Tensor
+    pair_T: Tensor
 
 
 class Objective(Protocol):

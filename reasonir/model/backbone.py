@@ -7,7 +7,7 @@ before any weight is loaded; `load` then gives the encoder, its weights in float
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from reasonir.errors import InputError
 from reasonir.model.encoder import Encoder
 from reasonir.model.head.base import HeadLoader
 from reasonir.model.lora import LoRA
+from reasonir.model.positions import usable_positions
 from reasonir.model.prompts import Prompts
 from reasonir.model.replay import REPLAY
 from reasonir.model.shape import Shape
@@ -87,8 +88,49 @@ class Model:
 
     def limits(self, folder: Path | None) -> dict[Side, int]:
         """The tokens a text of each side may have, by the YAML and, where its folder is known, the checkpoint."""
+        return self._head.limits(folder, self.head_options)  # type: ignore[no-any-return]
+
+    def read_tokenizer(self, folder: Path) -> tuple[Any, int]:
+        """The head's tokenizer as loading gives it, and the positions the model has; weights aren't needed."""
+        from transformers import AutoConfig, AutoTokenizer
+
+        given = {"local_files_only": True, "trust_remote_code": self.trust_remote_code}
+        tokenizer = AutoTokenizer.from_pretrained(folder, verbose=False, **given)
+        positions = usable_positions(AutoConfig.from_pretrained(folder, **given), tokenizer)
+        read = self._head.read_tokenizer(
+            folder, self.head_options, tokenizer=tokenizer, prompts=self.prompts, positions=positions
+        )
+        return read, positions
+
+    def length_options(self, lengths: Mapping[Side, int]) -> dict[str, int]:
+        """Those of the head's options, of which none is given, that make these the tokens a text may have."""
+        options = self._head.length_options(lengths)
+        return {name: length for name, length in options.items() if self.head_options.get(name) is None}
+
+    def vector_size(self, folder: Path | None, hidden: int) -> int:
+        """Numbers in a vector, for a backbone of `hidden`."""
+        return int(self._head.vector_size(folder, self.head_options, hidden))
+
+    @property
+    def kind(self) -> str:
+        """What its head yields (see `Head.kind`)."""
+        return str(self._head.kind)
+
+    @property
+    def single_vector(self) -> bool:
+        """Whether a text's representation is one vector, as a pair's score is."""
+        return self.kind == "reranker" or (self.kind == "retriever" and self._head.single_vector)
+
+    @property
+    def head_options(self) -> Mapping[str, Any]:
+        """What the YAML says of the head."""
         loader: Any = self.head  # a partial of a head's classmethod `load`
-        return loader.func.__self__.limits(folder, loader.keywords)  # type: ignore[no-any-return]
+        return loader.keywords  # type: ignore[no-any-return]
+
+    @property
+    def _head(self) -> Any:
+        loader: Any = self.head
+        return loader.func.__self__
 
     def load(self, *, seed: int = 0) -> Encoder:
         """The encoder in training mode, on the CPU. New parameters (a projection, adapters) are drawn from `seed`.

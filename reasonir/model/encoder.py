@@ -6,7 +6,7 @@ any number, with the same cut by padded area. The backbone is a transformers mod
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,8 @@ class Encoder(nn.Module):
         self.head = head
         """A `Retriever`, `Reranker` or `Pruner` (reasonir.model.head.base)."""
         self._options = {"use_cache": False} if getattr(backbone.config, "use_cache", None) is not None else {}
+        self._inputs: Callable[[Padded], dict[str, Tensor]] = getattr(head, "inputs", lambda _: {})
+        """What the backbone reads besides tokens, by heads that have more to say."""
 
     @property
     def device(self) -> torch.device:
@@ -37,7 +39,9 @@ class Encoder(nn.Module):
     def forward(self, padded: Padded) -> Tensor:
         """values_TD of a micro-batch, text by text, in float32."""
         mask = None if padded.full else padded.attend_NL
-        hidden_NLH = self.backbone(input_ids=padded.ids_NL, attention_mask=mask, **self._options)[0]
+        hidden_NLH = self.backbone(
+            input_ids=padded.ids_NL, attention_mask=mask, **self._inputs(padded), **self._options
+        )[0]
         return self.head(hidden_NLH, padded)  # type: ignore[no-any-return]
 
     @torch.no_grad()

@@ -24,6 +24,10 @@ CPU_BLOCK = 1 << 21
 DEVICE_BLOCK = 1 << 25
 """Similarities held at a time: 8 MiB of float32 stay in a processor's cache, 128 MiB keep an accelerator busy."""
 
+PAIR_BYTES = 44
+"""Of a query token and a document, in the backward pass: the winner in 32 and in 64 bits, the gradient's weight, and a
+sorted copy of all of them."""
+
 BAGS = ("cpu", "cuda")
 """Device types whose embedding_bag takes weights a row; others sum the rows in portable loops."""
 

@@ -9,7 +9,8 @@ from typing import Any
 from reasonir.errors import InputError
 
 _OFFSET_FAMILIES = ("roberta", "xlm-roberta", "camembert", "mpnet", "xmod", "longformer")
-_UNSET = 10**9
+UNBOUNDED = 10**9
+"""Longer than any text: a length that cuts nothing."""
 
 
 def usable_positions(config: Any, tokenizer: Any) -> int:
@@ -21,7 +22,7 @@ def usable_positions(config: Any, tokenizer: Any) -> int:
     """
     table: int | None = getattr(config, "max_position_embeddings", None)
     if not table:
-        return tokenizer.model_max_length or _UNSET
+        return tokenizer.model_max_length or UNBOUNDED
     if getattr(config, "model_type", "") in _OFFSET_FAMILIES:
         table -= (getattr(config, "pad_token_id", None) or 0) + 1
     return table
@@ -43,3 +44,11 @@ def stated_options(folder: Path | None, name: str) -> dict[str, Any]:
     """The values of a checkpoint's JSON file, none where there is no such file."""
     file = folder / name if folder else None
     return dict(json.loads(file.read_text())) if file and file.is_file() else {}
+
+
+def module_options(folder: Path | None, kind: str) -> dict[str, Any]:
+    """The values of the last sentence-transformers module of a kind (Dense, Pooling), none where there is no such."""
+    file = folder / "modules.json" if folder else None
+    modules = json.loads(file.read_text()) if file and file.is_file() else []
+    paths = [module["path"] for module in modules if module["type"].endswith(kind)]
+    return stated_options(folder, f"{paths[-1]}/config.json") if paths else {}

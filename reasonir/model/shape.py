@@ -10,6 +10,10 @@ from typing import Any
 
 _GATED_ENCODERS = ("modernbert", "gemma3")
 _DECODERS = ("qwen", "llama", "mistral", "gemma", "phi", "olmo")
+_EAGER = ("mpnet",)
+"""Families whose transformers code has no fused attention."""
+_HALVED = 0.7
+"""How much autocast leaves of a graph: matrices are halved, norms and softmax stay in float32."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +28,8 @@ class Shape:
         parameters: weights in all.
         kind: "encoder" (BERT-like), "gated_encoder" (GeGLU, as ModernBERT) or "decoder" (as Qwen3).
         attention_dropout: the probability with which attention weights are dropped in training.
+        attention_width: heads x the size of one; 0 where that is `hidden`.
+        fused: whether attention runs in kernels that keep no weights, where the device has them.
     """
 
     layers: int
@@ -33,6 +39,8 @@ class Shape:
     parameters: int
     kind: str = "encoder"
     attention_dropout: float = 0.0
+    attention_width: int = 0
+    fused: bool = True
 
     @classmethod
     def read(cls, folder: Path) -> Shape:
@@ -46,29 +54,48 @@ class Shape:
         kind = "gated_encoder" if any(name in family for name in _GATED_ENCODERS) else "encoder"
         kind = "decoder" if any(name in family for name in _DECODERS) and kind == "encoder" else kind
         per_layer = 4 * hidden + (2 if kind == "encoder" else 3) * intermediate
+        heads = _first(config, "num_attention_heads", "n_heads", "n_head")
         return cls(
             layers=layers,
             hidden=hidden,
             intermediate=intermediate,
-            heads=_first(config, "num_attention_heads", "n_heads", "n_head"),
+            heads=heads,
             parameters=_count(folder) or (_first(config, "vocab_size") + layers * per_layer) * hidden,
             kind=kind,
             attention_dropout=float(config.get("attention_probs_dropout_prob") or config.get("attention_dropout") or 0),
+            attention_width=heads * (config.get("head_dim") or hidden // heads),
+            fused=family not in _EAGER,
         )
 
-    def graph_bytes(self, width: int, *, mixed: bool, on_cpu: bool) -> float:
-        """Bytes that the graph of one token keeps for the backward pass, in texts `width` tokens long.
+    @property
+    def layer_parameters(self) -> int:
+        """Weights of one layer's matrices; a decoder has half as many heads of keys and values as of queries."""
+        width = self.attention_width or self.hidden
+        attention = 3 * width if self.kind == "decoder" else 4 * width
+        return (attention + (2 if self.kind == "encoder" else 3) * self.intermediate) * self.hidden
 
-        Fitted to what autograd saves (float32, measured with saved-tensor hooks on BERT, ModernBERT and Qwen3 layers).
-        Attention itself keeps no weights, except on the CPU with attention dropout, where each token keeps its row.
+    def layer_bytes(self, width: int, *, mixed: bool, on_cpu: bool, adapted: bool = False) -> float:
+        """Bytes that one layer's graph keeps of one token for the backward pass, in texts `width` tokens long.
+
+        What autograd saves, counted with saved-tensor hooks on BERT, ModernBERT and Qwen3 layers: inputs of linear
+        layers, norms and activations, and masks of dropout, which a CPU keeps as float32 and CUDA as bytes. Fused
+        attention keeps no weights; without it (on a CPU also with attention dropout) each token keeps its row of them.
+        `adapted` layers have adapters: a dropped-out copy of every input in place of the input itself.
         """
+        hidden, inner, attention = self.hidden, self.intermediate, self.attention_width or self.hidden
+        dropped = self.attention_dropout > 0
+        mask = (1.0 if on_cpu else 0.25) * dropped
         elements = {
-            "encoder": 9 * self.hidden + 2 * self.intermediate,
-            "gated_encoder": 10.5 * self.hidden + 4 * self.intermediate,
-            "decoder": 21 * self.hidden + 4 * self.intermediate,
+            "encoder": (8 + 2 * mask) * hidden + 2 * inner,
+            "gated_encoder": 10.5 * hidden + 4 * inner,
+            "decoder": 3 * hidden + 9 * attention + 4 * inner,
         }[self.kind]
-        rows = 12.0 * self.heads * width if on_cpu and self.attention_dropout else 0.0
-        return self.layers * (elements * 4 * (0.7 if mixed else 1.0) + rows)
+        if adapted:
+            inputs = (4 * hidden + attention + inner) * (2.0 if on_cpu else 1.25)
+            elements += inputs - (3 * hidden + inner)
+        rows = self.heads * width * (4.0 + (8.0 if on_cpu else 5.0) * dropped)
+        fused = self.fused and not (on_cpu and dropped)
+        return elements * 4 * (_HALVED if mixed else 1.0) + (0.0 if fused else rows)
 
 
 def _first(config: dict[str, Any], *names: str, default: int | None = None) -> int:

@@ -7,9 +7,7 @@ the numbers are logged, the metric is known, the best weights are saved, and onl
 from __future__ import annotations
 
 import logging
-import resource
 import signal
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -26,7 +24,8 @@ from reasonir.eval import metrics
 from reasonir.eval.retrieval import System
 from reasonir.files import completed
 from reasonir.model.encoder import Encoder
-from reasonir.training.checkpoints import checkpoint_name, newest
+from reasonir.training.checkpoints import checkpoint_name, newest, step_of
+from reasonir.training.meter import peak_memory_gib
 from reasonir.training.module import RetrieverModule
 from reasonir.training.ranks import present_ranks
 from reasonir.types import Batch, Task
@@ -156,8 +155,12 @@ class Milestones(Callback):
         self.without_improvement = state_dict["without_improvement"]
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Take note of where training starts."""
+        """Take note of where training starts; what an abandoned continuation left behind this step goes."""
         self._step = trainer.global_step
+        if trainer.is_global_zero:
+            for file in [*newest(self.folder), *self._bests()]:
+                if step_of(file) > self._step:
+                    file.unlink()
         self._tokens, self._since = 0, time.perf_counter()
         self.interrupt.training_starts()
 
@@ -233,9 +236,18 @@ class Milestones(Callback):
     def _save(self, trainer: Trainer, step: int) -> None:
         trainer.save_checkpoint(self.folder / checkpoint_name(step), weights_only=False)
         if trainer.is_global_zero:  # a checkpoint may name an earlier best, so that goes only now
-            superseded = [file for file in self.folder.glob("best_*.safetensors") if file != self.best_file]
-            for old in [*newest(self.folder)[self.options.keep :], *superseded]:
+            checkpoints = newest(self.folder)
+            named = {self._best_at(step_of(file)) for file in checkpoints[: self.options.keep]}
+            superseded = [file for file in self._bests() if file != self.best_file and file not in named]
+            for old in [*checkpoints[self.options.keep :], *superseded]:
                 old.unlink()
+
+    def _bests(self) -> list[Path]:
+        return sorted(self.folder.glob("best_*.safetensors"))
+
+    def _best_at(self, step: int) -> Path | None:
+        """The best weights that a checkpoint of this step names."""
+        return max((file for file in self._bests() if step_of(file) <= step), key=step_of, default=None)
 
 
 def _log(trainer: Trainer, values: dict[str, float], step: int) -> None:
@@ -252,11 +264,3 @@ def _save_weights(trainer: Trainer, file: Path) -> None:
     weights = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
     with completed(file) as partial:
         save_file({name: value.contiguous() for name, value in weights.items()}, partial)
-
-
-def peak_memory_gib(device: torch.device) -> float:
-    """The most the device, or on a CPU this process, has held so far."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 2**30
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30

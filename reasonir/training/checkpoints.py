@@ -17,6 +17,7 @@ from reasonir.files import completed
 
 log = logging.getLogger(__name__)
 _NAME = re.compile(r"step_(\d+)\.ckpt")
+_STEP = re.compile(r"(?:step|best)_(\d+)\.(?:ckpt|safetensors)")
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -48,8 +49,8 @@ def checkpoint_name(step: int) -> str:
 
 
 def step_of(path: Path) -> int:
-    """The optimiser steps behind a checkpoint, by its name."""
-    match = _NAME.fullmatch(path.name)
+    """The optimiser steps behind a checkpoint or the best weights, by the file's name."""
+    match = _STEP.fullmatch(path.name)
     return int(match.group(1)) if match else 0
 
 

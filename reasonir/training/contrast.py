@@ -36,12 +36,7 @@ def contrast_runs(config: DictConfig, folder: Path) -> None:
     runs = [str(run) for run in config.runs]
     if len(runs) < 2:
         raise InputError(f"runs={runs}: give two or more, runs=[outputs/first,outputs/second]")
-    systems: dict[str, Mapping[str, PerQuery]] = {}
-    for run in runs:
-        name, values = read_system(run, Path(config.home))
-        if name in systems:
-            raise InputError(f"runs names {name} twice: give different runs, or systems of one (RUN:untrained)")
-        systems[name] = values
+    systems = read_systems(runs, Path(config.home))
     contrasts = compare(systems, config.metric, seed=config.seed)
     document = {"metric": config.metric, "runs": runs, "contrasts": [contrast.to_dict() for contrast in contrasts]}
     with completed(folder / "comparison.json") as partial:
@@ -58,14 +53,34 @@ def contrast_runs(config: DictConfig, folder: Path) -> None:
     log.info("Everything is in %s", folder)
 
 
-def read_system(run: str, home: Path) -> tuple[str, Mapping[str, PerQuery]]:
-    """A short name and the per-query values of one system of a run: "RUN" or "RUN:system".
+def read_systems(runs: Sequence[str], home: Path) -> dict[str, Mapping[str, PerQuery]]:
+    """The per-query values of systems by short names that tell them apart (sweeps call theirs 0, 1, ...).
+
+    Raises:
+        InputError: a system is named twice, or what reading one reports.
+    """
+    found: dict[tuple[Path, str], Mapping[str, PerQuery]] = {}
+    for run in runs:
+        folder, wanted, values = read_system(run, home)
+        if (folder, wanted) in found:
+            raise InputError(f"runs names {run} twice: give different runs, or systems of one (RUN:untrained)")
+        found[folder, wanted] = values
+    folders = {folder for folder, _ in found}
+    depth = next(n for n in count(1) if len({folder.parts[-n:] for folder in folders}) == len(folders))
+    return {
+        "/".join(folder.parts[-depth:]) + (f":{wanted}" if wanted else ""): values
+        for (folder, wanted), values in found.items()
+    }
+
+
+def read_system(run: str, home: Path) -> tuple[Path, str, Mapping[str, PerQuery]]:
+    """The folder, the system asked for, and the per-query values of one system of a run: "RUN" or "RUN:system".
 
     Raises:
         InputError: the run was never judged, or has no such system.
     """
     path, _, wanted = run.rpartition(":") if ":" in run and not Path(run).exists() else (run, "", "")
-    folder = folder_of_run(path, home)
+    folder = folder_of_run(path, home).resolve()
     values = read_values(folder)
     known = sorted({system for systems in values.values() for system in systems})
     if not known:
@@ -73,8 +88,7 @@ def read_system(run: str, home: Path) -> tuple[str, Mapping[str, PerQuery]]:
     system = wanted or next((name for name in _PREFERRED if name in known), known[0])
     if system not in known:
         raise InputError(f"run={run}: there is no system {system!r}: choose {', '.join(known)}")
-    name = folder.name if not wanted else f"{folder.name}:{wanted}"
-    return name, {task: systems[system] for task, systems in values.items() if system in systems}
+    return folder, wanted, {task: systems[system] for task, systems in values.items() if system in systems}
 
 
 def _letters() -> Iterator[str]:

@@ -1,6 +1,7 @@
 """The LightningDataModule: a source prepared once, split without leaks, served in an order that can be continued.
 
-It lives here and not in `data/`, which knows nothing of Lightning.
+It lives here and not in `data/`, which knows nothing of Lightning. Mining adds negatives to training alone: the split
+and the development task are those of the source's own documents, so runs with and without it are judged alike.
 """
 
 from __future__ import annotations
@@ -13,13 +14,15 @@ import numpy as np
 import torch
 from lightning import LightningDataModule
 
-from reasonir.data.base import Source
+from reasonir.data.base import Mixed, Source, Tested
 from reasonir.data.collate import Assemble, Batches, Items, positives_of_repeated_queries
-from reasonir.data.holdout import Split, dev_task, hold_out
-from reasonir.data.loader import Order, StepLoader
+from reasonir.data.holdout import Split, dev_task, hold_out, relevant_keys
+from reasonir.data.loader import Order, Quota, StepLoader
 from reasonir.data.prepared import prepare, read, read_manifest
+from reasonir.mining.base import Mining
+from reasonir.mining.none import Unmined
 from reasonir.training.ranks import present_ranks
-from reasonir.types import Task, Text
+from reasonir.types import Pair, Side, Task, Text
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +32,7 @@ class LoaderOptions:
     Attributes:
         batch_size: items a step, of all devices together.
         negatives: hard negatives drawn for each item, where the data has any.
+        batches: "mixed", or each of "one_source" where the data has several.
         positives: "each" relevant pair is an item, or each query with "all" its relevant documents.
         sample_size: train on that many queries, drawn by the seed; None trains on all.
         holdout: development queries held out of the data: below 1 a share, otherwise a number. Unused where the source
@@ -39,6 +43,7 @@ class LoaderOptions:
 
     batch_size: int = 64
     negatives: int = 1
+    batches: str = "mixed"
     positives: str = "each"
     sample_size: int | None = None
     holdout: float = 0.05
@@ -50,6 +55,8 @@ class LoaderOptions:
         found = []
         if self.positives not in ("each", "all"):
             found.append(f"loader.positives={self.positives}: choose each or all")
+        if self.batches not in ("mixed", "one_source"):
+            found.append(f"loader.batches={self.batches}: choose mixed or one_source")
         for key, least in (("batch_size", 2), ("negatives", 0), ("workers", 0), ("dev_documents", 1)):
             if getattr(self, key) < least:
                 found.append(f"loader.{key}={getattr(self, key)}: give {least} or more")
@@ -68,11 +75,15 @@ class RetrievalData(LightningDataModule):
         options: how batches are made of them.
         home: under it prepared sets are kept.
         seed: of the split, the order and what is drawn.
+        mining: finds hard negatives for the training queries.
     """
 
-    def __init__(self, source: Source, options: LoaderOptions, *, home: Path, seed: int) -> None:
+    def __init__(
+        self, source: Source, options: LoaderOptions, *, home: Path, seed: int, mining: Mining | None = None
+    ) -> None:
         super().__init__()
         self.source = source
+        self.mining = mining or Unmined()
         self.options = options
         self.home = home
         self.seed = seed
@@ -80,23 +91,40 @@ class RetrievalData(LightningDataModule):
         self.rows: Any = None
         self.split: Split | None = None
         self.dev: Task | None = None
+        self.withheld: frozenset[int] = frozenset()
 
     def prepare_data(self) -> None:
-        """Write the prepared set if it isn't there."""
-        prepare(self.source, self.home)
+        """Write the prepared set, and the one with mined negatives, if they aren't there."""
+        self.mining.mined(prepare(self.source, self.home), self.source, self.home)
 
     def setup(self, stage: str | None = None) -> None:
         """Open the prepared set and split it."""
         if self.rows is not None:
             return
-        self.folder = prepare(self.source, self.home)
-        self.rows = read(self.folder)
+        own = prepare(self.source, self.home)
+        self.folder = self.mining.mined(own, self.source, self.home)
+        rows, self.rows = read(own), read(self.folder)
         self.dev = self.source.dev()
         share = 0.0 if self.dev else self.options.holdout
-        self.split = hold_out(self.rows, share, seed=self.seed)
+        self.split = hold_out(rows, share, seed=self.seed)
         if self.dev is None and len(self.split.dev):
-            self.dev = dev_task(self.rows, self.split.dev, documents=self.options.dev_documents, seed=self.seed)
+            self.dev = dev_task(rows, self.split.dev, documents=self.options.dev_documents, seed=self.seed)
+        kept_back = [
+            *([self.dev] if self.dev else []),
+            *(self.source.tests() if isinstance(self.source, Tested) else ()),
+        ]
+        self.withheld = frozenset().union(*map(relevant_keys, kept_back))
         self.items = Items.of(self.rows, self._sampled(self.split.train), positives=self.options.positives)
+        self.quotas = self._quotas()
+
+    def _quotas(self) -> tuple[Quota, ...]:
+        """Where each source's items stand, and how many of them a pass takes."""
+        names = np.array(self.rows["source"][:])[self.items.row_I]
+        found, first, counts = np.unique(names, return_index=True, return_counts=True)
+        counts_of = dict(zip(found.tolist(), counts.tolist(), strict=True))
+        taken = self.source.taken(counts_of) if isinstance(self.source, Mixed) else counts_of
+        quotas = (Quota(int(start), counts_of[name], taken[name]) for name, start in zip(found, first, strict=True))
+        return tuple(sorted(quotas, key=lambda quota: quota.first))
 
     def _sampled(self, train: np.ndarray) -> np.ndarray:
         wanted = self.options.sample_size
@@ -111,19 +139,62 @@ class RetrievalData(LightningDataModule):
 
     def order(self, rank: int, ranks: int) -> Order:
         """The order of a rank's batches."""
-        return Order(len(self.items), min(self.options.batch_size, len(self.items)), self.seed, rank, ranks)
+        a_pass = sum(quota.taken for quota in self.quotas)
+        return Order(
+            len(self.items),
+            min(self.options.batch_size, a_pass),
+            self.seed,
+            rank,
+            ranks,
+            self.quotas,
+            apart=self.options.batches == "one_source",
+        )
 
     def batches_a_pass(self, ranks: int) -> int:
         """Batches in a pass over the data."""
         return len(self.order(0, ranks))
 
-    def sample(self, count: int) -> tuple[list[Text], list[Text]]:
-        """Queries and documents (hard negatives among them) of up to `count` training rows, drawn by the seed."""
-        chosen = np.random.default_rng([self.seed, 4]).permutation(np.unique(self.items.row_I))[:count]
+    def sample(self, count: int) -> dict[str, tuple[Side, list[Text]]]:
+        """Texts of up to `count` training rows by column: queries, positives and, where there are any, negatives.
+
+        Rows are drawn by the seed, and of their documents again at most `count` of each kind.
+        """
+        draw = np.random.default_rng([self.seed, 4])
+        chosen = draw.permutation(np.unique(self.items.row_I))[:count]
         rows = [self.rows[int(row)] for row in chosen]
-        queries = [Text(row["query"], row["instruction"]) for row in rows]
-        documents = [Text(text, instruction) for row in rows for instruction, text in row["pos"][:1] + row["neg"][:1]]
-        return queries, documents
+        found: dict[str, tuple[Side, list[Text]]] = {
+            "queries": ("query", [Text(row["query"], row["instruction"]) for row in rows])
+        }
+        for name, key in (("positives", "pos"), ("negatives", "neg")):
+            texts = [Text(text, instruction) for row in rows for instruction, text in row[key]]
+            if texts:
+                found[name] = ("document", [texts[place] for place in draw.permutation(len(texts))[:count]])
+        return found
+
+    def sample_pairs(self, count: int) -> dict[str, list[Pair]]:
+        """As `sample`, each query together with its documents."""
+        draw = np.random.default_rng([self.seed, 4])
+        chosen = draw.permutation(np.unique(self.items.row_I))[:count]
+        rows = [self.rows[int(row)] for row in chosen]
+        found = {}
+        for name, key in (("positives", "pos"), ("negatives", "neg")):
+            pairs = [
+                Pair(Text(row["query"], row["instruction"]), Text(text, instruction))
+                for row in rows
+                for instruction, text in row[key]
+            ]
+            if pairs:
+                found[name] = [pairs[place] for place in draw.permutation(len(pairs))[:count]]
+        return found
+
+    def texts_per_step(self, ranks: int) -> dict[str, int]:
+        """How many texts of each column a step takes on one device, if no document stands twice."""
+        counts = read_manifest(self.folder)["counts"]
+        items = min(self.options.batch_size, len(self.items)) / ranks
+        positives = counts["positives"] / counts["queries"] if self.options.positives == "all" else 1
+        negatives = min(self.options.negatives, counts["negatives"] / counts["queries"])
+        wanted = {"queries": items, "positives": items * positives, "negatives": items * negatives}
+        return {name: round(number) for name, number in wanted.items()}
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
         """Leave batches where they are: the engine moves one micro-batch at a time."""
@@ -133,13 +204,12 @@ class RetrievalData(LightningDataModule):
         """This rank's batches, tokenised in workers."""
         if self.assemble is None:
             raise AssertionError("the model's way to make batches is set before training")
-        assert self.split is not None
         batches = Batches(
             self.rows,
             self.items,
             self.assemble,
             self.options.negatives,
-            self.split.dev_keys,
+            self.withheld,
             self.seed,
             positives_of_repeated_queries(self.rows),
         )

@@ -18,9 +18,10 @@ from reasonir.eval.results import HEADLINE, Analysis, Results, read_analysis, re
 from reasonir.eval.retrieval import System, evaluate, guessing, searching
 from reasonir.eval.trec import read_run
 from reasonir.index.base import Index
+from reasonir.index.best import AT, RECALL
 from reasonir.index.bm25 import Bm25
 from reasonir.model.encoder import Encoder
-from reasonir.types import Task
+from reasonir.types import Run, Task
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +53,7 @@ class EvaluationOptions:
     baselines: Sequence[str] = BASELINES
     depth: int = 1000
     candidates: int = 100
-    bm25: Index = field(default_factory=Bm25)
+    bm25: Bm25 = field(default_factory=Bm25)
 
     def problems(self) -> list[str]:
         """What is out of range."""
@@ -94,7 +95,10 @@ class Evaluation:
     results: Results = field(init=False)
 
     def __post_init__(self) -> None:
-        self.results = Results({**self.protocol, "scorer": "pytrec_eval", "depth": self.options.depth}, self.groups)
+        protocol = {**self.protocol, "scorer": "pytrec_eval", "depth": self.options.depth}
+        if "bm25" in self.options.baselines:
+            protocol["bm25"] = self.options.bm25.settings
+        self.results = Results(protocol, self.groups)
 
     def baselines(self, encoder: Encoder | None) -> None:
         """Judge the baselines, `encoder` being the untrained model, unless the folder has their results already."""
@@ -107,7 +111,7 @@ class Evaluation:
             "bm25": searching(self.options.bm25, depth=self.options.depth),
         }
         if encoder is not None:
-            systems["untrained"] = self._model(encoder)
+            systems["untrained"] = self._model(encoder, "untrained")
         evaluate(self.tasks, {name: systems[name] for name in wanted}, self.results)
         for name in wanted:
             self._analyse(name, systems[name], encoder if name == "untrained" else None)
@@ -116,27 +120,37 @@ class Evaluation:
 
     def judge(self, encoder: Encoder, name: str) -> None:
         """Judge the model and write everything."""
-        system = self._model(encoder)
+        system = self._model(encoder, name)
         evaluate(self.tasks, {name: system}, self.results)
         self._analyse(name, system, encoder)
         self.results.write(self.folder, judged=name)
 
     def dev(self, encoder: Encoder) -> System:
         """The system that ranks the development task during training: less deep, so that it is quick."""
-        return self._system(encoder, depth=DEV_DEPTH, candidates=DEV_CANDIDATES)
+        if encoder.head.kind == "retriever":
+            return choosing(encoder, searching(self.index(encoder), depth=DEV_DEPTH))
+        return reranking(encoder, searching(self.options.bm25, depth=DEV_CANDIDATES))
 
     def _analyse(self, name: str, system: System, encoder: Encoder | None) -> None:
         runs = {task.name: self.results.runs[task.name][name] for task in self.tasks}
         for task, analysis in self.analyse(Subject(name, runs, system, encoder), self.folder / ANALYSIS).items():
             self.results.analyses.setdefault(task, {})[name] = analysis
 
-    def _model(self, encoder: Encoder) -> System:
-        return self._system(encoder, depth=self.options.depth, candidates=self.options.candidates)
+    def _model(self, encoder: Encoder, name: str) -> System:
+        """The system that ranks with the model, and notes what its index measured of itself."""
+        if encoder.head.kind != "retriever":
+            return reranking(encoder, searching(self.options.bm25, depth=self.options.candidates))
+        index = self.index(encoder)
+        rank = choosing(encoder, searching(index, depth=self.options.depth))
 
-    def _system(self, encoder: Encoder, *, depth: int, candidates: int) -> System:
-        if encoder.head.kind == "retriever":
-            return choosing(encoder, searching(self.index(encoder), depth=depth))
-        return reranking(encoder, searching(self.options.bm25, depth=candidates))
+        def measured(task: Task) -> Run:
+            run = rank(task)
+            if index.measured:
+                for together in (other for other in self.tasks if other.corpus is task.corpus):
+                    self.results.measured.setdefault(together.name, {})[name] = index.measured
+            return run
+
+        return measured
 
     def _reuse(self, wanted: Iterable[str]) -> bool:
         """Take over the baselines' values when they were found under the same protocol."""
@@ -152,6 +166,9 @@ class Evaluation:
         if saved["protocol"] != mine or any(not set(wanted) <= set(values.get(name, {})) for name in names):
             return False
         for system in wanted:
+            for task, measured in saved["measured"].items():
+                if system in measured:
+                    self.results.measured.setdefault(task, {})[system] = measured[system]
             for task in self.tasks:
                 self.results.add(task, system, read_run(run_file(self.folder, task.name, system)), {})
             for name in names:
@@ -167,21 +184,32 @@ def analysis_of(benchmark: Benchmark) -> Analyse:
 
 def table(results: Results, judged: str) -> Table:
     """Every system's figures, with its interval, and how it differs from the one that is judged."""
-    found = Table(title="Evaluation", title_justify="left")
+    found = Table(title="Evaluation", title_justify="left", caption=_measured(results, judged), caption_justify="left")
     for column in ("task", "system", *COLUMNS, "95 % interval", "ahead by", "p"):
         found.add_column(column, justify="left" if column in ("task", "system") else "right", no_wrap=True)
     figures = results.figures()
     for task, systems in figures.items():
         for system, values in systems.items():
             cells = [f"{values[column]:.4f}" for column in COLUMNS]
-            single = task in results.values  # a group's mean has no queries of its own
-            span = results.interval(task, system) if single else None
-            cells.append(f"{span.low:.3f} to {span.high:.3f}" if span else "")
+            span = results.interval(task, system)
+            cells.append(f"{span.low:.3f} to {span.high:.3f}")
+            single = task in results.values  # a group's mean has no queries of its own to test
             gap = results.difference(task, judged, system) if single and system != judged else None
             cells += [f"{gap.delta:+.4f}", f"{gap.p:.4f}"] if gap else ["", ""]
             found.add_row(task, system, *cells, style="bold" if system == judged else None)
         found.add_section()
     return found
+
+
+def _measured(results: Results, judged: str) -> str | None:
+    """What the judged system's index measured, where it approximates."""
+    lines = [
+        f"{task}: of the exact first {AT}, index={results.protocol['index']['name']} finds {found[RECALL]:.1%} "
+        f"({found['vectors']:,} of {found['encoded_vectors']:,} vectors)"
+        for task, systems in results.measured.items()
+        if (found := systems.get(judged))
+    ]
+    return "\n".join(lines) or None
 
 
 def read_benchmark(benchmark: Benchmark) -> list[Task]:

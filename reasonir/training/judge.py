@@ -6,22 +6,24 @@ import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from lightning import seed_everything
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from reasonir.config import build
 from reasonir.errors import InputError
+from reasonir.eval.base import Benchmark
+from reasonir.eval.own import Own
 from reasonir.eval.results import Results
 from reasonir.eval.retrieval import evaluate as evaluate_tasks
 from reasonir.eval.retrieval import replaying
 from reasonir.model.backbone import Model
-from reasonir.model.lora import LoRA
+from reasonir.training.board import show_leaderboard
 from reasonir.training.display import show
 from reasonir.training.evaluation import Evaluation, EvaluationOptions, analysis_of, read_benchmark, table
+from reasonir.training.exported import exported_model, saved_config
 from reasonir.training.hardware import Hardware
-from reasonir.training.run import quiet_libraries, require, stamp, track_results
+from reasonir.training.run import quiet_libraries, refuse_other_data, require, stamp, track_results
 from reasonir.training.tracking import Tracking, folder_of_run, open_tracking
 
 log = logging.getLogger(__name__)
@@ -41,6 +43,8 @@ def evaluate(config: DictConfig, folder: Path) -> None:
         return
     home = Path(config.home)
     source = folder_of_run(str(config.run), home) if config.run else None
+    if source:
+        _take_data(config, source)
     untrained, trained = _models(config, source)
     hardware: Hardware = build(config.hardware)
     options = build(config.evaluation)
@@ -51,14 +55,16 @@ def evaluate(config: DictConfig, folder: Path) -> None:
         *([trained.locate] if trained else []),
     )
     hardware = hardware.resolve()
-    benchmark = build(config.eval)
+    benchmark: Benchmark = build(config.eval)
+    if source and isinstance(benchmark, Own) and benchmark.source is not None:
+        refuse_other_data(benchmark.source, source)
     tasks = read_benchmark(benchmark)
     seed_everything(config.seed, workers=True, verbose=False)
-    seed = config.seed if source is None else _saved(source).seed
+    seed = config.seed if source is None else saved_config(source).seed
     first = untrained.load(seed=seed).to(hardware.torch_device) if wants_untrained else None
     judged = trained.load(seed=seed).to(hardware.torch_device) if trained else first
     assert judged is not None
-    protocol = {"model": (trained or untrained).path, **stamp(judged, hardware), "seed": config.seed}
+    protocol = {"model": (trained or untrained).path, **stamp(judged, hardware, config.index), "seed": config.seed}
     evaluation = Evaluation(
         tasks,
         options,
@@ -76,26 +82,28 @@ def evaluate(config: DictConfig, folder: Path) -> None:
     evaluation.judge(judged, name)
     tracking = _tracking(config, source, folder)
     track_results(evaluation.results, name, folder, tracking)
-    tracking.end("FINISHED")
     show(table(evaluation.results, name))
+    show_leaderboard(benchmark.leaderboard, evaluation.results, name, folder, tracking)
+    tracking.end("FINISHED")
     log.info("Everything is in %s", folder)
 
 
 def _judge_run_files(config: DictConfig, folder: Path) -> None:
     """Judge TREC run files in place of a model."""
     path = Path(str(config.trec)).expanduser()
-    benchmark = build(config.eval)
+    benchmark: Benchmark = build(config.eval)
     tasks = list(benchmark.tasks(corpus=False))
     options: EvaluationOptions = build(config.evaluation)
     results = Results({"scorer": "pytrec_eval", "depth": options.depth, "trec": str(path)}, benchmark.groups)
-    name = path.name.split(".")[0]
+    name = path.resolve().name.strip(".").split(".")[0]  # trec=. has a name too
     system = replaying(run_files(path, [task.name for task in tasks]), depth=options.depth)
     evaluate_tasks(tasks, {name: system}, results, searched=False)
     results.write(folder, judged=name)
     tracking = _tracking(config, None, folder)
     track_results(results, name, folder, tracking)
-    tracking.end("FINISHED")
     show(table(results, name))
+    show_leaderboard(benchmark.leaderboard, results, name, folder, tracking)
+    tracking.end("FINISHED")
     log.info("Everything is in %s", folder)
 
 
@@ -127,30 +135,17 @@ def _models(config: DictConfig, source: Path | None) -> tuple[Model, Model | Non
         if config.get("model") is None:
             raise InputError("nothing to evaluate: name a run (run=outputs/...) or a model (model=minilm)")
         return build(config.model), None
-    untrained: Model = build(_saved(source).model)
-    exported = source / "model"
-    if not exported.is_dir():
+    return build(saved_config(source).model), build(exported_model(source))
+
+
+def _take_data(config: DictConfig, source: Path) -> None:
+    """Let the evaluation know the data that the run was trained on, as the run knows it."""
+    if config.data is not None:
         raise InputError(
-            f"run={config.run}: {source} has no exported model: let the run end "
-            f"(python -m reasonir.train resume={source})"
+            f"data= can't be chosen for run={config.run}, which brings its own: leave it out, or judge its weights as "
+            f"a model of its own (model=any model.path={source / 'model'})"
         )
-    options: dict[str, Any] = {
-        "path": str(exported),
-        "prompts": untrained.prompts,
-        "lora": LoRA(),
-        "freeze_layers": 0,
-    }
-    trained = Model(head=untrained.head, attention=untrained.attention, **options)
-    return untrained, trained
-
-
-def _saved(source: Path) -> DictConfig:
-    file = source / "config.yaml"
-    if not file.is_file():
-        raise InputError(f"{source} is no tracked run: it has no config.yaml")
-    saved = OmegaConf.load(file)
-    assert isinstance(saved, DictConfig)
-    return saved
+    config.data = saved_config(source).data
 
 
 def _tracking(config: DictConfig, source: Path | None, folder: Path) -> Tracking:

@@ -1,172 +1,158 @@
-"""The plan of a run: lengths, truncation and tokens of the data, and how a step fits into the device's memory.
+"""The plan of a run: its lengths, and how a step fits into the device's memory.
 
 Printed before training and by `dry_run=true`, on any machine: it needs the model's configuration (or the dimensions
-its YAML states), not its weights and not the device. What it says of memory is an estimate: weights, gradients and
-optimiser states exactly, activations by `Shape.graph_bytes`.
+its YAML states), not its weights and not the device. What it says of memory is an estimate (`training/memory.py`) for a
+step whose texts are spread as the sampled ones are; `probe=true` measures one.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from reasonir.data.lengths import caps
 from reasonir.errors import InputError
 from reasonir.model.backbone import Model
-from reasonir.model.positions import stated_options
-from reasonir.model.shape import Shape
 from reasonir.training.datamodule import RetrievalData
 from reasonir.training.hardware import Hardware
+from reasonir.training.lengths import Measured
+from reasonir.training.memory import Cost, Estimate, Texts, Training
+from reasonir.training.meter import GIB
 from reasonir.training.step import Budget
-from reasonir.types import Side
 
-GIB = 2**30
-_SEGMENT_SHARE, _KEPT_SHARE = 0.25, 0.5
-_SAMPLE = 500
+_USABLE, _SEGMENT_SHARE, _KEPT_SHARE = 0.9, 0.25, 0.5
 _LARGEST_SEGMENT = {"cpu": 2048, "mps": 16384, "cuda": 65536}
 
 
 @dataclass(frozen=True, slots=True)
-class Lengths:
-    """Tokens of one side's texts: quantiles before truncation, the limit, and what it cuts."""
+class Fit:
+    """A step on one device of a profile; `fits` is None where the device's memory isn't known."""
 
-    limit: int
-    median: int
-    p95: int
-    longest: int
-    truncated: float
-    mean: float
-    estimated: bool
+    hardware: Hardware
+    budget: Budget
+    cost: Cost
 
-    @classmethod
-    def of(cls, lengths: Sequence[int], limit: int, *, estimated: bool) -> Lengths:
-        """Summarise the lengths of sampled texts."""
-        array = np.asarray(lengths)
-        return cls(
-            limit=limit,
-            median=int(np.median(array)),
-            p95=int(np.quantile(array, 0.95)),
-            longest=int(array.max()),
-            truncated=float((array > limit).mean()),
-            mean=float(np.minimum(array, limit).mean()),
-            estimated=estimated,
-        )
+    @property
+    def fits(self) -> bool | None:
+        """Whether the estimate is within the device's memory."""
+        memory = self.hardware.memory_gib
+        return None if memory is None else self.cost.total <= memory * GIB
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a step costs on one device, in GiB and tokens."""
+    """What a step costs on one device, and on what lengths that rests.
 
-    hardware: str
-    present: bool
-    precision: str
-    memory_gib: float
-    parameters: int
-    trained: int
-    weights_gib: float
-    gradients_gib: float
-    optimiser_gib: float
-    segment_gib: float
-    kept_gib: float
-    total_gib: float
-    fits: bool
-    micro_batch_tokens: int
-    kept_tokens: int
-    tokens_per_step: int
-    queries: Lengths
-    documents: Lengths
+    `found` are the head's options that were fitted to the data, `measured` what a probe says.
+    """
+
+    fit: Fit
+    training: Training
+    texts: Texts
+    lengths: Measured
+    found: Mapping[str, int] = field(default_factory=dict)
+    measured: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def budget(self) -> Budget:
         """What the engine is told."""
-        return Budget(self.micro_batch_tokens, self.kept_tokens)
+        return self.fit.budget
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for plan.json."""
-        return asdict(self)
+        hardware, tried = self.fit.hardware, caps(self.lengths.columns, self.lengths.positions)
+        return {
+            "hardware": hardware.name,
+            "present": hardware.missing() is None,
+            "precision": hardware.precision,
+            "memory_gib": hardware.memory_gib,
+            "parameters": self.training.shape.parameters,
+            "trained": self.training.trained,
+            **self.fit.cost.gib(),
+            "fullest_moment": self.fit.cost.moment,
+            "fits": self.fit.fits,
+            "micro_batch_tokens": self.budget.micro_batch,
+            "kept_tokens": self.budget.kept,
+            "tokens_per_step": self.texts.tokens,
+            "auto_lengths": dict(self.found),
+            "lengths_estimated": self.lengths.estimated,
+            "lengths": {
+                column.name: column.to_dict(self.lengths.limits[column.side], tried) for column in self.lengths.columns
+            },
+            "probe": dict(self.measured),
+        }
+
+    def write(self, folder: Path) -> None:
+        """Write plan.json."""
+        (folder / "plan.json").write_text(json.dumps(self.to_dict(), indent=2))
 
 
-def make_plan(
-    shape: Shape,
-    hardware: Hardware,
-    queries: Lengths,
-    documents: Lengths,
-    *,
-    trained: int,
-    texts_per_step: tuple[int, int],
-    state_bytes: int = 8,
-) -> Plan:
-    """Fit a step into the memory of `hardware`.
+def fit_step(training: Training, hardware: Hardware, texts: Texts, *, width: int) -> Fit:
+    """Fit a step into the memory of a profile.
 
     Args:
-        shape: the backbone.
+        training: what is trained.
         hardware: resolved, or a profile of a device that isn't here.
-        queries: their lengths.
-        documents: theirs.
-        trained: parameters that get gradients.
-        texts_per_step: queries and documents of one step on one device.
-        state_bytes: optimiser state of a trained parameter.
+        texts: those of a step on one device.
+        width: the longest text there may be.
     """
-    on_cpu = hardware.accelerator == "cpu"
-    mixed = hardware.precision.endswith("-mixed")
-    memory = (hardware.memory_gib or 0.0) * GIB
-    copies = 6 if mixed else 4  # float32 weights, and their 16-bit copies while autocast needs them
-    static = shape.parameters * copies + trained * (4 + state_bytes)
-    width = max(queries.limit, documents.limit)
-    per_token = shape.graph_bytes(width, mixed=mixed, on_cpu=on_cpu)
-    free = max(0.0, 0.9 * memory - static)
-    segment = hardware.micro_batch_tokens or int(
-        np.clip(_SEGMENT_SHARE * free / per_token, width, _LARGEST_SEGMENT.get(hardware.accelerator, 65536))
-    )
-    kept = hardware.kept_tokens if hardware.kept_tokens is not None else int(_KEPT_SHARE * free / per_token)
-    step = int(texts_per_step[0] * queries.mean + texts_per_step[1] * documents.mean)
-    used_segment, used_kept = min(segment, step) * per_token, min(kept, step) * per_token
-    total = static + (used_kept if kept >= step else used_segment + used_kept)
-    return Plan(
-        hardware=hardware.name,
-        present=hardware.missing() is None,
-        precision=hardware.precision,
-        memory_gib=memory / GIB,
-        parameters=shape.parameters,
-        trained=trained,
-        weights_gib=shape.parameters * copies / GIB,
-        gradients_gib=trained * 4 / GIB,
-        optimiser_gib=trained * state_bytes / GIB,
-        segment_gib=used_segment / GIB,
-        kept_gib=used_kept / GIB,
-        total_gib=total / GIB,
-        fits=total <= memory,
-        micro_batch_tokens=segment,
-        kept_tokens=kept,
-        tokens_per_step=step,
-        queries=queries,
-        documents=documents,
-    )
+    estimate = Estimate(training, hardware)
+    bare = estimate.cost(texts, Budget(max(1, texts.tokens)))
+    held = bare.weights + bare.gradients + bare.optimiser + max(bare.representations, bare.scores)
+    free = max(0.0, _USABLE * (hardware.memory_gib or 0.0) * GIB - held)
+    most = _LARGEST_SEGMENT.get(hardware.accelerator, 65536)
+    per_token = estimate.graph(width) + estimate.layer(width)
+    segment = hardware.micro_batch_tokens or int(np.clip(_SEGMENT_SHARE * free / per_token, width, max(width, most)))
+    kept = hardware.kept_tokens
+    if kept is None:
+        everything = estimate.cost(texts, Budget(segment, texts.tokens * width)).kept
+        kept = int(_KEPT_SHARE * free / (everything / texts.tokens))
+    budget = Budget(segment, kept, even=estimate.shards > 1)
+    return Fit(hardware, budget, estimate.cost(texts, budget))
 
 
-def plan_run(model: Model, hardware: Hardware, data: RetrievalData, *, state_bytes: int) -> Plan:
-    """The plan of a run, from a sample of its data.
+def plan_run(
+    model: Model,
+    hardware: Hardware,
+    data: RetrievalData,
+    lengths: Measured,
+    *,
+    optimiser: str = "adamw",
+    accumulates: bool = False,
+    found: Mapping[str, int] | None = None,
+) -> Plan:
+    """The plan of a run, from the lengths of its data.
 
     Raises:
         InputError: the model's dimensions are neither readable nor stated.
     """
     shape = model.measure()
-    queries, documents = _measure(model, data)
-    share = data.options.batch_size / max(1, hardware.devices)
-    per_item = 1 + (data.options.negatives if data.has_negatives else 0)
-    return make_plan(
-        shape,
-        hardware,
-        queries,
-        documents,
-        trained=_trained(shape, model),
-        texts_per_step=(round(share), round(share * per_item)),
-        state_bytes=state_bytes,
+    try:
+        folder = model.locate(weights=False)
+    except InputError:
+        folder = None
+    training = Training.of(
+        model, shape, model.vector_size(folder, shape.hidden), optimiser=optimiser, accumulates=accumulates
     )
+    texts = lengths.texts(data.texts_per_step(max(1, hardware.devices)))
+    fit = fit_step(training, hardware, texts, width=max(lengths.limits.values()))
+    return Plan(fit, training, texts, lengths, found or {})
+
+
+def survey(plan: Plan, profiles: Mapping[str, Hardware]) -> dict[str, Fit]:
+    """How the step of a plan would fit on one device of each of the profiles."""
+    width = max(plan.lengths.limits.values())
+    return {name: fit_step(plan.training, profile, plan.texts, width=width) for name, profile in profiles.items()}
+
+
+def planned_lengths(file: Path) -> dict[str, int]:
+    """The lengths that an earlier plan fitted to the data: a resumed run keeps them."""
+    return dict(json.loads(file.read_text()).get("auto_lengths", {})) if file.is_file() else {}
 
 
 def as_planned(hardware: Hardware, file: Path) -> Hardware:
@@ -183,42 +169,3 @@ def as_planned(hardware: Hardware, file: Path) -> Hardware:
     return replace(
         hardware, micro_batch_tokens=hardware.micro_batch_tokens or before["micro_batch_tokens"], kept_tokens=kept
     )
-
-
-def _measure(model: Model, data: RetrievalData) -> tuple[Lengths, Lengths]:
-    """Lengths of sampled queries and documents, prompts included, as the model's own tokenizer counts."""
-    try:
-        folder = model.locate(weights=False)
-    except InputError:
-        folder = None
-    limits = model.limits(folder)
-    tokenizer = _tokenizer(folder, trust_remote_code=model.trust_remote_code) if folder else None
-    prompts = model.prompts.completed(stated_options(folder, "config_sentence_transformers.json").get("prompts", {}))
-    sides: tuple[Side, Side] = ("query", "document")
-    found = []
-    for side, texts in zip(sides, data.sample(_SAMPLE), strict=True):
-        strings = [prompts.apply(text, side) for text in texts]
-        lengths = [len(ids) for ids in tokenizer(strings)["input_ids"]] if tokenizer else [len(s) // 4 for s in strings]
-        found.append(Lengths.of(lengths, limits[side], estimated=tokenizer is None))
-    return found[0], found[1]
-
-
-def _tokenizer(folder: Path, *, trust_remote_code: bool) -> Any:
-    from transformers import AutoTokenizer
-
-    return AutoTokenizer.from_pretrained(
-        folder, local_files_only=True, trust_remote_code=trust_remote_code, verbose=False
-    )
-
-
-def _trained(shape: Shape, model: Model) -> int:
-    """Parameters that get gradients, by the dimensions."""
-    if model.lora.rank:
-        per_layer = 8 * shape.hidden + (2 if shape.kind == "encoder" else 3) * (shape.hidden + shape.intermediate)
-        return model.lora.rank * shape.layers * per_layer
-    layer = (4 * shape.hidden + (2 if shape.kind == "encoder" else 3) * shape.intermediate) * shape.hidden
-    embeddings = max(0, shape.parameters - shape.layers * layer)
-    frozen = model.freeze_layers * layer
-    if model.freeze_layers or model.freeze_embeddings:
-        frozen += embeddings
-    return max(0, shape.parameters - frozen)

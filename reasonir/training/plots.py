@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from reasonir.eval.comparison import Contrast
+from reasonir.eval.leaderboard import Standings, headline
 from reasonir.eval.results import HEADLINE, Results
 
 Curve = tuple[Sequence[int], Sequence[float]]
@@ -43,6 +44,33 @@ def plot_contrasts(contrasts: Sequence[Contrast], metric: str, file: Path) -> Pa
     axes.axvline(0, color="black", linewidth=0.8)
     axes.set_yticks(range(len(contrasts)), [f"{c.task}: {c.first} - {c.second}" for c in reversed(contrasts)])
     axes.set(xlabel=f"difference in {metric}, 95 % interval (blue: p < .05 after Holm)")
+    figure.savefig(file, dpi=120)
+    return file
+
+
+def plot_standings(standings: Standings, file: Path) -> Path:
+    """Draw a leaderboard: the judged system dark, those beside it hatched, rows that can't be compared pale."""
+    rows = list(reversed(standings.rows))
+    figure, axes = _figure(9, 1.5 + 0.2 * len(rows))
+    for number, row in enumerate(rows):
+        if row.kind == "judged":
+            look = {"color": "#0072b2"}
+        elif row.kind == "beside":
+            look = {"facecolor": "white", "edgecolor": "#0072b2", "hatch": "////"}
+        else:
+            look = {"color": "#999999" if row.place else "#dddddd"}
+        axes.barh(number, row.mean, height=0.75, **look)
+        if row.span:
+            axes.plot(row.span, [number, number], color="black", marker="|", linewidth=1)
+        axes.text(max([row.mean, *(row.span or ())]) + 0.5, number, f"{row.mean:.1f}", va="center", fontsize=7)
+    names = [row.model + (f" [{'; '.join(row.how)}]" if row.how else "") for row in rows]
+    axes.set_yticks(range(len(rows)), names, fontsize=7)
+    for row, label in zip(rows, axes.get_yticklabels(), strict=True):
+        label.set_fontweight("bold" if row.kind == "judged" else "normal")
+    axes.set(
+        ylim=(-0.7, len(rows) - 0.3), xlabel="mean x 100; dark: yours with its 95 % interval; pale: not comparable"
+    )
+    figure.suptitle(headline(standings), fontsize=9)
     figure.savefig(file, dpi=120)
     return file
 

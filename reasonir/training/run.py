@@ -1,6 +1,6 @@
 """One run from its configuration to its results: plan, baselines, training, evaluation, export, tracking.
 
-Everything a run leaves lies in its folder: .hydra/, config.yaml, plan.json, environment.json, metrics.csv,
+Everything a run leaves lies in its folder: .hydra/, config.yaml, data.json, plan.json, environment.json, metrics.csv,
 checkpoints/, model/, results.json, per_query.parquet, runs/ and plots/. Only the first rank writes, judges and tracks.
 """
 
@@ -11,7 +11,7 @@ import logging
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -26,28 +26,35 @@ from lightning.pytorch.strategies import FSDPStrategy
 from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig
 
-from reasonir.config import build, flat, plain, readable
+from reasonir.config import build, flat, options, plain, readable
+from reasonir.data.base import Source
 from reasonir.data.collate import assembling
-from reasonir.data.prepared import TEACHER, read_manifest
+from reasonir.data.lengths import LengthOptions
+from reasonir.data.prepared import TEACHER, fingerprint_of, read_manifest
 from reasonir.errors import InputError, raise_all
+from reasonir.eval.base import Benchmark
 from reasonir.eval.results import HEADLINE, Results
 from reasonir.loss.base import Objective
 from reasonir.model.backbone import Model
 from reasonir.model.encoder import Encoder
+from reasonir.training.board import show_leaderboard
 from reasonir.training.callbacks import Interrupt, Milestones
 from reasonir.training.checkpoints import AtomicCheckpointIO, find_checkpoint, step_of
 from reasonir.training.datamodule import RetrievalData
-from reasonir.training.display import show, show_config, show_plan
+from reasonir.training.display import show, show_choices, show_config, show_plan, show_probe
 from reasonir.training.evaluation import ANALYSIS, Evaluation, analysis_of, read_benchmark, table
 from reasonir.training.hardware import Hardware
 from reasonir.training.history import History
+from reasonir.training.lengths import Measured, lengths_found, measure
 from reasonir.training.module import RetrieverModule
-from reasonir.training.optim import STATE_BYTES
-from reasonir.training.plan import Plan, as_planned, plan_run
+from reasonir.training.plan import Plan, as_planned, plan_run, planned_lengths, survey
 from reasonir.training.plots import plot_run
+from reasonir.training.probe import probe
 from reasonir.training.tracking import Tracking, environment, open_tracking
 
 log = logging.getLogger(__name__)
+DATA = "data.json"
+"""The manifest of the prepared set that a run was trained on, in its folder."""
 
 
 def train(config: DictConfig, folder: Path) -> float | None:
@@ -64,26 +71,76 @@ def train(config: DictConfig, folder: Path) -> float | None:
     home = Path(config.home)
     model: Model = build(config.model)
     hardware: Hardware = build(config.hardware)
-    data = RetrievalData(build(config.data), build(config.loader), home=home, seed=config.seed)
+    data = RetrievalData(
+        build(config.data), build(config.loader), home=home, seed=config.seed, mining=build(config.mining)
+    )
     resume = find_checkpoint(config.resume) if config.resume else None
     if not config.dry_run:
         _refuse_devices_in_sweeps(hardware)
         require(hardware.missing, model.locate)
+    if hardware.missing() is None:
         hardware = hardware.resolve()
     if resume:
         hardware = as_planned(hardware, folder / "plan.json")
+        if (folder / DATA).is_file():
+            refuse_other_data(data.source, folder)
     show_config(readable(plain(config)))
     objective: Objective = build(config.loss)
     data.prepare_data()
     data.setup()
     _refuse_missing_teachers(objective, data)
-    plan = plan_run(model, hardware, data, state_bytes=STATE_BYTES[config.optim.name])
+    model, lengths, found = _fit_lengths(config, model, data, planned_lengths(folder / "plan.json") if resume else {})
+    plan = plan_run(
+        model,
+        hardware,
+        data,
+        lengths,
+        optimiser=config.optim.name,
+        accumulates=config.trainer.accumulate_grad_batches > 1,
+        found=found,
+    )
     show_plan(plan)
-    if config.dry_run:
+    if config.dry_run or config.probe:
+        if config.dry_run:
+            show_choices(plan, survey(plan, _profiles()))
+        else:
+            plan = probe(config, model, data, plan)
+            show_probe(plan)
+        if not resume and _rank() == 0:  # a resumed run keeps the plan it was started with
+            plan.write(folder)
         return None
     with Interrupt() as interrupt, _tracked(config, folder, plan, data) as tracking:
         run = _Run(config, folder, model=model, hardware=hardware, data=data, plan=plan, tracking=tracking)
         return run.run(resume, interrupt)
+
+
+def _fit_lengths(
+    config: DictConfig, model: Model, data: RetrievalData, planned: Mapping[str, int]
+) -> tuple[Model, Measured, Mapping[str, int]]:
+    """The model with lengths fitted to the data, its columns, and the head's options that were found.
+
+    What is found becomes part of the configuration, so that it is tracked, judged and resumed like what is given. A
+    resumed run keeps what its first plan found.
+    """
+    wanted: LengthOptions = build(config.lengths)
+    lengths = measure(model, data, rows=wanted.sample)
+    if not wanted.auto:
+        return model, lengths, {}
+    kept = {name: length for name, length in planned.items() if model.head_options.get(name) is None}
+    found = kept if planned else lengths_found(model, lengths, wanted)
+    if lengths.estimated:
+        log.warning("lengths.auto: the tokenizer of model.path=%s can't be reached, so no length is taken", model.path)
+    for name, length in found.items():
+        config.model.head[name] = length
+        log.info("lengths.auto: model.head.%s=%d", name, length)
+    model = build(config.model)
+    return model, (measure(model, data, rows=wanted.sample) if found else lengths), found
+
+
+def _profiles() -> dict[str, Hardware]:
+    """Every option of the hardware group, resolved where its device is here."""
+    profiles: dict[str, Hardware] = options("hardware")
+    return {name: each if each.missing() else each.resolve() for name, each in profiles.items()}
 
 
 class _Run:
@@ -108,12 +165,13 @@ class _Run:
         self.tracking = tracking
         self.history = History(folder / "metrics.csv")
         self.index: Callable[[Encoder], Any] = build(config.index)
-        benchmark = build(config.eval)
+        benchmark: Benchmark = build(config.eval)
         tasks = read_benchmark(benchmark)
+        self.leaderboard = benchmark.leaderboard
         seed_everything(config.seed, workers=True, verbose=False)
         self.encoder = model.load(seed=config.seed)
         data.assemble = assembling(self.encoder.head.kind, self.encoder.head.tokenizer)
-        protocol = {"model": model.path, **stamp(self.encoder, hardware), "seed": config.seed}
+        protocol = {"model": model.path, **stamp(self.encoder, hardware, config.index), "seed": config.seed}
         self.evaluation = Evaluation(
             tasks,
             build(config.evaluation),
@@ -192,6 +250,7 @@ class _Run:
             self.tracking.artifact(self.folder / "metrics.csv")
         self.tracking.artifact(self.folder / "model", "model")
         show(table(results, "trained"))
+        show_leaderboard(self.leaderboard, results, "trained", self.folder, self.tracking)
         log.info("Everything is in %s", self.folder)
 
 
@@ -210,6 +269,22 @@ def _refuse_missing_teachers(objective: Objective, data: RetrievalData) -> None:
         raise InputError(
             f"the loss reads the scores of teacher {name!r}, and {data.folder} has "
             f"{'those of ' + ', '.join(there) if there else 'none'}: name one it has, or target=label"
+        )
+
+
+def refuse_other_data(source: Source, folder: Path) -> None:
+    """Refuse a source that doesn't give what the run in `folder` was trained on.
+
+    Raises:
+        InputError: options or files of the source changed since, or the run doesn't say what it was trained on.
+    """
+    noted = folder / DATA
+    if not noted.is_file():
+        raise InputError(f"{folder} doesn't say what it was trained on (no {DATA}): train it again")
+    if (known := json.loads(noted.read_text())["fingerprint"]) != (found := fingerprint_of(source)):
+        raise InputError(
+            f"{folder} was trained on the prepared set {known}, its source now gives {found}: what was kept back then "
+            "may be trained on now and the other way round; bring the data's files and options back, or train anew"
         )
 
 
@@ -244,8 +319,8 @@ def require(*checks: Callable[[], Any]) -> None:
     raise_all(problems, "thing missing here")
 
 
-def stamp(encoder: Encoder, hardware: Hardware) -> dict[str, Any]:
-    """What of a model and machine decides a figure: lengths, prompts and number format."""
+def stamp(encoder: Encoder, hardware: Hardware, index: DictConfig) -> dict[str, Any]:
+    """What of a model, machine and index decides a figure: lengths, prompts, number format, how it is searched."""
     tokenizer = encoder.head.tokenizer
     if encoder.head.kind == "retriever":
         read = {
@@ -260,6 +335,7 @@ def stamp(encoder: Encoder, hardware: Hardware) -> dict[str, Any]:
         **read,
         "dtype": str(next(encoder.parameters()).dtype).removeprefix("torch."),
         "device": hardware.accelerator,
+        "index": {"name": index._target_.split(".")[-2], **readable(plain(index))},
     }
 
 
@@ -270,6 +346,9 @@ def track_results(results: Results, judged: str, folder: Path, tracking: Trackin
             prefix = f"eval/{task}/" if system == judged else f"eval/{task}/{system}/"
             kept = values if system == judged else {HEADLINE: values[HEADLINE]}
             tracking.metrics({f"{prefix}{name}": value for name, value in kept.items()})
+    for task, measured in results.measured.items():
+        if judged in measured:
+            tracking.metrics({f"eval/{task}/index_{name}": value for name, value in measured[judged].items()})
     for name in ("results.json", "per_query.parquet"):
         tracking.artifact(folder / name)
     tracking.artifact(folder / "runs", "runs")
@@ -299,7 +378,9 @@ def _tracked(config: DictConfig, folder: Path, plan: Plan, data: RetrievalData) 
         return
     values = plain(config)
     notes = {"config.yaml": yaml.safe_dump(values, sort_keys=False, allow_unicode=True)}
+    manifest = read_manifest(data.folder)
     notes |= {
+        DATA: json.dumps(manifest, indent=2),
         "plan.json": json.dumps(plan.to_dict(), indent=2),
         "environment.json": json.dumps(environment(), indent=2),
     }
@@ -322,7 +403,6 @@ def _tracked(config: DictConfig, folder: Path, plan: Plan, data: RetrievalData) 
         tracking.parameters(flat(readable(values)))
         for name in notes:
             tracking.artifact(folder / name)
-        manifest = read_manifest(data.folder)
         tracking.dataset(data.source.name, manifest["fingerprint"], str(data.folder), "training")
         yield tracking
         status = "FINISHED"

@@ -90,8 +90,13 @@ def _paired(head: Any, batch: PairBatch, found: Representation, ranks: Ranks) ->
         "step": batch.step,
     }
     if head.kind == "pruner":
-        labels_T = batch.token_label_T.to(device, non_blocking=True)
-        yield Pruned(**known, keep_T=head.keeps(found), token_label_T=labels_T)
+        keeps = head.keeps(found)
+        yield Pruned(
+            **known,
+            keep_T=keeps.values_TD[:, 0],
+            token_label_T=batch.token_label_T.to(device, non_blocking=True),
+            pair_T=torch.repeat_interleave(keeps.lengths_N).to(device, non_blocking=True),
+        )
     else:
         yield Judged(**known)
 

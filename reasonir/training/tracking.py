@@ -9,9 +9,10 @@ from __future__ import annotations
 import logging
 import os
 import platform
+import re
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,8 @@ PARENT = "REASONIR_PARENT_RUN"
 """The environment variable that names the parent run of a sweep's children."""
 _FOLDER_TAG = "reasonir.folder"
 _LONGEST_PARAMETER = 6000
+_UNNAMEABLE = re.compile(r"[^\w\-. :/]")
+"""What MLflow takes in no metric's name, and a collection's folder may have in its name."""
 
 
 class Tracking:
@@ -117,7 +120,8 @@ class MlflowTracking(Tracking):
         from mlflow.entities import Metric
 
         now = int(time() * 1000)
-        self._client.log_batch(self.run_id, metrics=[Metric(key, value, now, step) for key, value in values.items()])
+        noted = [Metric(_UNNAMEABLE.sub("_", key), value, now, step) for key, value in values.items()]
+        self._client.log_batch(self.run_id, metrics=noted)
 
     def dataset(self, name: str, digest: str, source: str, context: str) -> None:
         """Note a dataset by name, digest and place."""
@@ -216,8 +220,19 @@ def environment() -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "gpus": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
         "git": _git(),
-        "packages": {d.metadata["Name"]: d.version for d in sorted(metadata.distributions(), key=lambda d: d.name)},
+        "packages": dict(sorted(_packages())),
     }
+
+
+def _packages() -> Iterator[tuple[str, str]]:
+    """Names and versions of what is installed, without what a broken uninstallation left."""
+    for distribution in metadata.distributions():
+        try:
+            name = distribution.metadata["Name"]
+        except FileNotFoundError:  # by the backport that other packages put in the standard library's place
+            name = None
+        if name:
+            yield name, distribution.version
 
 
 def _git() -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Every YAML composes and binds, and lies where its code lies."""
 
 import importlib
+import re
 import subprocess
 import sys
 import time
@@ -13,12 +14,14 @@ import yaml
 from reasonir.check import misspelt, problems
 from reasonir.config import CONF, flat, readable, run_folder, user_conf
 
-GROUPS = ("data", "eval", "hardware", "index", "loss", "model", "model/head", "debug", "experiment")
+GROUPS = ("data", "eval", "hardware", "index", "loss", "mining", "model", "model/head", "debug", "experiment")
 GIVEN = {
     "data": ["data.path=x"],
     "eval": ["eval.path=x"],
     "model": ["model.path=x"],
 }
+PAIRS = re.compile("yes_no|cross_encoder|provence")
+"""The heads that read query and document together, which the default loss doesn't train."""
 OPTIONS = [(group, file.stem) for group in GROUPS for file in sorted((CONF / group).glob("*.yaml"))]
 
 
@@ -33,8 +36,10 @@ def targets(node):
 @pytest.mark.parametrize(("group", "option"), OPTIONS)
 def test_every_option_composes_and_binds(composed, group, option):
     plus = "+" if group in ("debug", "experiment") else ""
-    needed = [word for word in GIVEN.get(group, []) if "???" in (CONF / group / f"{option}.yaml").read_text()]
-    needed += ["loss=bce"] if "yes_no" in (CONF / group / f"{option}.yaml").read_text() else []
+    text = (CONF / group / f"{option}.yaml").read_text()
+    needed = [word for word in GIVEN.get(group, []) if "???" in text]
+    needed += ["loss=bce"] if group.startswith("model") and PAIRS.search(text) else []
+    needed += ["model/head=provence"] if (group, option) == ("loss", "provence") else []
     needed += ["loss.target=bge"] if (group, option) == ("loss", "margin_mse") else []
     needed += ["+loss@loss.terms.bce=bce"] if (group, option) == ("loss", "sum") else []
     needed += ["model/head=biencoder"] if (group, option) == ("index", "faiss") else []
@@ -48,14 +53,15 @@ def test_every_option_composes_and_binds(composed, group, option):
         assert found == []
 
 
-@pytest.mark.parametrize("command", ["train", "evaluate", "prepare", "bench", "compare"])
+@pytest.mark.parametrize("command", ["train", "evaluate", "prepare", "mine", "bench", "compare"])
 def test_every_command_composes_and_binds(composed, command):
     needed = ["runs=[a,b]"] if command == "compare" else []
     assert problems(composed(command, *needed)) == []
 
 
 @pytest.mark.parametrize(
-    ("group", "option"), [pair for pair in OPTIONS if pair[0] in ("data", "eval", "index", "loss", "model/head")]
+    ("group", "option"),
+    [pair for pair in OPTIONS if pair[0] in ("data", "eval", "index", "loss", "mining", "model/head")],
 )
 def test_the_trees_mirror_each_other(group, option):
     """conf/<group>/<name>.yaml builds something of reasonir/<group>/<name>.py."""
@@ -63,6 +69,14 @@ def test_the_trees_mirror_each_other(group, option):
     expected = f"reasonir.{group.replace('/', '.')}.{option}{'_' if iskeyword(option) else ''}"
     assert first.startswith(f"{expected}.")
     importlib.import_module(expected)
+
+
+@pytest.mark.parametrize("option", [option for group, option in OPTIONS if group == "eval"])
+def test_every_benchmark_has_what_benchmarks_have(option):
+    (target,) = targets(yaml.safe_load((CONF / "eval" / f"{option}.yaml").read_text()))
+    module, name = target.rsplit(".", 1)
+    benchmark = getattr(importlib.import_module(module), name)
+    assert [member for member in ("groups", "leaderboard", "tasks") if not hasattr(benchmark, member)] == []
 
 
 def test_every_file_starts_with_what_it_is():

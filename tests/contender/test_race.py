@@ -50,6 +50,12 @@ class Broken(Ours):
         raise ImportError("no such package")
 
 
+def test_no_steps_are_refused(home):
+    done = run("bench", *SMALL, "repeats=0", home=home)
+    assert done.status == 2
+    assert "repeats=0: give 1 or more" in done.err
+
+
 def test_a_contender_that_fails_is_named(home):
     given = ["+contenders.broken={_target_: tests.contender.test_race.Broken}"]
     given += [f"~contenders.{name}" for name in ("ours", "ours_recomputing", "pylate", "pylate_cached")]
@@ -58,7 +64,15 @@ def test_a_contender_that_fails_is_named(home):
     assert "contender broken failed: ImportError: no such package" in done.err
 
 
-@pytest.mark.parametrize("other", [Timed(1.1, 2.0, (1.0,), 0.1), Timed(1.0, 2.2, (1.0,), 0.1)])
+@pytest.mark.parametrize(
+    "other",
+    [
+        Timed(1.1, 2.0, (1.0,), 0.1),
+        Timed(1.0, 2.2, (1.0,), 0.1),
+        Timed(float("nan"), 2.0, (1.0,), 0.1),
+        Timed(1.0, float("nan"), (1.0,), 0.1),
+    ],
+)
 def test_no_time_counts_where_the_computation_differs(other):
     with pytest.raises(InputError, match="ours and other don't compute the same"):
         _refuse_disagreement({"ours": Timed(1.0, 2.0, (1.0,), 0.1), "other": other})

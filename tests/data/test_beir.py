@@ -3,6 +3,7 @@ import shutil
 
 import pytest
 
+from reasonir.data.base import Collection
 from reasonir.data.beir import Beir, read_task
 from reasonir.errors import InputError
 
@@ -114,3 +115,13 @@ def test_missing_parts_are_named(tmp_path):
         read_task(str(tmp_path / "col"), "train")
     with pytest.raises(InputError, match=r"is a file: a BEIR collection is a folder"):
         read_task(str(tmp_path / "col" / "corpus.jsonl"), "train")
+
+
+def test_the_collection_is_the_whole_corpus_judged_or_not(tmp_path):
+    source = Beir(str(write(tmp_path / "col", qrels=QRELS[:1])))
+    assert isinstance(source, Collection)
+    assert [(document.doc_id, document.text) for document in source.collection()] == [
+        ("d1", "Salt lowers the freezing point"),
+        ("d 2", "water expands"),
+        ("d3", "ice floats"),
+    ]

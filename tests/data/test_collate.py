@@ -24,7 +24,7 @@ def batches(rows, *, positives="each", negatives=1, dropped=frozenset()):
 
 
 def plan(*items, step=0, epoch=0):
-    return BatchPlan(step, epoch, np.array(items))
+    return BatchPlan(step, np.full(len(items), epoch), np.array(items))
 
 
 def test_each_relevant_pair_is_an_item_or_each_query(tmp_path):

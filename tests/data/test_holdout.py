@@ -1,6 +1,6 @@
 import pytest
 
-from reasonir.data.holdout import dev_task, hold_out
+from reasonir.data.holdout import dev_task, hold_out, relevant_keys
 from reasonir.data.prepared import prepare, read
 from reasonir.errors import InputError
 from reasonir.types import Document, Example
@@ -40,7 +40,9 @@ def test_whole_components_are_held_out(tmp_path, seed):
     for group in ({0, 1}, {3, 4, 5}):
         assert group <= set(split.train) or group <= set(split.dev)
     trained = {key for row in split.train for key in rows[int(row)]["pos_keys"]}
-    assert not trained & split.dev_keys
+    held = {key for row in split.dev for key in rows[int(row)]["pos_keys"]}
+    assert not trained & held
+    assert relevant_keys(dev_task(rows, split.dev, documents=40, seed=0)) == held
 
 
 def test_it_is_a_function_of_the_seed(tmp_path):

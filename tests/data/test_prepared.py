@@ -5,7 +5,7 @@ import pytest
 
 from reasonir.data.base import content_key
 from reasonir.data.demo import Demo
-from reasonir.data.prepared import example_of, prepare, read, read_manifest, validate
+from reasonir.data.prepared import Prepared, example_of, prepare, read, read_manifest, validate
 from reasonir.errors import InputError
 from reasonir.types import Document, Example
 
@@ -35,6 +35,7 @@ EXAMPLE = Example(
     "why",
     (Document("a", "because", "passage", 2.0), Document("b", "no", label=0.0), Document("c", "also", label=1.0)),
     "find the cause",
+    (content_key("secret"),),
 )
 
 
@@ -44,6 +45,7 @@ def test_examples_come_back_as_they_went_in(tmp_path):
     first, second = (example_of(row) for row in rows)
     assert first.documents == (EXAMPLE.documents[0], EXAMPLE.documents[2], EXAMPLE.documents[1])
     assert (first.query_id, first.query, first.instruction) == ("q1", "why", "find the cause")
+    assert (first.excluded, second.excluded) == ((content_key("secret"),), ())
     assert second.negatives == ()
     assert rows[0]["pos"] == [["passage", "because"], ["", "also"]]
     assert rows[0]["pos_keys"] == [content_key("because"), content_key("also")]
@@ -112,3 +114,14 @@ def test_the_validator_sees_damage(tmp_path):
 def test_the_demo_corpus_is_valid(home):
     counts = validate(prepare(Demo(), home))["counts"]
     assert counts["queries"] == counts["positives"] == 560
+
+
+def test_a_prepared_set_is_a_source_itself(tmp_path):
+    first = prepare(Given([EXAMPLE]), tmp_path)
+    source = Prepared(str(first))
+    again = prepare(source, tmp_path)
+    assert again != first
+    assert again.name.startswith("given-")
+    assert [example_of(row) for row in read(again)] == [example_of(row) for row in read(first)]
+    with pytest.raises(InputError, match="isn't a prepared set"):
+        prepare(Prepared(str(tmp_path)), tmp_path)

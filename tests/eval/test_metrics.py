@@ -36,3 +36,10 @@ def test_reciprocal_rank_at_ten_ends_at_ten():
     run = {"q": {f"d{i:02}": 100.0 - i for i in range(20)}}
     found = per_query(run, {"q": {"d10": 1}})["q"]
     assert (found["mrr"], found["mrr_at_10"]) == (pytest.approx(1 / 11), 0.0)
+
+
+def test_scores_that_differ_beyond_single_precision_are_ties_to_every_metric():
+    """trec_eval keeps scores as floats: eleven ties, of which the smallest id comes last, whatever its ninth digit."""
+    run = {"q": {f"d{i:02}": 1.0 - i * 1e-10 for i in range(11)}}
+    found = per_query(run, {"q": {"d00": 1}})["q"]
+    assert (found["mrr"], found["mrr_at_10"]) == (pytest.approx(1 / 11), 0.0)

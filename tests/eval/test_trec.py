@@ -49,3 +49,23 @@ def test_a_truncated_archive_is_named(tmp_path):
     (tmp_path / "r.gz").write_bytes(whole[:-9])
     with pytest.raises(InputError, match=r"r\.gz can't be read"):
         read_run(tmp_path / "r.gz")
+
+
+def test_a_damaged_archive_is_named(tmp_path):
+    whole = bytearray(gzip.compress(b"".join(b"1 Q0 d%d 1 0.5 name\n" % n for n in range(50))))
+    whole[12:16] = b"\xff\xff\xff\xff"
+    (tmp_path / "r.gz").write_bytes(whole)
+    with pytest.raises(InputError, match=r"r\.gz can't be read"):
+        read_run(tmp_path / "r.gz")
+
+
+def test_a_byte_order_mark_belongs_to_no_query(tmp_path):
+    (tmp_path / "r.trec").write_bytes(b"\xef\xbb\xbf1 Q0 best 1 2.0 x\n1 Q0 second 2 1.0 x\n")
+    assert read_run(tmp_path / "r.trec") == {"1": {"best": 2.0, "second": 1.0}}
+    (tmp_path / "q.txt").write_bytes(b"\xef\xbb\xbf1 0 best 1\n")
+    assert read_judgements(tmp_path / "q.txt") == {"1": {"best": 1}}
+
+
+def test_documents_are_ordered_as_trec_eval_keeps_their_scores(tmp_path):
+    write_run({"1": {"a": 1.0 + 1e-9, "b": 1.0}}, tmp_path / "r.trec", "x")
+    assert [line.split()[2] for line in (tmp_path / "r.trec").read_text().splitlines()] == ["b", "a"]

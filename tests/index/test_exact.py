@@ -3,6 +3,7 @@ import torch
 
 from reasonir.errors import InputError
 from reasonir.index.exact import Exact
+from reasonir.index.pooling import Pooling
 from reasonir.model import encoder as encoder_module
 from reasonir.types import Corpus, Text
 from tests.helpers import RETRIEVERS, SENTENCES, load
@@ -58,3 +59,23 @@ def test_searching_leaves_training_mode_and_gradients_alone(bert):
     assert index.search(QUERIES, 5) == index.search(QUERIES, 5)
     assert encoder.training
     assert torch.is_grad_enabled()
+
+
+def test_what_pooling_costs_is_measured(bert, monkeypatch):
+    monkeypatch.setattr(encoder_module, "_SORTED_TOGETHER", 7)
+    encoder = load(bert, "colbert")
+    index, pooled = Exact(encoder), Exact(encoder, pooling=Pooling(3))
+    for each in (index, pooled):
+        each.build(CORPUS)
+    expected, found = index.search(QUERIES, 10), pooled.search(QUERIES, 10)
+    assert index.measured == {}
+    shares = [len(expected[q].keys() & found[q].keys()) / 10 for q in QUERIES]
+    vectors = encoder.encode([Text(text) for text in CORPUS.texts], "document")
+    assert pooled.measured == {
+        "recall_at_10": pytest.approx(sum(shares) / len(shares)),
+        "vectors": len(Pooling(3)(vectors).values_TD),
+        "encoded_vectors": len(vectors.values_TD),
+    }
+    scores_QN = encoder.head.score(encoder.encode(list(QUERIES.values()), "query"), Pooling(3)(vectors))
+    for scores_N, ranking in zip(scores_QN, found.values(), strict=True):
+        assert list(ranking.values()) == pytest.approx(scores_N.topk(10).values.tolist(), rel=1e-4)

@@ -4,53 +4,110 @@ import pytest
 import torch
 
 from reasonir.errors import InputError
+from reasonir.model.maxsim import PAIR_BYTES
 from reasonir.model.shape import Shape
 from reasonir.training.hardware import Hardware
-from reasonir.training.plan import GIB, Lengths, make_plan
+from reasonir.training.memory import Estimate, Texts, Training
+from reasonir.training.meter import GIB
+from reasonir.training.optim import STATE_BYTES
+from reasonir.training.plan import fit_step
+from reasonir.training.step import Budget
 
-QWEN = Shape(28, 1024, 3072, 16, 595_776_512, "decoder")
+QWEN = Shape(28, 1024, 3072, 16, 595_776_512, "decoder", attention_width=2048)
 T4 = Hardware("t4", "cuda", precision="16-mixed", precisions=("32-true", "16-mixed"), memory_gib=15)
+PLAIN = replace(T4, precision="32-true")
+FULL = Training(QWEN, QWEN.parameters, STATE_BYTES["adamw"], True, 28, False, False, 128, False)
+ADAPTED = replace(FULL, trained=5_000_000, adapted=True)
+TEXTS = Texts(torch.tensor([*range(20, 84), *([100, 200, 300, 400] * 32)]), 64)
 
 
-def lengths(limit, *values):
-    return Lengths.of(values, limit, estimated=False)
+def fit(hardware=T4, training=FULL):
+    return fit_step(training, hardware, TEXTS, width=512)
 
 
-def plan(shape=QWEN, hardware=T4, **options):
-    return make_plan(
-        shape,
-        hardware,
-        lengths(128, *range(20, 160)),
-        lengths(512, *range(50, 700)),
-        **{"trained": shape.parameters, "texts_per_step": (64, 128), **options},
-    )
-
-
-def test_lengths_say_what_a_limit_cuts():
-    found = lengths(30, 10, 20, 30, 40)
-    assert (found.median, found.longest, found.truncated, found.mean) == (25, 40, 0.25, 22.5)
+def cost(training=FULL, hardware=PLAIN, *, micro_batch=1000, kept=0, texts=TEXTS):
+    return Estimate(training, hardware).cost(texts, Budget(micro_batch, kept))
 
 
 def test_a_step_is_fitted_into_the_memory_there_is():
-    tight, wide = plan(), plan(hardware=replace(T4, memory_gib=139))
+    tight, wide = fit(), fit(replace(T4, memory_gib=139))
     assert tight.fits
-    assert tight.total_gib < 15
-    assert tight.kept_tokens < wide.kept_tokens < tight.tokens_per_step
-    assert tight.micro_batch_tokens < wide.micro_batch_tokens
-    assert tight.weights_gib == pytest.approx(QWEN.parameters * 6 / GIB)
-    assert tight.optimiser_gib == pytest.approx(QWEN.parameters * 8 / GIB)
+    assert tight.cost.total < 15 * GIB
+    assert tight.budget.kept < wide.budget.kept
+    assert tight.budget.micro_batch < wide.budget.micro_batch
+    assert tight.cost.kept < 0.5 * wide.cost.kept
 
 
 def test_what_does_not_fit_is_said_to_and_adapters_help():
     small = replace(T4, memory_gib=8)
-    assert not plan(hardware=small).fits
-    assert plan(hardware=small, trained=5_000_000).fits
+    assert fit(small).fits is False
+    assert fit(small, ADAPTED).fits
+    assert fit(replace(T4, memory_gib=None)).fits is None
 
 
 def test_given_numbers_of_tokens_are_taken():
-    found = plan(hardware=replace(T4, micro_batch_tokens=777, kept_tokens=0))
+    found = fit(replace(T4, micro_batch_tokens=777, kept_tokens=0))
     assert (found.budget.micro_batch, found.budget.kept) == (777, 0)
-    assert not found.present or torch.cuda.is_available()
+
+
+@pytest.mark.parametrize(("optimiser", "state"), [("adamw", 8), ("adamw_8bit", 2), ("adafactor", 1)])
+def test_what_is_always_held_is_counted_to_the_byte(optimiser, state):
+    found = cost(replace(FULL, state_bytes=STATE_BYTES[optimiser]))
+    assert found.weights == QWEN.parameters * 4
+    assert found.gradients == QWEN.parameters * 4
+    assert found.optimiser == QWEN.parameters * state
+    assert cost(replace(FULL, accumulates=True)).gradients == QWEN.parameters * 8
+
+
+def test_graphs_are_those_of_the_micro_batches_the_engine_cuts():
+    texts = Texts(torch.tensor([10, 30, 20, 40]), 2)
+    estimate = Estimate(FULL, PLAIN)
+    graph = estimate.graph(40)  # fused attention: the same for every width
+    found = cost(texts=texts, micro_batch=80, kept=80)  # [40, 30] fills 80 and is kept, [20, 10] fills 40
+    assert found.kept == pytest.approx(80 * graph)
+    assert found.segment == pytest.approx(40 * graph + 80 * estimate.layer(40))
+    everything = cost(texts=texts, micro_batch=80, kept=120)
+    assert everything.kept == pytest.approx(120 * graph)
+    assert everything.segment == pytest.approx(80 * estimate.layer(40))
+
+
+def test_representations_and_scores_are_of_all_devices():
+    texts = Texts(torch.tensor([1000, 3000, *[1000] * 5000]), 2)
+    alone, together = cost(texts=texts), cost(hardware=replace(PLAIN, devices=4), texts=texts)
+    assert alone.scores == 4000 * 5000 * PAIR_BYTES + 28 * 2 * 5000
+    assert together.scores == 4 * alone.scores
+    assert alone.representations == 4 * 4 * 128 * (4000 + 5_000_000)
+    assert together.representations == 4 * 4 * 128 * (4000 + 4 * 5_000_000)
+    assert together.gradients == 2 * alone.gradients
+    single = cost(replace(FULL, single_vector=True, vector_size=1024), texts=texts)
+    assert single.scores == 28 * 2 * 5000
+    assert single.representations == 4 * 4 * 1024 * 5002
+
+
+def test_what_is_frozen_or_recomputed_keeps_no_graph():
+    whole = cost().segment
+    assert cost(replace(FULL, layers=14)).segment < 0.6 * whole
+    assert cost(replace(FULL, recomputed=True)).segment < 0.15 * whole
+    assert cost(ADAPTED).segment > whole
+
+
+def test_the_total_is_that_of_the_fullest_moment():
+    found = cost()
+    assert found.moment == "backward pass"
+    parts = found.weights + found.gradients + found.optimiser + found.kept + found.segment + found.representations
+    assert found.total == pytest.approx(parts)
+    tiny = Texts(torch.tensor([4, 4]), 1)
+    small = cost(texts=tiny, micro_batch=4)
+    assert small.moment == "update"
+    assert small.total == QWEN.parameters * (4 + 4 + 8 + 4)  # weights, gradients, states, and a copy as scratch
+
+
+def test_matrices_are_cast_once_where_trained_and_for_every_kept_graph_where_not():
+    matrices = 2 * QWEN.layers * QWEN.layer_parameters
+    trained = [cost(hardware=T4, kept=kept).weights - 4 * QWEN.parameters for kept in (0, 2000, 10**9)]
+    assert trained == [matrices, 2 * matrices, matrices]
+    adapted = cost(ADAPTED, T4, kept=2000).weights - 4 * QWEN.parameters
+    assert adapted == 3 * matrices  # two graphs of 1,000 tokens, and the one that is recomputed
 
 
 @pytest.mark.skipif(torch.cuda.is_available() or torch.backends.mps.is_available(), reason="another device is here")

@@ -44,10 +44,13 @@ def objective_of(head):
     from reasonir.loss.bce import Bce
     from reasonir.loss.cached_contrastive import CachedContrastive
     from reasonir.loss.listwise import Listwise
+    from reasonir.loss.provence import Provence
     from reasonir.loss.ranknet import Ranknet
     from reasonir.loss.sum import Sum
 
     pairs = Sum({"bce": Bce(), "listwise": Listwise(), "ranknet": Ranknet()}, {"ranknet": 0.3})
+    if head == "provence":
+        return Provence(pairs, average="document")
     return pairs if head == "yes_no" else CachedContrastive(0.5)
 
 
@@ -113,7 +116,7 @@ def counted(state, bucket):
 
 def test_two_ranks_give_the_gradients_of_one_process_with_one_reduction(bert, decoder, tmp_path):
     report = tmp_path / "report.json"
-    folders = {**dict.fromkeys(RETRIEVERS, bert), "yes_no": decoder}
+    folders = {**dict.fromkeys((*RETRIEVERS, "provence"), bert), "yes_no": decoder}
     on_two_ranks(compare_with_one_process, folders, report)
     found = json.loads(report.read_text())
     assert len(found) == len(folders) * len(CASES)

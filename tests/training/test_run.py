@@ -64,7 +64,7 @@ def test_a_run_leaves_what_the_design_says(finished):
     assert torch.__version__.startswith(environment["packages"]["torch"])
     plan = json.loads((done.folder / "plan.json").read_text())
     assert plan["hardware"] == "cpu"
-    assert plan["queries"]["median"] > 20
+    assert plan["lengths"]["queries"]["median"] > 20
 
 
 def test_results_have_their_protocol_baselines_and_uncertainty(finished):

@@ -10,7 +10,7 @@ import yaml
 
 from reasonir.errors import InputError
 from reasonir.training import callbacks
-from reasonir.training.tracking import PARENT, Tracking, folder_of_run, open_tracking
+from reasonir.training.tracking import PARENT, Tracking, environment, folder_of_run, open_tracking
 from tests.commands import run
 
 TRACKED = ("experiment=demo_tiny", "logger=mlflow", "data.variants=1", "evaluation.baselines=[random,untrained]")
@@ -43,6 +43,24 @@ def test_everything_lies_under_the_home_folder(home_with_runs):
     assert entry.data.tags["reasonir.folder"] == str(folder)
     assert entry.data.tags["purpose"] == "test"
     assert entry.info.run_name == "demo_tiny"
+
+
+def test_a_collections_name_may_hold_what_mlflow_does_not_take(tmp_path):
+    from mlflow import MlflowClient
+
+    tracking = open_tracking("mlflow", tmp_path, project="p", name="n", folder=tmp_path, tags={})
+    tracking.metrics({"eval/scifact (copy)/mrr": 0.5})
+    tracking.end("FINISHED")
+    run = MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}").get_run(tracking.run_id)
+    assert run.data.metrics["eval/scifact _copy_/mrr"] == 0.5
+
+
+def test_what_a_broken_uninstallation_left_is_no_package(tmp_path, monkeypatch):
+    (tmp_path / "gone-1.0.dist-info").mkdir()
+    monkeypatch.syspath_prepend(tmp_path)
+    packages = environment()["packages"]
+    assert "torch" in packages
+    assert None not in packages
 
 
 def test_parameters_are_the_flattened_configuration(home_with_runs):

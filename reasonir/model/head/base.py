@@ -30,12 +30,27 @@ class Tokenizer(Protocol):
     def limit(self, side: Side) -> int:
         """The most tokens a text of `side` may have; what is beyond is cut."""
 
+    def least(self, side: Side) -> int:
+        """The tokens a shorter text of `side` is filled up to; 0 where none is."""
+
+    def whole(self) -> Tokenizer:
+        """The same layout, with nothing cut and nothing filled up."""
+
 
 class PairTokenizer(Protocol):
     """Turns pairs into tokens; picklable, so that loader workers can do it."""
 
     def __call__(self, pairs: Sequence[Pair]) -> tuple[Tokens, Tensor]:
         """The tokens of `pairs`, and the label of every token that a pruner judges (see `PairBatch`)."""
+
+    def limit(self, side: Side) -> int:
+        """The most tokens of a pair, whichever side; what is beyond is cut of the document."""
+
+    def least(self, side: Side) -> int:
+        """0: no pair is filled up."""
+
+    def whole(self) -> PairTokenizer:
+        """The same layout, with nothing cut."""
 
     def stamp(self) -> Mapping[str, Any]:
         """What decides a pair's tokens (length, template, instruction), for the protocol of results."""
@@ -50,6 +65,23 @@ class Head(Protocol):
     @classmethod
     def limits(cls, folder: Path | None, options: Mapping[str, Any]) -> dict[Side, int]:
         """The tokens a text may have when loaded from `folder` with the YAML's options; nothing is loaded."""
+
+    @classmethod
+    def read_tokenizer(
+        cls, folder: Path, options: Mapping[str, Any], *, tokenizer: Any, prompts: Prompts, positions: int
+    ) -> Tokenizer | PairTokenizer:
+        """The tokenizer that loading `folder` with the YAML's options gives; no weights are needed.
+
+        `tokenizer` is the checkpoint's own, which may be changed; `positions` bound what no option states.
+        """
+
+    @classmethod
+    def length_options(cls, lengths: Mapping[Side, int]) -> dict[str, int]:
+        """The YAML's options that make these the tokens a text may have."""
+
+    @classmethod
+    def vector_size(cls, folder: Path | None, options: Mapping[str, Any], hidden: int) -> int:
+        """Numbers in a vector, for a backbone of `hidden` when loaded from `folder` with the YAML's options."""
 
     def __call__(self, hidden_NLH: Tensor, padded: Padded) -> Tensor:
         """values_TD: the vectors of a micro-batch, text by text, in float32."""
@@ -89,8 +121,8 @@ class Reranker(Head, Protocol):
 class Pruner(Reranker, Protocol):
     """Scores pairs, and the tokens of their documents."""
 
-    def keeps(self, pairs: Representation) -> Tensor:
-        """keep_T, the logit that a token helps to answer, for every token that the tokenizer gives a label."""
+    def keeps(self, pairs: Representation) -> Representation:
+        """The logit that a token helps to answer, for every token that the tokenizer gives a label: rows of one."""
 
 
 class HeadLoader(Protocol):

@@ -9,7 +9,7 @@ gives the same vectors as a tokenizer that pads on the left. Several `dimensions
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from reasonir.errors import InputError
-from reasonir.model.positions import check_length, stated_options, usable_positions
+from reasonir.model.positions import UNBOUNDED, check_length, module_options, stated_options, usable_positions
 from reasonir.model.prompts import Prompts
 from reasonir.types import Padded, Representation, Side, Text, Tokens
 
@@ -38,6 +38,14 @@ class BiEncoderTokenizer:
     def limit(self, side: Side) -> int:
         """The most tokens a text has, on either side."""
         return self.max_length
+
+    def least(self, side: Side) -> int:
+        """Nothing is filled up."""
+        return 0
+
+    def whole(self) -> BiEncoderTokenizer:
+        """The same layout, with nothing cut."""
+        return replace(self, max_length=UNBOUNDED)
 
     def __call__(self, texts: Sequence[Text], side: Side) -> Tokens:
         """Tokens of `texts`, every one attended to."""
@@ -153,6 +161,30 @@ class BiEncoder(nn.Module):
         table = stated_options(folder, "config.json").get("max_position_embeddings")
         length = options.get("max_length") or stated or table or 512
         return {"query": length, "document": length}
+
+    @classmethod
+    def read_tokenizer(
+        cls, folder: Path, options: Mapping[str, Any], *, tokenizer: Any, prompts: Prompts, positions: int
+    ) -> BiEncoderTokenizer:
+        """See `Head.read_tokenizer`."""
+        stated = stated_options(folder, "sentence_bert_config.json")
+        return BiEncoderTokenizer(
+            tokenizer,
+            prompts.completed(stated_options(folder, "config_sentence_transformers.json").get("prompts", {})),
+            options.get("max_length") or min(stated.get("max_seq_length") or positions, positions),
+            bool(stated.get("do_lower_case")),
+            module_options(folder, "Pooling").get("include_prompt", True),
+        )
+
+    @classmethod
+    def length_options(cls, lengths: Mapping[Side, int]) -> dict[str, int]:
+        """See `Head.length_options`: one length serves both sides."""
+        return {"max_length": max(lengths.values())}
+
+    @classmethod
+    def vector_size(cls, folder: Path | None, options: Mapping[str, Any], hidden: int) -> int:
+        """See `Head.vector_size`."""
+        return module_options(folder, "Dense").get("out_features") or hidden
 
     def forward(self, hidden_NLH: Tensor, padded: Padded) -> Tensor:
         """Pool each text by its own length, apply what follows (dense layers), normalise in float32."""

@@ -11,22 +11,24 @@ projection: docs/log.md has the comparison with PyLate's choices (32 tokens, exp
 from __future__ import annotations
 
 import json
+import string
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
-import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from reasonir.model.maxsim import maxsim
-from reasonir.model.positions import check_length, stated_options, usable_positions
+from reasonir.model.positions import UNBOUNDED, check_length, module_options, stated_options, usable_positions
 from reasonir.model.prompts import Prompts
 from reasonir.types import Padded, Representation, Side, Text, Tokens
 
 DEFAULT_LENGTHS: dict[Side, int] = {"query": 128, "document": 180}
 """Tokens of a text where a checkpoint states nothing."""
+DEFAULT_VECTOR = 128
+"""Numbers in a vector where a checkpoint brings no projection."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +45,43 @@ class ColBERTTokenizer:
     attend_to_expansion: bool
     skiplist: frozenset[int]
     lower_case: bool
+
+    @classmethod
+    def read(cls, folder: Path, options: Mapping[str, Any], *, tokenizer: Any, prompts: Prompts) -> ColBERTTokenizer:
+        """The same layout from a checkpoint's files alone: an option, else what they state, else PyLate's default."""
+        stated = stated_options(folder, "config_sentence_transformers.json")
+        stanford = _is_stanford(folder)
+        foreign = stated_options(folder, "artifact.metadata") if stanford else {}
+        lengths = ColBERT.limits(folder, options)
+
+        def choose(option: str, *others: Any) -> Any:
+            return next((value for value in (options.get(option), *others) if value is not None), None)
+
+        markers = {}
+        for side, theirs, unused in (
+            ("query", "query_token_id", "[unused0]"),
+            ("document", "doc_token_id", "[unused1]"),
+        ):
+            native = foreign.get(theirs, unused) if stanford else f"[{side[0].upper()}] "
+            markers[side] = choose(f"{side}_prefix", stated.get(f"{side}_prefix"), native)
+        tokenizer.add_tokens([marker for marker in markers.values() if marker])
+        ids = {side: tokenizer.convert_tokens_to_ids(marker) if marker else None for side, marker in markers.items()}
+        fill = tokenizer.mask_token_id if tokenizer.mask_token_id is not None else tokenizer.eos_token_id
+        tokenizer.pad_token_id = tokenizer.pad_token_id if fill is None else fill
+        words = choose("skiplist", stated.get("skiplist_words"), list(string.punctuation))
+        attend = ("attend_to_expansion", stated.get("attend_to_expansion_tokens"), foreign.get("attend_to_mask_tokens"))
+        return cls(
+            tokenizer,
+            prompts.completed(stated.get("prompts", {})),
+            lengths["query"],
+            lengths["document"],
+            ids["query"],
+            ids["document"],
+            bool(choose("query_expansion", stated.get("do_query_expansion"), bool(_stated(folder) or stanford))),
+            bool(choose(*attend)),
+            frozenset(_known_words(tokenizer, words).values()),
+            bool(stated_options(folder, "sentence_bert_config.json").get("do_lower_case")),
+        )
 
     @classmethod
     def of(cls, source: Any, prompts: Prompts) -> ColBERTTokenizer:
@@ -64,13 +103,21 @@ class ColBERTTokenizer:
         """The most tokens a text of `side` has, marker included."""
         return self.query_length if side == "query" else self.document_length
 
+    def least(self, side: Side) -> int:
+        """Expanded queries all have query_length tokens."""
+        return self.query_length if self.expand and side == "query" else 0
+
+    def whole(self) -> ColBERTTokenizer:
+        """The same layout, with nothing cut and no query expanded."""
+        return replace(self, query_length=UNBOUNDED, document_length=UNBOUNDED, expand=False)
+
     def __call__(self, texts: Sequence[Text], side: Side) -> Tokens:
         """Tokens of `texts`; documents keep no vector for skiplisted tokens, expanded queries keep all."""
         marker = self.query_prefix_id if side == "query" else self.document_prefix_id
         room = self.limit(side) - (marker is not None)
         strings = [self.prompts.apply(text, side) for text in texts]
         if self.lower_case:
-            strings = [string.lower() for string in strings]
+            strings = [text.lower() for text in strings]
         encoded = self.tokenizer(strings, truncation=True, max_length=room, padding=False)["input_ids"]
         return Tokens.pack([self._row(ids, marker, side) for ids in encoded])
 
@@ -170,6 +217,24 @@ class ColBERT(nn.Module):
         limits = DEFAULT_LENGTHS | _stated(folder)
         return {side: options.get(f"{side}_length") or limit for side, limit in limits.items()}
 
+    @classmethod
+    def read_tokenizer(
+        cls, folder: Path, options: Mapping[str, Any], *, tokenizer: Any, prompts: Prompts, positions: int
+    ) -> ColBERTTokenizer:
+        """See `Head.read_tokenizer`."""
+        return ColBERTTokenizer.read(folder, options, tokenizer=tokenizer, prompts=prompts)
+
+    @classmethod
+    def length_options(cls, lengths: Mapping[Side, int]) -> dict[str, int]:
+        """See `Head.length_options`."""
+        return {f"{side}_length": length for side, length in lengths.items()}
+
+    @classmethod
+    def vector_size(cls, folder: Path | None, options: Mapping[str, Any], hidden: int) -> int:
+        """See `Head.vector_size`."""
+        last = module_options(folder, "Dense")
+        return options.get("embedding_size") or last.get("out_features") or DEFAULT_VECTOR
+
     def forward(self, hidden_NLH: Tensor, padded: Padded) -> Tensor:
         """Project the kept tokens only, and normalise in float32."""
         features = {"token_embeddings": hidden_NLH.flatten(0, 1).index_select(0, padded.rows_T)}
@@ -179,8 +244,7 @@ class ColBERT(nn.Module):
 
     def vectors(self, tokens: Tokens) -> Tensor:
         """As many vectors as kept tokens."""
-        text_T = torch.repeat_interleave(tokens.lengths_N)
-        return torch.zeros_like(tokens.lengths_N).index_add_(0, text_T, tokens.keep_T.long())
+        return tokens.kept_N
 
     def score(self, queries: Representation, documents: Representation) -> Tensor:
         """MaxSim, between minus and plus the number of query vectors."""
@@ -229,6 +293,11 @@ def _mend(source: Any) -> None:
     """
     tokenizer = source.tokenizer
     tokenizer.padding_side = "right"
-    ids = {word: tokenizer.convert_tokens_to_ids(word) for word in source.skiplist_words}
-    known = {word: i for word, i in ids.items() if i is not None and i != tokenizer.unk_token_id}
+    known = _known_words(tokenizer, source.skiplist_words)
     source.skiplist_words, source.skiplist = list(known), list(known.values())
+
+
+def _known_words(tokenizer: Any, words: Sequence[str]) -> dict[str, int]:
+    """The words that have a token of their own."""
+    ids = {word: tokenizer.convert_tokens_to_ids(word) for word in words}
+    return {word: i for word, i in ids.items() if i is not None and i != tokenizer.unk_token_id}

@@ -11,7 +11,7 @@ costs neither their memory nor their gradient. The rows stay as they are, and so
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from reasonir.errors import InputError
-from reasonir.model.positions import check_length, stated_options, usable_positions
+from reasonir.model.positions import UNBOUNDED, check_length, stated_options, usable_positions
 from reasonir.model.prompts import Prompts
 from reasonir.types import Padded, Pair, Representation, Side, Tokens
 
@@ -58,6 +58,18 @@ class YesNoTokenizer:
             whole = [*self.prefix, *ids, *self.suffix]
             rows.append((whole, [True] * len(whole), [False] * (len(whole) - 1) + [True]))
         return Tokens.pack(rows), torch.zeros(0)
+
+    def limit(self, side: Side) -> int:
+        """The most tokens of a pair."""
+        return self.max_length
+
+    def least(self, side: Side) -> int:
+        """Nothing is filled up."""
+        return 0
+
+    def whole(self) -> YesNoTokenizer:
+        """The same layout, with nothing cut."""
+        return replace(self, max_length=UNBOUNDED)
 
     def stamp(self) -> dict[str, Any]:
         """See `PairTokenizer`."""
@@ -118,14 +130,14 @@ class YesNo(nn.Module):
         answers = (_token(tokenizer, "negative", negative), _token(tokenizer, "positive", positive))
         if source.get_output_embeddings().weight is source.get_input_embeddings().weight:
             source.get_input_embeddings().requires_grad_(False)
-        ids = {name: tuple(tokenizer.encode(text, add_special_tokens=False)) for name, text in _AROUND.items()}
+        options = {"max_length": max_length, "instruction": instruction}
         positions = usable_positions(source.config, tokenizer)
-        length = max_length or min(MAX_LENGTH, positions)
-        check_length("max_length", length, positions)
-        if length < (least := len(ids["prefix"]) + len(ids["suffix"]) + 16):
-            raise InputError(f"model.head.max_length={length} leaves no room beside the template: give {least} or more")
-        default = instruction or prompts.instruction or INSTRUCTION
-        around = YesNoTokenizer(tokenizer, default, length, ids["prefix"], ids["suffix"])
+        around = cls.read_tokenizer(folder, options, tokenizer=tokenizer, prompts=prompts, positions=positions)
+        check_length("max_length", around.max_length, positions)
+        if around.max_length < (least := len(around.prefix) + len(around.suffix) + 16):
+            raise InputError(
+                f"model.head.max_length={around.max_length} leaves no room beside the template: give {least} or more"
+            )
         return source.base_model, cls(source, around, answers)
 
     @classmethod
@@ -133,6 +145,26 @@ class YesNo(nn.Module):
         """See `Head.limits`: of a pair, whichever side is long."""
         length = options.get("max_length") or MAX_LENGTH
         return {"query": length, "document": length}
+
+    @classmethod
+    def read_tokenizer(
+        cls, folder: Path, options: Mapping[str, Any], *, tokenizer: Any, prompts: Prompts, positions: int
+    ) -> YesNoTokenizer:
+        """See `Head.read_tokenizer`."""
+        prefix, suffix = (tuple(tokenizer.encode(text, add_special_tokens=False)) for text in (PREFIX, SUFFIX))
+        instruction = options.get("instruction") or prompts.instruction or INSTRUCTION
+        length = options.get("max_length") or min(MAX_LENGTH, positions)
+        return YesNoTokenizer(tokenizer, instruction, length, prefix, suffix)
+
+    @classmethod
+    def length_options(cls, lengths: Mapping[Side, int]) -> dict[str, int]:
+        """See `Head.length_options`."""
+        return {"max_length": max(lengths.values())}
+
+    @classmethod
+    def vector_size(cls, folder: Path | None, options: Mapping[str, Any], hidden: int) -> int:
+        """Two logits."""
+        return 2
 
     def forward(self, hidden_NLH: Tensor, padded: Padded) -> Tensor:
         """(no, yes), the answers' logits of each pair."""
@@ -172,9 +204,6 @@ class YesNo(nn.Module):
         )
         classifier.save_pretrained(folder)
         self.tokenizer.tokenizer.save_pretrained(folder)
-
-
-_AROUND = {"prefix": PREFIX, "suffix": SUFFIX}
 
 
 def _token(tokenizer: Any, key: str, word: str) -> int:

@@ -1,0 +1,219 @@
+"""Approximate search for late interaction by PLAID (Santhanam et al. 2022, arXiv:2205.09707), as fast-plaid has it.
+
+Every vector is stored as its nearest centroid and a residual of a few bits. A query takes the documents of the
+centroids nearest to its vectors, orders them by centroids alone, and scores the first `candidates` with their decoded
+vectors. Where that gives a query fewer documents than asked for, more centroids are probed, all of them in the end, so
+that every ranking is complete. Excluded documents are made up for by as many further candidates, or, where they are
+most of the corpus, the others are searched alone.
+
+The corpus is encoded once, into a file in half precision that the index is built from and its recall measured with;
+files are removed with the index. fast-plaid draws its sample of documents from torch's global random state, which is
+seeded here and put back, so that two builds agree and a training run isn't disturbed. PyLate's class around it isn't
+used: it reads its table of ids from the disk for each search and can't probe more.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import tempfile
+import weakref
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from reasonir.errors import InputError
+from reasonir.index.base import excluded_places, require_fit
+from reasonir.index.best import report, sampled
+from reasonir.index.pooling import Pooling
+from reasonir.index.stored import Stored
+from reasonir.model.encoder import ENCODE_TOKENS, Encoder
+from reasonir.types import Corpus, Run, Text
+
+log = logging.getLogger(__name__)
+_BITS = (1, 2, 4, 8)
+_FEWEST = 10
+_SCORED_TOGETHER = 1 << 26
+"""Similarities of query vectors and centroids that are padded at a time: 128 MiB."""
+
+
+@dataclass(slots=True)
+class Plaid:
+    """Ranks by MaxSim of compressed vectors.
+
+    Attributes:
+        encoder: the model; its head gives many vectors a text.
+        pooling: makes fewer vectors of a document's.
+        bits: of each number of a residual.
+        centroids: None takes 16 times the square root of the number of vectors, down to a power of two.
+        iterations: of the k-means that finds them.
+        probes: centroids that a query's vector looks at.
+        candidates: documents whose vectors are decoded for a query, never fewer than its ranking has.
+        seed: of the sample that k-means sees, and of its start.
+        folder: where files lie as long as the index lives; None is the system's temporary folder.
+        tokens: padded tokens of an encoding micro-batch.
+    """
+
+    encoder: Encoder
+    pooling: Pooling = field(default_factory=Pooling)
+    bits: int = 4
+    centroids: int | None = None
+    iterations: int = 4
+    probes: int = 8
+    candidates: int = 1024
+    seed: int = 42
+    folder: str | None = None
+    tokens: int = ENCODE_TOKENS
+    corpus: Corpus = field(init=False)
+    measured: Mapping[str, float] = field(init=False, default_factory=dict)
+    _plaid: Any = field(init=False, default=None)
+    _stored: Stored = field(init=False)
+    _vectors: int = field(init=False, default=0)
+    _centroids: int = field(init=False, default=0)
+    _batch: int = field(init=False, default=0)
+    neural: ClassVar[bool] = True
+    single_vector: ClassVar[bool | None] = False
+
+    def __post_init__(self) -> None:
+        require_fit(type(self), self.encoder.head, self.pooling.factor)
+        if self.bits not in _BITS:
+            raise InputError(f"index.bits={self.bits}: choose one of {', '.join(map(str, _BITS))}")
+        for name in ("centroids", "iterations", "probes", "candidates"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise InputError(f"index.{name}={value}: give 1 or more")
+
+    def build(self, corpus: Corpus) -> None:
+        """Encode the corpus and index its vectors.
+
+        Raises:
+            InputError: there are too few vectors, or of a size that can't be packed.
+        """
+        self.corpus = corpus
+        self._plaid, folder = self._empty()
+        self._stored, pooled = Stored(folder / "vectors"), Stored(folder / "pooled")
+        texts = [Text(text) for text in corpus.texts]
+        for block, representation in self.encoder.stream(texts, "document", budget=self.tokens):
+            self._stored.append(representation)
+            if self.pooling.pools:
+                pooled.append(self.pooling(representation, start=block.start))
+        kept = pooled if self.pooling.pools else self._stored
+        self._vectors = kept.vectors
+        if self._vectors < _FEWEST:
+            raise InputError(
+                f"index=plaid learns its codes from {_FEWEST} vectors at least, the corpus has {self._vectors}: "
+                "choose index=exact"
+            )
+        if kept.size % 8:
+            raise InputError(
+                f"index=plaid packs eight numbers of a vector together, vectors here have {kept.size}: "
+                "give a model.head.embedding_size that eight divides, or choose index=exact"
+            )
+        self._index(kept)
+        pooled.file.unlink(missing_ok=True)
+        log.info("Indexed %d documents (%d centroids, %d bits)", len(corpus), self._centroids, self.bits)
+
+    def _empty(self) -> tuple[Any, Path]:
+        """An index without documents, and its folder, which goes when the index does."""
+        from fast_plaid.search import FastPlaid
+
+        try:
+            folder = Path(tempfile.mkdtemp(prefix="reasonir-plaid-", dir=self.folder))
+        except OSError as error:
+            raise InputError(f"index.folder={self.folder}: {error.strerror}: give one that can be written") from None
+        device = str(self.encoder.device) if self.encoder.device.type == "cuda" else "cpu"
+        plaid = FastPlaid(str(folder), device=device, low_memory=False)
+        weakref.finalize(plaid, shutil.rmtree, folder, ignore_errors=True)
+        return plaid, folder
+
+    def _index(self, kept: Stored) -> None:
+        from fast_plaid import fast_plaid_rust
+        from fast_plaid.search.fast_plaid import compute_kmeans
+
+        documents, (device,) = list(kept.documents()), self._plaid.devices
+        with torch.inference_mode(), _random_state(self.seed):
+            centroids_CD = compute_kmeans(
+                documents,
+                dim=kept.size,
+                device=device,
+                kmeans_niters=self.iterations,
+                max_points_per_centroid=256,
+                seed=self.seed,
+                use_triton_kmeans=False,  # its sums depend on the order in which they happen to be taken
+                num_partitions=self.centroids,
+            )
+            fast_plaid_rust.create(
+                index=self._plaid.index,
+                torch_path=self._plaid.torch_path,
+                device=device,
+                embedding_dim=kept.size,
+                nbits=self.bits,
+                embeddings=documents,
+                centroids=centroids_CD,
+                batch_size=50_000,
+                seed=self.seed,
+                compress_only=False,
+            )
+        self._centroids = len(centroids_CD)
+        self._batch = max(1, _SCORED_TOGETHER // int(kept.lengths_N.max()))
+
+    def search(
+        self, queries: Mapping[str, Text], k: int, *, exclude: Mapping[str, frozenset[str]] | None = None
+    ) -> Run:
+        """See `Index.search`."""
+        ids = list(queries)
+        excluded = excluded_places(ids, self.corpus, exclude)
+        encoded = self.encoder.encode(list(queries.values()), "query", budget=self.tokens)
+        vectors = torch.split(encoded.values_TD.float().cpu(), encoded.lengths_N.tolist())
+        run: Run = {
+            query_id: {self.corpus.ids[place]: score for place, score in self._ranked(vectors_LD, k, places)}
+            for query_id, vectors_LD, places in zip(ids, vectors, excluded, strict=True)
+        }
+        exact = sampled(ids, encoded, self.encoder.head.score, excluded)
+        for block, documents in self._stored.blocks():
+            exact.add(block, documents.to(device=self.encoder.device))
+        self.measured = report(
+            "plaid", run, exact.run(self.corpus), vectors=self._vectors, encoded=self._stored.vectors
+        )
+        return run
+
+    def _ranked(self, query_LD: Tensor, k: int, hidden: np.ndarray) -> list[tuple[int, float]]:
+        """The best documents' positions with their scores, without the hidden ones."""
+        allowed = len(self.corpus) - len(hidden)
+        wanted, further, subset = min(k, allowed), len(hidden), None
+        if further > allowed:
+            further, subset = 0, [np.setdiff1d(np.arange(len(self.corpus)), hidden).tolist()]
+        out, probes, kept = set(hidden.tolist()), 0, list[tuple[int, float]]()
+        while len(kept) < wanted:
+            assert probes < self._centroids, "all centroids were probed and documents are missing"
+            probes = min(self._centroids, 4 * probes or self.probes)
+            (found,) = self._plaid.search(
+                query_LD[None],
+                top_k=k + further,
+                batch_size=max(1, self._batch // len(query_LD)),
+                n_full_scores=4 * (max(self.candidates, k) + further),  # fast-plaid decodes a quarter of them
+                n_ivf_probe=probes,
+                show_progress=False,
+                subset=subset,
+                n_processes=1,
+            )
+            kept = [(place, score) for place, score in found if place not in out][:k]
+        return kept
+
+
+@contextmanager
+def _random_state(seed: int) -> Iterator[None]:
+    """Everything that torch and numpy draw in the block comes from `seed`; what they draw after it is as it was."""
+    state = np.random.get_state()
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+        torch.manual_seed(seed)
+        try:
+            yield
+        finally:
+            np.random.set_state(state)

@@ -1,0 +1,19 @@
+"""python -m reasonir.mine: write a prepared set with mined hard negatives, and say what was found."""
+
+from __future__ import annotations
+
+from omegaconf import DictConfig
+
+from reasonir.command import command
+
+
+@command("mine")
+def main(config: DictConfig) -> None:
+    """Mine hard negatives for the source's queries."""
+    from reasonir.training.preparation import mine
+
+    mine(config)
+
+
+if __name__ == "__main__":
+    main()

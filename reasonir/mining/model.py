@@ -1,0 +1,122 @@
+"""Negatives that a model takes for relevant: its own ranking, by whatever index suits its head.
+
+Any retriever can mine for any other. What the ranking depends on is the hash of the checkpoint's files, wherever they
+lie, so the negatives of one round of training are never taken for those of the next.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Protocol
+
+import torch
+
+from reasonir.data.records import digests
+from reasonir.errors import InputError
+from reasonir.index.base import Index
+from reasonir.model.backbone import Model
+from reasonir.model.encoder import Encoder
+from reasonir.types import Corpus, Run, Text
+
+_KEPT = ("*.safetensors", "*.bin", "*.json", "*.txt", "*.model")
+
+
+class Machine(Protocol):
+    """Where the model runs."""
+
+    def resolve(self) -> Machine:
+        """The same with its device chosen.
+
+        Raises:
+            InputError: it isn't here.
+        """
+
+    @property
+    def torch_device(self) -> str:
+        """The device."""
+
+
+@dataclass(frozen=True, slots=True)
+class Neural:
+    """Searches by a model.
+
+    Attributes:
+        model: the model, as it is.
+        index: searches with it.
+        hardware: where it runs.
+        seed: draws parameters that the checkpoint doesn't bring.
+    """
+
+    model: Model | None
+    index: Callable[[Encoder], Index]
+    hardware: Machine
+    seed: int = 0
+
+    @property
+    def name(self) -> str:
+        """Of the way of searching."""
+        return "model"
+
+    def identity(self) -> Mapping[str, Any]:
+        """The hashes of the checkpoint's files, and the options of head, prompts and index.
+
+        Raises:
+            InputError: there is no model, or it can't be reached.
+        """
+        model = self._model()
+        folder = model.locate()
+        files = sorted({file for pattern in _KEPT for file in folder.rglob(pattern)})
+        return {
+            "files": digests(files, folder),
+            "head": _options(model.head),
+            "prompts": asdict(model.prompts),
+            "index": _options(self.index),
+            "seed": self.seed,
+        }
+
+    def open(self, corpus: Corpus) -> NeuralRanker:
+        """Load the model and index the corpus."""
+        encoder = self._model().load(seed=self.seed).to(self.hardware.resolve().torch_device)
+        index = self.index(encoder)
+        index.build(corpus)
+        return NeuralRanker(encoder, index, dict(zip(corpus.ids, corpus.texts, strict=True)))
+
+    def _model(self) -> Model:
+        if self.model is None:
+            raise InputError("mining=model has no model to search with: name one (model=minilm), or run=outputs/<run>")
+        return self.model
+
+
+@dataclass(frozen=True, slots=True)
+class NeuralRanker:
+    """A model, its index, and the corpus's texts by id."""
+
+    encoder: Encoder
+    index: Index
+    texts: Mapping[str, str]
+
+    def search(self, queries: Mapping[str, Text], k: int) -> Run:
+        """See `Ranker.search`."""
+        return self.index.search(queries, k)
+
+    @torch.no_grad()
+    def score(self, queries: Mapping[str, Text], documents: Mapping[str, Sequence[str]]) -> Run:
+        """See `Ranker.score`: by the model itself, whatever the index makes of its vectors."""
+        if not documents:
+            return {}
+        asked = {doc_id: None for doc_ids in documents.values() for doc_id in doc_ids}
+        place = {doc_id: number for number, doc_id in enumerate(asked)}
+        query_representation = self.encoder.encode([queries[query_id] for query_id in documents], "query")
+        representation = self.encoder.encode([Text(self.texts[doc_id]) for doc_id in asked], "document")
+        run: Run = {}
+        for number, (query_id, doc_ids) in enumerate(documents.items()):
+            chosen = representation.take(torch.tensor([place[doc_id] for doc_id in doc_ids]))
+            scores_1N = self.encoder.head.score(query_representation.take(torch.tensor([number])), chosen)
+            run[query_id] = dict(zip(doc_ids, scores_1N[0].tolist(), strict=True))
+        return run
+
+
+def _options(built: Any) -> dict[str, Any]:
+    """What a partial was made of, as plain values."""
+    return {"name": built.func.__qualname__, **built.keywords}

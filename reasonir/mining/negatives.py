@@ -1,0 +1,205 @@
+"""Hard negatives for every query of a prepared set: a window of its ranking, less what is probably relevant.
+
+Documents that are relevant, excluded, negatives already or the query's own text leave the ranking before ranks are
+counted, so a query with many positives has as many candidates as one with few. A document that scores nearly as high
+as the positive is probably relevant too: `relative` is the positive-aware limit of NV-Retriever (Moreira et al. 2024,
+arXiv:2407.15831), `margin` its absolute form. Queries are searched in blocks and written as they come, so memory holds
+the documents and their index, not the data.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from reasonir.data.base import Collection, Source, content_key
+from reasonir.data.collate import positives_of_repeated_queries
+from reasonir.data.prepared import example_of, read, read_manifest, write_set
+from reasonir.mining.base import Candidate, Ranker, Searcher
+from reasonir.mining.report import Tally, sentence
+from reasonir.types import Corpus, Document, Example, Run, Text
+
+log = logging.getLogger(__name__)
+POSITIVES = {"highest": max, "lowest": min}
+
+
+@dataclass(frozen=True, slots=True)
+class HardNegatives:
+    """Mines by searching.
+
+    Attributes:
+        searcher: ranks the documents.
+        num_negatives: taken for each query, where there are so many.
+        ranks: how many of the first are skipped, and the last that is looked at.
+        margin: a negative's score is lower than the positive's by more than this; None sets no limit.
+        relative: a negative's score is below this share of the positive's (on negative scores, as far below it).
+        max_score: a negative's score is below this.
+        positive: of several positives the highest or the lowest score sets those limits.
+        min_words: shorter documents are no negatives.
+        sampling: the first of what is left, or drawn at random.
+        seed: of that.
+        replace_own: leave out the negatives that the data brings.
+        block: queries searched at a time; index=exact reads the documents anew for each block.
+    """
+
+    searcher: Searcher
+    num_negatives: int = 4
+    ranks: Sequence[int] = (10, 100)
+    margin: float | None = None
+    relative: float | None = None
+    max_score: float | None = None
+    positive: str = "highest"
+    min_words: int = 0
+    sampling: str = "random"
+    seed: int = 0
+    replace_own: bool = False
+    block: int = 1024
+
+    def problems(self) -> list[str]:
+        """What is out of range."""
+        found = []
+        for key, least in (("num_negatives", 1), ("min_words", 0), ("block", 1)):
+            if getattr(self, key) < least:
+                found.append(f"mining.{key}={getattr(self, key)}: give {least} or more")
+        if len(self.ranks) != 2 or not 0 <= self.ranks[0] < self.ranks[1]:
+            found.append(f"mining.ranks={list(self.ranks)}: give how many are skipped and the last, such as [10,100]")
+        if self.margin is not None and self.margin < 0:
+            found.append(f"mining.margin={self.margin}: give 0 or more, or null for none")
+        if self.relative is not None and not 0 < self.relative <= 1:
+            found.append(f"mining.relative={self.relative}: give a share up to 1, or null for none")
+        if self.positive not in POSITIVES:
+            found.append(f"mining.positive={self.positive}: choose {' or '.join(POSITIVES)}")
+        if self.sampling not in ("first", "random"):
+            found.append(f"mining.sampling={self.sampling}: choose first or random")
+        return found
+
+    def mined(self, own: Path, source: Source, home: Path) -> Path:
+        """See `Mining.mined`."""
+        rows = read(own)
+        tally = Tally()
+        folder = write_set(
+            f"{source.name}-{self.searcher.name}",
+            {"source": "mined", "of": read_manifest(own)["identity"], "mining": self._identity()},
+            lambda: self._examples(rows, source, tally),
+            home,
+            what="Mining",
+            total=len(rows),
+            notes=lambda: {"mining": tally.to_dict()},
+        )
+        log.info("%s", sentence(read_manifest(folder)["mining"]))
+        return folder
+
+    def _identity(self) -> Mapping[str, Any]:
+        rules = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("searcher", "block")}
+        rules["ranks"] = list(self.ranks)
+        return {"searcher": self.searcher.name, **self.searcher.identity(), "rules": rules}
+
+    def _examples(self, rows: Any, source: Source, tally: Tally) -> Iterator[Example]:
+        pool = _distinct(source, rows)
+        log.info("Mining %d documents for %d queries", len(pool), len(rows))
+        ranker = self.searcher.open(Corpus(list(pool), [document.text for document in pool.values()]))
+        same_query = positives_of_repeated_queries(rows)
+        for start in range(0, len(rows), self.block):
+            block = [rows[number] for number in range(start, min(len(rows), start + self.block))]
+            known = [self._known(row, same_query) for row in block]
+            queries = {row["query_id"]: Text(row["query"], row["instruction"]) for row in block}
+            run = ranker.search(queries, self.ranks[1] + max(map(len, known)))
+            positives = self._positive_scores(ranker, queries, block, run)
+            for number, (row, keys) in enumerate(zip(block, known, strict=True), start):
+                positive = positives.get(row["query_id"], 0.0)
+                left = self._left(run[row["query_id"]], pool, keys, positive, tally)
+                chosen = self._choose(left, number)
+                example = example_of(row)
+                tally.add(example, chosen)
+                own = example.positives if self.replace_own else example.documents
+                yield replace(example, documents=(*own, *(candidate.document for candidate in chosen)))
+        tally.refuse_nothing(self.ranks, len(pool))
+
+    def _positive_scores(
+        self, ranker: Ranker, queries: Mapping[str, Text], block: Sequence[Any], run: Run
+    ) -> dict[str, float]:
+        """The positive's score for each query, where a limit depends on it."""
+        if self.margin is None and self.relative is None:
+            return {}
+        wanted = {row["query_id"]: [str(key) for key in dict.fromkeys(row["pos_keys"])] for row in block}
+        missing = {q: [doc for doc in doc_ids if doc not in run[q]] for q, doc_ids in wanted.items()}
+        scored = ranker.score(queries, {q: doc_ids for q, doc_ids in missing.items() if doc_ids})
+        best = POSITIVES[self.positive]
+        return {
+            q: best(run[q][doc] if doc in run[q] else scored[q][doc] for doc in doc_ids)
+            for q, doc_ids in wanted.items()
+        }
+
+    def _known(self, row: Any, same_query: Mapping[int, Sequence[int]]) -> dict[str, str]:
+        """The documents that are no new negatives of a row's query, whatever their score, and why."""
+        own = () if self.replace_own else row["neg_keys"]
+        reasons = {
+            **dict.fromkeys(own, "already_negative"),
+            row["query_key"]: "equals_query",
+            **dict.fromkeys(row["excluded_keys"], "excluded"),
+            **dict.fromkeys((*row["pos_keys"], *same_query.get(row["query_key"], ())), "relevant"),
+        }
+        return {str(key): why for key, why in reasons.items()}
+
+    def _left(
+        self,
+        found: Mapping[str, float],
+        pool: Mapping[str, Document],
+        known: Mapping[str, str],
+        positive: float,
+        tally: Tally,
+    ) -> list[Candidate]:
+        """The candidates in the window that break no rule; ranks count what isn't known."""
+        left = []
+        rank = 0
+        for doc_id, score in found.items():
+            if doc_id in known:
+                tally.removed[known[doc_id]] += 1
+                continue
+            rank += 1
+            if rank > self.ranks[1]:
+                break
+            if rank <= self.ranks[0]:
+                continue
+            tally.candidates += 1
+            document = pool[doc_id]
+            if rule := self._broken(document, score, positive):
+                tally.removed[rule] += 1
+            else:
+                left.append(Candidate(document, rank, score))
+        return left
+
+    def _broken(self, document: Document, score: float, positive: float) -> str | None:
+        """The first rule that a candidate breaks."""
+        if len(document.text.split()) < self.min_words:
+            return "min_words"
+        if self.max_score is not None and score >= self.max_score:
+            return "max_score"
+        if self.margin is not None and score >= positive - self.margin:
+            return "margin"
+        if self.relative is not None and score >= positive - (1 - self.relative) * abs(positive):
+            return "relative"
+        return None
+
+    def _choose(self, left: Sequence[Candidate], number: int) -> list[Candidate]:
+        """Up to `num_negatives` of what is left, by rank; the draw depends on the row, not on the block it was in."""
+        if self.sampling == "first" or len(left) <= self.num_negatives:
+            return list(left[: self.num_negatives])
+        drawn = np.random.default_rng([self.seed, number]).choice(len(left), self.num_negatives, replace=False)
+        return [left[place] for place in sorted(drawn.tolist())]
+
+
+def _distinct(source: Source, rows: Any) -> dict[str, Document]:
+    """Every distinct text of the source's collection and of the prepared rows, by the key of its content."""
+    whole: Iterable[Document] = source.collection() if isinstance(source, Collection) else ()
+    judged = (document for row in rows for document in example_of(row).documents)
+    found: dict[str, Document] = {}
+    for document in chain(whole, judged):
+        found.setdefault(str(content_key(document.text)), replace(document, label=0.0))
+    return found

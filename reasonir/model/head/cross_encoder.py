@@ -1,0 +1,305 @@
+"""A classifier that reads query and document as one text and scores the pair (Nogueira and Cho 2019, arXiv:1901.04085).
+
+Any transformers sequence classifier works, and scores as transformers has it: its own pooling, dense layers and
+classifier run on the backbone's output, by its own code, its backbone replaced with one that hands over what it is
+given. One label is the logit, of several the first. A plain encoder gets a new classifier of one label.
+
+Pairs are tokenised as the checkpoint's tokenizer does it. What is too long is cut at the end of the document; the query
+is cut only where it leaves no room for any of it. The row of a pair's score is the last token before its document.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import torch
+from torch import Tensor, nn
+
+from reasonir.errors import InputError
+from reasonir.model.encoder import Encoder
+from reasonir.model.positions import UNBOUNDED, check_length, stated_options, usable_positions
+from reasonir.model.prompts import Prompts
+from reasonir.model.spans import NOWHERE, spans_of_tokens
+from reasonir.types import Padded, Pair, Representation, Side, Text, Tokens
+
+log = logging.getLogger(__name__)
+
+MAX_LENGTH = 512
+_PROBE = ("how do bees find flowers", "Some dance. Others follow.")
+
+
+@dataclass(frozen=True, slots=True)
+class PairEncoding:
+    """Tokenises pairs as the checkpoint does, the document cut to what is left of `max_length`.
+
+    With `judged`, every token of a document gives a vector, and a label where it belongs to a judged span.
+    """
+
+    tokenizer: Any
+    prompts: Prompts
+    max_length: int
+    judged: bool = False
+
+    def __call__(self, pairs: Sequence[Pair]) -> tuple[Tokens, Tensor]:
+        """The tokens of `pairs`, and the label of every token of their documents if they are judged."""
+        prompts = [self.prompts.of("document", pair.document.instruction) for pair in pairs]
+        encoded = self.tokenizer(
+            self._queries(pairs),
+            [prompt + pair.document.text for prompt, pair in zip(prompts, pairs, strict=True)],
+            truncation="only_second",
+            max_length=self.max_length,
+            padding=False,
+            return_offsets_mapping=True,
+        )
+        rows, labels = [], []
+        for number, (pair, prompt) in enumerate(zip(pairs, prompts, strict=True)):
+            ids = encoded["input_ids"][number]
+            document = [place for place, side in enumerate(encoded.sequence_ids(number)) if side == 1]
+            before = (document[0] if document else len(ids) - 1) - 1
+            keep = [False] * len(ids)
+            for place in (before, *(document if self.judged else ())):
+                keep[place] = True
+            rows.append((ids, [True] * len(ids), keep))
+            if self.judged:
+                offsets = [encoded["offset_mapping"][number][place] for place in document]
+                labels.append(_labels(pair, prompt, offsets))
+        return Tokens.pack(rows), torch.cat(labels) if labels else torch.zeros(0)
+
+    def limit(self, side: Side) -> int:
+        """The most tokens of a pair."""
+        return self.max_length
+
+    def least(self, side: Side) -> int:
+        """Nothing is filled up."""
+        return 0
+
+    def whole(self) -> PairEncoding:
+        """The same layout, with nothing cut."""
+        return replace(self, max_length=UNBOUNDED)
+
+    def stamp(self) -> dict[str, Any]:
+        """See `PairTokenizer`."""
+        prompts = {"query_prompt": self.prompts.of("query"), "document_prompt": self.prompts.of("document")}
+        return {"max_length": self.max_length, **prompts}
+
+    def room(self, query: Text) -> int:
+        """The tokens of a document that a pair with this query has room for, 1 or more."""
+        ids = self.tokenizer(self._queries([Pair(query, Text(""))])[0], add_special_tokens=False)["input_ids"]
+        return max(1, self._room() - len(ids))
+
+    def _room(self) -> int:
+        return self.max_length - int(self.tokenizer.num_special_tokens_to_add(pair=True))
+
+    def _queries(self, pairs: Sequence[Pair]) -> list[str]:
+        """The queries, each cut until it leaves room for a token of the document."""
+        texts = [self.prompts.of("query", pair.query.instruction) + pair.query.text for pair in pairs]
+        most = self._room() - 1
+        lengths = map(len, self.tokenizer(texts, add_special_tokens=False)["input_ids"])
+        return [text if length <= most else self._cut(text, most) for text, length in zip(texts, lengths, strict=True)]
+
+    def _cut(self, text: str, most: int) -> str:
+        while True:
+            offsets = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"]
+            if len(offsets) <= most:
+                return text
+            text = text[: min(offsets[most - 1][1], len(text) - 1)]
+
+
+def _labels(pair: Pair, prompt: str, offsets: Sequence[tuple[int, int]]) -> Tensor:
+    """The label of each token: that of the span that holds most of it, NaN in none."""
+    shift = len(prompt)
+    spans = [(start + shift, end + shift) for start, end in pair.spans]
+    span_T = torch.from_numpy(spans_of_tokens(prompt + pair.document.text, offsets, spans))
+    label_S = torch.tensor([*pair.span_labels, torch.nan], dtype=torch.float32)  # the last one is found by NOWHERE
+    assert NOWHERE == -1
+    return label_S[span_T]
+
+
+class CrossEncoder(nn.Module):
+    """A classifier without its backbone; see `Reranker`."""
+
+    kind: ClassVar[str] = "reranker"
+
+    def __init__(self, source: Any, tokenizer: PairEncoding) -> None:
+        super().__init__()
+        self.tokenizer = tokenizer
+        backbone = source.base_model
+        self.classifier = source
+        setattr(source, source.base_model_prefix, _Given(getattr(backbone, "pooler", None)))
+        if self.classifier.base_model.pooler is not None:
+            backbone.pooler = None
+        self._two_types = any(tokenizer.tokenizer("a", "b").get("token_type_ids", ()))
+
+    @classmethod
+    def load(
+        cls,
+        folder: Path,
+        *,
+        prompts: Prompts,
+        model_kwargs: dict[str, Any],
+        max_length: int | None = None,
+    ) -> tuple[nn.Module, CrossEncoder]:
+        """The backbone and head of a sequence classifier, or of a plain encoder with a new classifier.
+
+        Args:
+            folder: a transformers checkpoint.
+            prompts: put before queries and documents.
+            model_kwargs: for the transformers model (dtype, attn_implementation, trust_remote_code).
+            max_length: tokens of a pair; longer documents are cut. Default 512.
+
+        Raises:
+            InputError: a tokenizer that can't tell where tokens stand, a length that can't be, or a classifier that
+                looks at more than its backbone's output.
+        """
+        source = read_classifier(folder, model_kwargs)
+        return cls._of(source, cls._encoding(folder, source, prompts, max_length, model_kwargs))
+
+    @classmethod
+    def _encoding(
+        cls, folder: Path, source: Any, prompts: Prompts, max_length: int | None, model_kwargs: Mapping[str, Any]
+    ) -> PairEncoding:
+        """The tokenizer of a checkpoint's pairs.
+
+        Raises:
+            InputError: it can't tell where tokens stand, or the length can't be.
+        """
+        from transformers import AutoTokenizer
+
+        trust = model_kwargs.get("trust_remote_code", False)
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=trust, verbose=False)
+        if not tokenizer.is_fast:
+            raise InputError(
+                f"{folder} has no fast tokenizer, which alone says where in a text tokens stand: choose another"
+            )
+        positions = usable_positions(source.config, tokenizer)
+        options = {"max_length": max_length}
+        found = cls.read_tokenizer(folder, options, tokenizer=tokenizer, prompts=prompts, positions=positions)
+        check_length("max_length", found.max_length, positions)
+        if found.max_length < (least := int(tokenizer.num_special_tokens_to_add(pair=True)) + 16):
+            raise InputError(
+                f"model.head.max_length={found.max_length} leaves no room for a pair: give {least} or more"
+            )
+        return found
+
+    @classmethod
+    @torch.no_grad()
+    def _of(cls, source: Any, tokenizer: PairEncoding, **options: Any) -> tuple[nn.Module, Self]:
+        """Backbone and head, once they score a pair as the whole classifier does."""
+        query, document = tokenizer.prompts.of("query") + _PROBE[0], tokenizer.prompts.of("document") + _PROBE[1]
+        expected = float(source.eval()(**tokenizer.tokenizer(query, document, return_tensors="pt")).logits[0, 0])
+        backbone = source.base_model
+        head = cls(source, tokenizer, **options)
+        found = float(Encoder(backbone, head).score_pairs([Pair(Text(_PROBE[0]), Text(_PROBE[1]))])[0])
+        if abs(found - expected) > 1e-4 * max(1.0, abs(expected)):
+            raise InputError(
+                f"{type(source).__name__} doesn't score by its backbone's last hidden states alone "
+                f"({found:.4f} instead of {expected:.4f}): choose another checkpoint"
+            )
+        return backbone, head
+
+    @classmethod
+    def limits(cls, folder: Path | None, options: Mapping[str, Any]) -> dict[Side, int]:
+        """See `Head.limits`: of a pair, whichever side is long."""
+        length = options.get("max_length") or MAX_LENGTH
+        return {"query": length, "document": length}
+
+    @classmethod
+    def read_tokenizer(
+        cls, folder: Path, options: Mapping[str, Any], *, tokenizer: Any, prompts: Prompts, positions: int
+    ) -> PairEncoding:
+        """See `Head.read_tokenizer`."""
+        length = options.get("max_length") or min(MAX_LENGTH, positions)
+        return PairEncoding(tokenizer, prompts, length, judged=cls.kind == "pruner")
+
+    @classmethod
+    def length_options(cls, lengths: Mapping[Side, int]) -> dict[str, int]:
+        """See `Head.length_options`."""
+        return {"max_length": max(lengths.values())}
+
+    @classmethod
+    def vector_size(cls, folder: Path | None, options: Mapping[str, Any], hidden: int) -> int:
+        """A logit."""
+        return 1
+
+    def inputs(self, padded: Padded) -> dict[str, Tensor]:
+        """Token types, where the tokenizer tells document from query by them: 1 behind the score's row."""
+        if not self._two_types:
+            return {}
+        kept_NL = torch.zeros_like(padded.ids_NL).flatten().index_fill(0, padded.rows_T, 1).view_as(padded.ids_NL)
+        return {"token_type_ids": (kept_NL.cumsum(1) > kept_NL).long()}
+
+    def forward(self, hidden_NLH: Tensor, padded: Padded) -> Tensor:
+        """The score of each pair."""
+        return self._scores(hidden_NLH, padded)[:, None]
+
+    def _scores(self, hidden_NLH: Tensor, padded: Padded) -> Tensor:
+        pad = self.classifier.config.pad_token_id or 0
+        with torch.autocast(hidden_NLH.device.type, enabled=False):
+            found = self.classifier(
+                input_ids=padded.ids_NL.masked_fill(~padded.attend_NL, pad),
+                attention_mask=padded.attend_NL.long(),
+                inputs_embeds=hidden_NLH.float(),
+            )
+        scores_N: Tensor = found.logits[:, 0]
+        return scores_N
+
+    def vectors(self, tokens: Tokens) -> Tensor:
+        """One a pair."""
+        return torch.ones_like(tokens.lengths_N)
+
+    def scores(self, pairs: Representation) -> Tensor:
+        """The first label's logit."""
+        first_N = (pairs.lengths_N.cumsum(0) - pairs.lengths_N).to(pairs.values_TD.device, non_blocking=True)
+        return pairs.values_TD[first_N, 0]
+
+    def save(self, backbone: nn.Module, folder: Path) -> None:
+        """Write the classifier, which transformers opens with the same scores."""
+        with _whole(self.classifier, backbone):
+            self.classifier.save_pretrained(folder)
+        self.tokenizer.tokenizer.save_pretrained(folder)
+
+
+class _Given(nn.Module):
+    """In the place of a backbone that has run already: hands over its output, pooled by the backbone's own pooler."""
+
+    def __init__(self, pooler: nn.Module | None) -> None:
+        super().__init__()
+        self.pooler = pooler
+
+    def forward(self, *_: Any, inputs_embeds: Tensor, **__: Any) -> Any:
+        from transformers.modeling_outputs import BaseModelOutputWithPoolingAndCrossAttentions
+
+        pooled = None if self.pooler is None else self.pooler(inputs_embeds)
+        return BaseModelOutputWithPoolingAndCrossAttentions(last_hidden_state=inputs_embeds, pooler_output=pooled)
+
+
+@contextmanager
+def _whole(classifier: Any, backbone: Any) -> Iterator[None]:
+    """The classifier with its backbone in its place, for the time of the block."""
+    given = classifier.base_model
+    if given.pooler is not None:
+        backbone.pooler = given.pooler
+    setattr(classifier, classifier.base_model_prefix, backbone)
+    try:
+        yield
+    finally:
+        setattr(classifier, classifier.base_model_prefix, given)
+        if given.pooler is not None:
+            backbone.pooler = None
+
+
+def read_classifier(folder: Path, model_kwargs: Mapping[str, Any]) -> Any:
+    """The sequence classifier of a checkpoint; a plain encoder's gets one label, drawn anew."""
+    from transformers import AutoModelForSequenceClassification
+
+    made_for = stated_options(folder, "config.json").get("architectures") or [""]
+    labels = {}
+    if not made_for[0].endswith("ForSequenceClassification"):
+        log.warning("%s brings no layer that ranks pairs: a new one is drawn and has to be trained", folder)
+        labels = {"num_labels": 1}
+    return AutoModelForSequenceClassification.from_pretrained(folder, local_files_only=True, **labels, **model_kwargs)

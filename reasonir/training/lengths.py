@@ -1,0 +1,106 @@
+"""A run's lengths: its data's columns, counted by the model's own tokenizer, and the head's lengths that fit them.
+
+Needs neither weights nor a device. Where not even the tokenizer is here, lengths are estimated by the characters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from reasonir.data.lengths import Column, LengthOptions, fitting
+from reasonir.errors import InputError
+from reasonir.model.backbone import Model
+from reasonir.model.positions import UNBOUNDED, stated_options
+from reasonir.training.datamodule import RetrievalData
+from reasonir.training.memory import Texts
+from reasonir.types import Side
+
+_TOKENIZER_FILES = ("tokenizer.json", "vocab.txt", "vocab.json", "*.model")
+_CHARACTERS_A_TOKEN = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """Columns of sampled texts, with what a model makes of them.
+
+    `limits` are the tokens a text of a side may have, `least` those it is filled up to, `positions` bound any limit;
+    `estimated` says that no tokenizer counted.
+    """
+
+    columns: tuple[Column, ...]
+    limits: dict[Side, int]
+    least: dict[Side, int]
+    positions: int
+    estimated: bool
+
+    def texts(self, counts: dict[str, int]) -> Texts:
+        """A typical step of so many texts of each column, cut and filled up; queries first, where they are apart."""
+        parts = {
+            column.name: np.clip(column.typical(counts[column.name]), self.least[column.side], self.limits[column.side])
+            for column in self.columns
+        }
+        return Texts(torch.from_numpy(np.concatenate(list(parts.values()))), len(parts.get("queries", ())))
+
+
+def measure(model: Model, data: RetrievalData, *, rows: int) -> Measured:
+    """The columns of up to `rows` training rows; prompts and markers are counted, nothing is cut.
+
+    A head that reads query and document together has columns of pairs.
+    """
+    sides: tuple[Side, Side] = ("query", "document")
+    folder = _folder(model)
+    if folder is None or not any(any(folder.glob(pattern)) for pattern in _TOKENIZER_FILES):
+        columns = tuple(_estimated(model, data, rows, folder))
+        return Measured(columns, model.limits(folder), dict.fromkeys(sides, 0), UNBOUNDED, estimated=True)
+    tokenizer, positions = model.read_tokenizer(folder)
+    return Measured(
+        tuple(_counted(model, data, rows, tokenizer.whole())),
+        {side: tokenizer.limit(side) for side in sides},
+        {side: tokenizer.least(side) for side in sides},
+        positions,
+        estimated=False,
+    )
+
+
+def _counted(model: Model, data: RetrievalData, rows: int, whole: Any) -> Iterator[Column]:
+    if model.kind == "retriever":
+        for name, (side, texts) in data.sample(rows).items():
+            yield Column.of(name, side, whole(texts, side).lengths_N.tolist())
+    else:
+        for name, pairs in data.sample_pairs(rows).items():
+            yield Column.of(name, "document", whole(pairs)[0].lengths_N.tolist())
+
+
+def _estimated(model: Model, data: RetrievalData, rows: int, folder: Path | None) -> Iterator[Column]:
+    stated = stated_options(folder, "config_sentence_transformers.json")
+    prompts = model.prompts.completed(stated.get("prompts", {}))
+    if model.kind == "retriever":
+        for name, (side, texts) in data.sample(rows).items():
+            yield Column.of(name, side, [_tokens(prompts.apply(text, side)) for text in texts])
+    else:
+        for name, pairs in data.sample_pairs(rows).items():
+            yield Column.of(name, "document", [_tokens(p.query.text) + _tokens(p.document.text) for p in pairs])
+
+
+def _tokens(text: str) -> int:
+    return max(1, len(text) // _CHARACTERS_A_TOKEN)
+
+
+def lengths_found(model: Model, measured: Measured, options: LengthOptions) -> dict[str, int]:
+    """Those of the head's length options that aren't given, fitted to the data; none without a tokenizer."""
+    if measured.estimated:
+        return {}
+    return model.length_options(fitting(measured.columns, options.percentile, measured.positions))
+
+
+def _folder(model: Model) -> Path | None:
+    try:
+        return model.locate(weights=False)
+    except InputError:
+        return None

@@ -1,0 +1,52 @@
+"""How much memory something needed: the peak above what was held when the meter was started.
+
+CUDA counts what torch allocated. Elsewhere it is the process's resident memory, whose high-water mark Linux lets us
+reset; where it can't be reset, an earlier peak counts in.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import resource
+import sys
+from pathlib import Path
+
+import torch
+
+GIB = 2**30
+
+_STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+_RESET_PEAK = "5"
+
+
+class Meter:
+    """Measures from its creation on."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        if device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(device)
+            self.before = torch.cuda.memory_allocated(device) / GIB
+            return
+        import psutil
+
+        if _STATUS.is_file():
+            with contextlib.suppress(OSError):  # where a sandbox forbids it, the mark is that of the whole process
+                _CLEAR.write_text(_RESET_PEAK)
+        self.before = float(psutil.Process().memory_info().rss) / GIB
+
+    @property
+    def peak_gib(self) -> float:
+        """The most that was held above the start."""
+        return max(0.0, peak_memory_gib(self.device) - self.before)
+
+
+def peak_memory_gib(device: torch.device) -> float:
+    """The most the device, or on a CPU this process, has held since the mark was last reset."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / GIB
+    if _STATUS.is_file():
+        line = next(line for line in _STATUS.read_text().splitlines() if line.startswith("VmHWM:"))
+        return int(line.split()[1]) / 2**20
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / GIB

@@ -1,0 +1,49 @@
+"""Preparing and mining as commands: the set is written, checked row by row, and said to be complete."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from reasonir.config import build
+from reasonir.data.prepared import Manifest, prepare, validate
+from reasonir.errors import InputError
+from reasonir.mining.report import tables
+from reasonir.training.display import show
+from reasonir.training.exported import exported_model
+from reasonir.training.run import quiet_libraries
+from reasonir.training.tracking import folder_of_run
+
+log = logging.getLogger(__name__)
+
+
+def write(config: DictConfig) -> Manifest:
+    """Write the prepared set of the source, with mined negatives where they are wanted, and check it.
+
+    Returns:
+        Its manifest.
+    """
+    quiet_libraries()
+    home = Path(config.home)
+    source = build(config.data)
+    folder = build(config.mining).mined(prepare(source, home), source, home)
+    manifest = validate(folder)
+    log.info("%s is complete: %s", folder, ", ".join(f"{count} {what}" for what, count in manifest["counts"].items()))
+    return manifest
+
+
+def mine(config: DictConfig) -> None:
+    """Write the prepared set with mined negatives and show what was found.
+
+    Raises:
+        InputError: nothing is to be mined, or there is no such run.
+    """
+    if config.run:
+        config.model = exported_model(folder_of_run(str(config.run), Path(config.home)))
+    manifest = write(config)
+    if "mining" not in manifest:
+        raise InputError("mining=none mines nothing: choose mining=bm25 or mining=model")
+    for table in tables(manifest["mining"]):
+        show(table)

@@ -1,0 +1,186 @@
+"""PLAID against PyLate's and against exact search; complete rankings, builds that agree, nothing left behind."""
+
+import gc
+import json
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+
+from reasonir.check import problems
+from reasonir.errors import InputError
+from reasonir.index.exact import Exact
+from reasonir.index.plaid import Plaid
+from reasonir.index.pooling import Pooling
+from reasonir.types import Corpus, Text
+from tests.commands import run
+from tests.helpers import SENTENCES, load
+
+CORPUS = Corpus([f"d{i}" for i in range(80)], [f"{SENTENCES[i % 12]} {i} {SENTENCES[i * 7 % 11]}" for i in range(80)])
+QUERIES = {f"q{i}": Text(f"{text} why") for i, text in enumerate(SENTENCES[:6])}
+EXCLUDED = {"q0": frozenset(CORPUS.ids[:70]), "q1": frozenset(CORPUS.ids[:30]), "q2": frozenset(CORPUS.ids)}
+
+
+@pytest.fixture(scope="module")
+def encoder(bert):
+    return load(bert, "colbert")
+
+
+@pytest.fixture(scope="module")
+def built(encoder):
+    index = Plaid(encoder)
+    index.build(CORPUS)
+    return index
+
+
+def test_it_ranks_as_pylates_does(encoder, built, tmp_path):
+    from pylate import indexes
+
+    documents = encoder.encode([Text(text) for text in CORPUS.texts], "document")
+    queries = encoder.encode(list(QUERIES.values()), "query")
+    vectors = [torch.split(side.values_TD.half(), side.lengths_N.tolist()) for side in (documents, queries)]
+    torch.manual_seed(42)  # the part of PyLate's randomness that its seed doesn't reach
+    theirs = indexes.PLAID(
+        str(tmp_path), n_full_scores=4096, n_ivf_probe=8, seed=42, use_triton=False, show_progress=False, device="cpu"
+    )
+    theirs.add_documents(list(CORPUS.ids), list(vectors[0]))
+    found = built.search(QUERIES, 10)
+    for ranking, query_LD in zip(found.values(), vectors[1], strict=True):
+        (expected,) = theirs([query_LD.float()], k=10)
+        assert list(ranking.values()) == pytest.approx([each["score"] for each in expected], abs=1e-6)
+        assert set(ranking) == {each["id"] for each in expected}
+
+
+@pytest.mark.parametrize("options", [{"bits": 8, "probes": 10_000}, {"bits": 8, "centroids": 64, "probes": 64}])
+def test_with_every_document_decoded_it_is_nearly_exact(encoder, options):
+    index, exact = Plaid(encoder, **options), Exact(encoder)
+    for each in (index, exact):
+        each.build(CORPUS)
+    found, expected = (each.search(QUERIES, len(CORPUS), exclude=EXCLUDED) for each in (index, exact))
+    for query_id, ranking in expected.items():
+        assert found[query_id].keys() == ranking.keys()
+        assert [found[query_id][doc_id] for doc_id in ranking] == pytest.approx(list(ranking.values()), abs=0.1)
+    assert index.measured["recall_at_10"] > 0.8
+
+
+@pytest.mark.parametrize("options", [{}, {"probes": 1}, {"probes": 1, "candidates": 1}])
+def test_rankings_are_complete_whatever_is_excluded(encoder, built, options):
+    index = built
+    for name, value in options.items():
+        index = _with(index, name, value)
+    found = index.search(QUERIES, 60, exclude=EXCLUDED)
+    assert [len(ranking) for ranking in found.values()] == [10, 50, 0, 60, 60, 60]
+    assert not any(found[query_id].keys() & hidden for query_id, hidden in EXCLUDED.items())
+    assert all(list(ranking.values()) == sorted(ranking.values(), reverse=True) for ranking in found.values())
+
+
+def _with(index, name, value):
+    """The same built index, searched with another option."""
+    import copy
+
+    other = copy.copy(index)
+    setattr(other, name, value)
+    return other
+
+
+@pytest.mark.parametrize("pooling", [Pooling(), Pooling(2)])
+def test_recall_is_held_against_exact_search_of_all_vectors(encoder, pooling):
+    index, exact = Plaid(encoder, pooling=pooling), Exact(encoder)
+    for each in (index, exact):
+        each.build(CORPUS)
+    found, expected = index.search(QUERIES, 20), exact.search(QUERIES, 10)
+    shares = [len(set(list(found[q])[:10]) & expected[q].keys()) / 10 for q in QUERIES]
+    assert index.measured["recall_at_10"] == pytest.approx(sum(shares) / len(shares), abs=0.02)
+    vectors = encoder.encode([Text(text) for text in CORPUS.texts], "document")
+    assert index.measured["encoded_vectors"] == len(vectors.values_TD)
+    assert index.measured["vectors"] == len(pooling(vectors).values_TD)
+
+
+def test_two_builds_agree_and_leave_others_randomness_alone(encoder, built):
+    torch.manual_seed(123)
+    np.random.seed(5)
+    states = torch.get_rng_state(), np.random.get_state()[1].copy()
+    again = Plaid(encoder)
+    again.build(CORPUS)
+    assert again.search(QUERIES, 20) == built.search(QUERIES, 20)
+    assert torch.equal(states[0], torch.get_rng_state())
+    assert np.array_equal(states[1], np.random.get_state()[1])
+    other = Plaid(encoder, seed=7)
+    other.build(CORPUS)
+    assert other.search(QUERIES, 20) != built.search(QUERIES, 20)
+
+
+def test_nothing_is_left_behind(encoder, tmp_path):
+    index = Plaid(encoder, folder=str(tmp_path))
+    small = Corpus(CORPUS.ids[:20], CORPUS.texts[:20])
+    for _ in range(2):
+        index.build(small)
+        gc.collect()
+        assert len(list(tmp_path.iterdir())) == 1  # the first build's is gone
+    del index
+    gc.collect()
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_handful_of_documents_will_do(encoder):
+    index = Plaid(encoder)
+    index.build(Corpus(["a", "b"], [SENTENCES[0], SENTENCES[2]]))
+    assert all(set(ranking) == {"a", "b"} for ranking in index.search(QUERIES, 5).values())
+    with pytest.raises(InputError, match="from 10 vectors at least, the corpus has 5: choose index=exact"):
+        index.build(Corpus(["a"], ["copper"]))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"bits": 3}, r"index\.bits=3: choose one of 1, 2, 4, 8"),
+        ({"probes": 0}, r"index\.probes=0: give 1 or more"),
+        ({"centroids": 0}, r"index\.centroids=0: give 1 or more"),
+        ({"folder": "/nowhere/at/all"}, r"index\.folder=/nowhere/at/all: No such file or directory: give one"),
+    ],
+)
+def test_other_options_are_refused(encoder, options, message):
+    with pytest.raises(InputError, match=message):
+        Plaid(encoder, **options).build(CORPUS)
+
+
+def test_vectors_of_another_size_are_refused(bert):
+    index = Plaid(load(bert, "colbert", embedding_size=12))
+    with pytest.raises(InputError, match=r"vectors here have 12: give a model\.head\.embedding_size"):
+        index.build(CORPUS)
+
+
+def test_one_vector_a_text_is_refused(bert, composed):
+    message = "index=plaid holds many vectors a text, BiEncoder gives one: choose index=exact or index=faiss"
+    with pytest.raises(InputError, match=message):
+        Plaid(load(bert, "biencoder"))
+    assert problems(composed("train", "model=tiny", "model/head=biencoder", "index=plaid")) == [message]
+    nothing = "index.pooling.factor=2: BiEncoder gives one vector a text, none to pool: leave it at 1"
+    assert problems(composed("train", "model=tiny", "model/head=biencoder", "index.pooling.factor=2")) == [nothing]
+    with pytest.raises(InputError, match=r"index\.pooling\.factor=2"):
+        partial(Exact, pooling=Pooling(2))(load(bert, "biencoder"))
+
+
+def test_a_model_is_judged_by_it(home):
+    given = ("model=tiny", "index=plaid", "index.pooling.factor=2", "index.candidates=10")
+    given = (*given, "evaluation.depth=10", "evaluation.baselines=[]")
+    done = run("evaluate", *given, home=home)
+    assert done.status == 0, done.err
+    document = json.loads((done.folder / "results.json").read_text())
+    assert document["protocol"]["index"] == {
+        "name": "plaid",
+        "pooling": {"factor": 2, "kind": "hierarchical", "protected": 1, "seed": 42},
+        "bits": 4,
+        "centroids": None,
+        "iterations": 4,
+        "probes": 8,
+        "candidates": 10,
+        "seed": 42,
+        "folder": None,
+        "tokens": 8192,
+    }
+    measured = document["measured"]["demo"]["untrained"]
+    assert 0 < measured["recall_at_10"] < 1
+    assert 0.5 < measured["vectors"] / measured["encoded_vectors"] < 0.51
+    assert f"demo: of the exact first 10, index=plaid finds {measured['recall_at_10']:.1%}" in done.out

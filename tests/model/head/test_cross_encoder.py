@@ -1,0 +1,175 @@
+"""Cross-encoders against transformers' own scores, for every kind of classifier there is."""
+
+import logging
+
+import pytest
+import torch
+
+from reasonir.errors import InputError
+from reasonir.loss.bce import Bce
+from reasonir.model.lora import LoRA
+from reasonir.training.ranks import Alone
+from reasonir.training.step import Budget, run_step
+from reasonir.types import Pair, Text
+from tests.helpers import batch_of, examples, gradients, largest_difference, load
+
+PAIRS = [
+    Pair(Text("why does it rain"), Text("water falls")),
+    Pair(Text("why does it rain?"), Text("warm air rises and cools " * 9)),
+    Pair(Text("who repairs ovens"), Text("a mason [SEP] " * 500)),
+    Pair(Text("a"), Text("")),
+]
+SMALL = {
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 48,
+    "max_position_embeddings": 140,
+}
+FAMILIES = {
+    "bert": {"type_vocab_size": 2},  # a pooler in the backbone, token types
+    "roberta": {"type_vocab_size": 1, "pad_token_id": 1},  # a classification head of its own
+    "modernbert": {"classifier_pooling": "mean", "pad_token_id": 3, "global_attn_every_n_layers": 2},
+    "deberta-v2": {"type_vocab_size": 0, "relative_attention": True, "pos_att_type": ["p2c", "c2p"]},
+    "electra": {"embedding_size": 32},
+    "qwen3": {"num_key_value_heads": 1, "head_dim": 16, "pad_token_id": 3},  # scores at the last token
+}
+
+
+@pytest.fixture(scope="module")
+def classifier(bert, tmp_path_factory):
+    """Makes a classifier's checkpoint of a family, with the tiny model's tokenizer."""
+    from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
+
+    def make(family, labels=1, **more):
+        folder = tmp_path_factory.mktemp(family)
+        tokenizer = AutoTokenizer.from_pretrained(bert)
+        if family in ("modernbert", "roberta", "qwen3"):
+            tokenizer.model_input_names = ["input_ids", "attention_mask"]
+        options = {**SMALL, "vocab_size": len(tokenizer), "num_labels": labels, **FAMILIES.get(family, {}), **more}
+        torch.manual_seed(1)
+        model = AutoModelForSequenceClassification.from_config(AutoConfig.for_model(family, **options))
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter.add_(0.1 * torch.randn_like(parameter))
+        model.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+        return folder
+
+    return make
+
+
+@torch.no_grad()
+def theirs(folder, pairs, length):
+    """What transformers itself scores, one pair at a time."""
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    model = AutoModelForSequenceClassification.from_pretrained(folder).eval()
+    return torch.stack(
+        [
+            model(
+                **tokenizer(
+                    [pair.query.text],
+                    [pair.document.text],
+                    truncation="only_second",
+                    max_length=length,
+                    return_tensors="pt",
+                )
+            ).logits[0, 0]
+            for pair in pairs
+        ]
+    )
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_an_untouched_classifier_scores_as_transformers_does(classifier, family):
+    folder = classifier(family)
+    attention = "eager" if family == "deberta-v2" else "sdpa"
+    encoder = load(folder, "cross_encoder", max_length=100, model={"attention": attention}).eval()
+    expected = theirs(folder, PAIRS, 100)
+    assert expected.std() > 1e-3
+    assert torch.allclose(encoder.score_pairs(PAIRS), expected, atol=1e-5)
+    assert torch.allclose(encoder.score_pairs(PAIRS, budget=1), expected, atol=1e-5)
+
+
+def test_of_several_labels_the_first_is_the_score(classifier):
+    folder = classifier("bert", labels=3)
+    encoder = load(folder, "cross_encoder", max_length=100).eval()
+    assert torch.allclose(encoder.score_pairs(PAIRS), theirs(folder, PAIRS, 100), atol=1e-5)
+
+
+def test_the_document_is_cut_and_the_query_only_if_nothing_else_helps(bert):
+    encoder = load(bert, "cross_encoder", max_length=24)
+    tokenizer = encoder.head.tokenizer.tokenizer
+    pairs = [Pair(Text("why rain"), Text("water " * 60)), Pair(Text("water " * 60), Text("why rain"))]
+    tokens, labels = encoder.head.tokenizer(pairs)
+    first, second = (tokenizer.decode(ids).split() for ids in tokens.ids_T.split(tokens.lengths_N.tolist()))
+    assert len(labels) == 0
+    assert tokens.lengths_N.tolist() == [24, 24]
+    assert first[0] == second[0] == "[CLS]"
+    assert first[-1] == second[-1] == "[SEP]"
+    assert "why rain [SEP] water" in " ".join(first)
+    assert second.count("water") == 20
+    assert second[-2] == "why"
+
+
+@pytest.mark.parametrize("family", ["bert", "modernbert"])
+def test_any_cut_gives_the_same_loss_and_gradients(classifier, family):
+    encoder = load(classifier(family), "cross_encoder")
+    batch = batch_of(encoder, examples(7, negatives=2))
+    found = []
+    for budget in (Budget(10**9, 10**9), Budget(300, 700), Budget(1, 0)):
+        encoder.zero_grad()
+        loss = run_step(encoder, Bce(), batch, budget, Alone())["loss"]
+        loss.backward()
+        found.append((loss.item(), gradients(encoder)))
+    trained = {name for name, parameter in encoder.named_parameters() if parameter.requires_grad}
+    unused = {name for name in trained if "embeddings" not in name and name not in found[0][1]}
+    assert not unused
+    for loss, grads in found[1:]:
+        assert loss == pytest.approx(found[0][0], rel=1e-5)
+        assert largest_difference(grads, found[0][1]) < 5e-5
+
+
+@pytest.mark.parametrize("rank", [0, 4])
+def test_the_export_scores_the_same_in_transformers_and_here(classifier, tmp_path, rank):
+    from sentence_transformers import CrossEncoder as Theirs
+
+    encoder = load(classifier("bert"), "cross_encoder", model={"lora": LoRA(rank=rank)}, max_length=100).eval()
+    with torch.no_grad():
+        for parameter in encoder.parameters():
+            if parameter.requires_grad:
+                parameter.add_(0.05 * torch.randn_like(parameter))
+    ours = encoder.score_pairs(PAIRS)
+    encoder.save(tmp_path / "model")
+    assert torch.equal(encoder.score_pairs(PAIRS), ours)
+    assert torch.allclose(theirs(tmp_path / "model", PAIRS, 100), ours, atol=1e-5)
+    again = load(tmp_path / "model", "cross_encoder", max_length=100).eval()
+    assert torch.allclose(again.score_pairs(PAIRS), ours, atol=1e-5)
+    found = Theirs(str(tmp_path / "model"), device="cpu", max_length=100).predict(
+        [(pair.query.text, pair.document.text) for pair in PAIRS], activation_fn=torch.nn.Identity()
+    )
+    assert torch.allclose(torch.tensor(found), ours, atol=1e-5)
+
+
+def test_a_plain_encoder_gets_a_new_layer_and_says_so(bert, caplog):
+    with caplog.at_level(logging.WARNING):
+        first, again, other = (load(bert, "cross_encoder", seed=seed).eval() for seed in (1, 1, 2))
+    assert "a new one is drawn and has to be trained" in caplog.text
+    scores = [encoder.score_pairs(PAIRS) for encoder in (first, again, other)]
+    assert torch.equal(scores[0], scores[1])
+    assert not torch.allclose(scores[0], scores[2])
+
+
+def test_a_classifier_that_scores_by_more_than_hidden_states_is_refused(classifier):
+    """ALBERT's backbone ends in an activation of its own."""
+    with pytest.raises(InputError, match="AlbertForSequenceClassification doesn't score by its backbone"):
+        load(classifier("albert", embedding_size=32), "cross_encoder")
+
+
+def test_lengths_that_cannot_be_are_refused(bert):
+    with pytest.raises(InputError, match=r"model.head.max_length=9999 is more than this model can read"):
+        load(bert, "cross_encoder", max_length=9999)
+    with pytest.raises(InputError, match=r"max_length=10 leaves no room for a pair: give 19"):
+        load(bert, "cross_encoder", max_length=10)

@@ -1,0 +1,35 @@
+"""Systems of runs by names that tell them apart."""
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from reasonir.errors import InputError
+from reasonir.training.contrast import read_systems
+
+
+@pytest.fixture
+def sweeps(tmp_path):
+    for number, value in (("monday/0", 0.1), ("monday/1", 0.2), ("tuesday/0", 0.3)):
+        folder = tmp_path / number
+        folder.mkdir(parents=True)
+        rows = [
+            {"task": "t", "system": system, "query_id": "q", "ndcg_at_10": value} for system in ("trained", "random")
+        ]
+        pq.write_table(pa.Table.from_pylist(rows), folder / "per_query.parquet")
+    return tmp_path
+
+
+def test_runs_of_two_sweeps_that_are_called_alike_are_told_apart(sweeps):
+    found = read_systems([f"{sweeps}/monday/0", f"{sweeps}/tuesday/0"], sweeps)
+    assert {name: values["t"]["q"]["ndcg_at_10"] for name, values in found.items()} == {
+        "monday/0": 0.1,
+        "tuesday/0": 0.3,
+    }
+    assert list(read_systems([f"{sweeps}/monday/0", f"{sweeps}/monday/1:random"], sweeps)) == ["0", "1:random"]
+    assert list(read_systems([f"{sweeps}/monday/0", f"{sweeps}/monday/0:random"], sweeps)) == ["0", "0:random"]
+
+
+def test_one_run_by_two_paths_is_the_same_run(sweeps):
+    with pytest.raises(InputError, match="twice"):
+        read_systems([f"{sweeps}/monday/0", f"{sweeps}/tuesday/../monday/0"], sweeps)
