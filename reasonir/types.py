@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, overload
 
 import torch
 from torch import Tensor
@@ -97,6 +97,24 @@ class Corpus:
 
 
 @dataclass(frozen=True, slots=True)
+class Plain(Sequence[Text]):
+    """Strings, in memory or on the disk, as texts without an instruction; made as they are asked for."""
+
+    strings: Sequence[str]
+
+    def __len__(self) -> int:
+        return len(self.strings)
+
+    @overload
+    def __getitem__(self, place: int) -> Text: ...
+    @overload
+    def __getitem__(self, place: slice) -> Sequence[Text]: ...
+    def __getitem__(self, place: int | slice) -> Text | Sequence[Text]:
+        found = self.strings[place]
+        return Text(found) if isinstance(found, str) else [Text(string) for string in found]
+
+
+@dataclass(frozen=True, slots=True)
 class Task:
     """One retrieval task: rank `corpus` for each of `queries`, judged by `qrels`.
 
@@ -157,26 +175,31 @@ class Tokens:
     """Tokenised texts without padding.
 
     ids_T are token ids; attend_T says which tokens the others may attend to (ColBERT's query expansion tokens are
-    not attended to); keep_T which tokens give a vector (ColBERT skips punctuation); lengths_N counts tokens.
+    not attended to); keep_T which tokens give a vector (ColBERT skips punctuation); lengths_N counts tokens, lost_N
+    those that were cut off.
     """
 
     ids_T: Tensor
     attend_T: Tensor
     keep_T: Tensor
     lengths_N: Tensor
+    lost_N: Tensor
 
     def __len__(self) -> int:
         return self.lengths_N.numel()
 
     @classmethod
-    def pack(cls, rows: Sequence[tuple[Sequence[int], Sequence[bool], Sequence[bool]]]) -> Tokens:
-        """Pack one (ids, attend, keep) a text."""
+    def pack(
+        cls, rows: Sequence[tuple[Sequence[int], Sequence[bool], Sequence[bool]]], lost: Sequence[int] | None = None
+    ) -> Tokens:
+        """Pack one (ids, attend, keep) a text, and how many tokens each lost (None: none did)."""
         ids, attend, keep = zip(*rows, strict=True)
         return cls(
             torch.tensor(list(chain.from_iterable(ids)), dtype=torch.int32),
             torch.tensor(list(chain.from_iterable(attend)), dtype=torch.bool),
             torch.tensor(list(chain.from_iterable(keep)), dtype=torch.bool),
             torch.tensor([len(row) for row in ids], dtype=torch.int64),
+            torch.tensor([0] * len(rows) if lost is None else lost, dtype=torch.int64),
         )
 
     @property
@@ -192,6 +215,7 @@ class Tokens:
             torch.cat([self.attend_T, other.attend_T]),
             torch.cat([self.keep_T, other.keep_T]),
             torch.cat([self.lengths_N, other.lengths_N]),
+            torch.cat([self.lost_N, other.lost_N]),
         )
 
     def pad(self, chosen_M: Tensor) -> Padded:

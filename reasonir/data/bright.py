@@ -7,14 +7,15 @@ kept by split and id. Counts changed between revisions, so one is pinned and sta
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from reasonir.data.corpus import Stored, store
 from reasonir.data.hub import local_data
 from reasonir.data.records import Record, find, read, text_of
 from reasonir.errors import InputError
-from reasonir.types import Corpus
 
 HUB_ID = "xlangai/BRIGHT"
 REVISION = "a75a0eb483f6a5233a6efc2d63d71540a4443dfb"
@@ -62,17 +63,14 @@ def files_of(folder: Path, configuration: str, split: str) -> list[Path]:
     )
 
 
-def read_corpus(folder: Path, split: str, *, long: bool = False) -> Corpus:
-    """A split's documents, equal ids with equal content once.
+def read_corpus(folder: Path, split: str, kept: Path, *, long: bool = False) -> Stored:
+    """A split's documents, equal ids with equal content once; on the disk in the folder `kept`.
 
     Raises:
         InputError: no files, a malformed row, or one id with two contents.
     """
-    texts: dict[str, str] = {}
-    for doc_id, text, place in documents(folder, split, long=long):
-        if texts.setdefault(doc_id, text) != text:
-            raise InputError(f"{place}: id {doc_id!r} stands for two different texts: fetch one revision only")
-    return Corpus(list(texts), list(texts.values()))
+    files = files_of(folder, _configuration(long=long), split)
+    return store(lambda: documents(folder, split, long=long), files, kept, what=f"BRIGHT {split}")
 
 
 def documents(folder: Path, split: str, *, long: bool = False) -> Iterator[tuple[str, str, str]]:
@@ -81,7 +79,7 @@ def documents(folder: Path, split: str, *, long: bool = False) -> Iterator[tuple
     Raises:
         InputError: no files, or a malformed row.
     """
-    for record in _rows(folder, "long_documents" if long else "documents", split):
+    for record in _rows(folder, _configuration(long=long), split):
         doc_id, text = text_of(record, "id"), record.values.get("content")
         if not isinstance(text, str):
             raise InputError(f"{record.place}: 'content' is {text!r}, expected a text: mend the row")
@@ -107,13 +105,18 @@ def read_queries(folder: Path, split: str, configuration: str = "examples") -> I
         yield Record(record.place, values)
 
 
+def _configuration(*, long: bool) -> str:
+    return "long_documents" if long else "documents"
+
+
 def _ids(record: Record, key: str) -> list[str]:
     """A list of ids; BRIGHT writes ["N/A"] or [] for none."""
     value: Any = record.values.get(key)
     value = [] if value is None else value
     if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
         raise InputError(f"{record.place}: {key!r} is {value!r}, expected a list of ids: mend the row")
-    return [item for item in value if item != _NONE]
+    # Interned, because the queries of aops exclude the same few thousand documents over and over.
+    return [sys.intern(item) for item in value if item != _NONE]
 
 
 def _rows(folder: Path, configuration: str, split: str) -> Iterator[Record]:

@@ -1,7 +1,7 @@
 """What a benchmark is: named retrieval tasks. A new one is one file here and one YAML in conf/eval.
 
-A benchmark that wants more than rankings judged is `Analysing` too: it is shown every system in turn, once its rankings
-are judged, gives figures of its own, which stand beside nDCG in results.json and MLflow, and writes files.
+A benchmark that judges more than rankings overrides `analyse`: it is shown every system in turn, gives figures of its
+own, which stand beside nDCG in results.json and MLflow, and writes files.
 """
 
 from __future__ import annotations
@@ -9,37 +9,18 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Protocol
 
 from reasonir.eval.leaderboard import Leaderboard
-from reasonir.eval.results import Analysis
+from reasonir.eval.results import HEADLINE, Analysis
 from reasonir.eval.retrieval import System
 from reasonir.model.encoder import Encoder
 from reasonir.types import Run, Task
 
 
-class Benchmark(Protocol):
-    """One or more tasks that a retriever is judged on."""
-
-    @property
-    def groups(self) -> Mapping[str, Sequence[str]]:
-        """Means over tasks that are reported, by their name; none is usual."""
-
-    @property
-    def leaderboard(self) -> Leaderboard:
-        """Published figures to stand among; none is usual."""
-
-    def tasks(self, *, corpus: bool = True) -> Iterator[Task]:
-        """The tasks, in a fixed order; without `corpus` documents needn't be there, for judging run files.
-
-        Raises:
-            InputError: naming file, row, value and remedy.
-        """
-
-
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """A system as a benchmark sees it that looks closer.
+    """A system whose rankings were judged, as a benchmark sees it that looks closer.
 
     Attributes:
         name: random, bm25, untrained, trained: its name in the results.
@@ -54,13 +35,35 @@ class Subject:
     encoder: Encoder | None
 
 
-@runtime_checkable
-class Analysing(Protocol):
-    """A benchmark with figures of its own."""
+class Benchmark(Protocol):
+    """One or more tasks that a retriever is judged on; what a subclass doesn't say itself is usual."""
+
+    @property
+    def groups(self) -> Mapping[str, Sequence[str]]:
+        """Means over tasks that are reported, by their name."""
+        return {}
+
+    @property
+    def headline(self) -> str:
+        """The metric that counts; see `metrics.NAMES`."""
+        return HEADLINE
+
+    @property
+    def leaderboard(self) -> Leaderboard:
+        """Published figures to stand among."""
+        return Leaderboard()
+
+    def tasks(self, *, corpus: bool = True) -> Iterator[Task]:
+        """The tasks, in a fixed order; without `corpus` documents needn't be there, for judging run files.
+
+        Raises:
+            InputError: naming file, row, value and remedy.
+        """
 
     def analyse(self, subject: Subject, folder: Path) -> Mapping[str, Analysis]:
-        """What there is to say of a system beside its rankings, by task; none where there is nothing.
+        """What there is to say of a system beside its rankings, by task.
 
         Systems come in the order in which they are judged, the trained model last; run files don't come. What is
         written to `folder` is kept with the run, and is there when the next system comes, in a resumed run as well.
         """
+        return {}

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import ClassVar
 
 from reasonir.data.beir import read_task
-from reasonir.eval.leaderboard import Leaderboard
+from reasonir.eval.base import Benchmark
 from reasonir.types import Task
 
 
 @dataclass(frozen=True, slots=True)
-class Beir:
+class Beir(Benchmark):
     """One split of a collection.
 
     Attributes:
@@ -24,8 +23,6 @@ class Beir:
     path: str
     split: str = "test"
     revision: str | None = None
-    groups: ClassVar[Mapping[str, Sequence[str]]] = {}
-    leaderboard: ClassVar[Leaderboard] = Leaderboard()
 
     def tasks(self, *, corpus: bool = True) -> Iterator[Task]:
         """The one task."""

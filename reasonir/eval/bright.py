@@ -3,27 +3,36 @@
 The documents a query excludes are masked before the ranking is cut, the top 1,000 count, judgements are binary, ties
 fall as pytrec_eval has them. The headline is nDCG@10, its mean over the twelve splits unweighted. Beside the official
 judgements stand the corrected ones, where every exact copy of a relevant document is relevant too (castorini's
-`.fixed` files where the folder has them, otherwise found in the corpus), judged in the same pass.
+`.fixed` files where the folder has them, otherwise found in the corpus), judged in the same pass. Whole documents are
+judged by Recall@1. mteb's protocol differs in what it says to the models, not in what is ranked and counted.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+
 from reasonir.data.bright import GROUPS, HUB_ID, LONG_SPLITS, REVISION, SPLITS, folder_of, read_corpus, read_queries
+from reasonir.data.corpus import Stored
 from reasonir.data.records import Record, read, text_of
 from reasonir.errors import InputError
+from reasonir.eval.base import Benchmark
+from reasonir.eval.instructions import Instructions
 from reasonir.eval.leaderboard import Leaderboard, read_leaderboard
+from reasonir.eval.metrics import NAMES
+from reasonir.eval.results import HEADLINE
 from reasonir.eval.retrieval import CORRECTED
 from reasonir.eval.trec import read_judgements
 from reasonir.types import Corpus, Qrels, Task, Text
 
+PROTOCOLS = ("bright-official", "mteb-1.1")
+
 
 @dataclass(frozen=True, slots=True)
-class Bright:
+class Bright(Benchmark):
     """The splits of BRIGHT as tasks.
 
     Attributes:
@@ -34,8 +43,10 @@ class Bright:
         queries: the configuration that is searched with: examples, or one of BRIGHT's rewritten ones (gpt4_reason,
             ...); or a file of rows with id, query and, where it covers several splits, split.
         expansion: whether rewritten queries "replace" the original or are "append"ed to it.
-        instructions: what a query is for, by split, else under "default"; "{task}" becomes the split's name. It reaches
-            the model through `model.prompts`.
+        instructions: what a query is for, by split; it reaches the model through `model.prompts`.
+        protocol: the name of the rules, stamped on every result.
+        metric: the one that counts; None is the setting's own.
+        kept: folder in which corpora are kept, ready to be mapped.
     """
 
     path: str = HUB_ID
@@ -44,7 +55,10 @@ class Bright:
     long: bool = False
     queries: str = "examples"
     expansion: str = "replace"
-    instructions: Mapping[str, str] = field(default_factory=dict)
+    instructions: Instructions = field(default_factory=Instructions)
+    protocol: str = PROTOCOLS[0]
+    metric: str | None = None
+    kept: str = "data/corpora"
 
     def __post_init__(self) -> None:
         known = LONG_SPLITS if self.long else SPLITS
@@ -53,14 +67,23 @@ class Bright:
                 raise InputError(f"eval.splits names {split!r}: choose from {', '.join(known)}")
         if self.expansion not in ("replace", "append"):
             raise InputError(f"eval.expansion={self.expansion}: choose replace or append")
-        if unknown := set(self.instructions) - {"default", *SPLITS}:
-            raise InputError(f"eval.instructions names {min(unknown)!r}: give default or a split")
+        if self.protocol not in PROTOCOLS:
+            raise InputError(f"eval.protocol={self.protocol}: choose one of {', '.join(PROTOCOLS)}")
+        if self.metric not in (None, *NAMES):
+            raise InputError(f"eval.metric={self.metric}: choose one of {', '.join(NAMES)}")
+        if unknown := set(self.instructions.by_split) - set(SPLITS):
+            raise InputError(f"eval.instructions.by_split names {min(unknown)!r}: choose from {', '.join(SPLITS)}")
 
     @property
     def chosen(self) -> tuple[str, ...]:
         """The splits, in their usual order."""
         known = LONG_SPLITS if self.long else SPLITS
         return tuple(split for split in known if self.splits is None or split in self.splits)
+
+    @property
+    def headline(self) -> str:
+        """The metric that counts: Recall@1 where whole documents are searched, nDCG@10 elsewhere."""
+        return self.metric or ("recall_at_1" if self.long else HEADLINE)
 
     @property
     def groups(self) -> Mapping[str, Sequence[str]]:
@@ -80,16 +103,20 @@ class Bright:
 
     def tasks(self, *, corpus: bool = True) -> Iterator[Task]:
         """One task a split; splits with equal documents share one corpus. Without `corpus` only judgements are read."""
-        folder = folder_of(self.path, revision=self.revision, key="eval.path")
-        shared: dict[int, Corpus] = {}
+        folder = self.folder()
+        shared: dict[str, Stored] = {}
         for split in self.chosen:
-            documents = Corpus([], [])
+            documents = Stored(Corpus([], []), np.empty(0, dtype=np.int64), split)
             if corpus:
-                documents = read_corpus(folder, split, long=self.long)
-                documents = shared.setdefault(hash((tuple(documents.ids), tuple(documents.texts))), documents)
+                documents = read_corpus(folder, split, Path(self.kept).expanduser(), long=self.long)
+            documents = shared.setdefault(documents.digest, documents)
             yield self._task(folder, split, documents)
 
-    def _task(self, folder: Path, split: str, documents: Corpus) -> Task:
+    def folder(self) -> Path:
+        """Where the files are."""
+        return folder_of(self.path, revision=self.revision, key="eval.path")
+
+    def _task(self, folder: Path, split: str, documents: Stored) -> Task:
         rows = list(read_queries(folder, split))
         if not rows:
             raise InputError(f"{folder} has no queries of split {split}: fetch it again")
@@ -98,35 +125,31 @@ class Bright:
         for row in rows:
             if not row.values[gold]:
                 raise InputError(f"{row.place}: query {row.values['id']!r} has no {gold}: judge it or remove it")
-        known = set(documents.ids)
+        known = set(documents.corpus.ids)
         excluded = {row.values["id"]: frozenset(row.values["excluded_ids"]) for row in rows}
         protocol = {
             "benchmark": "BRIGHT",
-            "protocol": "bright-official",
+            "protocol": self.protocol,
             "split": split,
             "setting": "long" if self.long else "short",
             "revision": (self.revision or "")
             if self.path.count("/") == 1 and not Path(self.path).exists()
             else "local",
             "queries": self.queries if self.queries == "examples" else f"{self.queries} ({self.expansion})",
-            "instruction": self._instruction(split),
+            "instruction": self.instructions.of(split, long=self.long),
         }
         return Task(
             name=split,
             queries=self._texts(folder, split, rows),
-            corpus=documents,
+            corpus=documents.corpus,
             qrels=official,
             excluded={q: ids & known if known else ids for q, ids in excluded.items()},
             protocol=protocol,
             judgements=self._corrected(folder, split, official, excluded, documents),
         )
 
-    def _instruction(self, split: str) -> str:
-        template = self.instructions.get(split, self.instructions.get("default", ""))
-        return template.replace("{task}", split)
-
     def _texts(self, folder: Path, split: str, rows: Sequence[Record]) -> dict[str, Text]:
-        instruction = self._instruction(split)
+        instruction = self.instructions.of(split, long=self.long)
         original = {row.values["id"]: row.values["query"] for row in rows}
         if self.queries == "examples":
             return {query_id: Text(text, instruction) for query_id, text in original.items()}
@@ -146,25 +169,36 @@ class Bright:
         }
 
     def _corrected(
-        self, folder: Path, split: str, official: Qrels, excluded: Mapping[str, frozenset[str]], documents: Corpus
+        self, folder: Path, split: str, official: Qrels, excluded: Mapping[str, frozenset[str]], documents: Stored
     ) -> Mapping[str, Qrels]:
         file = folder / split / "qrels_fixed.txt"
         if not self.long and file.is_file():
             return {CORRECTED: read_judgements(file)}
-        if not len(documents):
+        if not len(documents.corpus):
             return {}
-        copies: dict[str, list[str]] = defaultdict(list)
-        text_of_id = dict(zip(documents.ids, documents.texts, strict=True))
-        for doc_id, text in text_of_id.items():
-            copies[text].append(doc_id)
+        copies = _Copies(documents)
         return {
             CORRECTED: {
-                query_id: {
-                    copy: 1
-                    for doc_id in judged
-                    for copy in copies.get(text_of_id.get(doc_id, ""), [doc_id])
-                    if copy not in excluded[query_id]
-                }
+                query_id: {copy: 1 for doc_id in judged for copy in copies.of(doc_id) if copy not in excluded[query_id]}
                 for query_id, judged in official.items()
             }
         }
+
+
+class _Copies:
+    """Finds the documents with the very text of another one."""
+
+    def __init__(self, documents: Stored) -> None:
+        self._corpus = documents.corpus
+        self._place = {doc_id: place for place, doc_id in enumerate(documents.corpus.ids)}
+        self._order_N = np.argsort(documents.keys_N, kind="stable")
+        self._keys_N = documents.keys_N[self._order_N]
+        self._key_of = documents.keys_N
+
+    def of(self, doc_id: str) -> list[str]:
+        """Its copies, itself among them; a document that the corpus doesn't have is by itself."""
+        if doc_id not in self._place:
+            return [doc_id]
+        ids, texts, place = self._corpus.ids, self._corpus.texts, self._place[doc_id]
+        first, last = (np.searchsorted(self._keys_N, self._key_of[place], side) for side in ("left", "right"))
+        return [ids[other] for other in self._order_N[first:last].tolist() if texts[other] == texts[place]]

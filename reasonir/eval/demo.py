@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import ClassVar
 
 from reasonir.data.demo import PARTS, Part, build_world
 from reasonir.errors import InputError
-from reasonir.eval.leaderboard import Leaderboard
+from reasonir.eval.base import Benchmark
 from reasonir.types import Task
 
 
 @dataclass(frozen=True, slots=True)
-class Demo:
+class Demo(Benchmark):
     """One split of the demo corpus: `seed` is that of `data=demo`."""
 
     split: Part = "test"
     seed: int = 0
-    groups: ClassVar[Mapping[str, Sequence[str]]] = {}
-    leaderboard: ClassVar[Leaderboard] = Leaderboard()
 
     def __post_init__(self) -> None:
         if self.split not in PARTS:

@@ -7,21 +7,20 @@ pair that was trained on into the test.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import ClassVar
 
 from reasonir.data.base import Source, Tested
 from reasonir.errors import InputError
+from reasonir.eval.base import Benchmark
 from reasonir.types import Task
 
 
 @dataclass(frozen=True, slots=True)
-class Own:
+class Own(Benchmark):
     """The test tasks of a source."""
 
     source: Source | None
-    groups: ClassVar[Mapping[str, Sequence[str]]] = {}
 
     def tasks(self, *, corpus: bool = True) -> Iterator[Task]:
         """One task a source that keeps queries back.

@@ -7,7 +7,7 @@ from collections import defaultdict
 import torch
 
 from reasonir.eval.retrieval import System, open_candidates
-from reasonir.model.encoder import Encoder
+from reasonir.model.encoder import Embedder, Encoder
 from reasonir.types import Pair, Run, Task, Text
 
 _QUERIES = 64
@@ -31,7 +31,7 @@ def reranking(encoder: Encoder, first: System) -> System:
     return rank
 
 
-def choosing(encoder: Encoder, search: System) -> System:
+def choosing(encoder: Embedder, search: System) -> System:
     """The system by which a retriever orders a task's candidates; tasks without any are searched."""
 
     @torch.no_grad()

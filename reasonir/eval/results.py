@@ -52,6 +52,11 @@ class Results:
     analyses: dict[str, dict[str, Analysis]] = field(default_factory=dict)
     measured: dict[str, dict[str, Mapping[str, float]]] = field(default_factory=dict)
 
+    @property
+    def headline(self) -> str:
+        """The metric that counts, by the protocol."""
+        return str(self.protocol.get("headline", HEADLINE))
+
     def add_values(self, task: str, system: str, values: PerQuery) -> None:
         """Record a system's values by some judgements."""
         self.values.setdefault(task, {})[system] = values
@@ -84,18 +89,23 @@ class Results:
             }
         return found
 
-    def interval(self, task: str, system: str, metric: str = HEADLINE) -> Interval:
-        """A metric's mean with its interval over queries; of a group, over the queries of each of its tasks."""
+    def interval(self, task: str, system: str, metric: str | None = None) -> Interval:
+        """A metric's mean with its interval over queries; of a group, over the queries of each of its tasks.
+
+        By default the metric is the headline.
+        """
         if task not in self.values:
             return self.interval_over(self.groups[task], system, metric)
-        return interval([row[metric] for row in self.values[task][system].values()])
+        return interval([row[metric or self.headline] for row in self.values[task][system].values()])
 
-    def interval_over(self, tasks: Sequence[str], system: str, metric: str = HEADLINE) -> Interval:
+    def interval_over(self, tasks: Sequence[str], system: str, metric: str | None = None) -> Interval:
         """The unweighted mean over tasks with its interval."""
+        metric = metric or self.headline
         return stratified_interval([[row[metric] for row in self.values[task][system].values()] for task in tasks])
 
-    def difference(self, task: str, ours: str, theirs: str, metric: str = HEADLINE) -> Difference:
-        """How much better `ours` is than `theirs` on the same queries."""
+    def difference(self, task: str, ours: str, theirs: str, metric: str | None = None) -> Difference:
+        """How much better `ours` is than `theirs` on the same queries; by default by the headline."""
+        metric = metric or self.headline
         first, second = self.values[task][ours], self.values[task][theirs]
         return difference([first[q][metric] for q in first], [second[q][metric] for q in first])
 
@@ -115,7 +125,9 @@ class Results:
         return {
             "intervals": {
                 task: {
-                    system: _plain({HEADLINE: self.interval(task, system), **self.analysis(task, system).intervals})
+                    system: _plain(
+                        {self.headline: self.interval(task, system), **self.analysis(task, system).intervals}
+                    )
                     for system in systems
                 }
                 for task, systems in self.values.items()
@@ -124,7 +136,7 @@ class Results:
                 task: {
                     other: _plain(
                         {
-                            HEADLINE: self.difference(task, judged, other),
+                            self.headline: self.difference(task, judged, other),
                             **self.analysis(task, judged).differences.get(other, {}),
                         }
                     )

@@ -48,13 +48,14 @@ class Best:
         self._place_QK = torch.zeros((len(self.query_ids), 0), dtype=torch.int64)
 
     @torch.no_grad()
-    def add(self, block: slice, documents: Representation) -> None:
-        """Take in the documents at the corpus positions `block`."""
+    def add(self, places_N: np.ndarray, documents: Representation, unique_N: np.ndarray | None = None) -> None:
+        """Take in the documents at the corpus positions places_N; unique_N says which text stands at each of them."""
         scores_QN = self.score(self.queries, documents).float().cpu()
-        for row_N, places in zip(scores_QN, self.excluded, strict=True):
-            inside = places[np.searchsorted(places, block.start) : np.searchsorted(places, block.stop)]
-            row_N[torch.from_numpy(inside - block.start)] = -torch.inf
-        block_QN = torch.arange(block.start, block.stop).expand(len(self.query_ids), -1)
+        if unique_N is not None:
+            scores_QN = scores_QN[:, torch.from_numpy(unique_N)]
+        for row_N, hidden in zip(scores_QN, self.excluded, strict=True):
+            row_N[torch.from_numpy(_inside(places_N, hidden))] = -torch.inf
+        block_QN = torch.from_numpy(places_N).expand(len(self.query_ids), -1)
         scores_QM, places_QM = torch.cat([self._best_QK, scores_QN], 1), torch.cat([self._place_QK, block_QN], 1)
         self._best_QK, order_QK = scores_QM.topk(min(self.k, scores_QM.shape[1]), dim=1)
         self._place_QK = places_QM.gather(1, order_QK)
@@ -69,6 +70,12 @@ class Best:
             }
             for query_id, best_K, place_K in zip(self.query_ids, self._best_QK, self._place_QK, strict=True)
         }
+
+
+def _inside(places_N: np.ndarray, hidden_M: np.ndarray) -> np.ndarray:
+    """The positions in places_N of those that are hidden; hidden_M is sorted."""
+    at_N = np.searchsorted(hidden_M, places_N).clip(max=len(hidden_M) - 1)
+    return np.flatnonzero(hidden_M[at_N] == places_N) if len(hidden_M) else np.empty(0, dtype=np.int64)
 
 
 def sampled(

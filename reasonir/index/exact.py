@@ -1,7 +1,9 @@
 """Exact search with a model: every document is scored for every query, the corpus streamed in blocks.
 
-Late interaction's documents may be pooled to fewer vectors. Those are still searched exactly, and what pooling costs is
-measured in the same pass against the search of all vectors.
+Documents with equal texts are encoded once and get the same score to the last bit, so that their order is decided by
+the rule for ties and not by the batch they happened to be in. Late interaction's documents may be pooled to fewer
+vectors. Those are still searched exactly, and what pooling costs is measured in the same pass against the search of all
+vectors.
 """
 
 from __future__ import annotations
@@ -15,9 +17,10 @@ import torch
 
 from reasonir.index.base import excluded_places, require_fit
 from reasonir.index.best import Best, report, sampled
+from reasonir.index.copies import Copies
 from reasonir.index.pooling import Pooling
-from reasonir.model.encoder import ENCODE_TOKENS, Encoder
-from reasonir.types import Corpus, Run, Text
+from reasonir.model.encoder import ENCODE_TOKENS, Embedder
+from reasonir.types import Corpus, Plain, Run, Text
 
 log = logging.getLogger(__name__)
 
@@ -32,11 +35,12 @@ class Exact:
         tokens: padded tokens of an encoding micro-batch.
     """
 
-    encoder: Encoder
+    encoder: Embedder
     pooling: Pooling = field(default_factory=Pooling)
     tokens: int = ENCODE_TOKENS
     corpus: Corpus = field(init=False)
     measured: Mapping[str, float] = field(init=False, default_factory=dict)
+    _copies: Copies = field(init=False)
     neural: ClassVar[bool] = True
     single_vector: ClassVar[bool | None] = None
 
@@ -46,6 +50,7 @@ class Exact:
     def build(self, corpus: Corpus) -> None:
         """Remember the corpus; it is encoded as it is searched."""
         self.corpus = corpus
+        self._copies = Copies.of(corpus.texts)
 
     @torch.no_grad()
     def search(
@@ -58,13 +63,13 @@ class Exact:
         encoded = self.encoder.encode(list(queries.values()), "query", budget=self.tokens)
         best, unpooled = Best(ids, encoded, score, excluded, k), sampled(ids, encoded, score, excluded)
         before = after = 0
-        texts = [Text(text) for text in self.corpus.texts]
-        for block, representation in self.encoder.stream(texts, "document", budget=self.tokens):
+        for block, representation in self.encoder.stream(Plain(self._copies.texts), "document", budget=self.tokens):
             pooled = self.pooling(representation, start=block.start)
-            best.add(block, pooled)
+            places_N, unique_N = self._copies.places(block)
+            best.add(places_N, pooled, unique_N)
             before, after = before + len(representation.values_TD), after + len(pooled.values_TD)
             if self.pooling.pools:
-                unpooled.add(block, representation)
+                unpooled.add(places_N, representation, unique_N)
         run = best.run(self.corpus)
         if self.pooling.pools:
             self.measured = report("pooling", run, unpooled.run(self.corpus), vectors=after, encoded=before)

@@ -18,8 +18,8 @@ import torch
 from reasonir.errors import InputError
 from reasonir.index.base import excluded_places, require_fit
 from reasonir.index.best import report, sampled
-from reasonir.model.encoder import ENCODE_TOKENS, Encoder
-from reasonir.types import Corpus, Representation, Run, Text
+from reasonir.model.encoder import ENCODE_TOKENS, Embedder
+from reasonir.types import Corpus, Plain, Representation, Run, Text
 
 log = logging.getLogger(__name__)
 KINDS = ("flat", "ivf", "hnsw")
@@ -40,7 +40,7 @@ class Faiss:
         tokens: padded tokens of an encoding micro-batch.
     """
 
-    encoder: Encoder
+    encoder: Embedder
     kind: str = "hnsw"
     cells: int | None = None
     probes: int = 16
@@ -62,7 +62,7 @@ class Faiss:
     def build(self, corpus: Corpus) -> None:
         """Encode the corpus and index its vectors."""
         self.corpus = corpus
-        blocks = self.encoder.stream([Text(text) for text in corpus.texts], "document", budget=self.tokens)
+        blocks = self.encoder.stream(Plain(corpus.texts), "document", budget=self.tokens)
         self._vectors_ND = np.concatenate([block.values_TD.float().cpu().numpy() for _, block in blocks])
         self._index = self._make()
         self._index.add(self._vectors_ND)
@@ -101,7 +101,7 @@ class Faiss:
         for start in range(0, len(self.corpus), _BLOCK):
             vectors_ND = torch.from_numpy(self._vectors_ND[start : start + _BLOCK]).to(self.encoder.device)
             count = len(vectors_ND)
-            exact.add(slice(start, start + count), Representation(vectors_ND, torch.ones(count, dtype=torch.int64)))
+            exact.add(np.arange(start, start + count), Representation(vectors_ND, torch.ones(count, dtype=torch.int64)))
         number = len(self.corpus)
         self.measured = report(self.kind, run, exact.run(self.corpus), vectors=number, encoded=number)
         return run

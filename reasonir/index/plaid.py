@@ -33,8 +33,8 @@ from reasonir.index.base import excluded_places, require_fit
 from reasonir.index.best import report, sampled
 from reasonir.index.pooling import Pooling
 from reasonir.index.stored import Stored
-from reasonir.model.encoder import ENCODE_TOKENS, Encoder
-from reasonir.types import Corpus, Run, Text
+from reasonir.model.encoder import ENCODE_TOKENS, Embedder
+from reasonir.types import Corpus, Plain, Run, Text
 
 log = logging.getLogger(__name__)
 _BITS = (1, 2, 4, 8)
@@ -60,7 +60,7 @@ class Plaid:
         tokens: padded tokens of an encoding micro-batch.
     """
 
-    encoder: Encoder
+    encoder: Embedder
     pooling: Pooling = field(default_factory=Pooling)
     bits: int = 4
     centroids: int | None = None
@@ -98,7 +98,7 @@ class Plaid:
         self.corpus = corpus
         self._plaid, folder = self._empty()
         self._stored, pooled = Stored(folder / "vectors"), Stored(folder / "pooled")
-        texts = [Text(text) for text in corpus.texts]
+        texts = Plain(corpus.texts)
         for block, representation in self.encoder.stream(texts, "document", budget=self.tokens):
             self._stored.append(representation)
             if self.pooling.pools:
@@ -177,7 +177,7 @@ class Plaid:
         }
         exact = sampled(ids, encoded, self.encoder.head.score, excluded)
         for block, documents in self._stored.blocks():
-            exact.add(block, documents.to(device=self.encoder.device))
+            exact.add(np.arange(block.start, block.stop), documents.to(device=self.encoder.device))
         self.measured = report(
             "plaid", run, exact.run(self.corpus), vectors=self._vectors, encoded=self._stored.vectors
         )

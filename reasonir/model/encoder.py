@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +16,47 @@ from torch import Tensor, nn
 from reasonir.types import Padded, Pair, Representation, Side, Text, Tokens, micro_batches
 
 ENCODE_TOKENS = 8192
+_READ_TOGETHER = 256
 _SORTED_TOGETHER = 4096
+_CHARACTERS_TOGETHER = 1 << 22
+
+
+class Embedder(Protocol):
+    """What an index searches with: an `Encoder`, or one that takes note of what it reads."""
+
+    @property
+    def head(self) -> Any:
+        """Scores representations: a `Retriever`."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+
+    def encode(self, texts: Sequence[Text], side: Side, *, budget: int = ENCODE_TOKENS) -> Representation:
+        """Representations of `texts`, in their order."""
+
+    def stream(
+        self, texts: Sequence[Text], side: Side, *, budget: int = ENCODE_TOKENS
+    ) -> Iterator[tuple[slice, Representation]]:
+        """Yield (which texts, their representation) block by block, so that no corpus has to fit in memory."""
+
+
+def blocks(texts: Sequence[Text]) -> Iterator[tuple[slice, list[Text]]]:
+    """Cut texts into what is encoded together, in their order: so many texts, or characters when they are long.
+
+    Texts are sorted by length within a block, so a block's numbers depend on it alone and on nothing around it.
+    """
+    start, characters = 0, 0
+    chosen: list[Text] = []
+    for place in range(0, len(texts), _READ_TOGETHER):
+        for text in texts[place : place + _READ_TOGETHER]:
+            chosen.append(text)
+            characters += len(text.text)
+            if len(chosen) == _SORTED_TOGETHER or characters >= _CHARACTERS_TOGETHER:
+                yield slice(start, start + len(chosen)), chosen
+                start, characters, chosen = start + len(chosen), 0, []
+    if chosen:
+        yield slice(start, start + len(chosen)), chosen
 
 
 class Encoder(nn.Module):
@@ -73,9 +113,8 @@ class Encoder(nn.Module):
         self, texts: Sequence[Text], side: Side, *, budget: int = ENCODE_TOKENS
     ) -> Iterator[tuple[slice, Representation]]:
         """Yield (which texts, their representation) block by block, so that no corpus has to fit in memory."""
-        for start in range(0, len(texts), _SORTED_TOGETHER):
-            block = slice(start, min(len(texts), start + _SORTED_TOGETHER))
-            yield block, self.represent(self.head.tokenizer(texts[block], side), budget=budget)
+        for block, chosen in blocks(texts):
+            yield block, self.represent(self.head.tokenizer(chosen, side), budget=budget)
 
     def score_pairs(self, pairs: Sequence[Pair], *, budget: int = ENCODE_TOKENS) -> Tensor:
         """scores_P of a reranker's head, on the CPU."""

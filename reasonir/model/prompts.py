@@ -33,6 +33,11 @@ class Prompts:
         prompt = (self.query if side == "query" else self.document) or ""
         return prompt.replace(PLACE, instruction or self.instruction)
 
+    @property
+    def takes_instructions(self) -> bool:
+        """Whether the instruction of a query gets into what the model reads."""
+        return PLACE in (self.query or "")
+
     def apply(self, text: Text, side: Side) -> str:
         """The text as the model reads it."""
         return (self.of(side, text.instruction) + text.text).strip()

@@ -9,18 +9,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
 from rich.table import Table
 
 from reasonir.errors import InputError
-from reasonir.eval.base import Analysing, Benchmark, Subject
+from reasonir.eval.base import Benchmark, Subject
 from reasonir.eval.reranking import choosing, reranking
 from reasonir.eval.results import HEADLINE, Analysis, Results, read_analysis, read_values, run_file
 from reasonir.eval.retrieval import System, evaluate, guessing, searching
 from reasonir.eval.trec import read_run
+from reasonir.eval.truncation import Truncation, warn
 from reasonir.index.base import Index
 from reasonir.index.best import AT, RECALL
 from reasonir.index.bm25 import Bm25
-from reasonir.model.encoder import Encoder
+from reasonir.model.encoder import Embedder, Encoder
+from reasonir.model.reader import Reader
+from reasonir.model.store import DTYPES, Disk, identity_of
 from reasonir.types import Run, Task
 
 log = logging.getLogger(__name__)
@@ -29,14 +33,7 @@ BASELINES = ("random", "bm25", "untrained")
 DEV_DEPTH, DEV_CANDIDATES = 100, 20
 ANALYSIS = "analysis"
 """Where in a run's folder the files of its benchmark's own figures lie."""
-Analyse = Callable[[Subject, Path], Mapping[str, Analysis]]
-
-
-def _nothing(subject: Subject, folder: Path) -> Mapping[str, Analysis]:
-    return {}
-
-
-COLUMNS = (HEADLINE, "recall_at_10", "recall_at_100", "mrr", "map")
+COLUMNS = ("recall_at_10", "recall_at_100", "mrr", "map")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +45,17 @@ class EvaluationOptions:
         depth: documents a query in a ranking.
         candidates: documents a query that a reranker orders, those of the bm25 baseline, where the task names none.
         bm25: the index of the bm25 baseline.
+        cache: the type in which what the model makes of texts is kept, so that an evaluation that was stopped goes on
+            (float32: the same figures bit for bit; float16: half the room); None keeps nothing.
+        cache_folder: where.
     """
 
     baselines: Sequence[str] = BASELINES
     depth: int = 1000
     candidates: int = 100
     bm25: Bm25 = field(default_factory=Bm25)
+    cache: str | None = None
+    cache_folder: str = "cache/embeddings"
 
     def problems(self) -> list[str]:
         """What is out of range."""
@@ -66,7 +68,17 @@ class EvaluationOptions:
             found.append(f"evaluation.depth={self.depth}: give 10 or more, the figures look at ten documents")
         if self.candidates < 1:
             found.append(f"evaluation.candidates={self.candidates}: give 1 or more")
+        if self.cache not in (None, *DTYPES):
+            found.append(f"evaluation.cache={self.cache}: choose {', '.join(DTYPES)} or null")
         return found
+
+    def reader(self, encoder: Encoder) -> Reader:
+        """The encoder with its store."""
+        if self.cache is None:
+            return Reader(encoder)
+        folder = Path(self.cache_folder).expanduser() / f"{identity_of(encoder)}-{self.cache}"
+        log.info("Embeddings are kept in %s", folder)
+        return Reader(encoder, Disk(folder, self.cache), getattr(torch, self.cache))
 
 
 @dataclass(slots=True)
@@ -81,21 +93,29 @@ class Evaluation:
         protocol: the rules, stamped on the results.
         seed: of the random baseline.
         groups: means over tasks that are reported.
+        headline: the metric that counts.
         analyse: the benchmark's own figures about a system.
     """
 
     tasks: Sequence[Task]
     options: EvaluationOptions
-    index: Callable[[Encoder], Index]
+    index: Callable[[Embedder], Index]
     folder: Path
     protocol: dict[str, Any]
     seed: int
     groups: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    analyse: Analyse = _nothing
+    headline: str = HEADLINE
+    analyse: Callable[[Subject, Path], Mapping[str, Analysis]] = lambda subject, folder: {}
     results: Results = field(init=False)
 
     def __post_init__(self) -> None:
-        protocol = {**self.protocol, "scorer": "pytrec_eval", "depth": self.options.depth}
+        protocol = {
+            **self.protocol,
+            "scorer": "pytrec_eval",
+            "depth": self.options.depth,
+            "headline": self.headline,
+            "embeddings": self.options.cache or "float32",
+        }
         if "bm25" in self.options.baselines:
             protocol["bm25"] = self.options.bm25.settings
         self.results = Results(protocol, self.groups)
@@ -111,7 +131,7 @@ class Evaluation:
             "bm25": searching(self.options.bm25, depth=self.options.depth),
         }
         if encoder is not None:
-            systems["untrained"] = self._model(encoder, "untrained")
+            systems["untrained"] = self._model(encoder, self.options.reader(encoder), "untrained")
         evaluate(self.tasks, {name: systems[name] for name in wanted}, self.results)
         for name in wanted:
             self._analyse(name, systems[name], encoder if name == "untrained" else None)
@@ -119,10 +139,18 @@ class Evaluation:
             self.results.write(self.folder, judged=wanted[-1])
 
     def judge(self, encoder: Encoder, name: str) -> None:
-        """Judge the model and write everything."""
-        system = self._model(encoder, name)
-        evaluate(self.tasks, {name: system}, self.results)
-        self._analyse(name, system, encoder)
+        """Judge the model, with what its limits cut off, and write everything."""
+        reader = self.options.reader(encoder)
+        rank = self._model(encoder, reader, name)
+        if encoder.head.kind == "retriever":
+            self._warn_of_instructions(encoder)
+            truncation = Truncation(reader)
+            evaluate(self.tasks, {name: truncation.watching(rank)}, self.results)
+            self.results.protocol["truncation"] = truncation.report(self.tasks)
+            warn(self.results.protocol["truncation"], encoder.head.tokenizer.limit("query"))
+        else:
+            evaluate(self.tasks, {name: rank}, self.results)
+        self._analyse(name, rank, encoder)
         self.results.write(self.folder, judged=name)
 
     def dev(self, encoder: Encoder) -> System:
@@ -136,12 +164,12 @@ class Evaluation:
         for task, analysis in self.analyse(Subject(name, runs, system, encoder), self.folder / ANALYSIS).items():
             self.results.analyses.setdefault(task, {})[name] = analysis
 
-    def _model(self, encoder: Encoder, name: str) -> System:
+    def _model(self, encoder: Encoder, reader: Reader, name: str) -> System:
         """The system that ranks with the model, and notes what its index measured of itself."""
         if encoder.head.kind != "retriever":
             return reranking(encoder, searching(self.options.bm25, depth=self.options.candidates))
-        index = self.index(encoder)
-        rank = choosing(encoder, searching(index, depth=self.options.depth))
+        index = self.index(reader)
+        rank = choosing(reader, searching(index, depth=self.options.depth))
 
         def measured(task: Task) -> Run:
             run = rank(task)
@@ -152,6 +180,16 @@ class Evaluation:
 
         return measured
 
+    def _warn_of_instructions(self, encoder: Encoder) -> None:
+        prompts = encoder.head.tokenizer.prompts
+        told = any(text.instruction for task in self.tasks for text in task.queries.values())
+        if told and not prompts.takes_instructions:
+            log.warning(
+                "The queries' instructions are ignored: the query prompt (%r) has no {instruction}. model/prompts="
+                "instruction, instruct, gritlm or qwen has one; eval/instructions=none gives none",
+                prompts.query,
+            )
+
     def _reuse(self, wanted: Iterable[str]) -> bool:
         """Take over the baselines' values when they were found under the same protocol."""
         try:
@@ -159,6 +197,7 @@ class Evaluation:
         except FileNotFoundError:
             return False
         mine = {**self.results.protocol, "tasks": {task.name: dict(task.protocol) for task in self.tasks}}
+        saved["protocol"].pop("truncation", None)  # found while judging, not a rule
         values = read_values(self.folder)
         names = [
             name for task in self.tasks for name in (task.name, *(f"{task.name}_{label}" for label in task.judgements))
@@ -177,20 +216,16 @@ class Evaluation:
         return True
 
 
-def analysis_of(benchmark: Benchmark) -> Analyse:
-    """The benchmark's own figures about a system; none where it has none."""
-    return benchmark.analyse if isinstance(benchmark, Analysing) else _nothing
-
-
 def table(results: Results, judged: str) -> Table:
     """Every system's figures, with its interval, and how it differs from the one that is judged."""
     found = Table(title="Evaluation", title_justify="left", caption=_measured(results, judged), caption_justify="left")
-    for column in ("task", "system", *COLUMNS, "95 % interval", "ahead by", "p"):
+    columns = (results.headline, *COLUMNS)
+    for column in ("task", "system", *columns, "95 % interval", "ahead by", "p"):
         found.add_column(column, justify="left" if column in ("task", "system") else "right", no_wrap=True)
     figures = results.figures()
     for task, systems in figures.items():
         for system, values in systems.items():
-            cells = [f"{values[column]:.4f}" for column in COLUMNS]
+            cells = [f"{values[column]:.4f}" for column in columns]
             span = results.interval(task, system)
             cells.append(f"{span.low:.3f} to {span.high:.3f}")
             single = task in results.values  # a group's mean has no queries of its own to test

@@ -20,7 +20,7 @@ from reasonir.eval.retrieval import replaying
 from reasonir.model.backbone import Model
 from reasonir.training.board import show_leaderboard
 from reasonir.training.display import show
-from reasonir.training.evaluation import Evaluation, EvaluationOptions, analysis_of, read_benchmark, table
+from reasonir.training.evaluation import Evaluation, EvaluationOptions, read_benchmark, table
 from reasonir.training.exported import exported_model, saved_config
 from reasonir.training.hardware import Hardware
 from reasonir.training.run import quiet_libraries, refuse_other_data, require, stamp, track_results
@@ -73,7 +73,8 @@ def evaluate(config: DictConfig, folder: Path) -> None:
         protocol,
         config.seed,
         groups=benchmark.groups,
-        analyse=analysis_of(benchmark),
+        headline=benchmark.headline,
+        analyse=benchmark.analyse,
     )
     name = "untrained" if trained is None else "trained"
     if trained is None:
@@ -94,7 +95,10 @@ def _judge_run_files(config: DictConfig, folder: Path) -> None:
     benchmark: Benchmark = build(config.eval)
     tasks = list(benchmark.tasks(corpus=False))
     options: EvaluationOptions = build(config.evaluation)
-    results = Results({"scorer": "pytrec_eval", "depth": options.depth, "trec": str(path)}, benchmark.groups)
+    results = Results(
+        {"scorer": "pytrec_eval", "depth": options.depth, "headline": benchmark.headline, "trec": str(path)},
+        benchmark.groups,
+    )
     name = path.resolve().name.strip(".").split(".")[0]  # trec=. has a name too
     system = replaying(run_files(path, [task.name for task in tasks]), depth=options.depth)
     evaluate_tasks(tasks, {name: system}, results, searched=False)

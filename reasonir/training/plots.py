@@ -8,7 +8,7 @@ from typing import Any
 
 from reasonir.eval.comparison import Contrast
 from reasonir.eval.leaderboard import Standings, headline
-from reasonir.eval.results import HEADLINE, Results
+from reasonir.eval.results import Results
 
 Curve = tuple[Sequence[int], Sequence[float]]
 
@@ -29,8 +29,8 @@ def plot_run(curves: Mapping[str, Curve], results: Results, folder: Path) -> lis
     for task, systems in results.values.items():
         if {"untrained", "trained"} <= systems.keys():
             before, after = systems["untrained"], systems["trained"]
-            change = sorted(after[query][HEADLINE] - before[query][HEADLINE] for query in after)
-            files.append(_change(change, task, folder / f"change_{task}.png"))
+            change = sorted(after[query][results.headline] - before[query][results.headline] for query in after)
+            files.append(_change(change, f"{task}: {results.headline}", folder / f"change_{task}.png"))
     return files
 
 
@@ -92,13 +92,13 @@ def _curve(curve: Curve, title: str, file: Path) -> Path:
     return file
 
 
-def _change(change: Sequence[float], task: str, file: Path) -> Path:
+def _change(change: Sequence[float], what: str, file: Path) -> Path:
     figure, axes = _figure()
     colours = ["#0072b2" if value > 0 else "#d55e00" for value in change]
     axes.bar(range(len(change)), change, color=colours, width=1.0)
     better, worse = sum(value > 0 for value in change), sum(value < 0 for value in change)
     axes.set(
-        title=f"{task}: nDCG@10 against the untrained model, {better} queries better, {worse} worse",
+        title=f"{what} against the untrained model, {better} queries better, {worse} worse",
         xlabel="queries, by change",
         ylabel="change",
     )

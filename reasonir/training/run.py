@@ -33,7 +33,7 @@ from reasonir.data.lengths import LengthOptions
 from reasonir.data.prepared import TEACHER, fingerprint_of, read_manifest
 from reasonir.errors import InputError, raise_all
 from reasonir.eval.base import Benchmark
-from reasonir.eval.results import HEADLINE, Results
+from reasonir.eval.results import Results
 from reasonir.loss.base import Objective
 from reasonir.model.backbone import Model
 from reasonir.model.encoder import Encoder
@@ -42,7 +42,7 @@ from reasonir.training.callbacks import Interrupt, Milestones
 from reasonir.training.checkpoints import AtomicCheckpointIO, find_checkpoint, step_of
 from reasonir.training.datamodule import RetrievalData
 from reasonir.training.display import show, show_choices, show_config, show_plan, show_probe
-from reasonir.training.evaluation import ANALYSIS, Evaluation, analysis_of, read_benchmark, table
+from reasonir.training.evaluation import ANALYSIS, Evaluation, read_benchmark, table
 from reasonir.training.hardware import Hardware
 from reasonir.training.history import History
 from reasonir.training.lengths import Measured, lengths_found, measure
@@ -180,7 +180,8 @@ class _Run:
             protocol,
             config.seed,
             groups=benchmark.groups,
-            analyse=analysis_of(benchmark),
+            headline=benchmark.headline,
+            analyse=benchmark.analyse,
         )
 
     def run(self, resume: Path | None, interrupt: Interrupt) -> float | None:
@@ -326,8 +327,9 @@ def stamp(encoder: Encoder, hardware: Hardware, index: DictConfig) -> dict[str, 
         read = {
             "query_length": tokenizer.limit("query"),
             "document_length": tokenizer.limit("document"),
-            "query_prompt": tokenizer.prompts.of("query"),
-            "document_prompt": tokenizer.prompts.of("document"),
+            "query_prompt": tokenizer.prompts.query,
+            "document_prompt": tokenizer.prompts.document,
+            "instruction": tokenizer.prompts.instruction,
         }
     else:
         read = tokenizer.stamp()
@@ -344,7 +346,7 @@ def track_results(results: Results, judged: str, folder: Path, tracking: Trackin
     for task, systems in results.figures().items():
         for system, values in systems.items():
             prefix = f"eval/{task}/" if system == judged else f"eval/{task}/{system}/"
-            kept = values if system == judged else {HEADLINE: values[HEADLINE]}
+            kept = values if system == judged else {results.headline: values[results.headline]}
             tracking.metrics({f"{prefix}{name}": value for name, value in kept.items()})
     for task, measured in results.measured.items():
         if judged in measured:

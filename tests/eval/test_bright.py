@@ -7,6 +7,7 @@ import pytest
 
 from reasonir.errors import InputError
 from reasonir.eval.bright import Bright
+from reasonir.eval.instructions import Instructions
 from reasonir.eval.results import Results
 from reasonir.eval.retrieval import evaluate, replaying, searching
 from reasonir.index.bm25 import Bm25
@@ -48,7 +49,7 @@ def folder(tmp_path):
 
 
 def bright(folder, *splits, **options):
-    return Bright(str(folder), splits=splits or tuple(DOCUMENTS), **options)
+    return Bright(str(folder), splits=splits or tuple(DOCUMENTS), kept=str(folder / "kept"), **options)
 
 
 def test_rows_become_tasks(folder):
@@ -133,7 +134,7 @@ def test_the_command_judges_run_files_by_split(folder, tmp_path, home):
 
 
 def test_instructions_and_rewritten_queries(folder, tmp_path):
-    (aops,) = bright(folder, "aops", instructions={"default": "Given a {task} post", "pony": "x"}).tasks()
+    (aops,) = bright(folder, "aops", instructions=Instructions("Given a {task} post", {"pony": "x"})).tasks()
     assert aops.queries["q1"] == Text("sum of powers", "Given a aops post")
     rewritten = tmp_path / "mine.jsonl"
     rewritten.write_text(

@@ -1,13 +1,13 @@
 """A benchmark's own figures stand beside the others; baselines that were found under other rules aren't taken over."""
 
 import json
-from typing import ClassVar
 
+from reasonir.eval.base import Benchmark
 from reasonir.eval.demo import Demo
 from reasonir.eval.metrics import mean
 from reasonir.eval.results import Analysis, Difference, Interval
 from reasonir.index.bm25 import Bm25
-from reasonir.training.evaluation import ANALYSIS, Evaluation, EvaluationOptions, analysis_of
+from reasonir.training.evaluation import ANALYSIS, Evaluation, EvaluationOptions
 from reasonir.types import Corpus, Task, Text
 from tests.helpers import SENTENCES, load
 
@@ -20,10 +20,8 @@ TASK = Task(
 )
 
 
-class Counting:
+class Counting(Benchmark):
     """A benchmark that counts candidates, and the systems it has seen."""
-
-    groups: ClassVar = {}
 
     def tasks(self, *, corpus=True):
         yield TASK
@@ -41,7 +39,7 @@ class Counting:
 def evaluation(folder, benchmark=None):
     benchmark = benchmark or Counting()
     options = EvaluationOptions(baselines=["random", "untrained"], depth=10)
-    return Evaluation([TASK], options, lambda encoder: None, folder, {}, 0, analyse=analysis_of(benchmark))
+    return Evaluation([TASK], options, lambda encoder: None, folder, {}, 0, analyse=benchmark.analyse)
 
 
 def test_a_benchmarks_own_figures_stand_beside_the_others(tmp_path, decoder):
@@ -64,10 +62,8 @@ def test_a_benchmarks_own_figures_stand_beside_the_others(tmp_path, decoder):
     assert told == {"random": "False", "untrained": "True", "trained": "True"}
 
 
-class Plain:
+class Plain(Benchmark):
     """A benchmark with nothing of its own."""
-
-    groups: ClassVar = {}
 
     def tasks(self, *, corpus=True):
         yield TASK

@@ -49,6 +49,7 @@ def test_a_run_leaves_what_the_design_says(finished):
         "plan.json",
         "environment.json",
         "config.yaml",
+        "data.json",
         "metrics.csv",
     }
     assert {file.name for file in (done.folder / "runs").iterdir()} == {

@@ -25,7 +25,7 @@ class Tokenizer(Protocol):
     prompts: Prompts
 
     def __call__(self, texts: Sequence[Text], side: Side) -> Tokens:
-        """The tokens of `texts`, prompts applied, truncated to the side's length."""
+        """The tokens of `texts`, prompts applied, truncated to the side's length; what was cut is counted."""
 
     def limit(self, side: Side) -> int:
         """The most tokens a text of `side` may have; what is beyond is cut."""

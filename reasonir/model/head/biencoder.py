@@ -20,6 +20,7 @@ from torch.nn.functional import normalize
 from reasonir.errors import InputError
 from reasonir.model.positions import UNBOUNDED, check_length, module_options, stated_options, usable_positions
 from reasonir.model.prompts import Prompts
+from reasonir.model.tokens import cut_ids
 from reasonir.types import Padded, Representation, Side, Text, Tokens
 
 POOLINGS = ("cls", "mean", "lasttoken")
@@ -50,22 +51,22 @@ class BiEncoderTokenizer:
     def __call__(self, texts: Sequence[Text], side: Side) -> Tokens:
         """Tokens of `texts`, every one attended to."""
         rows = []
-        for text, ids in zip(texts, self._ids([self.prompts.apply(text, side) for text in texts]), strict=True):
+        cut, lost = self._ids([self.prompts.apply(text, side) for text in texts])
+        for text, ids in zip(texts, cut, strict=True):
             skipped = 0 if self.include_prompt else self._prompt_length(self.prompts.of(side, text.instruction))
             keep = [position >= skipped for position in range(len(ids))]
             rows.append((ids, [True] * len(ids), keep if any(keep) else [True] * len(ids)))
-        return Tokens.pack(rows)
+        return Tokens.pack(rows, lost)
 
-    def _ids(self, strings: list[str]) -> list[list[int]]:
+    def _ids(self, strings: list[str]) -> tuple[list[list[int]], list[int]]:
         if self.lower_case:
             strings = [string.lower() for string in strings]
-        encoded = self.tokenizer(strings, truncation=True, max_length=self.max_length, padding=False)
-        return encoded["input_ids"]  # type: ignore[no-any-return]
+        return cut_ids(self.tokenizer, strings, self.max_length)
 
     def _prompt_length(self, prompt: str) -> int:
         if not prompt:
             return 0
-        ids = self._ids([prompt.strip()])[0]
+        (ids,), _ = self._ids([prompt.strip()])
         return len(ids) - (ids[-1] in self.tokenizer.all_special_ids)
 
 

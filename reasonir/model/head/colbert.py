@@ -23,6 +23,7 @@ from torch.nn.functional import normalize
 from reasonir.model.maxsim import maxsim
 from reasonir.model.positions import UNBOUNDED, check_length, module_options, stated_options, usable_positions
 from reasonir.model.prompts import Prompts
+from reasonir.model.tokens import cut_ids
 from reasonir.types import Padded, Representation, Side, Text, Tokens
 
 DEFAULT_LENGTHS: dict[Side, int] = {"query": 128, "document": 180}
@@ -118,8 +119,8 @@ class ColBERTTokenizer:
         strings = [self.prompts.apply(text, side) for text in texts]
         if self.lower_case:
             strings = [text.lower() for text in strings]
-        encoded = self.tokenizer(strings, truncation=True, max_length=room, padding=False)["input_ids"]
-        return Tokens.pack([self._row(ids, marker, side) for ids in encoded])
+        cut, lost = cut_ids(self.tokenizer, strings, room)
+        return Tokens.pack([self._row(ids, marker, side) for ids in cut], lost)
 
     def _row(self, ids: list[int], marker: int | None, side: Side) -> tuple[list[int], list[bool], list[bool]]:
         if marker is not None:
