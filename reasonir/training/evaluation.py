@@ -13,9 +13,9 @@ import torch
 from rich.table import Table
 
 from reasonir.errors import InputError
-from reasonir.eval.base import Benchmark
+from reasonir.eval.base import Benchmark, Subject
 from reasonir.eval.reranking import choosing, reranking
-from reasonir.eval.results import HEADLINE, Results, read_values, run_file
+from reasonir.eval.results import HEADLINE, Analysis, Results, read_analysis, read_values, run_file
 from reasonir.eval.retrieval import System, evaluate, guessing, searching
 from reasonir.eval.trec import read_run
 from reasonir.eval.truncation import Truncation, warn
@@ -31,6 +31,8 @@ log = logging.getLogger(__name__)
 
 BASELINES = ("random", "bm25", "untrained")
 DEV_DEPTH, DEV_CANDIDATES = 100, 20
+ANALYSIS = "analysis"
+"""Where in a run's folder the files of its benchmark's own figures lie."""
 COLUMNS = ("recall_at_10", "recall_at_100", "mrr", "map")
 
 
@@ -92,6 +94,7 @@ class Evaluation:
         seed: of the random baseline.
         groups: means over tasks that are reported.
         headline: the metric that counts.
+        analyse: the benchmark's own figures about a system.
     """
 
     tasks: Sequence[Task]
@@ -102,6 +105,7 @@ class Evaluation:
     seed: int
     groups: Mapping[str, Sequence[str]] = field(default_factory=dict)
     headline: str = HEADLINE
+    analyse: Callable[[Subject, Path], Mapping[str, Analysis]] = lambda subject, folder: {}
     results: Results = field(init=False)
 
     def __post_init__(self) -> None:
@@ -129,6 +133,8 @@ class Evaluation:
         if encoder is not None:
             systems["untrained"] = self._model(encoder, self.options.reader(encoder), "untrained")
         evaluate(self.tasks, {name: systems[name] for name in wanted}, self.results)
+        for name in wanted:
+            self._analyse(name, systems[name], encoder if name == "untrained" else None)
         if wanted:
             self.results.write(self.folder, judged=wanted[-1])
 
@@ -144,6 +150,7 @@ class Evaluation:
             warn(self.results.protocol["truncation"], encoder.head.tokenizer.limit("query"))
         else:
             evaluate(self.tasks, {name: rank}, self.results)
+        self._analyse(name, rank, encoder)
         self.results.write(self.folder, judged=name)
 
     def dev(self, encoder: Encoder) -> System:
@@ -151,6 +158,11 @@ class Evaluation:
         if encoder.head.kind == "retriever":
             return choosing(encoder, searching(self.index(encoder), depth=DEV_DEPTH))
         return reranking(encoder, searching(self.options.bm25, depth=DEV_CANDIDATES))
+
+    def _analyse(self, name: str, system: System, encoder: Encoder | None) -> None:
+        runs = {task.name: self.results.runs[task.name][name] for task in self.tasks}
+        for task, analysis in self.analyse(Subject(name, runs, system, encoder), self.folder / ANALYSIS).items():
+            self.results.analyses.setdefault(task, {})[name] = analysis
 
     def _model(self, encoder: Encoder, reader: Reader, name: str) -> System:
         """The system that ranks with the model, and notes what its index measured of itself."""
@@ -200,6 +212,7 @@ class Evaluation:
                 self.results.add(task, system, read_run(run_file(self.folder, task.name, system)), {})
             for name in names:
                 self.results.add_values(name, system, values[name][system])
+                self.results.analyses.setdefault(name, {})[system] = read_analysis(saved, name, system)
         return True
 
 

@@ -74,6 +74,7 @@ def evaluate(config: DictConfig, folder: Path) -> None:
         config.seed,
         groups=benchmark.groups,
         headline=benchmark.headline,
+        analyse=benchmark.analyse,
     )
     name = "untrained" if trained is None else "trained"
     if trained is None:

@@ -42,7 +42,7 @@ from reasonir.training.callbacks import Interrupt, Milestones
 from reasonir.training.checkpoints import AtomicCheckpointIO, find_checkpoint, step_of
 from reasonir.training.datamodule import RetrievalData
 from reasonir.training.display import show, show_choices, show_config, show_plan, show_probe
-from reasonir.training.evaluation import Evaluation, read_benchmark, table
+from reasonir.training.evaluation import ANALYSIS, Evaluation, read_benchmark, table
 from reasonir.training.hardware import Hardware
 from reasonir.training.history import History
 from reasonir.training.lengths import Measured, lengths_found, measure
@@ -181,6 +181,7 @@ class _Run:
             config.seed,
             groups=benchmark.groups,
             headline=benchmark.headline,
+            analyse=benchmark.analyse,
         )
 
     def run(self, resume: Path | None, interrupt: Interrupt) -> float | None:
@@ -353,6 +354,8 @@ def track_results(results: Results, judged: str, folder: Path, tracking: Trackin
     for name in ("results.json", "per_query.parquet"):
         tracking.artifact(folder / name)
     tracking.artifact(folder / "runs", "runs")
+    if (folder / ANALYSIS).is_dir():
+        tracking.artifact(folder / ANALYSIS, ANALYSIS)
 
 
 def quiet_libraries() -> None:
