@@ -80,6 +80,12 @@ class PairEncoding:
         ids = self.tokenizer(self._queries([Pair(query, Text(""))])[0], add_special_tokens=False)["input_ids"]
         return max(1, self._room() - len(ids))
 
+    def offsets(self, document: Text) -> list[tuple[int, int]]:
+        """Where the tokens of a whole document stand in it, those of its prompt at its beginning."""
+        prompt = self.prompts.of("document", document.instruction)
+        given = self.tokenizer(prompt + document.text, add_special_tokens=False, return_offsets_mapping=True)
+        return [(max(start - len(prompt), 0), max(end - len(prompt), 0)) for start, end in given["offset_mapping"]]
+
     def _room(self) -> int:
         return self.max_length - int(self.tokenizer.num_special_tokens_to_add(pair=True))
 
