@@ -1,11 +1,20 @@
-"""What a benchmark is: named retrieval tasks. A new one is one file here and one YAML in conf/eval."""
+"""What a benchmark is: named retrieval tasks. A new one is one file here and one YAML in conf/eval.
+
+A benchmark that wants more than rankings judged is `Analysing` too: it is shown every system in turn, once its rankings
+are judged, gives figures of its own, which stand beside nDCG in results.json and MLflow, and writes files.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Protocol
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, runtime_checkable
 
-from reasonir.types import Task
+from reasonir.eval.results import Analysis
+from reasonir.eval.retrieval import System
+from reasonir.model.encoder import Encoder
+from reasonir.types import Run, Task
 
 
 class Benchmark(Protocol):
@@ -20,4 +29,33 @@ class Benchmark(Protocol):
 
         Raises:
             InputError: naming file, row, value and remedy.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """A system as a benchmark sees it that looks closer.
+
+    Attributes:
+        name: random, bm25, untrained, trained: its name in the results.
+        runs: its rankings of the benchmark's tasks, by the task's name.
+        rank: ranks any other task as it ranked those.
+        encoder: its model; None where it has none.
+    """
+
+    name: str
+    runs: Mapping[str, Run]
+    rank: System
+    encoder: Encoder | None
+
+
+@runtime_checkable
+class Analysing(Protocol):
+    """A benchmark with figures of its own."""
+
+    def analyse(self, subject: Subject, folder: Path) -> Mapping[str, Analysis]:
+        """What there is to say of a system beside its rankings, by task; none where there is nothing.
+
+        Systems come in the order in which they are judged, the trained model last; run files don't come. What is
+        written to `folder` is kept with the run, and is there when the next system comes, in a resumed run as well.
         """

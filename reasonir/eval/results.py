@@ -22,6 +22,21 @@ from reasonir.types import Run, Task
 HEADLINE = "ndcg_at_10"
 
 
+@dataclass(frozen=True, slots=True)
+class Analysis:
+    """What a benchmark says of a system on a task beside its rankings (see `reasonir.eval.base.Analysing`).
+
+    Attributes:
+        figures: by name; none may be a ranking metric's.
+        intervals: of those figures that have one.
+        differences: this system's figures minus another's, by the other's name.
+    """
+
+    figures: Mapping[str, float]
+    intervals: Mapping[str, Interval] = field(default_factory=dict)
+    differences: Mapping[str, Mapping[str, Difference]] = field(default_factory=dict)
+
+
 @dataclass(slots=True)
 class Results:
     """Values by task, system and query; `protocol` says under what rules they came about, `groups` what is averaged."""
@@ -30,6 +45,7 @@ class Results:
     groups: Mapping[str, Sequence[str]] = field(default_factory=dict)
     values: dict[str, dict[str, PerQuery]] = field(default_factory=dict)
     runs: dict[str, dict[str, Run]] = field(default_factory=dict)
+    analyses: dict[str, dict[str, Analysis]] = field(default_factory=dict)
 
     def add_values(self, task: str, system: str, values: PerQuery) -> None:
         """Record a system's values by some judgements."""
@@ -41,10 +57,17 @@ class Results:
         self.runs.setdefault(task.name, {})[system] = run
         self.protocol.setdefault("tasks", {})[task.name] = dict(task.protocol)
 
+    def analysis(self, task: str, system: str) -> Analysis:
+        """What the benchmark says of a system beside its rankings."""
+        return self.analyses.get(task, {}).get(system, Analysis({}))
+
     def figures(self) -> dict[str, dict[str, dict[str, float]]]:
-        """Task -> system -> metric -> mean over queries; then each complete group's mean over its tasks."""
+        """Task -> system -> metric -> mean over queries, or the benchmark's own; then each group's mean over tasks."""
         found = {
-            task: {system: mean(values) for system, values in systems.items()} for task, systems in self.values.items()
+            task: {
+                system: {**mean(values), **self.analysis(task, system).figures} for system, values in systems.items()
+            }
+            for task, systems in self.values.items()
         }
         for group, tasks in self.groups.items():
             if not all(task in found for task in tasks):
@@ -79,12 +102,20 @@ class Results:
     def _certainty(self, judged: str) -> dict[str, Any]:
         return {
             "intervals": {
-                task: {system: {HEADLINE: self.interval(task, system)._asdict()} for system in systems}
+                task: {
+                    system: _plain({HEADLINE: self.interval(task, system), **self.analysis(task, system).intervals})
+                    for system in systems
+                }
                 for task, systems in self.values.items()
             },
             "differences": {
                 task: {
-                    other: {HEADLINE: self.difference(task, judged, other)._asdict()}
+                    other: _plain(
+                        {
+                            HEADLINE: self.difference(task, judged, other),
+                            **self.analysis(task, judged).differences.get(other, {}),
+                        }
+                    )
                     for other in systems
                     if other != judged and judged in systems
                 }
@@ -104,6 +135,17 @@ class Results:
         ]
         with completed(file) as partial:
             pq.write_table(pa.Table.from_pylist(rows), partial)
+
+
+def _plain(found: Mapping[str, Interval | Difference]) -> dict[str, dict[str, float]]:
+    return {name: value._asdict() for name, value in found.items()}
+
+
+def read_analysis(document: Mapping[str, Any], task: str, system: str) -> Analysis:
+    """What the benchmark said of a system beside its rankings, from the content of results.json."""
+    figures = {name: value for name, value in document["results"][task][system].items() if name not in NAMES}
+    spans = document["intervals"][task][system].items()
+    return Analysis(figures, {name: Interval(**span) for name, span in spans if name in figures})
 
 
 def run_file(folder: Path, task: str, system: str) -> Path:

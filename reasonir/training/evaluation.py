@@ -12,9 +12,9 @@ from typing import Any
 from rich.table import Table
 
 from reasonir.errors import InputError
-from reasonir.eval.base import Benchmark
+from reasonir.eval.base import Analysing, Benchmark, Subject
 from reasonir.eval.reranking import choosing, reranking
-from reasonir.eval.results import HEADLINE, Results, read_values, run_file
+from reasonir.eval.results import HEADLINE, Analysis, Results, read_analysis, read_values, run_file
 from reasonir.eval.retrieval import System, evaluate, guessing, searching
 from reasonir.eval.trec import read_run
 from reasonir.index.base import Index
@@ -26,6 +26,15 @@ log = logging.getLogger(__name__)
 
 BASELINES = ("random", "bm25", "untrained")
 DEV_DEPTH, DEV_CANDIDATES = 100, 20
+ANALYSIS = "analysis"
+"""Where in a run's folder the files of its benchmark's own figures lie."""
+Analyse = Callable[[Subject, Path], Mapping[str, Analysis]]
+
+
+def _nothing(subject: Subject, folder: Path) -> Mapping[str, Analysis]:
+    return {}
+
+
 COLUMNS = (HEADLINE, "recall_at_10", "recall_at_100", "mrr", "map")
 
 
@@ -71,6 +80,7 @@ class Evaluation:
         protocol: the rules, stamped on the results.
         seed: of the random baseline.
         groups: means over tasks that are reported.
+        analyse: the benchmark's own figures about a system.
     """
 
     tasks: Sequence[Task]
@@ -80,6 +90,7 @@ class Evaluation:
     protocol: dict[str, Any]
     seed: int
     groups: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    analyse: Analyse = _nothing
     results: Results = field(init=False)
 
     def __post_init__(self) -> None:
@@ -98,17 +109,26 @@ class Evaluation:
         if encoder is not None:
             systems["untrained"] = self._model(encoder)
         evaluate(self.tasks, {name: systems[name] for name in wanted}, self.results)
+        for name in wanted:
+            self._analyse(name, systems[name], encoder if name == "untrained" else None)
         if wanted:
             self.results.write(self.folder, judged=wanted[-1])
 
     def judge(self, encoder: Encoder, name: str) -> None:
         """Judge the model and write everything."""
-        evaluate(self.tasks, {name: self._model(encoder)}, self.results)
+        system = self._model(encoder)
+        evaluate(self.tasks, {name: system}, self.results)
+        self._analyse(name, system, encoder)
         self.results.write(self.folder, judged=name)
 
     def dev(self, encoder: Encoder) -> System:
         """The system that ranks the development task during training: less deep, so that it is quick."""
         return self._system(encoder, depth=DEV_DEPTH, candidates=DEV_CANDIDATES)
+
+    def _analyse(self, name: str, system: System, encoder: Encoder | None) -> None:
+        runs = {task.name: self.results.runs[task.name][name] for task in self.tasks}
+        for task, analysis in self.analyse(Subject(name, runs, system, encoder), self.folder / ANALYSIS).items():
+            self.results.analyses.setdefault(task, {})[name] = analysis
 
     def _model(self, encoder: Encoder) -> System:
         return self._system(encoder, depth=self.options.depth, candidates=self.options.candidates)
@@ -121,7 +141,7 @@ class Evaluation:
     def _reuse(self, wanted: Iterable[str]) -> bool:
         """Take over the baselines' values when they were found under the same protocol."""
         try:
-            protocol = json.loads((self.folder / "results.json").read_text())["protocol"]
+            saved = json.loads((self.folder / "results.json").read_text())
         except FileNotFoundError:
             return False
         mine = {**self.results.protocol, "tasks": {task.name: dict(task.protocol) for task in self.tasks}}
@@ -129,14 +149,20 @@ class Evaluation:
         names = [
             name for task in self.tasks for name in (task.name, *(f"{task.name}_{label}" for label in task.judgements))
         ]
-        if protocol != mine or any(not set(wanted) <= set(values.get(name, {})) for name in names):
+        if saved["protocol"] != mine or any(not set(wanted) <= set(values.get(name, {})) for name in names):
             return False
         for system in wanted:
             for task in self.tasks:
                 self.results.add(task, system, read_run(run_file(self.folder, task.name, system)), {})
             for name in names:
                 self.results.add_values(name, system, values[name][system])
+                self.results.analyses.setdefault(name, {})[system] = read_analysis(saved, name, system)
         return True
+
+
+def analysis_of(benchmark: Benchmark) -> Analyse:
+    """The benchmark's own figures about a system; none where it has none."""
+    return benchmark.analyse if isinstance(benchmark, Analysing) else _nothing
 
 
 def table(results: Results, judged: str) -> Table:

@@ -19,7 +19,7 @@ from reasonir.eval.retrieval import replaying
 from reasonir.model.backbone import Model
 from reasonir.model.lora import LoRA
 from reasonir.training.display import show
-from reasonir.training.evaluation import Evaluation, EvaluationOptions, read_benchmark, table
+from reasonir.training.evaluation import Evaluation, EvaluationOptions, analysis_of, read_benchmark, table
 from reasonir.training.hardware import Hardware
 from reasonir.training.run import quiet_libraries, require, stamp, track_results
 from reasonir.training.tracking import Tracking, folder_of_run, open_tracking
@@ -59,7 +59,16 @@ def evaluate(config: DictConfig, folder: Path) -> None:
     judged = trained.load(seed=seed).to(hardware.torch_device) if trained else first
     assert judged is not None
     protocol = {"model": (trained or untrained).path, **stamp(judged, hardware), "seed": config.seed}
-    evaluation = Evaluation(tasks, options, build(config.index), folder, protocol, config.seed, groups=benchmark.groups)
+    evaluation = Evaluation(
+        tasks,
+        options,
+        build(config.index),
+        folder,
+        protocol,
+        config.seed,
+        groups=benchmark.groups,
+        analyse=analysis_of(benchmark),
+    )
     name = "untrained" if trained is None else "trained"
     if trained is None:
         evaluation.options = replace(options, baselines=[n for n in options.baselines if n != "untrained"])

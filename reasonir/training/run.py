@@ -38,7 +38,7 @@ from reasonir.training.callbacks import Interrupt, Milestones
 from reasonir.training.checkpoints import AtomicCheckpointIO, find_checkpoint, step_of
 from reasonir.training.datamodule import RetrievalData
 from reasonir.training.display import show, show_config, show_plan
-from reasonir.training.evaluation import Evaluation, read_benchmark, table
+from reasonir.training.evaluation import ANALYSIS, Evaluation, analysis_of, read_benchmark, table
 from reasonir.training.hardware import Hardware
 from reasonir.training.history import History
 from reasonir.training.module import RetrieverModule
@@ -115,7 +115,14 @@ class _Run:
         data.assemble = assembling(self.encoder.head.kind, self.encoder.head.tokenizer)
         protocol = {"model": model.path, **stamp(self.encoder, hardware), "seed": config.seed}
         self.evaluation = Evaluation(
-            tasks, build(config.evaluation), self.index, folder, protocol, config.seed, groups=benchmark.groups
+            tasks,
+            build(config.evaluation),
+            self.index,
+            folder,
+            protocol,
+            config.seed,
+            groups=benchmark.groups,
+            analyse=analysis_of(benchmark),
         )
 
     def run(self, resume: Path | None, interrupt: Interrupt) -> float | None:
@@ -266,6 +273,8 @@ def track_results(results: Results, judged: str, folder: Path, tracking: Trackin
     for name in ("results.json", "per_query.parquet"):
         tracking.artifact(folder / name)
     tracking.artifact(folder / "runs", "runs")
+    if (folder / ANALYSIS).is_dir():
+        tracking.artifact(folder / ANALYSIS, ANALYSIS)
 
 
 def quiet_libraries() -> None:
