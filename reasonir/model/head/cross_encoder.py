@@ -24,7 +24,7 @@ from reasonir.errors import InputError
 from reasonir.model.encoder import Encoder
 from reasonir.model.positions import check_length, stated_options, usable_positions
 from reasonir.model.prompts import Prompts
-from reasonir.model.spans import NOWHERE, spans_of_tokens
+from reasonir.model.spans import spans_of_tokens
 from reasonir.types import Padded, Pair, Representation, Side, Text, Tokens
 
 log = logging.getLogger(__name__)
@@ -109,9 +109,8 @@ def _labels(pair: Pair, prompt: str, offsets: Sequence[tuple[int, int]]) -> Tens
     shift = len(prompt)
     spans = [(start + shift, end + shift) for start, end in pair.spans]
     span_T = torch.from_numpy(spans_of_tokens(prompt + pair.document.text, offsets, spans))
-    label_S = torch.tensor([*pair.span_labels, torch.nan], dtype=torch.float32)  # the last one is found by NOWHERE
-    assert NOWHERE == -1
-    return label_S[span_T]
+    label_S = torch.tensor([*pair.span_labels, torch.nan], dtype=torch.float32)
+    return label_S[span_T]  # NOWHERE, -1, finds the last one
 
 
 class CrossEncoder(nn.Module):
