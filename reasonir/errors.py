@@ -13,6 +13,10 @@ class InputError(ValueError):
     """Something a user gave cannot be used: the message names it, its value and the remedy."""
 
 
+class NotHereError(InputError):
+    """Something that has a name elsewhere, on a hub, isn't on this machine."""
+
+
 def raise_all(problems: Sequence[str], title: str) -> None:
     """Raise one InputError that lists every problem, or return when there is none.
 

@@ -74,12 +74,25 @@ def test_the_readmes_command_trains_from_a_hub_cache(qwen, hub, home, head):
 def test_the_t4_plan_is_printed_on_any_machine(qwen, hub, home):
     without = run("train", "model=qwen", "hardware=t4", "dry_run=true", home=home)
     assert without.status == 0, without.err
-    for part in ("t4 (not here), 16-mixed", "595,776,512", "of 15.0 GiB", "four characters a token"):
+    for part in ("t4 (not here), 16-mixed", "595,776,512", "of 15.0 GiB", "as long as it may be"):
         assert part in without.out
+    assert "data.path=reasonir/reasonir-data is no file or folder here" in without.err
+    estimated = run("train", "model=qwen", "hardware=t4", "data=demo", "dry_run=true", home=home)
+    assert estimated.status == 0, estimated.err
+    assert "four characters a token" in estimated.out
     hub(qwen, "Qwen/Qwen3-Embedding-0.6B")
-    cached = run("train", "model=qwen", "hardware=t4", "dry_run=true", home=home)
+    cached = run("train", "model=qwen", "hardware=t4", "data=demo", "dry_run=true", home=home)
     assert cached.status == 0, cached.err
     assert "four characters" not in cached.out
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
+def test_everything_that_the_default_run_lacks_is_said_at_once(hub, home):
+    done = run("train", "hardware=t4", home=home)
+    assert done.status == 2
+    assert "4 things missing here" in done.err
+    for part in ("hardware=t4", "Qwen/Qwen3-Embedding-0.6B", "reasonir/reasonir-data", "eval.path=xlangai/BRIGHT"):
+        assert part in done.err
 
 
 def test_adapters_and_frozen_layers_train_and_export(home):

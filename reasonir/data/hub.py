@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from reasonir.errors import InputError
+from reasonir.errors import InputError, NotHereError
 
 
 def local_data(path: str, *, revision: str | None = None, key: str = "data.path") -> Path:
@@ -16,7 +16,8 @@ def local_data(path: str, *, revision: str | None = None, key: str = "data.path"
         key: the configuration key that holds the path, for messages.
 
     Raises:
-        InputError: there is no such file and no such repository within reach.
+        InputError: there is no such file.
+        NotHereError: there is no such repository within reach.
     """
     local = Path(path).expanduser()
     if local.exists():
@@ -30,7 +31,7 @@ def local_data(path: str, *, revision: str | None = None, key: str = "data.path"
         return Path(snapshot_download(path, repo_type="dataset", revision=revision))
     except (OSError, HfHubHTTPError) as error:
         reason = str(error).splitlines()[0][:120]
-        raise InputError(
+        raise NotHereError(
             f"{key}={path} is no file or folder here, isn't in the hub cache ({constants.HF_HUB_CACHE}), and the hub "
             f"doesn't give it ({reason}): check the spelling, or fetch it where there is a network "
             f"(hf download --repo-type dataset {path})"

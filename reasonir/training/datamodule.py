@@ -188,7 +188,13 @@ class RetrievalData(LightningDataModule):
         return found
 
     def texts_per_step(self, ranks: int) -> dict[str, int]:
-        """How many texts of each column a step takes on one device, if no document stands twice."""
+        """How many texts of each column a step takes on one device, if no document stands twice.
+
+        Where the data isn't read, each query is taken to have one positive and all the negatives that are asked for.
+        """
+        if self.rows is None:
+            each = round(self.options.batch_size / ranks)
+            return {"queries": each, "positives": each, "negatives": each * self.options.negatives}
         counts = read_manifest(self.folder)["counts"]
         items = min(self.options.batch_size, len(self.items)) / ranks
         positives = counts["positives"] / counts["queries"] if self.options.positives == "all" else 1

@@ -47,7 +47,9 @@ def show_plan(plan: Plan) -> None:
         figures = (limit, column.percentile(0.5), column.percentile(0.95), column.longest)
         table.add_row(column.name, *map(str, figures), f"{cut.texts:.1%}", f"{cut.tokens:.1%}")
     show(table)
-    if measured.estimated:
+    if measured.counted == "limits":
+        show("The data can't be read here: every text is taken to be as long as it may be.")
+    if measured.counted == "characters":
         show("The tokenizer can't be reached: lengths are estimated at four characters a token.")
     show(_cost(plan))
     for column in measured.columns:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -30,14 +30,14 @@ class Measured:
     """Columns of sampled texts, with what a model makes of them.
 
     `limits` are the tokens a text of a side may have, `least` those it is filled up to, `positions` bound any limit;
-    `estimated` says that no tokenizer counted.
+    `counted` says by what: "tokens", "characters" where no tokenizer is here, "limits" where no data is.
     """
 
     columns: tuple[Column, ...]
     limits: dict[Side, int]
     least: dict[Side, int]
     positions: int
-    estimated: bool
+    counted: Literal["tokens", "characters", "limits"]
 
     def texts(self, counts: dict[str, int]) -> Texts:
         """A typical step of so many texts of each column, cut and filled up; queries first, where they are apart."""
@@ -57,15 +57,24 @@ def measure(model: Model, data: RetrievalData, *, rows: int) -> Measured:
     folder = _folder(model)
     if folder is None or not any(any(folder.glob(pattern)) for pattern in _TOKENIZER_FILES):
         columns = tuple(_estimated(model, data, rows, folder))
-        return Measured(columns, model.limits(folder), dict.fromkeys(sides, 0), UNBOUNDED, estimated=True)
+        return Measured(columns, model.limits(folder), dict.fromkeys(sides, 0), UNBOUNDED, "characters")
     tokenizer, positions = model.read_tokenizer(folder)
     return Measured(
         tuple(_counted(model, data, rows, tokenizer.whole())),
         {side: tokenizer.limit(side) for side in sides},
         {side: tokenizer.least(side) for side in sides},
         positions,
-        estimated=False,
+        "tokens",
     )
+
+
+def longest(model: Model) -> Measured:
+    """Columns as long as the head lets them be: what a plan goes by where the data can't be read."""
+    limits = model.limits(_folder(model))
+    sides: dict[str, Side] = {"queries": "query"} if model.kind == "retriever" else {}
+    sides |= {"positives": "document", "negatives": "document"}
+    columns = tuple(Column.of(name, side, [limits[side]]) for name, side in sides.items())
+    return Measured(columns, limits, dict.fromkeys(limits, 0), UNBOUNDED, "limits")
 
 
 def _counted(model: Model, data: RetrievalData, rows: int, whole: Any) -> Iterator[Column]:
@@ -94,7 +103,7 @@ def _tokens(text: str) -> int:
 
 def lengths_found(model: Model, measured: Measured, options: LengthOptions) -> dict[str, int]:
     """Those of the head's length options that aren't given, fitted to the data; none without a tokenizer."""
-    if measured.estimated:
+    if measured.counted != "tokens":
         return {}
     return model.length_options(fitting(measured.columns, options.percentile, measured.positions))
 

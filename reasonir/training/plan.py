@@ -80,7 +80,7 @@ class Plan:
             "kept_tokens": self.budget.kept,
             "tokens_per_step": self.texts.tokens,
             "auto_lengths": dict(self.found),
-            "lengths_estimated": self.lengths.estimated,
+            "lengths_counted": self.lengths.counted,
             "lengths": {
                 column.name: column.to_dict(self.lengths.limits[column.side], tried) for column in self.lengths.columns
             },

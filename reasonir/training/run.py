@@ -14,6 +14,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ from reasonir.data.base import Source
 from reasonir.data.collate import assembling
 from reasonir.data.lengths import LengthOptions
 from reasonir.data.prepared import TEACHER, fingerprint_of, read_manifest
-from reasonir.errors import InputError, raise_all
+from reasonir.errors import InputError, NotHereError, raise_all
 from reasonir.eval.base import Benchmark
 from reasonir.eval.results import Results
 from reasonir.loss.base import Objective
@@ -45,7 +46,7 @@ from reasonir.training.display import show, show_choices, show_config, show_plan
 from reasonir.training.evaluation import ANALYSIS, Evaluation, read_benchmark, table
 from reasonir.training.hardware import Hardware
 from reasonir.training.history import History
-from reasonir.training.lengths import Measured, lengths_found, measure
+from reasonir.training.lengths import Measured, lengths_found, longest, measure
 from reasonir.training.module import RetrieverModule
 from reasonir.training.plan import Plan, as_planned, plan_run, planned_lengths, survey
 from reasonir.training.plots import plot_run
@@ -77,7 +78,7 @@ def train(config: DictConfig, folder: Path) -> float | None:
     resume = find_checkpoint(config.resume) if config.resume else None
     if not config.dry_run:
         _refuse_devices_in_sweeps(hardware)
-        require(hardware.missing, model.locate)
+        require(hardware.missing, model.locate, data.source.identity, partial(_reach, config))
     if hardware.missing() is None:
         hardware = hardware.resolve()
     if resume:
@@ -86,10 +87,19 @@ def train(config: DictConfig, folder: Path) -> float | None:
             refuse_other_data(data.source, folder)
     show_config(readable(plain(config)))
     objective: Objective = build(config.loss)
-    data.prepare_data()
-    data.setup()
-    _refuse_missing_teachers(objective, data)
-    model, lengths, found = _fit_lengths(config, model, data, planned_lengths(folder / "plan.json") if resume else {})
+    found: Mapping[str, int] = {}
+    try:
+        data.prepare_data()
+        data.setup()
+    except NotHereError as error:
+        if not config.dry_run:
+            raise
+        log.warning("%s", error)
+        lengths = longest(model)
+    else:
+        _refuse_missing_teachers(objective, data)
+        planned = planned_lengths(folder / "plan.json") if resume else {}
+        model, lengths, found = _fit_lengths(config, model, data, planned)
     plan = plan_run(
         model,
         hardware,
@@ -114,6 +124,11 @@ def train(config: DictConfig, folder: Path) -> float | None:
         return run.run(resume, interrupt)
 
 
+def _reach(config: DictConfig) -> None:
+    """Read the first of what is judged on, without its documents, so that it is known to be there."""
+    next(build(config.eval).tasks(corpus=False), None)
+
+
 def _fit_lengths(
     config: DictConfig, model: Model, data: RetrievalData, planned: Mapping[str, int]
 ) -> tuple[Model, Measured, Mapping[str, int]]:
@@ -128,7 +143,7 @@ def _fit_lengths(
         return model, lengths, {}
     kept = {name: length for name, length in planned.items() if model.head_options.get(name) is None}
     found = kept if planned else lengths_found(model, lengths, wanted)
-    if lengths.estimated:
+    if lengths.counted != "tokens":
         log.warning("lengths.auto: the tokenizer of model.path=%s can't be reached, so no length is taken", model.path)
     for name, length in found.items():
         config.model.head[name] = length

@@ -113,7 +113,9 @@ def test_a_run_is_found_by_its_id_and_judged_again_under_it(home_with_runs):
     home, folder, entry, client = home_with_runs
     assert folder_of_run(entry.info.run_id, home) == folder
     assert folder_of_run(str(folder), home) == folder
-    done = run("evaluate", f"run={entry.info.run_id}", "eval.split=dev", "evaluation.baselines=[]", home=home)
+    done = run(
+        "evaluate", f"run={entry.info.run_id}", "eval=demo", "eval.split=dev", "evaluation.baselines=[]", home=home
+    )
     assert done.status == 0, done.err
     again = client.get_run(entry.info.run_id)
     assert "eval/demo-dev/ndcg_at_10" in again.data.metrics
