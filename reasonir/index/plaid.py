@@ -73,10 +73,9 @@ class Plaid:
     corpus: Corpus = field(init=False)
     measured: Mapping[str, float] = field(init=False, default_factory=dict)
     _plaid: Any = field(init=False, default=None)
-    _stored: Stored = field(init=False)
-    _vectors: int = field(init=False, default=0)
+    _encoded: Stored = field(init=False)
+    _held: Stored = field(init=False)
     _centroids: int = field(init=False, default=0)
-    _batch: int = field(init=False, default=0)
     neural: ClassVar[bool] = True
     single_vector: ClassVar[bool | None] = False
 
@@ -97,26 +96,24 @@ class Plaid:
         """
         self.corpus = corpus
         self._plaid, folder = self._empty()
-        self._stored, pooled = Stored(folder / "vectors"), Stored(folder / "pooled")
+        self._encoded = Stored(folder / "encoded")
+        self._held = Stored(folder / "pooled") if self.pooling.pools else self._encoded
         texts = Plain(corpus.texts)
         for block, representation in self.encoder.stream(texts, "document", budget=self.tokens):
-            self._stored.append(representation)
+            self._encoded.append(representation)
             if self.pooling.pools:
-                pooled.append(self.pooling(representation, start=block.start))
-        kept = pooled if self.pooling.pools else self._stored
-        self._vectors = kept.vectors
-        if self._vectors < _FEWEST:
+                self._held.append(self.pooling(representation, start=block.start))
+        if self._held.vectors < _FEWEST:
             raise InputError(
-                f"index=plaid learns its codes from {_FEWEST} vectors at least, the corpus has {self._vectors}: "
+                f"index=plaid learns its codes from {_FEWEST} vectors at least, the corpus has {self._held.vectors}: "
                 "choose index=exact"
             )
-        if kept.size % 8:
+        if self._held.size % 8:
             raise InputError(
-                f"index=plaid packs eight numbers of a vector together, vectors here have {kept.size}: "
+                f"index=plaid packs eight numbers of a vector together, vectors here have {self._held.size}: "
                 "give a model.head.embedding_size that eight divides, or choose index=exact"
             )
-        self._index(kept)
-        pooled.file.unlink(missing_ok=True)
+        self._compress()
         log.info("Indexed %d documents (%d centroids, %d bits)", len(corpus), self._centroids, self.bits)
 
     def _empty(self) -> tuple[Any, Path]:
@@ -132,15 +129,16 @@ class Plaid:
         weakref.finalize(plaid, shutil.rmtree, folder, ignore_errors=True)
         return plaid, folder
 
-    def _index(self, kept: Stored) -> None:
+    def _compress(self) -> None:
+        """Find the centroids and write the codes of every vector."""
         from fast_plaid import fast_plaid_rust
         from fast_plaid.search.fast_plaid import compute_kmeans
 
-        documents, (device,) = list(kept.documents()), self._plaid.devices
+        documents, (device,) = list(self._held.documents()), self._plaid.devices
         with torch.inference_mode(), _random_state(self.seed):
             centroids_CD = compute_kmeans(
                 documents,
-                dim=kept.size,
+                dim=self._held.size,
                 device=device,
                 kmeans_niters=self.iterations,
                 max_points_per_centroid=256,
@@ -152,7 +150,7 @@ class Plaid:
                 index=self._plaid.index,
                 torch_path=self._plaid.torch_path,
                 device=device,
-                embedding_dim=kept.size,
+                embedding_dim=self._held.size,
                 nbits=self.bits,
                 embeddings=documents,
                 centroids=centroids_CD,
@@ -161,7 +159,6 @@ class Plaid:
                 compress_only=False,
             )
         self._centroids = len(centroids_CD)
-        self._batch = max(1, _SCORED_TOGETHER // int(kept.lengths_N.max()))
 
     def search(
         self, queries: Mapping[str, Text], k: int, *, exclude: Mapping[str, frozenset[str]] | None = None
@@ -176,10 +173,10 @@ class Plaid:
             for query_id, vectors_LD, places in zip(ids, vectors, excluded, strict=True)
         }
         exact = sampled(ids, encoded, self.encoder.head.score, excluded)
-        for block, documents in self._stored.blocks():
+        for block, documents in self._encoded.blocks():
             exact.add(np.arange(block.start, block.stop), documents.to(device=self.encoder.device))
         self.measured = report(
-            "plaid", run, exact.run(self.corpus), vectors=self._vectors, encoded=self._stored.vectors
+            "plaid", run, exact.run(self.corpus), vectors=self._held.vectors, encoded=self._encoded.vectors
         )
         return run
 
@@ -189,6 +186,7 @@ class Plaid:
         wanted, further, subset = min(k, allowed), len(hidden), None
         if further > allowed:
             further, subset = 0, [np.setdiff1d(np.arange(len(self.corpus)), hidden).tolist()]
+        padded = len(query_LD) * int(self._held.lengths_N.max())
         out, probes, kept = set(hidden.tolist()), 0, list[tuple[int, float]]()
         while len(kept) < wanted:
             assert probes < self._centroids, "all centroids were probed and documents are missing"
@@ -196,7 +194,7 @@ class Plaid:
             (found,) = self._plaid.search(
                 query_LD[None],
                 top_k=k + further,
-                batch_size=max(1, self._batch // len(query_LD)),
+                batch_size=max(1, _SCORED_TOGETHER // padded),
                 n_full_scores=4 * (max(self.candidates, k) + further),  # fast-plaid decodes a quarter of them
                 n_ivf_probe=probes,
                 show_progress=False,
