@@ -82,10 +82,10 @@ def evaluate(config: DictConfig, folder: Path) -> None:
     evaluation.baselines(first)
     evaluation.judge(judged, name)
     tracking = _tracking(config, source, folder)
-    track_results(evaluation.results, name, folder, tracking)
-    show(table(evaluation.results, name))
-    show_leaderboard(benchmark.leaderboard, evaluation.results, name, folder, tracking)
-    tracking.end("FINISHED")
+    with tracking.closing():
+        track_results(evaluation.results, name, folder, tracking)
+        show(table(evaluation.results, name))
+        show_leaderboard(benchmark.leaderboard, evaluation.results, name, folder, tracking)
     log.info("Everything is in %s", folder)
 
 
@@ -104,10 +104,10 @@ def _judge_run_files(config: DictConfig, folder: Path) -> None:
     evaluate_tasks(tasks, {name: system}, results, searched=False)
     results.write(folder, judged=name)
     tracking = _tracking(config, None, folder)
-    track_results(results, name, folder, tracking)
-    show(table(results, name))
-    show_leaderboard(benchmark.leaderboard, results, name, folder, tracking)
-    tracking.end("FINISHED")
+    with tracking.closing():
+        track_results(results, name, folder, tracking)
+        show(table(results, name))
+        show_leaderboard(benchmark.leaderboard, results, name, folder, tracking)
     log.info("Everything is in %s", folder)
 
 
@@ -155,7 +155,7 @@ def _take_data(config: DictConfig, source: Path) -> None:
 def _tracking(config: DictConfig, source: Path | None, folder: Path) -> Tracking:
     """The run that is judged, continued, where MLflow knows it; otherwise one for this evaluation."""
     known = source / "run_id" if source else None
-    return open_tracking(
+    tracking = open_tracking(
         config.logger,
         Path(config.home),
         project=config.project,
@@ -164,3 +164,6 @@ def _tracking(config: DictConfig, source: Path | None, folder: Path) -> Tracking
         tags={key: str(value) for key, value in config.tags.items()},
         run_id=known.read_text() if known and known.is_file() else None,
     )
+    if source:  # what it was judged by before stays
+        tracking.place = f"evaluations/{folder.name}"
+    return tracking

@@ -17,6 +17,7 @@ import numpy as np
 
 from reasonir.data.lengths import caps
 from reasonir.errors import InputError
+from reasonir.files import completed
 from reasonir.model.backbone import Model
 from reasonir.training.datamodule import RetrievalData
 from reasonir.training.hardware import Hardware
@@ -89,7 +90,8 @@ class Plan:
 
     def write(self, folder: Path) -> None:
         """Write plan.json."""
-        (folder / "plan.json").write_text(json.dumps(self.to_dict(), indent=2))
+        with completed(folder / "plan.json") as partial:
+            partial.write_text(json.dumps(self.to_dict(), indent=2))
 
 
 def fit_step(training: Training, hardware: Hardware, texts: Texts, *, width: int) -> Fit:

@@ -35,6 +35,7 @@ from reasonir.data.prepared import TEACHER, fingerprint_of, read_manifest
 from reasonir.errors import InputError, NotHereError, raise_all
 from reasonir.eval.base import Benchmark
 from reasonir.eval.results import Results
+from reasonir.files import completed
 from reasonir.loss.base import Objective
 from reasonir.model.backbone import Model
 from reasonir.model.encoder import Encoder
@@ -402,7 +403,8 @@ def _tracked(config: DictConfig, folder: Path, plan: Plan, data: RetrievalData) 
         "environment.json": json.dumps(environment(), indent=2),
     }
     for name, text in notes.items():
-        (folder / name).write_text(text)
+        with completed(folder / name) as partial:
+            partial.write_text(text)
     known = folder / "run_id"
     tracking = open_tracking(
         config.logger,
@@ -413,21 +415,15 @@ def _tracked(config: DictConfig, folder: Path, plan: Plan, data: RetrievalData) 
         tags={key: str(value) for key, value in config.tags.items()},
         run_id=known.read_text() if known.is_file() else None,
     )
-    status = "FAILED"
-    try:
+    with tracking.closing():
         if tracking.run_id:
-            known.write_text(tracking.run_id)
+            with completed(known) as partial:
+                partial.write_text(tracking.run_id)
         tracking.parameters(flat(readable(values)))
         for name in notes:
             tracking.artifact(folder / name)
         tracking.dataset(data.source.name, manifest["fingerprint"], str(data.folder), "training")
         yield tracking
-        status = "FINISHED"
-    except (KeyboardInterrupt, SystemExit):
-        status = "KILLED"
-        raise
-    finally:
-        tracking.end(status)
 
 
 def _rank() -> int:

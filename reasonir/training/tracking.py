@@ -13,6 +13,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,8 @@ class Tracking:
     """A run that is kept in its folder only."""
 
     run_id: str | None = None
+    place: str = ""
+    """Where among the run's artifacts this work's lie: a run is judged more than once."""
 
     def loggers(self) -> list[Logger]:
         """What Lightning's numbers go to, besides the run's own history."""
@@ -56,6 +59,19 @@ class Tracking:
 
     def end(self, status: str) -> None:
         """Close the run as FINISHED, FAILED or KILLED."""
+
+    @contextmanager
+    def closing(self) -> Iterator[None]:
+        """The block's work; the run is then finished, or killed or failed by what the block raised."""
+        status = "FAILED"
+        try:
+            yield
+            status = "FINISHED"
+        except (KeyboardInterrupt, SystemExit):
+            status = "KILLED"
+            raise
+        finally:
+            self.end(status)
 
 
 class MlflowTracking(Tracking):
@@ -135,10 +151,11 @@ class MlflowTracking(Tracking):
     def artifact(self, path: Path, folder: str | None = None) -> None:
         """Copy a file or a folder's contents into the run's artifacts."""
         assert self.run_id is not None
+        under = "/".join(part for part in (self.place, folder) if part) or None
         if path.is_dir():
-            self._client.log_artifacts(self.run_id, str(path), folder)
+            self._client.log_artifacts(self.run_id, str(path), under)
         else:
-            self._client.log_artifact(self.run_id, str(path), folder)
+            self._client.log_artifact(self.run_id, str(path), under)
 
     def end(self, status: str) -> None:
         """Close the run; its system metrics stop."""

@@ -121,6 +121,27 @@ def test_a_run_is_found_by_its_id_and_judged_again_under_it(home_with_runs):
     assert "eval/demo-dev/ndcg_at_10" in again.data.metrics
     assert again.info.status == "FINISHED"
     assert len(client.search_runs([entry.info.experiment_id])) == 1
+    there = {file.path for file in client.list_artifacts(entry.info.run_id)}
+    assert {"results.json", "evaluations"} <= there
+    (judged,) = client.list_artifacts(entry.info.run_id, "evaluations")
+    assert f"{judged.path}/results.json" in {
+        file.path for file in client.list_artifacts(entry.info.run_id, judged.path)
+    }
+
+
+def test_what_raises_while_results_are_tracked_fails_the_run():
+    ended = []
+
+    class Ending(Tracking):
+        def end(self, status):
+            ended.append(status)
+
+    for error in (OSError, KeyboardInterrupt):
+        with pytest.raises(error), Ending().closing():
+            raise error
+    with Ending().closing():
+        pass
+    assert ended == ["FAILED", "KILLED", "FINISHED"]
 
 
 def test_unknown_runs_are_named(home_with_runs, tmp_path):
