@@ -13,7 +13,7 @@ from reasonir.model.prompts import Prompts
 from reasonir.model.reader import Cut, Reader
 from reasonir.model.store import Disk, identity_of
 from reasonir.types import Corpus, Text
-from tests.helpers import HEADS, SENTENCES, load
+from tests.helpers import RETRIEVERS, SENTENCES, load
 
 QUERIES = {f"q{i}": Text(text) for i, text in enumerate(SENTENCES[:4])}
 CORPUS = Corpus(
@@ -21,7 +21,7 @@ CORPUS = Corpus(
 )
 
 
-@pytest.fixture(params=HEADS)
+@pytest.fixture(params=RETRIEVERS)
 def encoder(bert, request):
     return load(bert, request.param)
 
