@@ -104,7 +104,7 @@ class _Maker:
             for number, part in enumerate(("near", "statement") if name in names else ("statement",), 1):
                 _add(made, article, number, principle[part])
         for setting in {told.setting: None for name in names for told in self.told[name]}:
-            for number, note in enumerate(self.notes[setting]):
+            for number, note in enumerate(self.notes[setting][:2]):
                 _add(made, _article("settings", setting), number, note)
         copies = [_add(made, "mirrors/old site", n, self.principles[names[0]]["statement"]) for n in range(_COPIES)]
         _add(made, "settings/blank page", 0, "")
@@ -209,7 +209,7 @@ class _Maker:
 
     def _sum(self) -> str:
         first, second, third = self.draw.integers(2, 99, 3).tolist()
-        return f"Find the remainder when {first} times {second} is divided by {third}."
+        return f"{first} times {second}, modulo {third}?"
 
 
 def _add(made: _Split, article: str, number: int, text: str, whole: str = "") -> str:
