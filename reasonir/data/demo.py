@@ -82,7 +82,7 @@ class World:
 @lru_cache(maxsize=4)
 def build_world(seed: int, variants: int) -> World:
     """The corpus and queries that `seed` gives; training situations are told `variants` times."""
-    principles, settings = _texts("principles")["principle"], _texts("settings")["setting"]
+    principles, settings = demo_texts("principles")["principle"], demo_texts("settings")["setting"]
     order = np.random.default_rng([seed, 0]).permutation(len(principles))
     draw = np.random.default_rng([seed, 1])
     bounds = np.round(np.cumsum(_SHARES) * len(principles)).astype(int)
@@ -127,7 +127,8 @@ def _told(text: str, draw: np.random.Generator) -> str:
     return f"{opening}{text}{closing}"
 
 
-def _texts(name: str) -> dict[str, Any]:
+def demo_texts(name: str) -> dict[str, Any]:
+    """The texts of one file: principles or settings."""
     return tomllib.loads(resources.files("reasonir.data").joinpath(f"demo_texts/{name}.toml").read_text("utf-8"))
 
 
@@ -175,4 +176,4 @@ def hash_of(name: str) -> str:
     """The SHA-256 of one of the text files."""
     import hashlib
 
-    return hashlib.sha256(repr(_texts(name)).encode()).hexdigest()
+    return hashlib.sha256(repr(demo_texts(name)).encode()).hexdigest()

@@ -1,0 +1,22 @@
+"""A miniature BRIGHT that needs no network: files of BRIGHT's shape, made from a seed and read as BRIGHT is read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from reasonir.data.bright_mini import write_mini
+from reasonir.eval.bright import Bright
+
+
+@dataclass(frozen=True, slots=True)
+class BrightMini(Bright):
+    """BRIGHT's protocol on the miniature; `path` is where its files are written, `seed` that of `data=demo`."""
+
+    path: str = "data/bright_mini"
+    revision: str | None = None
+    seed: int = 0
+
+    def folder(self) -> Path:
+        """Where the files are, written on first use."""
+        return write_mini(Path(self.path).expanduser(), self.seed)
