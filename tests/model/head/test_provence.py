@@ -11,10 +11,12 @@ from reasonir.loss.listwise import Listwise
 from reasonir.loss.provence import Provence
 from reasonir.loss.sum import Sum
 from reasonir.model.lora import LoRA
+from reasonir.model.pruning import opinions
 from reasonir.training.ranks import Alone
 from reasonir.training.step import Budget, run_step
 from reasonir.types import Pair, Text
 from tests.helpers import batch_of, examples, gradients, largest_difference, load
+from tests.rows import write_rows
 
 TEXTS = {
     "newline": ("Warm air rises.\nIt cools.\nRain falls.", [(0, 15), (16, 25), (26, 37)]),
@@ -113,6 +115,28 @@ def test_any_cut_gives_the_same_loss_and_gradients(bert, average):
     for loss, grads in found[1:]:
         assert loss == pytest.approx(found[0][0], rel=1e-5)
         assert largest_difference(grads, found[0][1]) < 5e-5
+
+
+def test_a_few_rows_are_learnt_by_heart(bert, tmp_path):
+    from reasonir.data.context_rows import read_examples
+    from reasonir.eval.pruning import Sentences
+
+    given = list(read_examples(str(write_rows(tmp_path / "rows.jsonl", 8)), "train"))
+    encoder = load(bert, "provence")
+    pairs = [Pair(Text(row.query), Text(d.text), d.spans) for row in given for d in row.documents]
+    batch = batch_of(encoder, given)
+    optimiser = torch.optim.Adam(encoder.parameters(), 2e-3)
+    for _ in range(100):
+        optimiser.zero_grad()
+        run_step(encoder, Provence(ranking_weight=1.0), batch, Budget(10**9, 10**9), Alone())["loss"].backward()
+        optimiser.step()
+    found = opinions(encoder, pairs)
+    keep = torch.tensor([value for opinion in found for value in opinion.keep]).numpy()
+    figures = Sentences.of(given).figures(keep > 0.5)
+    assert figures["f2"] > 0.85  # keeping everything comes to 0.5
+    assert 0.7 < figures["compression"] < 0.95
+    relevant = [d.label > 0 for row in given for d in row.documents]
+    assert [opinion.score > 0 for opinion in found] == relevant
 
 
 def test_bfloat16_autocast_reaches_the_backbone_and_leaves_the_rows_in_float32(bert):
