@@ -79,7 +79,7 @@ def test_benchmarks_without_figures_of_their_own_leave_nothing(tmp_path):
 def judged(folder, **options):
     tasks = list(Demo().tasks())
     bm25 = Bm25(**options)
-    evaluation = Evaluation(tasks, EvaluationOptions(["bm25"], 100, bm25), lambda _: bm25, folder, {}, 0)
+    evaluation = Evaluation(tasks, EvaluationOptions(["bm25"], 100, bm25=bm25), lambda _: bm25, folder, {}, 0)
     evaluation.baselines(None)
     return evaluation.results
 
