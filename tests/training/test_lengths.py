@@ -149,7 +149,7 @@ def test_without_a_tokenizer_lengths_are_estimated_and_none_is_taken(bert, tmp_p
     shutil.copy(bert / "config.json", bare)
     for folder in (bare, tmp_path / "nowhere"):
         measured = measure(model(folder), data(tmp_path, rows(20, positive=20)), rows=500)
-        assert measured.estimated
+        assert measured.counted == "characters"
         assert lengths_found(model(folder), measured, LengthOptions()) == {}
 
 
