@@ -110,9 +110,10 @@ def test_a_source_is_prepared_and_checked_by_itself(home, tmp_path):
 
 
 def test_a_sweep_runs_every_job(home):
+    before = set((home / "multirun").glob("*"))
     done = run("train", "-m", "experiment=demo_tiny", "seed=1,2", *SHORT, home=home)
     assert done.status == 0, done.err
-    (sweep,) = (home / "multirun").iterdir()
+    (sweep,) = set((home / "multirun").glob("*")) - before
     assert {file.parent.name for file in sweep.glob("*/results.json")} == {"0", "1"}
 
 

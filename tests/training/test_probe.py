@@ -46,7 +46,7 @@ def test_a_probe_says_how_far_off_the_estimate_is_and_leaves_no_run(home):
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
 def test_a_probe_needs_the_device_and_the_weights(home, hub):
-    done = run("train", "model=qwen", "hardware=t4", "probe=true", home=home)
+    done = run("train", "model=qwen", "hardware=t4", "data=demo", "eval=demo", "probe=true", home=home)
     assert done.status == 2
     assert "2 things missing here" in done.err
 
