@@ -26,7 +26,7 @@ def test_the_meter_counts_from_its_creation_on():
 
 def test_a_probe_says_how_far_off_the_estimate_is_and_leaves_no_run(home):
     """In a process of its own, as a user's is: in this one, memory of other tests would be used again."""
-    arguments = ["model=tiny", "hardware=cpu", "loader.workers=0", "data.variants=1", "probe=true"]
+    arguments = ["model=tiny", "hardware=cpu", "loader.workers=0", "data=demo", "eval=demo", "probe=true"]
     done = subprocess.run(
         [sys.executable, "-m", "reasonir.train", *arguments, f"hydra.run.dir={home / 'probe'}"],
         env={**os.environ, "REASONIR_HOME": str(home), "MALLOC_MMAP_THRESHOLD_": "1048576"},
