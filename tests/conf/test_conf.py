@@ -30,6 +30,7 @@ GROUPS = (
 )
 GIVEN = {
     "data": ["data.path=x"],
+    "experiment": ["data.path=x"],
     "eval": ["eval.path=x"],
     "eval/instructions": ["eval=bright"],
     "model": ["model.path=x"],
