@@ -14,12 +14,13 @@ from reasonir.model.encoder import Encoder
 from reasonir.model.head.biencoder import BiEncoder
 from reasonir.model.head.colbert import ColBERT
 from reasonir.model.head.cross_encoder import CrossEncoder
+from reasonir.model.head.gaussian import Gaussian
 from reasonir.model.head.provence import Provence
 from reasonir.model.head.yes_no import YesNo
 from reasonir.model.tiny import Tiny, TinyDecoder, _train_tokenizer
 from reasonir.types import Batch, Document, Example
 
-RETRIEVERS = {"colbert": ColBERT, "biencoder": BiEncoder}
+RETRIEVERS = {"colbert": ColBERT, "biencoder": BiEncoder, "gaussian": Gaussian}
 HEADS = {**RETRIEVERS, "yes_no": YesNo, "cross_encoder": CrossEncoder, "provence": Provence}
 SENTENCES = (
     "the cat sat on the mat and looked at the rain",
@@ -158,9 +159,16 @@ def plain_loss(encoder: Encoder, batch: Batch, temperature: float) -> torch.Tens
         rows = [target] + [
             d for d, key in enumerate(relation.key_N.tolist()) if d != target and (query, key) not in known
         ]
-        scores = [(queries[query] @ documents[d].T).max(-1).values.sum() / temperature for d in rows]
+        scores = [similarity(encoder, queries[query], documents[d]) / temperature for d in rows]
         losses.append(torch.stack(scores).logsumexp(0) - scores[0])
     return torch.stack(losses).mean()
+
+
+def similarity(encoder: Encoder, query_LD: torch.Tensor, document_LD: torch.Tensor) -> torch.Tensor:
+    """Of two texts by themselves: MaxSim, which is the cosine of single vectors, or the Euclidean distance's."""
+    if isinstance(encoder.head, Gaussian):
+        return -(query_LD - document_LD).square().sum() / (2 * query_LD.shape[1])
+    return (query_LD @ document_LD.T).max(-1).values.sum()
 
 
 def _alone(encoder: Encoder, tokens, number: int) -> torch.Tensor:

@@ -25,7 +25,7 @@ HEADLINE = "ndcg_at_10"
 
 @dataclass(frozen=True, slots=True)
 class Analysis:
-    """What a benchmark says of a system on a task beside its rankings (see `reasonir.eval.base.Analysing`).
+    """What a benchmark says of a system on a task beside its rankings (see `reasonir.eval.base.Benchmark.analyse`).
 
     Attributes:
         figures: by name; none may be a ranking metric's.

@@ -28,7 +28,7 @@ _BLOCK = 4096
 
 @dataclass(slots=True)
 class Faiss:
-    """Ranks by inner product of the vectors.
+    """Ranks by the inner product of the vectors, or by their distance where the head's scores are distances.
 
     Attributes:
         encoder: the model; its head gives one vector a text.
@@ -72,17 +72,22 @@ class Faiss:
         import faiss
 
         documents, size = self._vectors_ND.shape
+        metric = faiss.METRIC_L2 if self._euclidean else faiss.METRIC_INNER_PRODUCT
         if self.kind == "flat":
-            return faiss.IndexFlatIP(size)
+            return faiss.IndexFlat(size, metric)
         if self.kind == "hnsw":
-            index = faiss.IndexHNSWFlat(size, self.neighbours, faiss.METRIC_INNER_PRODUCT)
+            index = faiss.IndexHNSWFlat(size, self.neighbours, metric)
             index.hnsw.efConstruction = max(self.effort, 200)
             return index
         cells = min(documents, self.cells or max(1, int(4 * documents**0.5)))
-        index = faiss.IndexIVFFlat(faiss.IndexFlatIP(size), size, cells, faiss.METRIC_INNER_PRODUCT)
+        index = faiss.IndexIVFFlat(faiss.IndexFlat(size, metric), size, cells, metric)
         index.cp.min_points_per_centroid = 1  # FAISS otherwise warns about small corpora
         index.train(self._vectors_ND)
         return index
+
+    @property
+    def _euclidean(self) -> bool:
+        return bool(self.encoder.head.metric == "euclidean")
 
     def search(
         self, queries: Mapping[str, Text], k: int, *, exclude: Mapping[str, frozenset[str]] | None = None
@@ -95,6 +100,8 @@ class Faiss:
         run: Run = {}
         for query_id, vector_D, places in zip(queries, vectors_QD, excluded, strict=True):
             scores_1K, places_1K = self._index.search(vector_D[None], k, params=self._parameters(k, places))
+            if self._euclidean:  # FAISS gives squared distances
+                scores_1K = scores_1K / (-2 * vectors_QD.shape[1])
             found = zip(places_1K[0].tolist(), scores_1K[0].tolist(), strict=True)
             run[query_id] = {self.corpus.ids[place]: score for place, score in found if place >= 0}
         exact = sampled(list(queries), encoded, self.encoder.head.score, excluded)

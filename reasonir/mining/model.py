@@ -7,7 +7,7 @@ lie, so the negatives of one round of training are never taken for those of the 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, is_dataclass
 from typing import Any, Protocol
 
 import torch
@@ -119,4 +119,8 @@ class NeuralRanker:
 
 def _options(built: Any) -> dict[str, Any]:
     """What a partial was made of, as plain values."""
-    return {"name": built.func.__qualname__, **built.keywords}
+    plain = {
+        key: asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
+        for key, value in built.keywords.items()
+    }
+    return {"name": built.func.__qualname__, **plain}

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
 from reasonir.errors import InputError
+from reasonir.model.backbone import Model
 
 
 def saved_config(folder: Path) -> DictConfig:
@@ -35,6 +37,9 @@ def exported_model(folder: Path) -> DictConfig:
         raise InputError(
             f"run={folder} has no exported model: let the run end (python -m reasonir.train resume={folder})"
         )
+    known = {field.name for field in fields(Model)}  # a recipe that makes its checkpoint (model=tiny) has more
+    options = {key: model[key] for key in map(str, model) if key in known}
+    read = {"_target_": f"{Model.__module__}.{Model.__qualname__}", "path": str(exported), "revision": None}
     return OmegaConf.merge(  # type: ignore[return-value]
-        model, {"path": str(exported), "revision": None, "lora": {"rank": 0}, "freeze_layers": 0}
+        options, read, {"lora": {"rank": 0}, "freeze_layers": 0, "freeze_embeddings": False}
     )

@@ -135,11 +135,12 @@ class Estimate:
         """What a step on these texts needs, cut by the budget as the engine cuts it."""
         kept_graphs, kept_parts, segment, working = 0.0, 0, 0.0, 0.0
         area = 0
+        passing = 2 if self.training.recomputed else 1  # the gradients of a layer, and its graph where it was dropped
         for chosen_M in micro_batches(texts.lengths_N, budget.micro_batch):
             width = int(texts.lengths_N[chosen_M].max())
             tokens = width * chosen_M.numel()
             area += tokens
-            working = max(working, tokens * self.layer(width))
+            working = max(working, tokens * self.layer(width) * passing)
             if area <= budget.kept and not budget.even:
                 kept_graphs += tokens * self.graph(width)
                 kept_parts += 1

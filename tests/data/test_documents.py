@@ -4,7 +4,7 @@ from collections import Counter
 import pytest
 
 from reasonir.data.base import Rejected, content_key
-from reasonir.data.collate import batch_of
+from reasonir.data.collate import contrast, groups_of
 from reasonir.data.documents import Documents
 from reasonir.data.prepared import fingerprint_of, prepare, read_manifest, validate
 from reasonir.data.sentences import sentences
@@ -90,7 +90,7 @@ def test_more_pairs_than_documents_take_several_sentences_and_one_text_a_passage
         (document,) = example.documents
         assert texts.setdefault(document.doc_id, document.text) == document.text
     assert {*Counter(example.documents[0].doc_id for example in examples).values()} == {2, 3}
-    relation = batch_of(examples, letters).relation  # no passage stands in a batch in two shapes
+    relation = contrast(0, groups_of(examples), tokenize=letters).relation  # no passage stands in a batch in two shapes
     assert len(relation.key_N) == 16
     few, _ = found(Documents(written(tmp_path), num_pairs=3))
     assert len(few) == 3

@@ -35,7 +35,7 @@ EXAMPLE = Example(
     "why",
     (Document("a", "because", "passage", 2.0), Document("b", "no", label=0.0), Document("c", "also", label=1.0)),
     "find the cause",
-    (content_key("secret"),),
+    excluded=(content_key("secret"),),
 )
 
 

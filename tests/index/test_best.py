@@ -25,7 +25,7 @@ def test_blocks_rank_as_the_whole_matrix_does(cuts):
     excluded = [np.arange(0, 50, step) for step in (1, 2, 3, 5, 7, 11)]
     best = Best([f"q{i}" for i in range(6)], single(queries_QD), dot, excluded, 9)
     for start, stop in pairwise(cuts):
-        best.add(slice(start, stop), single(documents_ND[start:stop]))
+        best.add(np.arange(start, stop), single(documents_ND[start:stop]))
     found = best.run(Corpus([f"d{i}" for i in range(50)], [""] * 50))
     scores_QN = queries_QD @ documents_ND.T
     for number, hidden in enumerate(excluded):

@@ -17,9 +17,9 @@ QUERIES = {f"q{i}": Text(f"{text} why") for i, text in enumerate(SENTENCES)}
 EXCLUDED = {"q0": frozenset(CORPUS.ids[:290])}
 
 
-@pytest.fixture(scope="module")
-def encoder(bert):
-    return load(bert, "biencoder")
+@pytest.fixture(scope="module", params=["biencoder", "gaussian"])
+def encoder(request, bert):
+    return load(bert, request.param)
 
 
 def exact(encoder, k):

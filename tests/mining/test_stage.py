@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from reasonir.data.beir import Beir
+from reasonir.data.collate import assembling
 from reasonir.data.holdout import relevant_keys
 from reasonir.data.prepared import prepare, read, read_manifest
 from reasonir.index.bm25 import Bm25
@@ -37,7 +38,7 @@ def tokens(texts, side):
 def data(source, home, mining, **options):
     found = RetrievalData(source, LoaderOptions(8, 3, workers=0, **options), home=home, seed=1, mining=mining)
     found.setup()
-    found.tokenize = tokens
+    found.assemble = assembling("retriever", tokens)
     return found
 
 
@@ -110,7 +111,7 @@ def test_the_command_mines_what_training_takes(home):
         ),
         (("mining.sampling=last",), ["mining.sampling=last: choose first or random"]),
         (("mining.ranks=[9000,9999]",), ["no negative for any query", "skip fewer (mining.ranks)"]),
-        (("mining=model", "model=tiny", "index=faiss"), ["index=", "choose index=exact or model/head=biencoder"]),
+        (("mining=model", "model=tiny", "index=faiss"), ["index=", "choose index=exact or index=plaid"]),
         (("mining=model", "run={home}"), ["is no tracked run"]),
         (("data=prepared", "data.path={home}"), ["isn't a prepared set"]),
     ],

@@ -13,7 +13,8 @@ from reasonir.training.step import Budget, embed, run_step
 from reasonir.types import Document, Example, Text
 from tests.helpers import RETRIEVERS, batch_of, examples, gradients, largest_difference, load, plain_loss, set_dropout
 
-LENGTHS = {"colbert": {"query_length": 24, "document_length": 48}, "biencoder": {"max_length": 48}}
+SHORT = {"max_length": 48}
+LENGTHS = {"colbert": {"query_length": 24, "document_length": 48}, "biencoder": SHORT, "gaussian": SHORT}
 ALL = 10**9
 
 

@@ -98,6 +98,8 @@ class Retriever(Head, Protocol):
 
     single_vector: ClassVar[bool]
     """Whether a text's representation is one vector."""
+    metric: ClassVar[str]
+    """What single vectors are ranked by: inner_product, or euclidean distance; other heads have none."""
     temperature: float
     """What this head's scores are divided by in a softmax, unless the loss says otherwise."""
     tokenizer: Tokenizer

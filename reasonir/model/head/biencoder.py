@@ -75,6 +75,7 @@ class BiEncoder(nn.Module):
 
     kind: ClassVar[str] = "retriever"
     single_vector: ClassVar[bool] = True
+    metric: ClassVar[str] = "inner_product"
 
     def __init__(
         self,
@@ -189,10 +190,14 @@ class BiEncoder(nn.Module):
 
     def forward(self, hidden_NLH: Tensor, padded: Padded) -> Tensor:
         """Pool each text by its own length, apply what follows (dense layers), normalise in float32."""
+        return normalize(self.embed(hidden_NLH, padded), dim=-1)
+
+    def embed(self, hidden_NLH: Tensor, padded: Padded) -> Tensor:
+        """The vector of each text as the checkpoint's own modules give it, in float32."""
         features = {"sentence_embedding": self._pool(hidden_NLH, padded)}
         for module in self.rest:
             features = module(features)
-        return normalize(features["sentence_embedding"].float(), dim=-1)
+        return features["sentence_embedding"].float()
 
     def _pool(self, hidden_NLH: Tensor, padded: Padded) -> Tensor:
         if self.pooling == "cls":

@@ -24,7 +24,7 @@ from reasonir.errors import InputError
 from reasonir.model.encoder import Encoder
 from reasonir.model.positions import UNBOUNDED, check_length, stated_options, usable_positions
 from reasonir.model.prompts import Prompts
-from reasonir.model.spans import NOWHERE, spans_of_tokens
+from reasonir.model.spans import spans_of_tokens
 from reasonir.types import Padded, Pair, Representation, Side, Text, Tokens
 
 log = logging.getLogger(__name__)
@@ -92,6 +92,12 @@ class PairEncoding:
         ids = self.tokenizer(self._queries([Pair(query, Text(""))])[0], add_special_tokens=False)["input_ids"]
         return max(1, self._room() - len(ids))
 
+    def offsets(self, document: Text) -> list[tuple[int, int]]:
+        """Where the tokens of a whole document stand in it, those of its prompt at its beginning."""
+        prompt = self.prompts.of("document", document.instruction)
+        given = self.tokenizer(prompt + document.text, add_special_tokens=False, return_offsets_mapping=True)
+        return [(max(start - len(prompt), 0), max(end - len(prompt), 0)) for start, end in given["offset_mapping"]]
+
     def _room(self) -> int:
         return self.max_length - int(self.tokenizer.num_special_tokens_to_add(pair=True))
 
@@ -115,9 +121,8 @@ def _labels(pair: Pair, prompt: str, offsets: Sequence[tuple[int, int]]) -> Tens
     shift = len(prompt)
     spans = [(start + shift, end + shift) for start, end in pair.spans]
     span_T = torch.from_numpy(spans_of_tokens(prompt + pair.document.text, offsets, spans))
-    label_S = torch.tensor([*pair.span_labels, torch.nan], dtype=torch.float32)  # the last one is found by NOWHERE
-    assert NOWHERE == -1
-    return label_S[span_T]
+    label_S = torch.tensor([*pair.span_labels, torch.nan], dtype=torch.float32)
+    return label_S[span_T]  # NOWHERE, -1, finds the last one
 
 
 class CrossEncoder(nn.Module):

@@ -1,0 +1,229 @@
+"""Ranking and pruning judged together, on queries with passages whose sentences are judged.
+
+The rows' own texts are ranked, as in every evaluation. A pruner is looked at further: its sentences (the spans of the
+data) are kept where the mean of their tokens' probabilities is above a threshold. Beside it stand, at the very same
+compression, sentences drawn by chance and the best by BM25, and keeping everything or nothing. One threshold is chosen
+on one half of the queries and applied to the other, both ways. Definitions are those of `reasonir.eval.pruning`.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from reasonir.data.context_rows import read_examples, task_of
+from reasonir.errors import InputError
+from reasonir.eval.base import Benchmark, Subject
+from reasonir.eval.metrics import per_query
+from reasonir.eval.pruning import Sentences, lexical
+from reasonir.eval.results import HEADLINE, Analysis
+from reasonir.files import completed
+from reasonir.model.pruning import opinions
+from reasonir.types import Example, Pair, Run, Task, Text
+
+log = logging.getLogger(__name__)
+
+SHARES = tuple(np.round(np.arange(0.05, 1.01, 0.05), 2).tolist())
+_PRUNED = ("f2", "precision", "recall", "span_accuracy", "compression")
+
+
+@dataclass(frozen=True, slots=True)
+class ContextRelevance(Benchmark):
+    """One or more sets of the context-relevance schema.
+
+    Attributes:
+        path: a set, or several: file, folder or hub id, each with ":" and its subset where it has subsets.
+        split: which part of a folder.
+        revision: branch, tag or commit of a hub id.
+        rows: only so many rows of each set, the first; None for all.
+        thresholds: of a sentence's probability.
+        reference: published figures by task: f2, precision, recall, span_accuracy, compression (as shares).
+        reference_threshold: the threshold they were found at, one of `thresholds`.
+        tolerance: how far from them is unremarkable.
+    """
+
+    path: str | Sequence[str]
+    split: str = "test"
+    revision: str | None = None
+    rows: int | None = None
+    thresholds: Sequence[float] = (0.05, 0.1, 0.3, 0.5)
+    reference: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    reference_threshold: float = 0.1
+    tolerance: float = 0.05
+
+    def __post_init__(self) -> None:
+        if not self.thresholds or not all(0 <= threshold < 1 for threshold in self.thresholds):
+            raise InputError(f"eval.thresholds={list(self.thresholds)}: give probabilities below 1")
+        if self.reference and self.reference_threshold not in self.thresholds:
+            raise InputError(
+                f"eval.reference_threshold={self.reference_threshold} isn't among eval.thresholds: add it there"
+            )
+        for name in self.reference:
+            if name not in self._sets():
+                raise InputError(f"eval.reference.{name}: no such set is judged; there are {', '.join(self._sets())}")
+            for figure in self.reference[name]:
+                if figure not in _PRUNED:
+                    raise InputError(f"eval.reference.{name}.{figure}: choose from {', '.join(_PRUNED)}")
+
+    def tasks(self, *, corpus: bool = True) -> Iterator[Task]:
+        """A task a set: to order each row's own texts."""
+        for name, place in self._sets().items():
+            protocol = {"collection": place, "split": self.split, "revision": self.revision or "newest"}
+            yield task_of(name, self._rows(name), protocol)
+
+    def analyse(self, subject: Subject, folder: Path) -> Mapping[str, Analysis]:
+        """How a pruner's model prunes; nothing of other systems."""
+        if subject.encoder is None or subject.encoder.head.kind != "pruner":
+            return {}
+        folder.mkdir(parents=True, exist_ok=True)
+        return {name: self._look(name, subject, folder) for name in self._sets()}
+
+    def _sets(self) -> dict[str, str]:
+        """The sets by the names of their tasks."""
+        places = [self.path] if isinstance(self.path, str) else self.path
+        return {
+            "-".join([Path(path).name.split(".")[0], *subset]): place for place, path, *subset in map(_split, places)
+        }
+
+    def _rows(self, name: str) -> list[Example]:
+        _, path, *subset = _split(self._sets()[name])
+        found = read_examples(
+            path, self.split, subset=subset[0] if subset else None, revision=self.revision, key="eval"
+        )
+        return list(islice(found, self.rows))
+
+    def _look(self, name: str, subject: Subject, folder: Path) -> Analysis:
+        rows = self._rows(name)
+        sentences = Sentences.of(rows)
+        if not len(sentences.relevant_S):
+            raise InputError(f"eval.path: {name} has no context_spans: there is nothing to prune by")
+        pairs = [Pair(Text(row.query), Text(d.text), d.spans) for row in rows for d in row.documents]
+        found = opinions(subject.encoder, pairs)  # type: ignore[arg-type]
+        keep_S = np.array([value for opinion in found for value in opinion.keep])
+        _write_sentences(folder / f"{name}.{subject.name}.parquet", rows, keep_S)
+        table = self._table(sentences, keep_S, lexical(rows))
+        with completed(folder / f"{name}.{subject.name}.json") as partial:
+            partial.write_text(json.dumps(table, indent=2))
+        log.info("%s", _told(name, subject.name, table))
+        _draw(name, rows, sentences, subject, folder)
+        if subject.name == "trained":
+            self._compare(name, table)
+        return Analysis(
+            {
+                f"{figure}_at_{row}": value
+                for row, systems in table.items()
+                for figure, value in systems["model"].items()
+            }
+        )
+
+    def _table(
+        self, sentences: Sentences, keep_S: np.ndarray, lexical_S: np.ndarray
+    ) -> dict[str, dict[str, dict[str, float]]]:
+        """Threshold -> model, and what stands beside it at the same compression -> figures."""
+        chance_S = np.random.default_rng(0).random(len(keep_S))
+        kept = {f"{threshold:g}": keep_S > threshold for threshold in self.thresholds}
+        kept["chosen"], chosen = sentences.by_chosen_threshold(keep_S)
+        log.info("Thresholds chosen by F2, each on the other half of the queries: %g and %g", *chosen)
+        found = {}
+        for name, kept_S in kept.items():
+            compression = sentences.compression(kept_S)
+            found[name] = {
+                "model": sentences.figures(kept_S),
+                "bm25": sentences.figures(sentences.best(lexical_S, compression)),
+                "random": sentences.figures(sentences.best(chance_S, compression)),
+                "everything": sentences.figures(np.ones(len(keep_S), dtype=bool)),
+                "nothing": sentences.figures(np.zeros(len(keep_S), dtype=bool)),
+            }
+        return found
+
+    def _compare(self, name: str, table: Mapping[str, Mapping[str, Mapping[str, float]]]) -> None:
+        """Say how far a trained model is from its reference."""
+        ours = table[f"{self.reference_threshold:g}"]["model"] if name in self.reference else {}
+        for figure, expected in self.reference.get(name, {}).items():
+            how = f"{name}: {figure} {ours[figure]:.4f} at {self.reference_threshold:g}, reference {expected:.4f}"
+            if abs(ours[figure] - expected) > self.tolerance:
+                log.warning("FAR FROM THE REFERENCE: %s; check data, precision and length of training", how)
+            else:
+                log.info("As in the reference: %s", how)
+
+
+def _split(place: str) -> tuple[str, ...]:
+    """(place, path) or (place, path, subset)."""
+    if ":" not in place or Path(place).expanduser().exists():
+        return place, place
+    return place, *place.rsplit(":", 1)
+
+
+def _write_sentences(file: Path, rows: Sequence[Example], keep_S: np.ndarray) -> None:
+    """Every sentence with its judgement and probability."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    table: dict[str, list[Any]] = {key: [] for key in ("query_id", "doc_id", "start", "end", "relevant")}
+    for row in rows:
+        for document in row.documents:
+            for (start, end), label in zip(document.spans, document.span_labels, strict=True):
+                for key, value in zip(table, (row.query_id, document.doc_id, start, end, label > 0), strict=True):
+                    table[key].append(value)
+    with completed(file) as partial:
+        pq.write_table(pa.table({**table, "probability": keep_S}), partial)
+
+
+def _told(name: str, system: str, table: Mapping[str, Mapping[str, Mapping[str, float]]]) -> str:
+    """The table in lines."""
+    lines = [f"Pruning of {name} by the {system} model, and others at the same compression"]
+    lines.append(f"{'threshold':>10} {'system':>10}" + "".join(f"{figure:>14}" for figure in _PRUNED))
+    for threshold, systems in table.items():
+        for which, figures in systems.items():
+            if which in ("model", "bm25", "random") or threshold == "chosen":
+                values = "".join(f"{figures[figure]:14.4f}" for figure in _PRUNED)
+                lines.append(f"{threshold:>10} {which:>10}{values}")
+    return "\n".join(lines)
+
+
+def _draw(name: str, rows: Sequence[Example], sentences: Sentences, subject: Subject, folder: Path) -> None:
+    """Recall of helpful sentences, and nDCG of the ranking without emptied texts, against what is kept."""
+    import pyarrow.parquet as pq
+    from matplotlib.figure import Figure
+
+    probabilities = {
+        file.stem.rsplit(".", 1)[-1]: pq.read_table(file)["probability"].to_numpy()
+        for file in sorted(folder.glob(f"{name}.*.parquet"))
+    }
+    scores = {**probabilities, "bm25": lexical(rows), "random": np.random.default_rng(0).random(len(sentences.text_S))}
+    figure = Figure(figsize=(10, 4), layout="constrained")
+    recall, ranking = figure.subplots(1, 2)
+    for system, scores_S in scores.items():
+        kept = [sentences.best(scores_S, 1 - share) for share in SHARES]
+        recall.plot(SHARES, [sentences.figures(kept_S)["recall"] for kept_S in kept], label=system)
+        if system == subject.name:
+            values = [_ndcg(rows, sentences, kept_S, subject.runs[name]) for kept_S in kept]
+            ranking.plot(SHARES, values, label=system)
+    for axes, what in ((recall, "recall of helpful sentences"), (ranking, "nDCG@10 without emptied texts")):
+        axes.set(xlabel="share of characters kept", ylabel=what)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.legend(frameon=False)
+    figure.savefig(folder / f"{name}.{subject.name}.png", dpi=120)
+
+
+def _ndcg(rows: Sequence[Example], sentences: Sentences, kept_S: np.ndarray, run: Run) -> float:
+    """Of the ranking in which texts that lost every sentence stand no more."""
+    left = set(sentences.text_S[kept_S].tolist())
+    pruned: Run = {}
+    qrels, number = {}, 0
+    for row in rows:
+        pruned[row.query_id] = {}
+        for document in row.documents:
+            if not document.spans or number in left:
+                pruned[row.query_id][document.doc_id] = run[row.query_id][document.doc_id]
+            number += bool(document.spans)
+        qrels[row.query_id] = {document.doc_id: int(document.label > 0) for document in row.documents}
+    values = per_query({query: found for query, found in pruned.items() if found}, qrels)
+    return float(np.mean([row[HEADLINE] for row in values.values()]))

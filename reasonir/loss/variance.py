@@ -1,0 +1,26 @@
+"""Scale: the standard deviation of all numbers of the vectors should be 1, as ragcun has it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from reasonir.loss.base import Retrieved
+from reasonir.loss.sides import positives
+
+
+@dataclass(frozen=True, slots=True)
+class Variance:
+    """(std - 1)^2."""
+
+    accepts: ClassVar[frozenset[str]] = frozenset({"retriever"})
+    teachers: ClassVar[frozenset[str]] = frozenset()
+
+    def __call__(self, judged: Retrieved) -> Mapping[str, Tensor]:
+        """Over the relevant pairs of all devices, and the deviation itself."""
+        std = torch.cat(positives(judged)).std()
+        return {"loss": (std - 1).square(), "std": std.detach()}

@@ -1,0 +1,111 @@
+"""What a pruner says of every span of a document, however long that is.
+
+A document is read in blocks of consecutive spans that fit beside the query, so that nothing is cut off. Blocks end
+where spans end; only a span that alone is too long is read in several. A span's probability is the mean over its
+tokens, a document's score the highest of its blocks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from reasonir.errors import InputError
+from reasonir.model.encoder import ENCODE_TOKENS, Encoder
+from reasonir.types import Pair, Text
+
+_TOGETHER = 512
+_LEAST_ROOM = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Opinion:
+    """Of a document its score, a logit, and of each of its spans the probability that it helps (0 without tokens)."""
+
+    score: float
+    keep: tuple[float, ...]
+
+
+def opinions(encoder: Encoder, pairs: Sequence[Pair], *, budget: int = ENCODE_TOKENS) -> list[Opinion]:
+    """What a pruner's encoder says of the documents of `pairs` and their spans.
+
+    Raises:
+        InputError: a query that leaves no room for a document.
+    """
+    found: list[Opinion] = []
+    for start in range(0, len(pairs), _TOGETHER):
+        found += _opinions(encoder, pairs[start : start + _TOGETHER], budget)
+    return found
+
+
+def _opinions(encoder: Encoder, pairs: Sequence[Pair], budget: int) -> list[Opinion]:
+    head = encoder.head
+    blocks = [(number, block) for number, pair in enumerate(pairs) for block in _blocks(head.tokenizer, pair)]
+    tokens, span_T = head.tokenizer([block for _, block in blocks])
+    read = encoder.represent(tokens, budget=budget)
+    scores_B = head.scores(read).double().cpu().numpy()
+    keeps = head.keeps(read)
+    keep_T = keeps.values_TD[:, 0].double().sigmoid().cpu().numpy()
+    pair_B = np.array([number for number, _ in blocks])
+    pair_T = np.repeat(pair_B, keeps.lengths_N.numpy())
+    first_P = np.cumsum([0, *(len(pair.spans) for pair in pairs)])
+    known_T = ~torch.isnan(span_T).numpy()
+    place_T = first_P[pair_T[known_T]] + span_T.numpy()[known_T].astype(int)
+    count_S = np.bincount(place_T, minlength=first_P[-1])
+    keep_S = np.bincount(place_T, keep_T[known_T], minlength=first_P[-1]) / np.maximum(count_S, 1)
+    return [
+        Opinion(float(scores_B[pair_B == number].max()), tuple(keep_S[first_P[number] : first_P[number + 1]].tolist()))
+        for number in range(len(pairs))
+    ]
+
+
+def _blocks(tokenizer: Any, pair: Pair) -> Iterator[Pair]:
+    """The pair cut into blocks, the spans of each labelled by their number in the document."""
+    room = tokenizer.room(pair.query)
+    text = pair.document.text
+    offsets = tokenizer.offsets(pair.document)
+    if len(offsets) <= room:
+        yield replace(pair, span_labels=tuple(map(float, range(len(pair.spans)))))
+        return
+    if room < _LEAST_ROOM:
+        raise InputError(
+            f"a query leaves {room} of model.head.max_length={tokenizer.max_length} tokens for documents: "
+            f"shorten {pair.query.text[:60]!r}, or raise that"
+        )
+    starts = np.array([start for start, _ in offsets])
+    ends = [end for _, end in pair.spans]
+    low = 0
+    while low < len(text):
+        last = np.searchsorted(starts, low) + room
+        limit = int(starts[last]) if last < len(starts) else len(text)
+        high = _end(low, limit, ends, len(text))
+        while len(tokenizer.offsets(block := _part(pair, low, high).document)) > room:
+            high = _end(low, high - 1, ends, len(text)) if len(block.text) > 1 else high
+        yield _part(pair, low, high)
+        low = high
+
+
+def _end(low: int, limit: int, ends: Sequence[int], length: int) -> int:
+    """Where a block from `low` ends: at the text's end or the last end of a span up to `limit`, otherwise there."""
+    if limit >= length:
+        return length
+    return max((end for end in ends if low < end <= limit), default=max(limit, low + 1))
+
+
+def _part(pair: Pair, low: int, high: int) -> Pair:
+    """The pair with the characters [low, high) of its document, and what of its spans lies in them."""
+    inside = [
+        (number, max(start, low) - low, min(end, high) - low)
+        for number, (start, end) in enumerate(pair.spans)
+        if start < high and end > low
+    ]
+    return Pair(
+        pair.query,
+        Text(pair.document.text[low:high], pair.document.instruction),
+        tuple((start, end) for _, start, end in inside),
+        tuple(float(number) for number, _, _ in inside),
+    )

@@ -1,0 +1,151 @@
+"""The benchmark as a command runs it, its references, and what its figure is drawn of."""
+
+import json
+import logging
+
+import numpy as np
+import pytest
+
+from reasonir.errors import InputError
+from reasonir.eval.base import Subject
+from reasonir.eval.context_relevance import ContextRelevance, _ndcg
+from reasonir.eval.metrics import per_query
+from reasonir.eval.pruning import Sentences
+from reasonir.eval.reranking import reranking
+from reasonir.model.pruning import opinions
+from reasonir.types import Pair, Text
+from tests.commands import run
+from tests.helpers import load
+from tests.rows import write_rows
+
+
+@pytest.fixture(scope="module")
+def judged(bert, tmp_path_factory):
+    """What the benchmark says of an untrained pruner."""
+    folder = tmp_path_factory.mktemp("judged")
+    benchmark = ContextRelevance(str(write_rows(folder / "set.jsonl", 12)))
+    (task,) = benchmark.tasks()
+    encoder = load(bert, "provence").eval()
+    rank = reranking(encoder, lambda task: {})
+    subject = Subject("untrained", {"set": rank(task)}, rank, encoder)
+    return benchmark, subject, benchmark.analyse(subject, folder)["set"], folder
+
+
+def test_figures_are_those_of_opinions_on_every_sentence(judged):
+    benchmark, subject, found, folder = judged
+    rows = benchmark._rows("set")
+    pairs = [Pair(Text(row.query), Text(d.text), d.spans) for row in rows for d in row.documents]
+    keep = np.array([value for opinion in opinions(subject.encoder, pairs) for value in opinion.keep])
+    assert len(keep) == 12 * 6
+    for threshold in benchmark.thresholds:
+        kept = keep > threshold
+        assert found.figures[f"compression_at_{threshold:g}"] == pytest.approx(
+            np.mean(
+                [
+                    1
+                    - sum(end - start for (start, end), k in zip(pair.spans, part, strict=True) if k)
+                    / sum(end - start for start, end in pair.spans)
+                    for pair, part in zip(
+                        pairs, np.split(kept, np.cumsum([len(pair.spans) for pair in pairs])[:-1]), strict=True
+                    )
+                ]
+            )
+        )
+    table = json.loads((folder / "set.untrained.json").read_text())
+    assert list(table) == ["0.05", "0.1", "0.3", "0.5", "chosen"]
+    for systems in table.values():
+        assert systems["everything"]["recall"] == 1
+        assert systems["everything"]["compression"] == pytest.approx(0)
+        assert systems["nothing"]["compression"] == 1
+        for other in ("bm25", "random"):
+            assert systems[other]["compression"] == pytest.approx(systems["model"]["compression"], abs=0.05)
+    assert (folder / "set.untrained.png").stat().st_size > 1000
+    import pyarrow.parquet as pq
+
+    stored = pq.read_table(folder / "set.untrained.parquet").to_pylist()
+    assert [row["probability"] for row in stored] == pytest.approx(keep.tolist())
+    assert sum(row["relevant"] for row in stored) == 12
+
+
+def test_a_text_without_any_sentence_left_is_ranked_no_more(judged):
+    benchmark, subject, _, _ = judged
+    rows = benchmark._rows("set")
+    sentences = Sentences.of(rows)
+    run = subject.runs["set"]
+    everything = np.ones(len(sentences.text_S), dtype=bool)
+    qrels = {row.query_id: {d.doc_id: int(d.label > 0) for d in row.documents} for row in rows}
+    whole = np.mean([row["ndcg_at_10"] for row in per_query(run, qrels).values()])
+    assert _ndcg(rows, sentences, everything, run) == pytest.approx(whole)
+    assert _ndcg(rows, sentences, ~everything, run) == 0
+    assert _ndcg(rows, sentences, sentences.relevant_S, run) == 1
+
+
+def test_nothing_is_said_of_systems_that_do_not_prune(judged):
+    benchmark, subject, _, folder = judged
+    assert benchmark.analyse(Subject("bm25", subject.runs, subject.rank, None), folder) == {}
+
+
+@pytest.mark.parametrize(("reference", "loud"), [(0.0, True), (None, False)])
+def test_a_trained_model_is_held_against_its_reference(judged, tmp_path, caplog, reference, loud):
+    _, subject, found, _ = judged
+    value = found.figures["recall_at_0.1"] if reference is None else reference
+    path = str(write_rows(tmp_path / "set.jsonl", 12))
+    with caplog.at_level(logging.INFO):
+        again = ContextRelevance(path, reference={"set": {"recall": value}})
+        again.analyse(Subject("trained", subject.runs, subject.rank, subject.encoder), tmp_path)
+    assert ("FAR FROM THE REFERENCE: set: recall" in caplog.text) == loud
+    assert ("As in the reference" in caplog.text) != loud
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"thresholds": []}, "eval.thresholds="),
+        ({"thresholds": [1.0]}, "eval.thresholds="),
+        ({"reference": {"other": {}}}, "eval.reference.other: no such set is judged; there are x"),
+        ({"reference": {"x": {"f1": 1.0}}}, "eval.reference.x.f1: choose from f2, precision"),
+        ({"reference": {"x": {"f2": 1.0}}, "reference_threshold": 0.2}, "eval.reference_threshold=0.2 isn't among"),
+    ],
+)
+def test_options_out_of_range_are_refused(options, message):
+    with pytest.raises(InputError, match=message):
+        ContextRelevance("x", **options)
+
+
+def test_sets_and_subsets_are_tasks_of_their_own(tmp_path, hub):
+    write_rows(tmp_path / "a" / "freq2" / "test.jsonl", 3)
+    write_rows(tmp_path / "b" / "test.jsonl", 5)
+    hub(tmp_path / "a", "someone/a", kind="dataset")
+    found = list(ContextRelevance(["someone/a:freq2", str(tmp_path / "b")], rows=4).tasks())
+    assert [(task.name, len(task.queries)) for task in found] == [("a-freq2", 3), ("b", 4)]
+
+
+def test_a_pruner_trains_is_judged_and_judged_again(home, tmp_path):
+    path = write_rows(tmp_path / "rows.jsonl", 24, teacher="big/one")
+    small = (
+        f"data.path={path}",
+        f"eval.path={path}",
+        "model=tiny",
+        "logger=csv",
+        "loss.ranking.target=big/one",
+        "loss.average=document",
+        "loader.workers=0",
+        "loader.holdout=4",
+        "trainer.max_epochs=1",
+    )
+    done = run("train", "experiment=provence_toy", "model/head=provence", *small, home=home)
+    assert done.status == 0, done.err
+    results = json.loads((done.folder / "results.json").read_text())["results"]["rows"]
+    assert set(results) == {"random", "bm25", "untrained", "trained"}
+    assert 0 < results["trained"]["span_accuracy_at_0.5"] <= 1
+    assert "Pruning of rows by the trained model" in done.err + done.out
+    assert (done.folder / "analysis" / "rows.trained.png").is_file()
+    assert (done.folder / "model" / "pruning_head.safetensors").is_file()
+    curves = (done.folder / "metrics.csv").read_text()
+    assert "train/pruning" in curves
+    assert "train/ranking" in curves
+    given = ("eval=context_relevance", f"eval.path={path}", "hardware=cpu", "logger=csv", "evaluation.baselines=[]")
+    again = run("evaluate", f"run={done.folder}", *given, home=home)
+    assert again.status == 0, again.err
+    trained = json.loads((again.folder / "results.json").read_text())["results"]["rows"]["trained"]
+    assert trained == pytest.approx(results["trained"], abs=1e-5)
