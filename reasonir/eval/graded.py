@@ -32,7 +32,7 @@ from reasonir.eval.own import Own
 from reasonir.eval.pairs import Drawn, Floats, ScoredPairs
 from reasonir.eval.results import Analysis
 from reasonir.files import completed
-from reasonir.types import Run, Task
+from reasonir.types import Qrels, Run, Task
 
 log = logging.getLogger(__name__)
 
@@ -62,27 +62,30 @@ class Graded(Own):
     def analyse(self, subject: Subject, folder: Path) -> Mapping[str, Analysis]:
         """Figures over pairs, with intervals and differences from the systems that came before."""
         assert isinstance(self.source, Source)
-        (task,) = self.tasks()
-        folder.mkdir(parents=True, exist_ok=True)
-        rows, threshold = _predicted(subject, self.source, task)
+        task, relevance = self.source.pairs("test")
+        ranked = subject.runs[task.name]
+        rest = replace(task, queries={query: text for query, text in task.queries.items() if query not in ranked})
+        rows = _rows(self.source, task, relevance, {**ranked, **(subject.rank(rest) if rest.queries else {})})
+        threshold = _calibrate(rows, subject, self.source)
         found = scored(rows, threshold)
+        folder.mkdir(parents=True, exist_ok=True)
         own, others = folder / f"{task.name}.{subject.name}", _others(folder, task.name, subject.name)
         _write_rows(rows, own.with_name(f"{own.name}.parquet"))
         with completed(own.with_name(f"{own.name}.json")) as partial:
             partial.write_text(json.dumps(_errors(found), indent=2))
         _plot({**others, subject.name: found}, folder / f"{task.name}.reliability.png")
         drawn = Drawn.of(found)
-        figures = {**drawn.points, **above_chance(subject.runs[task.name], task)}
+        figures = {**drawn.points, **above_chance(ranked, {query: task.qrels[query] for query in ranked})}
         shown = ", ".join(f"{name} {figures[name]:.3f}" for name in _SHOWN if name in figures)
         log.info("%s, %s: %s", task.name, subject.name, shown)
         differences = {name: drawn.ahead_of(Drawn.of(other)) for name, other in others.items()}
         return {task.name: Analysis(figures, drawn.intervals(), differences)}
 
 
-def above_chance(run: Run, task: Task) -> dict[str, float]:
+def above_chance(run: Run, qrels: Qrels) -> dict[str, float]:
     """nDCG@10 of a random order on average, and of the run between that (0) and the best order (1)."""
-    floor = fmean(chance_ndcg(judged.values(), DEPTH) for judged in task.qrels.values())
-    reached = fmean(values[f"ndcg_at_{DEPTH}"] for values in per_query(run, task.qrels).values())
+    floor = fmean(chance_ndcg(judged.values(), DEPTH) for judged in qrels.values())
+    reached = fmean(values[f"ndcg_at_{DEPTH}"] for values in per_query(run, qrels).values())
     found = {f"ndcg_at_{DEPTH}_of_chance": floor}
     return found | ({f"ndcg_at_{DEPTH}_above_chance": (reached - floor) / (1 - floor)} if floor < 1 else {})
 
@@ -100,23 +103,19 @@ def scored(rows: Sequence[Row], threshold: float) -> ScoredPairs:
     )
 
 
-def _predicted(subject: Subject, source: Source, task: Task) -> tuple[list[Row], float]:
-    """(every test pair with its score and probability, the threshold that is best on dev)."""
-    everything, _ = source.pairs("test")
-    rest = replace(everything, queries={q: text for q, text in everything.queries.items() if q not in task.queries})
-    run = {**subject.runs[task.name], **(subject.rank(rest) if rest.queries else {})}
-    dev, _ = source.pairs("dev")
-    rows, known = _rows(source, "test", run), _rows(source, "dev", subject.rank(dev))
+def _calibrate(rows: Sequence[Row], subject: Subject, source: Source) -> float:
+    """Give every pair its probability, and return the one from which on calling dev pairs relevant is best."""
+    dev, relevance = source.pairs("dev")
+    known = _rows(source, dev, relevance, subject.rank(dev))
+    score_P, relevant_P = _column(known, "score"), _column(known, "relevant").astype(bool)
     is_logit = subject.encoder is not None and subject.encoder.head.kind != "retriever"
-    known_score_P, known_P = _column(known, "score"), _column(known, "relevant").astype(bool)
-    probability = _sigmoid if is_logit else pairs.logistic(known_score_P, known_P)
+    probability = _sigmoid if is_logit else pairs.logistic(score_P, relevant_P)
     for row, value in zip(rows, probability(_column(rows, "score")).tolist(), strict=True):
         row["probability"] = value
-    return rows, pairs.best_threshold(probability(known_score_P), known_P)
+    return pairs.best_threshold(probability(score_P), relevant_P)
 
 
-def _rows(source: Source, part: str, run: Run) -> list[Row]:
-    task, relevance = source.pairs(part)
+def _rows(source: Source, task: Task, relevance: Mapping[str, Mapping[str, float]], run: Run) -> list[Row]:
     texts = dict(zip(task.corpus.ids, task.corpus.texts, strict=True))
     return [
         {
