@@ -121,7 +121,8 @@ class Task:
     `excluded` names, a query, the documents that are removed from its ranking before the cut (BRIGHT's protocol).
     `protocol` is stamped on every result: whatever a reader needs to compare it (source, split, revision).
     `judgements` are further ones, by name: the same ranking is judged by each of them as well. Where `candidates` names
-    documents for a query, those and no others are ranked for it.
+    documents for a query, those and no others are ranked for it. Labels are gains in nDCG; everywhere else a label of
+    `relevant_from` or more means relevant.
     """
 
     name: str
@@ -132,6 +133,7 @@ class Task:
     protocol: Mapping[str, str] = field(default_factory=dict)
     judgements: Mapping[str, Qrels] = field(default_factory=dict)
     candidates: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    relevant_from: int = 1
 
 
 class Padded(NamedTuple):

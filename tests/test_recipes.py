@@ -7,6 +7,7 @@ import torch
 
 from reasonir.config import CONF
 from tests.commands import run
+from tests.data.test_graded import shop
 from tests.rows import write_rows
 
 SHORT = (
@@ -19,12 +20,18 @@ SHORT = (
 EXPERIMENTS = [file.stem for file in sorted((CONF / "experiment").glob("*.yaml"))]
 
 
+def rows(folder):
+    """What the recipe of context rows is given."""
+    path = write_rows(folder / "rows.jsonl", 12)
+    return [f"data.path={path}", f"eval.path={path}", "loader.holdout=2"]
+
+
+GIVEN = {"home_depot_reranker_toy": lambda folder: [f"data.path={shop(folder)}"], "provence_toy": rows}
+
+
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
 def test_every_experiment_takes_one_step(experiment, home, tmp_path):
-    given = []
-    if "data.path=" in (CONF / "experiment" / f"{experiment}.yaml").read_text():
-        path = write_rows(tmp_path / "rows.jsonl", 12)
-        given = [f"data.path={path}", f"eval.path={path}", "loader.holdout=2"]
+    given = GIVEN[experiment](tmp_path) if experiment in GIVEN else []
     done = run("train", f"experiment={experiment}", *SHORT, *given, "logger=csv", home=home)
     assert done.status == 0, done.err
     (systems,) = json.loads((done.folder / "results.json").read_text())["results"].values()

@@ -66,6 +66,19 @@ class Collection(Protocol):
         """Every document of the collection, read when it is asked for."""
 
 
+@runtime_checkable
+class Noted(Protocol):
+    """A source that has something to say of itself in its prepared set's manifest."""
+
+    def notes(self) -> Mapping[str, Any]:
+        """Plain values, asked for once the examples are written."""
+
+
+def content_id(text: str) -> str:
+    """An id for a text that has none: its content key in hexadecimal digits."""
+    return f"{content_key(text) & 0xFFFFFFFFFFFFFFFF:016x}"
+
+
 def content_key(text: str) -> int:
     """A signed 64-bit key of a text's content: equal texts have equal keys, whatever their ids."""
     return int.from_bytes(hashlib.blake2b(text.strip().encode(), digest_size=8).digest(), signed=True)

@@ -13,7 +13,7 @@ from math import isnan
 from pathlib import Path
 from typing import Any
 
-from reasonir.data.base import content_key
+from reasonir.data.base import content_id, content_key
 from reasonir.data.hub import local_data
 from reasonir.data.records import SUFFIXES, Record, find, read, text_of
 from reasonir.errors import InputError
@@ -113,7 +113,7 @@ def _example(record: Record, teacher_column: str | None) -> Example:
         key = content_key(text)
         spans = _spans(record, place, given["context_spans"][place], text)
         found = Document(
-            f"{key & 0xFFFFFFFFFFFFFFFF:016x}",
+            content_id(text),
             text,
             label=_number(record, "labels", place, given["labels"][place]),
             teachers={name: _number(record, TEACHER + name, place, scores[place]) for name, scores in teachers.items()},

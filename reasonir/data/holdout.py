@@ -59,7 +59,8 @@ def hold_out(rows: Any, share: float, *, seed: int) -> Split:
 
 def relevant_keys(task: Task) -> frozenset[int]:
     """The content keys of all documents that are relevant to a query of the task."""
-    relevant = {doc_id for judged in task.qrels.values() for doc_id, label in judged.items() if label > 0}
+    least = task.relevant_from
+    relevant = {doc_id for judged in task.qrels.values() for doc_id, label in judged.items() if label >= least}
     texts = zip(task.corpus.ids, task.corpus.texts, strict=True)
     return frozenset(content_key(text) for doc_id, text in texts if doc_id in relevant)
 

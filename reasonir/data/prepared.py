@@ -21,7 +21,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from reasonir.data.base import Rejected, Source, content_key
+from reasonir.data.base import Noted, Rejected, Source, content_key
 from reasonir.data.progress import progress
 from reasonir.data.records import digests
 from reasonir.errors import InputError, raise_all
@@ -44,7 +44,8 @@ def prepare(source: Source, home: Path) -> Path:
     Raises:
         InputError: what the source reports.
     """
-    return write_set(source.name, source.identity(), source.examples, home)
+    notes = source.notes if isinstance(source, Noted) else dict
+    return write_set(source.name, source.identity(), source.examples, home, notes=notes)
 
 
 def write_set(

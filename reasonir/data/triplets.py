@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from reasonir.data.base import Rejected, content_key
+from reasonir.data.base import Rejected, content_id, content_key
 from reasonir.data.holdout import components, draw_groups
 from reasonir.data.hub import local_data
 from reasonir.data.parts import apart, asked_about, check_shares, sizes
@@ -194,7 +194,7 @@ def _side(record: Record, name: str, label: float) -> Iterator[Document]:
         raise InputError(f"{record.place}: '{name}' is empty: give at least one text or remove the row")
     for element in elements:
         instruction, text = _element(record, name, element)
-        yield Document(f"{content_key(text) & 0xFFFFFFFFFFFFFFFF:016x}", text, instruction, label)
+        yield Document(content_id(text), text, instruction, label)
 
 
 def _element(record: Record, name: str, element: Any) -> tuple[str, str]:

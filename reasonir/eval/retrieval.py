@@ -107,17 +107,17 @@ def evaluate(
     for together in _sharing(tasks):
         for name, system in systems.items():
             for task, run in zip(together, _ranked(together, system), strict=True):
-                results.add(task, name, run, metrics.per_query(run, task.qrels))
+                results.add(task, name, run, metrics.per_query(run, task.qrels, relevant_from=task.relevant_from))
                 for label, qrels in task.judgements.items():
                     results.add_values(f"{task.name}_{label}", name, metrics.per_query(run, qrels))
     return results
 
 
 def _sharing(tasks: Sequence[Task]) -> list[list[Task]]:
-    """The tasks, those with the very same corpus together."""
-    groups: dict[int, list[Task]] = {}
+    """The tasks, those with the very same corpus together, and apart those that name candidates."""
+    groups: dict[tuple[int, bool], list[Task]] = {}
     for task in tasks:
-        groups.setdefault(id(task.corpus), []).append(task)
+        groups.setdefault((id(task.corpus), bool(task.candidates)), []).append(task)
     return list(groups.values())
 
 
@@ -130,7 +130,8 @@ def _ranked(together: Sequence[Task], system: System) -> list[Run]:
     }
     queries = {names[n, q]: text for n, task in enumerate(together) for q, text in task.queries.items()}
     excluded = {names[n, q]: ids for n, task in enumerate(together) for q, ids in task.excluded.items()}
-    run = system(replace(together[0], queries=queries, excluded=excluded))
+    candidates = {names[n, q]: ids for n, task in enumerate(together) for q, ids in task.candidates.items()}
+    run = system(replace(together[0], queries=queries, excluded=excluded, candidates=candidates))
     return [{q: run.get(names[n, q], {}) for q in task.queries} for n, task in enumerate(together)]
 
 
@@ -150,7 +151,7 @@ def check_task(task: Task, *, searched: bool = True) -> None:
         raise InputError(f"task {task.name}: no query is judged: give a split that is")
     known = set(task.corpus.ids)
     for query_id in task.queries:
-        relevant = {doc_id for doc_id, label in task.qrels.get(query_id, {}).items() if label > 0}
+        relevant = {doc_id for doc_id, label in task.qrels.get(query_id, {}).items() if label >= task.relevant_from}
         if not relevant:
             raise InputError(f"task {task.name}: query {query_id!r} has no relevant document: judge one or remove it")
         if searched and (unknown := sorted(relevant - known)):

@@ -219,7 +219,7 @@ class Milestones(Callback):
         assert self.dev is not None
         started = time.perf_counter()
         run = self.system(module.encoder)(self.dev)
-        found = metrics.mean(metrics.per_query(run, self.dev.qrels))
+        found = metrics.mean(metrics.per_query(run, self.dev.qrels, relevant_from=self.dev.relevant_from))
         _log(trainer, {f"dev/{name}": found[name] for name in _DEV_METRICS}, step)
         value = found[DEV_METRIC]
         log.info("Step %d: dev nDCG@10 %.4f", step, value)

@@ -52,7 +52,7 @@ def test_every_option_composes_and_binds(composed, group, option):
     plus = "+" if group in ("debug", "experiment") else ""
     text = (CONF / group / f"{option}.yaml").read_text()
     needed = [word for word in GIVEN.get(group, []) if "???" in text or not word.endswith("=x")]
-    needed += ["data.path=x", "eval.path=x"] if group == "experiment" and "data.path=" in text else []
+    needed += [f"{key}=x" for key in ("data.path", "eval.path") if group == "experiment" and f"{key}=" in text]
     needed += ["loss=bce"] if group.startswith("model") and PAIRS.search(text) else []
     needed += ["model/head=provence"] if (group, option) == ("loss", "provence") else []
     needed += ["loss.target=bge"] if (group, option) == ("loss", "margin_mse") else []

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -54,7 +55,14 @@ def test_guessing_keeps_to_the_exclusions_and_the_seed():
     ],
 )
 def test_tasks_that_contradict_themselves_are_refused(change, message):
-    from dataclasses import replace
-
     with pytest.raises(InputError, match=f"task toy: {message}"):
         check_task(replace(TASK, **change))
+
+
+def test_tasks_that_share_documents_keep_their_own_candidates():
+    candidates = [{"q1": ["a", "b"], "q2": ["c"]}, {"q1": ["b", "c", "a"], "q2": ["a", "c"]}]
+    tasks = [replace(TASK, name=f"t{n}", candidates=given, excluded={}) for n, given in enumerate(candidates)]
+    results = evaluate(tasks, {"random": guessing(depth=10, seed=0)}, Results())
+    for task in tasks:
+        ranked = results.runs[task.name]["random"]
+        assert {query: set(docs) for query, docs in ranked.items()} == {q: set(d) for q, d in task.candidates.items()}
