@@ -94,7 +94,7 @@ def _directions(space: Space) -> dict[str, float]:
     sample_ND = normalize(space.sample(SAMPLE), dim=-1).double()
     count = len(sample_ND)
     cosines, kernels = -float(count), -float(count)  # a text with itself doesn't count
-    for block_MD in sample_ND.split(_BLOCK):
+    for block_MD in torch.split(sample_ND, _BLOCK):
         cosines_MN = block_MD @ sample_ND.T
         cosines += float(cosines_MN.sum())
         kernels += float((4 * cosines_MN - 4).exp().sum())  # exp(-2 |x - y|^2)
