@@ -1,3 +1,32 @@
 """Train and evaluate retrievers that must reason: one composed, tracked, resumable run per command."""
 
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from reasonir.pruning import Pruner
+    from reasonir.reranker import Reranker
+    from reasonir.retriever import Retriever
+
 __version__ = "0.1.0"
+
+
+def load(path: str | Path, *, device: str = "cpu") -> Retriever | Reranker | Pruner:
+    """What a run's folder, an exported folder or a hub id holds, to be used from Python.
+
+    A retriever has `encode`, `score` and, once documents were added, `retrieve` and `search`; a reranker `score` and
+    `rerank`; a pruner these and `prune`.
+
+    Raises:
+        InputError: it can't be reached, or doesn't say which head it has.
+    """
+    from reasonir.loading import read_encoder
+    from reasonir.pruning import Pruner
+    from reasonir.reranker import Reranker
+    from reasonir.retriever import Retriever
+
+    encoder = read_encoder(str(path), device=device)
+    kinds: dict[str, type[Retriever | Reranker]] = {"retriever": Retriever, "reranker": Reranker, "pruner": Pruner}
+    return kinds[encoder.head.kind](encoder)

@@ -186,6 +186,8 @@ def _unfitting(config: DictConfig) -> Iterator[str]:
     factor = OmegaConf.select(config, "index.pooling.factor", default=1)
     if index is not None and head.kind == "retriever" and (fault := misfit(index, head, factor)):
         yield fault
+    if config.get("eval") is not None and (fault := get_object(config.eval._target_).misfit(head)):
+        yield fault
     if config.get("loss") is None:
         return
     for loss in _targets(config.loss):

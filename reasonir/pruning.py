@@ -13,10 +13,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from math import exp
+from pathlib import Path
 
 from reasonir.errors import InputError
-from reasonir.model.encoder import Encoder
 from reasonir.model.pruning import Opinion, opinions
+from reasonir.reranker import Reranker
 from reasonir.sentences import sentences
 from reasonir.types import Pair, Text
 
@@ -57,8 +58,8 @@ class Pruned:
 
 
 @dataclass(frozen=True, slots=True)
-class Pruner:
-    """Prunes with an encoder.
+class Pruner(Reranker):
+    """Prunes with an encoder, and reranks by the scores of whole documents.
 
     Attributes:
         encoder: one whose head is a pruner.
@@ -66,14 +67,13 @@ class Pruner:
         split: gives the sentences of a text.
     """
 
-    encoder: Encoder
     threshold: float = 0.1
     split: Split = sentences
 
     @classmethod
     def load(
         cls,
-        path: str,
+        path: str | Path,
         *,
         threshold: float = 0.1,
         language: str = "auto",
@@ -88,8 +88,12 @@ class Pruner:
         from reasonir.model.backbone import Model
         from reasonir.model.head.provence import Provence
 
-        encoder = Model(path=path, head=partial(Provence.load, max_length=max_length)).load().eval().to(device)
+        encoder = Model(path=str(path), head=partial(Provence.load, max_length=max_length)).load().eval().to(device)
         return cls(encoder, threshold, partial(sentences, language=language))
+
+    def score(self, query: str, texts: Sequence[str]) -> list[float]:
+        """The probability that each text is relevant, read to its end."""
+        return [pruned.score for pruned in self.prune(query, texts)]
 
     def prune(
         self,

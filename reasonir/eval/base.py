@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from reasonir.eval.leaderboard import Leaderboard
 from reasonir.eval.results import HEADLINE, Analysis
@@ -47,6 +47,11 @@ class Benchmark(Protocol):
     def headline(self) -> str:
         """The metric that counts; see `metrics.NAMES`."""
         return HEADLINE
+
+    @classmethod
+    def misfit(cls, head: Any) -> str | None:
+        """Why this benchmark can't judge a class of heads, a sentence with the remedy; None where it can."""
+        return None
 
     @property
     def leaderboard(self) -> Leaderboard:

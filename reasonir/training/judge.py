@@ -64,6 +64,8 @@ def evaluate(config: DictConfig, folder: Path) -> None:
     first = untrained.load(seed=seed).to(hardware.torch_device) if wants_untrained else None
     judged = trained.load(seed=seed).to(hardware.torch_device) if trained else first
     assert judged is not None
+    if fault := benchmark.misfit(type(judged.head)):  # a run's head, which no composition names
+        raise InputError(fault)
     protocol = {"model": (trained or untrained).path, **stamp(judged, hardware, config.index), "seed": config.seed}
     evaluation = Evaluation(
         tasks,

@@ -57,7 +57,8 @@ def test_every_option_composes_and_binds(composed, group, option):
     needed += ["model/head=provence"] if (group, option) == ("loss", "provence") else []
     needed += ["loss.target=bge"] if (group, option) == ("loss", "margin_mse") else []
     needed += ["+loss@loss.terms.bce=bce"] if (group, option) == ("loss", "sum") else []
-    needed += ["model/head=biencoder"] if (group, option) == ("index", "faiss") else []
+    single = (group, option) in (("index", "faiss"), ("eval", "geometry"))
+    needed += ["model/head=biencoder"] if single else []
     config = composed("train", f"{plus}{group}={option}".lstrip("+"), *needed)
     found = problems(config)
     if (group, option) == ("index", "bm25"):

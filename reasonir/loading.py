@@ -1,0 +1,72 @@
+"""The encoder of a checkpoint or a tracked run, its head told from what lies there.
+
+A run's config.yaml says how its model was composed; its folder may be given or the export in it. Any other folder, or
+hub id, tells by its files: PyLate, sentence-transformers and transformers each note what a checkpoint is.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from reasonir.errors import InputError
+from reasonir.model.backbone import Model
+from reasonir.model.encoder import Encoder
+from reasonir.model.positions import module_options, stated_options
+from reasonir.model.weights import locate
+
+
+def read_encoder(path: str, *, device: str = "cpu") -> Encoder:
+    """The model of a run's folder, an exported folder or a hub id, for inference.
+
+    Raises:
+        InputError: it can't be reached, or doesn't say which head it has.
+    """
+    run = _run_of(Path(path).expanduser())
+    if run is None:
+        model = Model(path=path, head=partial(head_of(locate(path)).load))
+    else:
+        from reasonir.config import build
+        from reasonir.training.exported import exported_model
+
+        model = build(exported_model(run))
+    return model.load().eval().to(device)
+
+
+def _run_of(folder: Path) -> Path | None:
+    """The run that a folder is, or whose export it is."""
+    runs = [folder, *([folder.absolute().parent] if folder.name == "model" else [])]
+    return next((run for run in runs if (run / "config.yaml").is_file()), None)
+
+
+def head_of(folder: Path) -> Any:
+    """The class of the head whose checkpoint lies in `folder`.
+
+    Raises:
+        InputError: its files don't tell.
+    """
+    from reasonir.model.head.biencoder import BiEncoder
+    from reasonir.model.head.colbert import ColBERT
+    from reasonir.model.head.cross_encoder import CrossEncoder
+    from reasonir.model.head.gaussian import Gaussian
+    from reasonir.model.head.provence import KEEP_FILE, Provence
+    from reasonir.model.head.yes_no import YesNo
+
+    stated = stated_options(folder, "config.json")
+    sentence = stated_options(folder, "config_sentence_transformers.json")
+    architectures = stated.get("architectures") or [""]
+    if (folder / KEEP_FILE).is_file() or stated.get("model_type") == "open_provence":
+        return Provence
+    if "query_length" in sentence or "HF_ColBERT" in architectures:
+        return ColBERT
+    if module_options(folder, "Pooling"):
+        return Gaussian if sentence.get("similarity_fn_name") == "euclidean" else BiEncoder
+    if architectures[0].endswith("ForSequenceClassification"):
+        return CrossEncoder
+    if architectures[0].endswith("ForCausalLM"):
+        return YesNo
+    raise InputError(
+        f"{folder} doesn't say which head it has (config.json names {architectures[0] or 'no architecture'}): give the "
+        "folder of a run, an exported model, or a checkpoint of sentence-transformers, PyLate or OpenProvence"
+    )

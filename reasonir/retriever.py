@@ -1,0 +1,224 @@
+"""Finding documents with a retriever that was trained here or published, whichever its head.
+
+    retriever = Retriever.load("outputs/<run>")
+    retriever.add_documents(["Bees dance.", "Copper conducts."])
+    retriever.retrieve("how do bees tell where flowers are", top_k=1)    # [Hit(id="0", text="Bees dance.", ...)]
+    retriever.save("my-index")
+
+Search is exact, by the head's own score. What was added isn't encoded again: representations are kept in memory, and
+saved as safetensors with a line of JSON a document (nothing that is unpickled), under the name of the model that made
+them, so that another model's are never searched.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import count
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from reasonir.errors import InputError
+from reasonir.files import completed
+from reasonir.index.best import Best
+from reasonir.loading import read_encoder
+from reasonir.model.encoder import Encoder
+from reasonir.model.store import identity_of
+from reasonir.types import Corpus, Plain, Representation, Side
+
+VECTORS, DOCUMENTS = "vectors.safetensors", "documents.jsonl"
+_BLOCK = 4096
+
+
+class Hit(NamedTuple):
+    """A document that was found."""
+
+    id: str
+    text: str
+    score: float
+
+
+@dataclass(slots=True)
+class Retriever:
+    """Documents in memory, searched with an encoder.
+
+    Attributes:
+        encoder: one whose head is a retriever.
+        documents: their texts by their ids, in the order in which they were added.
+    """
+
+    encoder: Encoder
+    documents: dict[str, str] = field(init=False, default_factory=dict)
+    _blocks: list[Representation] = field(init=False, default_factory=list)
+
+    def __post_init__(self) -> None:
+        head = self.encoder.head
+        if head.kind != "retriever":
+            raise InputError(f"{type(head).__name__} is a {head.kind}, which can't search: load it by reasonir.load")
+
+    @classmethod
+    def load(cls, path: str | Path, *, device: str = "cpu") -> Retriever:
+        """The retriever of a run's folder, an exported folder or a hub id, without documents.
+
+        Raises:
+            InputError: it can't be reached, or is no retriever.
+        """
+        return cls(read_encoder(str(path), device=device))
+
+    def __len__(self) -> int:
+        return len(self.documents)
+
+    def add_documents(self, texts: Sequence[str], ids: Sequence[str] | None = None) -> list[str]:
+        """Encode documents and search them from now on.
+
+        Args:
+            texts: theirs.
+            ids: one a document; None numbers them on, passing over ids that are taken.
+
+        Returns:
+            Their ids.
+
+        Raises:
+            InputError: an empty text, ids of another number than texts, or one that is there already.
+        """
+        if isinstance(texts, str):
+            raise InputError("texts is one string: give a list of texts")
+        for place, text in enumerate(texts):
+            if not text.strip():
+                raise InputError(f"text {place} is empty: leave it out")
+        free = (name for name in map(str, count(len(self))) if name not in self.documents)
+        given = [next(free) for _ in texts] if ids is None else list(ids)
+        self._check(given, len(texts))
+        blocks = [block for _, block in self.encoder.stream(Plain(texts), "document")]
+        self._take(dict(zip(given, texts, strict=True)), blocks)
+        return given
+
+    def _check(self, ids: Sequence[str], texts: int) -> None:
+        if len(ids) != texts:
+            raise InputError(f"{len(ids)} ids for {texts} texts: give each text one, or none")
+        seen: set[str] = set()
+        for each in ids:
+            if not isinstance(each, str) or not each.strip():
+                raise InputError(f"id {each!r} isn't a text: give every document a string")
+            if each in self.documents or each in seen:
+                raise InputError(f"id {each!r} is there already: give every document its own")
+            seen.add(each)
+
+    def _take(self, documents: Mapping[str, str], blocks: Iterable[Representation]) -> None:
+        """Take in documents; small blocks are joined, so that many small additions are searched as fast as one."""
+        self.documents.update(documents)
+        for block in blocks:
+            if self._blocks and len(self._blocks[-1]) + len(block) <= _BLOCK:
+                self._blocks[-1] = Representation.join([self._blocks[-1], block])
+            else:
+                self._blocks.append(block)
+
+    def retrieve(self, query: str, top_k: int = 10) -> list[Hit]:
+        """The best documents of a query, best first."""
+        return self.search([query], top_k)[0]
+
+    @torch.no_grad()
+    def search(self, queries: Sequence[str], top_k: int = 10) -> list[list[Hit]]:
+        """The best documents of each query, best first.
+
+        Raises:
+            InputError: `top_k` below 1.
+        """
+        if top_k < 1:
+            raise InputError(f"top_k={top_k}: give 1 or more")
+        if not queries:
+            return []
+        names = [str(number) for number in range(len(queries))]
+        none = [np.empty(0, dtype=np.int64)] * len(queries)
+        best = Best(names, self.encode(queries, "query"), self.encoder.head.score, none, top_k)
+        start = 0
+        for block in self._blocks:
+            best.add(np.arange(start, start + len(block)), block)
+            start += len(block)
+        run = best.run(Corpus(list(self.documents), list(self.documents.values())))
+        return [[Hit(each, self.documents[each], score) for each, score in run[name].items()] for name in names]
+
+    def encode(self, texts: Sequence[str], side: Side = "document") -> Representation:
+        """The representation of texts; of a head of one vector a text, `values_TD` has a row a text."""
+        return self.encoder.encode(Plain(texts), side)
+
+    @torch.no_grad()
+    def score(self, queries: Sequence[str], documents: Sequence[str]) -> Tensor:
+        """scores_QN of texts that needn't have been added, on the CPU."""
+        if not queries or not documents:
+            return torch.zeros(len(queries), len(documents))
+        found: Tensor = self.encoder.head.score(self.encode(queries, "query"), self.encode(documents))
+        return found.float().cpu()
+
+    def save(self, folder: str | Path) -> None:
+        """Write the documents and their representations to a new folder; `load_index` reads them.
+
+        Raises:
+            InputError: there is nothing to save, or the folder is there already.
+        """
+        from safetensors.torch import save_file
+
+        folder = Path(folder).expanduser()
+        if not self._blocks:
+            raise InputError(f"there are no documents to save to {folder}: add some first")
+        if folder.exists():
+            raise InputError(f"{folder} is there already: give a new folder, or remove it")
+        whole = Representation.join(self._blocks)
+        with completed(folder) as partial:
+            partial.mkdir()
+            tensors = {"values": whole.values_TD.cpu().contiguous(), "lengths": whole.lengths_N}
+            save_file(tensors, partial / VECTORS, {"model": identity_of(self.encoder)})
+            with (partial / DOCUMENTS).open("w", encoding="utf-8") as stream:
+                stream.writelines(
+                    json.dumps({"id": each, "text": text}) + "\n" for each, text in self.documents.items()
+                )
+
+    def load_index(self, folder: str | Path) -> None:
+        """Take in what `save` wrote, in addition to the documents that are there; nothing is encoded.
+
+        Raises:
+            InputError: no documents were saved there, or they are damaged, another model's, or have ids that are taken.
+        """
+        folder = Path(folder).expanduser()
+        found, model = _read_vectors(folder / VECTORS)
+        if model != identity_of(self.encoder):
+            raise InputError(
+                f"{folder} was saved by another model or other settings: add its documents to this one anew"
+            )
+        rows = _read_documents(folder / DOCUMENTS)
+        if len(rows) != len(found):
+            raise InputError(f"{folder} holds {len(rows)} documents and the vectors of {len(found)}: save it again")
+        self._check([each for each, _ in rows], len(rows))
+        found = found.to(device=self.encoder.device)
+        self._take(dict(rows), [found.take(chosen_M) for chosen_M in torch.split(torch.arange(len(found)), _BLOCK)])
+
+
+def _read_vectors(file: Path) -> tuple[Representation, str]:
+    """What was saved, and which model made it."""
+    from safetensors import SafetensorError, safe_open
+
+    if not file.is_file():
+        raise InputError(f"{file.parent} holds no {file.name}: give a folder that Retriever.save wrote")
+    try:
+        with safe_open(file, "pt") as stream:
+            found = Representation(stream.get_tensor("values"), stream.get_tensor("lengths"))
+            model = (stream.metadata() or {}).get("model", "")
+    except SafetensorError as error:
+        raise InputError(f"{file} can't be read ({error}): save the documents again") from error
+    if int(found.lengths_N.sum()) != len(found.values_TD):
+        raise InputError(f"{file} has {len(found.values_TD)} vectors where its lengths say otherwise: save it again")
+    return found, model
+
+
+def _read_documents(file: Path) -> list[tuple[str, str]]:
+    """(id, text) of every line."""
+    from reasonir.data.records import read, text_of
+
+    if not file.is_file():
+        raise InputError(f"{file.parent} holds no {file.name}: give a folder that Retriever.save wrote")
+    return [(text_of(record, "id"), text_of(record, "text")) for record in read(file)]

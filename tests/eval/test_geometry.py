@@ -1,0 +1,84 @@
+"""The benchmark as commands run it: rows of both systems, figures beside nDCG, heads it can't look at."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+
+from reasonir.check import problems
+from reasonir.eval.geometry import Geometry, _prefixes, _shared
+from tests.commands import run
+from tests.helpers import HEADS, SENTENCES
+
+ROWS = ["untrained", "untrained + whitening", "trained", "trained + whitening"]
+
+
+@pytest.fixture(scope="module")
+def collection(tmp_path_factory):
+    """300 documents, 40 queries."""
+    folder = tmp_path_factory.mktemp("geometry") / "small"
+    (folder / "qrels").mkdir(parents=True)
+    texts = [f"{SENTENCES[i % 12]} {i} {SENTENCES[i * 7 % 11]}" for i in range(300)]
+    lines = [json.dumps({"_id": f"d{i}", "title": "", "text": text}) for i, text in enumerate(texts)]
+    (folder / "corpus.jsonl").write_text("\n".join(lines))
+    asked = [json.dumps({"_id": f"q{i}", "text": f"why is it that {texts[i * 7]}"}) for i in range(40)]
+    (folder / "queries.jsonl").write_text("\n".join(asked))
+    for split in ("train", "test"):
+        judged = [f"q{i}\td{i * 7}\t1" for i in range(40)]
+        (folder / "qrels" / f"{split}.tsv").write_text("\n".join(["query-id\tcorpus-id\tscore", *judged]))
+    return folder
+
+
+@pytest.mark.parametrize("experiment", ["gaussian_toy", "gaussian_ragcun"])
+def test_an_experiment_is_looked_at_and_looked_at_again(collection, home, experiment):
+    small = ("model=tiny", "model/head=gaussian", "logger=csv", "loader.workers=0", "loader.batch_size=16")
+    frozen = ("model.freeze_layers=1",) if experiment == "gaussian_ragcun" else ()
+    paths = (f"data.path={collection}", f"eval.path={collection}")
+    done = run("train", f"experiment={experiment}", *paths, *small, *frozen, "trainer.max_steps=2", home=home)
+    assert done.status == 0, done.err
+    folder = done.folder / "analysis"
+    with (folder / "geometry.csv").open() as stream:
+        rows = {row["row"]: row for row in csv.DictReader(stream)}
+    assert list(rows) == ROWS
+    results = json.loads((done.folder / "results.json").read_text())["results"]["small"]
+    assert "mean_cosine" not in results["bm25"]
+    for system in ("untrained", "trained"):
+        found = results[system]
+        assert found["ndcg_at_10_float32"] == pytest.approx(found["ndcg_at_10"], abs=1e-6)
+        assert 0 < found["whitened_ndcg_at_10_binary"] <= 1
+        assert found["mean_cosine"] == pytest.approx(float(rows[system]["mean_cosine"]))
+        assert found["whitened_hnsw64_recall"] == float(rows[f"{system} + whitening"]["hnsw64_recall"])
+        assert found["whitened_norm_variation"] == pytest.approx(0, abs=1e-6)
+    table = (folder / "geometry.md").read_text()
+    assert all(f"| {row} |" in table for row in ROWS)
+    assert (folder / "geometry.png").stat().st_size > 1000
+    given = ("eval=geometry", f"eval.path={collection}", "hardware=cpu", "logger=csv", "evaluation.baselines=[]")
+    again = run("evaluate", f"run={done.folder}", *given, home=home)
+    assert again.status == 0, again.err
+    trained = json.loads((again.folder / "results.json").read_text())["results"]["small"]["trained"]
+    assert trained == pytest.approx(results["trained"], abs=1e-4)
+
+
+@pytest.mark.parametrize("head", ["colbert", "yes_no"])
+def test_other_heads_are_refused_before_anything_is_loaded(composed, head):
+    fault = Geometry.misfit(HEADS[head])
+    assert fault is not None
+    assert "choose model/head=biencoder or gaussian, or eval=beir" in fault
+    loss = ["loss=bce"] if head == "yes_no" else []
+    assert problems(composed("train", f"model/head={head}", "eval=geometry", "eval.path=x", *loss)) == [fault]
+
+
+def test_a_run_with_many_vectors_is_refused_too(collection, home):
+    small = ("model=tiny", "model/head=colbert", "data=beir", f"data.path={collection}", "logger=csv", "hardware=cpu")
+    done = run("train", *small, "eval=beir", f"eval.path={collection}", "trainer.max_steps=1", home=home)
+    assert done.status == 0, done.err
+    judged = run("evaluate", f"run={done.folder}", "eval=geometry", f"eval.path={collection}", home=home)
+    assert judged.status != 0
+    assert "eval=geometry looks at heads of one vector a text, ColBERT gives many vectors a text" in judged.err
+
+
+def test_prefixes_and_shares():
+    assert _prefixes(384) == [64, 128, 256]
+    assert _prefixes(64) == []
+    assert _shared(np.array([[0, 1], [5, -1]]), np.array([[1, 0], [6, 5]])) == 0.75
