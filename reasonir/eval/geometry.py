@@ -170,14 +170,14 @@ def _write(folder: Path, rows: Mapping[str, Mapping[str, float]]) -> None:
     """geometry.csv, the same as two tables in geometry.md, and geometry.png."""
     folder.mkdir(parents=True, exist_ok=True)
     names = list(next(iter(rows.values())))
-    with completed(folder / "geometry.csv") as partial_, partial_.open("w", newline="") as stream:
+    with completed(folder / "geometry.csv") as unfinished, unfinished.open("w", newline="") as stream:
         writer = csv.DictWriter(stream, [_ROW, *names])
         writer.writeheader()
         writer.writerows({_ROW: row, **values} for row, values in rows.items())
     use = [name for name in names if name.startswith((HEADLINE, "hnsw"))]
     shape = [name for name in names if name not in use]
-    with completed(folder / "geometry.md") as partial_:
-        partial_.write_text(f"{_table(rows, shape)}\n{_table(rows, use)}")
+    with completed(folder / "geometry.md") as unfinished:
+        unfinished.write_text(f"{_table(rows, shape)}\n{_table(rows, use)}")
     _draw(folder / "geometry.png", rows, use)
 
 
@@ -205,5 +205,5 @@ def _draw(file: Path, rows: Mapping[str, Mapping[str, float]], use: list[str]) -
     for axes in (forms, graphs):
         axes.spines[["top", "right"]].set_visible(False)
     forms.legend(frameon=False)
-    with completed(file) as partial_:
-        figure.savefig(partial_, dpi=120, format="png")
+    with completed(file) as unfinished:
+        figure.savefig(unfinished, dpi=120, format="png")
