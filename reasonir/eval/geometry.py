@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import csv
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,6 +19,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from reasonir.data.beir import read_task
+from reasonir.errors import InputError
 from reasonir.eval.base import Subject
 from reasonir.eval.beir import Beir
 from reasonir.eval.metrics import mean, per_query
@@ -52,6 +54,20 @@ class Geometry(Beir):
             "choose model/head=biencoder or gaussian, or eval=beir"
         )
 
+    def tasks(self, *, corpus: bool = True) -> Iterator[Task]:
+        """The one task.
+
+        Raises:
+            InputError: what reading reports, or too few documents.
+        """
+        task = read_task(self.path, self.split, revision=self.revision, key="eval")
+        if len(task.corpus) <= AT:
+            raise InputError(
+                f"eval.path={self.path} holds {len(task.corpus)} documents, too few for vectors to have a shape: give "
+                f"a collection of more than {AT}, or choose eval=beir"
+            )
+        yield task
+
     def analyse(self, subject: Subject, folder: Path) -> Mapping[str, Analysis]:
         """The shape of an encoder's vectors and how they are searched, as they are and whitened."""
         if subject.encoder is None:
@@ -68,6 +84,7 @@ class Geometry(Beir):
             rows[name] = {**figures(each), **_behaviour(each, task)}
             found |= {f"{prefix}{figure}": value for figure, value in rows[name].items()}
         _write(folder, rows)
+        log.info("The vectors' shape and use: %s", folder / "geometry.md")
         return {task.name: Analysis(found)}
 
 
@@ -153,14 +170,14 @@ def _write(folder: Path, rows: Mapping[str, Mapping[str, float]]) -> None:
     """geometry.csv, the same as two tables in geometry.md, and geometry.png."""
     folder.mkdir(parents=True, exist_ok=True)
     names = list(next(iter(rows.values())))
-    with completed(folder / "geometry.csv") as partial_, partial_.open("w", newline="") as stream:
+    with completed(folder / "geometry.csv") as unfinished, unfinished.open("w", newline="") as stream:
         writer = csv.DictWriter(stream, [_ROW, *names])
         writer.writeheader()
         writer.writerows({_ROW: row, **values} for row, values in rows.items())
     use = [name for name in names if name.startswith((HEADLINE, "hnsw"))]
     shape = [name for name in names if name not in use]
-    with completed(folder / "geometry.md") as partial_:
-        partial_.write_text(f"{_table(rows, shape)}\n{_table(rows, use)}")
+    with completed(folder / "geometry.md") as unfinished:
+        unfinished.write_text(f"{_table(rows, shape)}\n{_table(rows, use)}")
     _draw(folder / "geometry.png", rows, use)
 
 
@@ -188,5 +205,5 @@ def _draw(file: Path, rows: Mapping[str, Mapping[str, float]], use: list[str]) -
     for axes in (forms, graphs):
         axes.spines[["top", "right"]].set_visible(False)
     forms.legend(frameon=False)
-    with completed(file) as partial_:
-        figure.savefig(partial_, dpi=120, format="png")
+    with completed(file) as unfinished:
+        figure.savefig(unfinished, dpi=120, format="png")

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from reasonir.check import problems
+from reasonir.errors import InputError
 from reasonir.eval.geometry import Geometry, _prefixes, _shared
 from tests.commands import run
 from tests.helpers import HEADS, SENTENCES
@@ -76,6 +77,17 @@ def test_a_run_with_many_vectors_is_refused_too(collection, home):
     judged = run("evaluate", f"run={done.folder}", "eval=geometry", f"eval.path={collection}", home=home)
     assert judged.status != 0
     assert "eval=geometry looks at heads of one vector a text, ColBERT gives many vectors a text" in judged.err
+
+
+def test_a_collection_without_a_shape_is_refused(collection, tmp_path):
+    few = tmp_path / "few"
+    (few / "qrels").mkdir(parents=True)
+    lines = (collection / "corpus.jsonl").read_text().splitlines()[:10]
+    (few / "corpus.jsonl").write_text("\n".join(lines))
+    (few / "queries.jsonl").write_text('{"_id": "q0", "text": "why"}')
+    (few / "qrels" / "test.tsv").write_text("query-id\tcorpus-id\tscore\nq0\td0\t1")
+    with pytest.raises(InputError, match="holds 10 documents, too few for vectors to have a shape"):
+        list(Geometry(str(few)).tasks())
 
 
 def test_prefixes_and_shares():
