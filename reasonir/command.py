@@ -8,7 +8,7 @@ from __future__ import annotations
 import errno
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import wraps
 from pathlib import Path
 from typing import Any, NoReturn
@@ -54,8 +54,6 @@ def command(name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[[], A
             from reasonir.check import problems
 
             try:
-                if config.get("resume"):
-                    config = resumed(name, config.resume)
                 raise_all(problems(config), "mistake in the configuration")
                 return function(config)
             except InputError as error:
@@ -67,7 +65,10 @@ def command(name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[[], A
         def main() -> Any:
             os.environ["HYDRA_FULL_ERROR"] = "1"  # exceptions reach us; we show them
             refused.clear()
+            given = sys.argv
             try:
+                if name == "train" and not _only_looks(given[1:]):
+                    sys.argv = [given[0], *with_the_runs_own(given[1:])]
                 _refuse_misspelt(name, sys.argv[1:])
                 result = hydra.main(version_base=VERSION_BASE, config_path=str(CONF), config_name=name)(checked)()
             except InputError as error:
@@ -79,6 +80,7 @@ def command(name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[[], A
                     raise
                 _fail(f"{error.filename} can't be written ({error.strerror}): set REASONIR_HOME to a folder that can")
             finally:
+                sys.argv = given
                 GlobalHydra.instance().clear()
             if refused:
                 _fail(str(refused[0]))
@@ -89,26 +91,36 @@ def command(name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[[], A
     return decorate
 
 
+def _only_looks(arguments: Sequence[str]) -> bool:
+    return any(argument.split("=")[0] in _ONLY_LOOKING for argument in arguments)
+
+
 def _refuse_misspelt(name: str, arguments: list[str]) -> None:
-    if not any(argument.split("=")[0] in _ONLY_LOOKING for argument in arguments):
+    if not _only_looks(arguments):
         from reasonir.check import misspelt
 
         raise_all(misspelt(name, arguments), "mistake in the configuration")
 
 
-def resumed(name: str, resume: str) -> DictConfig:
-    """The configuration that the run `resume` names was started with, changed by what the present command says.
+def with_the_runs_own(arguments: Sequence[str]) -> list[str]:
+    """The command line with what the run that `resume=` names was started with before it, unless it says otherwise.
 
     Raises:
         InputError: the run's folder doesn't say how it was started.
     """
+    parser = OverridesParser.create()
+    own = parser.parse_overrides([argument for argument in arguments if not argument.startswith("-")])
+    named = [override.value() for override in own if override.key_or_group == "resume" and not override.is_delete()]
+    if not named or named[-1] is None:
+        return list(arguments)
+    resume = str(named[-1])
     noted = Path(run_folder(resume, "")) / ".hydra" / "overrides.yaml"
     if not noted.is_file():
         raise InputError(f"resume={resume}: there is no {noted}: give the folder of a run, or one of its checkpoints")
-    lines = [*OmegaConf.load(noted), *HydraConfig.get().overrides.task]
-    overrides = OverridesParser.create().parse_overrides(lines)
-    latest = {(override.key_or_group, override.package): override.input_line or "" for override in overrides}
-    return hydra.compose(config_name=name, overrides=list(latest.values()))
+    said = {(override.key_or_group, override.package) for override in own}
+    earlier = parser.parse_overrides(list(OmegaConf.load(noted)))
+    kept = [each.input_line or "" for each in earlier if (each.key_or_group, each.package) not in said]
+    return [*kept, *arguments]
 
 
 def _fail(message: str) -> NoReturn:

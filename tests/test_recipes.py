@@ -8,6 +8,7 @@ import torch
 from reasonir.config import CONF
 from tests.commands import run
 from tests.data.test_graded import shop
+from tests.mining.test_stage import collection
 from tests.rows import write_rows
 
 SHORT = (
@@ -26,7 +27,18 @@ def rows(folder):
     return [f"data.path={path}", f"eval.path={path}", "loader.holdout=2"]
 
 
-GIVEN = {"home_depot_reranker_toy": lambda folder: [f"data.path={shop(folder)}"], "provence_toy": rows}
+def facts(folder):
+    """What the recipes on a collection are given."""
+    path = collection(folder / "collection", dev=(3, 11, 27))
+    return [f"data.path={path}", f"eval.path={path}", "eval.split=dev", "loader.holdout=4"]
+
+
+GIVEN = {
+    "home_depot_reranker_toy": lambda folder: [f"data.path={shop(folder)}"],
+    "provence_toy": rows,
+    "gaussian_toy": facts,
+    "gaussian_ragcun": facts,
+}
 
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS)

@@ -169,7 +169,7 @@ def test_an_output_folder_that_cannot_be_written_is_named(tmp_path):
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
 def test_without_hub_and_gpu_both_are_named_at_once(home, hub):
-    done = run("train", "model=qwen", "hardware=t4", home=home)
+    done = run("train", "model=qwen", "hardware=t4", "data=demo", "eval=demo", home=home)
     assert done.status == 2
     assert "2 things missing here" in done.err
     assert "hardware=t4 needs an NVIDIA GPU" in done.err

@@ -163,7 +163,7 @@ def test_one_vector_a_text_is_refused(bert, composed):
 
 
 def test_a_model_is_judged_by_it(home):
-    given = ("model=tiny", "index=plaid", "index.pooling.factor=2", "index.candidates=10")
+    given = ("model=tiny", "eval=demo", "index=plaid", "index.pooling.factor=2", "index.candidates=10")
     given = (*given, "evaluation.depth=10", "evaluation.baselines=[]")
     done = run("evaluate", *given, home=home)
     assert done.status == 0, done.err

@@ -119,7 +119,8 @@ def test_the_command_mines_what_training_takes(home):
 def test_what_users_get_wrong(home, arguments, expected):
     from tests.commands import run
 
-    done = run("mine", *(word.format(home=home) for word in arguments), home=home)
+    given = [word.format(home=home) for word in arguments]
+    done = run("mine", *([] if arguments[0].startswith("data=") else ["data=demo"]), *given, home=home)
     assert done.status == 2
     assert "Traceback" not in done.err
     for part in expected:
