@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import shutil
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -57,6 +58,10 @@ from reasonir.training.tracking import Tracking, environment, open_tracking
 log = logging.getLogger(__name__)
 DATA = "data.json"
 """The manifest of the prepared set that a run was trained on, in its folder."""
+
+
+TRAINED_ON = "training_data.json"
+"""In an exported model: the manifest of what it was trained on, its decontamination and licences among it."""
 
 
 def train(config: DictConfig, folder: Path) -> float | None:
@@ -257,6 +262,7 @@ class _Run:
     def _finish(self) -> None:
         """Export and judge the trained model, and keep what came out."""
         self.encoder.save(self.folder / "model")
+        shutil.copyfile(self.folder / DATA, self.folder / "model" / TRAINED_ON)
         self.encoder.to(self.hardware.torch_device)
         self.evaluation.judge(self.encoder, "trained")
         results = self.evaluation.results

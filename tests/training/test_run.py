@@ -52,6 +52,8 @@ def test_a_run_leaves_what_the_design_says(finished):
         "data.json",
         "metrics.csv",
     }
+    trained_on = json.loads((done.folder / "model" / "training_data.json").read_text())
+    assert trained_on == json.loads((done.folder / "data.json").read_text())
     assert {file.name for file in (done.folder / "runs").iterdir()} == {
         f"demo.{system}.trec" for system in ("random", "untrained", "trained")
     }
