@@ -69,11 +69,11 @@ def test_a_fresh_environment_trains_outside_the_checkout(wheel, tmp_path):
     work.mkdir()
     given = {"REASONIR_HOME": "", "PYTHONPATH": "", "HF_HUB_OFFLINE": "1"}
     assert "reasonir.train model=qwen hardware=t4" in call(scripts / "reasonir-train", "--help", cwd=work, **given)
-    for command in ("evaluate", "prepare", "bench", "compare"):
+    for command in ("evaluate", "prepare", "mine", "bench", "compare"):
         assert call(scripts / f"reasonir-{command}", "--help", cwd=work, **given)
     call(scripts / "reasonir-train", "experiment=demo_tiny", "logger=mlflow", cwd=work, **given)
     (folder,) = (work / "outputs").iterdir()
     systems = json.loads((folder / "results.json").read_text())["results"]["demo"]
     assert set(systems) == {"random", "bm25", "untrained", "trained"}
     assert (work / "mlflow.db").is_file()
-    call(python, "-m", "reasonir.evaluate", f"run={folder}", "evaluation.baselines=[]", cwd=work, **given)
+    call(python, "-m", "reasonir.evaluate", f"run={folder}", "eval=demo", "evaluation.baselines=[]", cwd=work, **given)
