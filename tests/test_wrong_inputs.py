@@ -153,8 +153,8 @@ def test_one_clear_message_and_a_failing_status(case, home, tmp_path, monkeypatc
         (("run={tmp}",), "is no tracked run: it has no config.yaml"),
     ],
 )
-def test_evaluate_says_what_it_misses(arguments, expected, home, tmp_path):
-    done = run("evaluate", "logger=csv", *(word.format(tmp=tmp_path) for word in arguments), home=home)
+def test_evaluate_says_what_it_misses(arguments, expected, tmp_path):
+    done = run("evaluate", "logger=csv", *(word.format(tmp=tmp_path) for word in arguments), home=tmp_path)
     assert done.status == 2
     assert expected in done.err
 
