@@ -1,9 +1,32 @@
-"""Token ids of texts, cut to a length, with how much was cut: the same for every head."""
+"""Token ids of texts, cut to a length, with how much was cut; and what layouts with one length have in common."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import replace
+from typing import Any, Self
+
+from reasonir.model.positions import UNBOUNDED
+from reasonir.types import Side
+
+
+class OneLength:
+    """A layout whose `max_length` holds for either side; nothing is filled up."""
+
+    __slots__ = ()
+    max_length: int
+
+    def limit(self, side: Side) -> int:
+        """The most tokens a text, or a pair, has."""
+        return self.max_length
+
+    def least(self, side: Side) -> int:
+        """Nothing is filled up."""
+        return 0
+
+    def whole(self) -> Self:
+        """The same layout, with nothing cut."""
+        return replace(self, max_length=UNBOUNDED)  # type: ignore[type-var]
 
 
 def cut_ids(tokenizer: Any, strings: Sequence[str], length: int) -> tuple[list[list[int]], list[int]]:

@@ -9,7 +9,7 @@ gives the same vectors as a tokenizer that pads on the left. Several `dimensions
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -18,16 +18,16 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from reasonir.errors import InputError
-from reasonir.model.positions import UNBOUNDED, check_length, module_options, stated_options, usable_positions
+from reasonir.model.positions import check_length, module_options, stated_options, usable_positions
 from reasonir.model.prompts import Prompts
-from reasonir.model.tokens import cut_ids
+from reasonir.model.tokens import OneLength, cut_ids
 from reasonir.types import Padded, Representation, Side, Text, Tokens
 
 POOLINGS = ("cls", "mean", "lasttoken")
 
 
 @dataclass(frozen=True, slots=True)
-class BiEncoderTokenizer:
+class BiEncoderTokenizer(OneLength):
     """Prompt and text in one sequence; where the model pools without its prompt, those tokens aren't kept."""
 
     tokenizer: Any
@@ -35,18 +35,6 @@ class BiEncoderTokenizer:
     max_length: int
     lower_case: bool
     include_prompt: bool
-
-    def limit(self, side: Side) -> int:
-        """The most tokens a text has, on either side."""
-        return self.max_length
-
-    def least(self, side: Side) -> int:
-        """Nothing is filled up."""
-        return 0
-
-    def whole(self) -> BiEncoderTokenizer:
-        """The same layout, with nothing cut."""
-        return replace(self, max_length=UNBOUNDED)
 
     def __call__(self, texts: Sequence[Text], side: Side) -> Tokens:
         """Tokens of `texts`, every one attended to."""

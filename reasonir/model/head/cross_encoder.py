@@ -13,7 +13,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -22,9 +22,10 @@ from torch import Tensor, nn
 
 from reasonir.errors import InputError
 from reasonir.model.encoder import Encoder
-from reasonir.model.positions import UNBOUNDED, check_length, stated_options, usable_positions
+from reasonir.model.positions import check_length, stated_options, usable_positions
 from reasonir.model.prompts import Prompts
 from reasonir.model.spans import spans_of_tokens
+from reasonir.model.tokens import OneLength
 from reasonir.types import Padded, Pair, Representation, Side, Text, Tokens
 
 log = logging.getLogger(__name__)
@@ -34,7 +35,7 @@ _PROBE = ("how do bees find flowers", "Some dance. Others follow.")
 
 
 @dataclass(frozen=True, slots=True)
-class PairEncoding:
+class PairEncoding(OneLength):
     """Tokenises pairs as the checkpoint does, the document cut to what is left of `max_length`.
 
     With `judged`, every token of a document gives a vector, and a label where it belongs to a judged span.
@@ -69,18 +70,6 @@ class PairEncoding:
                 offsets = [encoded["offset_mapping"][number][place] for place in document]
                 labels.append(_labels(pair, prompt, offsets))
         return Tokens.pack(rows), torch.cat(labels) if labels else torch.zeros(0)
-
-    def limit(self, side: Side) -> int:
-        """The most tokens of a pair."""
-        return self.max_length
-
-    def least(self, side: Side) -> int:
-        """Nothing is filled up."""
-        return 0
-
-    def whole(self) -> PairEncoding:
-        """The same layout, with nothing cut."""
-        return replace(self, max_length=UNBOUNDED)
 
     def stamp(self) -> dict[str, Any]:
         """See `PairTokenizer`."""

@@ -11,7 +11,7 @@ costs neither their memory nor their gradient. The rows stay as they are, and so
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -19,8 +19,9 @@ import torch
 from torch import Tensor, nn
 
 from reasonir.errors import InputError
-from reasonir.model.positions import UNBOUNDED, check_length, stated_options, usable_positions
+from reasonir.model.positions import check_length, stated_options, usable_positions
 from reasonir.model.prompts import Prompts
+from reasonir.model.tokens import OneLength
 from reasonir.types import Padded, Pair, Representation, Side, Tokens
 
 PREFIX = (
@@ -39,7 +40,7 @@ def body(instruction: str, query: str, document: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class YesNoTokenizer:
+class YesNoTokenizer(OneLength):
     """Prefix, body and suffix of each pair; only the last token gives a vector."""
 
     tokenizer: Any
@@ -58,18 +59,6 @@ class YesNoTokenizer:
             whole = [*self.prefix, *ids, *self.suffix]
             rows.append((whole, [True] * len(whole), [False] * (len(whole) - 1) + [True]))
         return Tokens.pack(rows), torch.zeros(0)
-
-    def limit(self, side: Side) -> int:
-        """The most tokens of a pair."""
-        return self.max_length
-
-    def least(self, side: Side) -> int:
-        """Nothing is filled up."""
-        return 0
-
-    def whole(self) -> YesNoTokenizer:
-        """The same layout, with nothing cut."""
-        return replace(self, max_length=UNBOUNDED)
 
     def stamp(self) -> dict[str, Any]:
         """See `PairTokenizer`."""
