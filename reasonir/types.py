@@ -275,6 +275,11 @@ class Batch:
         """Everything that is encoded: the queries, then the documents."""
         return self.queries.join(self.documents)
 
+    @property
+    def token_count(self) -> int:
+        """How many tokens that is."""
+        return self.queries.ids_T.numel() + self.documents.ids_T.numel()
+
 
 @dataclass(frozen=True, slots=True)
 class PairBatch:
@@ -293,6 +298,11 @@ class PairBatch:
 
     def __len__(self) -> int:
         return int(self.query_P[-1]) + 1
+
+    @property
+    def token_count(self) -> int:
+        """How many tokens are encoded."""
+        return self.tokens.ids_T.numel()
 
 
 @dataclass(frozen=True, slots=True)

@@ -173,7 +173,7 @@ class Milestones(Callback):
     ) -> None:
         """The milestones, where this batch completed an optimiser step."""
         assert isinstance(pl_module, RetrieverModule)
-        self._tokens += int(batch.tokens.lengths_N.sum())
+        self._tokens += batch.token_count
         step = trainer.global_step
         if step == self._step:
             return

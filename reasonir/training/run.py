@@ -81,10 +81,11 @@ def train(config: DictConfig, folder: Path) -> float | None:
     data = RetrievalData(
         build(config.data), build(config.loader), home=home, seed=config.seed, mining=build(config.mining)
     )
+    benchmark: Benchmark = build(config.eval)
     resume = find_checkpoint(config.resume) if config.resume else None
     if not config.dry_run:
         _refuse_devices_in_sweeps(hardware)
-        require(hardware.missing, model.locate, data.source.identity, partial(_reach, config))
+        require(hardware.missing, model.locate, data.source.identity, partial(_reach, benchmark))
     if hardware.missing() is None:
         hardware = hardware.resolve()
     if resume:
@@ -126,13 +127,15 @@ def train(config: DictConfig, folder: Path) -> float | None:
             plan.write(folder)
         return None
     with Interrupt() as interrupt, _tracked(config, folder, plan, data) as tracking:
-        run = _Run(config, folder, model=model, hardware=hardware, data=data, plan=plan, tracking=tracking)
+        run = _Run(
+            config, folder, benchmark=benchmark, model=model, hardware=hardware, data=data, plan=plan, tracking=tracking
+        )
         return run.run(resume, interrupt)
 
 
-def _reach(config: DictConfig) -> None:
+def _reach(benchmark: Benchmark) -> None:
     """Read the first of what is judged on, without its documents, so that it is known to be there."""
-    next(build(config.eval).tasks(corpus=False), None)
+    next(benchmark.tasks(corpus=False), None)
 
 
 def _fit_lengths(
@@ -172,6 +175,7 @@ class _Run:
         config: DictConfig,
         folder: Path,
         *,
+        benchmark: Benchmark,
         model: Model,
         hardware: Hardware,
         data: RetrievalData,
@@ -186,7 +190,6 @@ class _Run:
         self.tracking = tracking
         self.history = History(folder / "metrics.csv")
         self.index: Callable[[Encoder], Any] = build(config.index)
-        benchmark: Benchmark = build(config.eval)
         tasks = read_benchmark(benchmark)
         self.leaderboard = benchmark.leaderboard
         seed_everything(config.seed, workers=True, verbose=False)
