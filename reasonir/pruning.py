@@ -1,6 +1,6 @@
 """Ranking and pruning documents for a query, with a pruner that was trained here or published.
 
-    pruner = Pruner.load("outputs/<run>/model")
+    pruner = Pruner.load("outputs/<run>")
     for found in pruner.prune("why does it rain", texts, top_k=3):
         print(found.score, found.text)
 
@@ -16,6 +16,7 @@ from math import exp
 from pathlib import Path
 
 from reasonir.errors import InputError
+from reasonir.loading import read_encoder
 from reasonir.model.pruning import Opinion, opinions
 from reasonir.reranker import Reranker
 from reasonir.sentences import sentences
@@ -80,7 +81,7 @@ class Pruner(Reranker):
         max_length: int | None = None,
         device: str = "cpu",
     ) -> Pruner:
-        """The pruner of a checkpoint: a folder or a hub id.
+        """The pruner of a run's folder, an exported folder or a hub id.
 
         Raises:
             InputError: it can't be reached or used.
@@ -88,16 +89,24 @@ class Pruner(Reranker):
         from reasonir.model.backbone import Model
         from reasonir.model.head.provence import Provence
 
-        encoder = Model(path=str(path), head=partial(Provence.load, max_length=max_length)).load().eval().to(device)
+        if max_length is None:
+            encoder = read_encoder(str(path), device=device)
+        else:
+            encoder = Model(path=str(path), head=partial(Provence.load, max_length=max_length)).load().eval().to(device)
         return cls(encoder, threshold, partial(sentences, language=language))
 
-    def score(self, query: str, texts: Sequence[str]) -> list[float]:
+    def __post_init__(self) -> None:
+        head = self.encoder.head
+        if head.kind != "pruner":
+            raise InputError(f"{type(head).__name__} is a {head.kind}, which can't prune: load it by reasonir.load")
+
+    def score(self, query: str | Text, texts: Sequence[str]) -> list[float]:
         """The probability that each text is relevant, read to its end."""
         return [pruned.score for pruned in self.prune(query, texts)]
 
     def prune(
         self,
-        query: str,
+        query: str | Text,
         texts: Sequence[str],
         *,
         titles: Sequence[str] | None = None,
@@ -107,7 +116,7 @@ class Pruner(Reranker):
         """What is left of each document.
 
         Args:
-            query: the question.
+            query: the question, with an instruction if the model takes one.
             texts: documents of any length.
             titles: one a document, read before it and kept with it.
             top_k: only so many with the highest scores.
@@ -120,8 +129,9 @@ class Pruner(Reranker):
             raise InputError(f"{len(titles)} titles for {len(texts)} texts: give each text one, or none")
         leads = ["" if not title else f"{title}\n" for title in titles or [""] * len(texts)]
         spans = [tuple(self.split(text)) for text in texts]
+        asked = query if isinstance(query, Text) else Text(query)
         pairs = [
-            Pair(Text(query), Text(lead + text), tuple((start + len(lead), end + len(lead)) for start, end in found))
+            Pair(asked, Text(lead + text), tuple((start + len(lead), end + len(lead)) for start, end in found))
             for lead, text, found in zip(leads, texts, spans, strict=True)
         ]
         found = [

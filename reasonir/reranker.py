@@ -48,12 +48,13 @@ class Reranker:
         """
         return cls(read_encoder(str(path), device=device))
 
-    def score(self, query: str, texts: Sequence[str]) -> list[float]:
+    def score(self, query: str | Text, texts: Sequence[str]) -> list[float]:
         """The probability that each text is relevant: the sigmoid of the head's logit."""
-        pairs = [Pair(Text(query), Text(text)) for text in texts]
+        asked = query if isinstance(query, Text) else Text(query)
+        pairs = [Pair(asked, Text(text)) for text in texts]
         return [float(score) for score in self.encoder.score_pairs(pairs).double().sigmoid()]
 
-    def rerank(self, query: str, texts: Sequence[str], top_k: int | None = None) -> list[Ranked]:
+    def rerank(self, query: str | Text, texts: Sequence[str], top_k: int | None = None) -> list[Ranked]:
         """The texts with the highest scores, best first; equal ones in the order they were given."""
         found = [Ranked(place, score) for place, score in enumerate(self.score(query, texts))]
         return sorted(found, key=lambda ranked: -ranked.score)[:top_k]

@@ -13,11 +13,9 @@ them, so that another model's are never searched.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from itertools import count
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -25,6 +23,7 @@ from torch import Tensor
 
 from reasonir.errors import InputError
 from reasonir.files import completed
+from reasonir.finder import Finder
 from reasonir.index.best import Best
 from reasonir.loading import read_encoder
 from reasonir.model.encoder import Encoder
@@ -35,25 +34,15 @@ VECTORS, DOCUMENTS = "vectors.safetensors", "documents.jsonl"
 _BLOCK = 4096
 
 
-class Hit(NamedTuple):
-    """A document that was found."""
-
-    id: str
-    text: str
-    score: float
-
-
 @dataclass(slots=True)
-class Retriever:
+class Retriever(Finder):
     """Documents in memory, searched with an encoder.
 
     Attributes:
         encoder: one whose head is a retriever.
-        documents: their texts by their ids, in the order in which they were added.
     """
 
     encoder: Encoder
-    documents: dict[str, str] = field(init=False, default_factory=dict)
     _blocks: list[Representation] = field(init=False, default_factory=list)
 
     def __post_init__(self) -> None:
@@ -70,69 +59,19 @@ class Retriever:
         """
         return cls(read_encoder(str(path), device=device))
 
-    def __len__(self) -> int:
-        return len(self.documents)
+    def _index(self, texts: Sequence[str]) -> None:
+        self._take(block for _, block in self.encoder.stream(Plain(texts), "document"))
 
-    def add_documents(self, texts: Sequence[str], ids: Sequence[str] | None = None) -> list[str]:
-        """Encode documents and search them from now on.
-
-        Args:
-            texts: theirs.
-            ids: one a document; None numbers them on, passing over ids that are taken.
-
-        Returns:
-            Their ids.
-
-        Raises:
-            InputError: an empty text, ids of another number than texts, or one that is there already.
-        """
-        if isinstance(texts, str):
-            raise InputError("texts is one string: give a list of texts")
-        for place, text in enumerate(texts):
-            if not text.strip():
-                raise InputError(f"text {place} is empty: leave it out")
-        free = (name for name in map(str, count(len(self))) if name not in self.documents)
-        given = [next(free) for _ in texts] if ids is None else list(ids)
-        self._check(given, len(texts))
-        blocks = [block for _, block in self.encoder.stream(Plain(texts), "document")]
-        self._take(dict(zip(given, texts, strict=True)), blocks)
-        return given
-
-    def _check(self, ids: Sequence[str], texts: int) -> None:
-        if len(ids) != texts:
-            raise InputError(f"{len(ids)} ids for {texts} texts: give each text one, or none")
-        seen: set[str] = set()
-        for each in ids:
-            if not isinstance(each, str) or not each.strip():
-                raise InputError(f"id {each!r} isn't a text: give every document a string")
-            if each in self.documents or each in seen:
-                raise InputError(f"id {each!r} is there already: give every document its own")
-            seen.add(each)
-
-    def _take(self, documents: Mapping[str, str], blocks: Iterable[Representation]) -> None:
-        """Take in documents; small blocks are joined, so that many small additions are searched as fast as one."""
-        self.documents.update(documents)
+    def _take(self, blocks: Iterable[Representation]) -> None:
+        """Take in representations; small blocks are joined, so that many small additions don't slow the search."""
         for block in blocks:
             if self._blocks and len(self._blocks[-1]) + len(block) <= _BLOCK:
                 self._blocks[-1] = Representation.join([self._blocks[-1], block])
             else:
                 self._blocks.append(block)
 
-    def retrieve(self, query: str, top_k: int = 10) -> list[Hit]:
-        """The best documents of a query, best first."""
-        return self.search([query], top_k)[0]
-
     @torch.no_grad()
-    def search(self, queries: Sequence[str], top_k: int = 10) -> list[list[Hit]]:
-        """The best documents of each query, best first.
-
-        Raises:
-            InputError: `top_k` below 1.
-        """
-        if top_k < 1:
-            raise InputError(f"top_k={top_k}: give 1 or more")
-        if not queries:
-            return []
+    def _search(self, queries: Sequence[str], top_k: int) -> list[dict[str, float]]:
         names = [str(number) for number in range(len(queries))]
         none = [np.empty(0, dtype=np.int64)] * len(queries)
         best = Best(names, self.encode(queries, "query"), self.encoder.head.score, none, top_k)
@@ -141,7 +80,7 @@ class Retriever:
             best.add(np.arange(start, start + len(block)), block)
             start += len(block)
         run = best.run(Corpus(list(self.documents), list(self.documents.values())))
-        return [[Hit(each, self.documents[each], score) for each, score in run[name].items()] for name in names]
+        return [run[name] for name in names]
 
     def encode(self, texts: Sequence[str], side: Side = "document") -> Representation:
         """The representation of texts; of a head of one vector a text, `values_TD` has a row a text."""
@@ -195,7 +134,8 @@ class Retriever:
             raise InputError(f"{folder} holds {len(rows)} documents and the vectors of {len(found)}: save it again")
         self._check([each for each, _ in rows], len(rows))
         found = found.to(device=self.encoder.device)
-        self._take(dict(rows), [found.take(chosen_M) for chosen_M in torch.split(torch.arange(len(found)), _BLOCK)])
+        self.documents.update(rows)
+        self._take([found.take(chosen_M) for chosen_M in torch.split(torch.arange(len(found)), _BLOCK)])
 
 
 def _read_vectors(file: Path) -> tuple[Representation, str]:

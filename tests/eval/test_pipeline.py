@@ -1,0 +1,232 @@
+"""The pipeline as Python uses it, as a command judges it, and what is said of its contexts."""
+
+import csv
+import json
+from dataclasses import dataclass
+
+import pytest
+import torch
+
+from reasonir.errors import InputError
+from reasonir.eval.base import Benchmark, Subject
+from reasonir.eval.metrics import per_query
+from reasonir.eval.pipeline import Pipeline as Judged
+from reasonir.eval.retrieval import searching
+from reasonir.finder import Words
+from reasonir.index.bm25 import Bm25
+from reasonir.index.exact import Exact
+from reasonir.pipeline import Pipeline, Stages
+from reasonir.pruning import Pruner
+from reasonir.reranker import Reranker
+from reasonir.retriever import Retriever
+from reasonir.types import Corpus, Task, Text
+from tests.commands import run
+from tests.helpers import load
+from tests.rows import rows
+
+
+def capitalised(row):
+    """The row with sentences that a splitter tells apart."""
+    texts = [
+        " ".join(text[start:end].capitalize() for start, end in spans)
+        for text, spans in zip(row["texts"], row["context_spans"], strict=True)
+    ]
+    return {**row, "texts": texts}
+
+
+ROWS = [capitalised(row) for row in rows(8)]
+DOCUMENTS = {f"{row['id']}.{n}": text for row in ROWS for n, text in enumerate(row["texts"])}
+TASK = Task(
+    "rows",
+    {row["id"]: Text(row["query"]) for row in ROWS},
+    Corpus(list(DOCUMENTS), list(DOCUMENTS.values())),
+    {row["id"]: {f"{row['id']}.0": 1} for row in ROWS},
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Rows(Benchmark):
+    """The rows' texts as one collection."""
+
+    def tasks(self, *, corpus=True):
+        yield TASK
+
+
+@pytest.fixture(scope="module")
+def exports(bert, tmp_path_factory):
+    """A reranker and a pruner whose layers are large enough to tell texts apart."""
+    folder = tmp_path_factory.mktemp("stages")
+    for head in ("cross_encoder", "provence"):
+        encoder = load(bert, head)
+        torch.manual_seed(4)
+        with torch.no_grad():
+            encoder.head.classifier.classifier.weight.normal_(std=3.0)
+            if head == "provence":
+                encoder.head.keep.weight.normal_(std=0.3)
+        encoder.save(folder / head)
+    return {head: str(folder / head) for head in ("cross_encoder", "provence")}
+
+
+@pytest.fixture
+def evidence(tmp_path):
+    """The rows as a file."""
+    file = tmp_path / "rows.jsonl"
+    file.write_text("\n".join(map(json.dumps, ROWS)))
+    return str(file)
+
+
+def subject_of(encoder, name="untrained"):
+    index = Bm25() if encoder is None or encoder.head.kind != "retriever" else Exact(encoder)
+    rank = searching(index, depth=20)
+    return Subject(name, {"rows": rank(TASK)}, rank, encoder)
+
+
+def test_every_row_is_what_the_pipeline_gives_a_user(bert, exports, evidence, tmp_path):
+    retriever = load(bert, "biencoder").eval()
+    stages = Stages(exports["cross_encoder"], exports["provence"], 0.3)
+    benchmark = Judged(Rows(), stages, depths=(3, 8), context=8, evidence=evidence, timed=2)
+    found = benchmark.analyse(subject_of(retriever), tmp_path)["rows"].figures
+    pipeline = Pipeline(
+        Retriever(retriever), Reranker.load(exports["cross_encoder"]), Pruner.load(exports["provence"], threshold=0.3)
+    )
+    pipeline.add_documents(list(DOCUMENTS.values()), list(DOCUMENTS))
+    count = pipeline.pruner.encoder.head.tokenizer.offsets
+    for depth in (3, 8):
+        live = Pipeline(pipeline.retriever, pipeline.reranker, pipeline.pruner, depth)
+        answers = {row["id"]: live.search(row["query"], 10).passages for row in ROWS}
+        ranked = {name: {p.id: -float(n) for n, p in enumerate(given)} for name, given in answers.items()}
+        values = per_query(ranked, TASK.qrels)
+        assert found[f"ndcg_at_10_reranked_{depth}"] == pytest.approx(
+            sum(each["ndcg_at_10"] for each in values.values()) / len(ROWS)
+        )
+        kept = [" ".join(p.kept for p in given[:8]) for given in answers.values()]
+        assert found[f"tokens_pruned_{depth}"] == pytest.approx(
+            sum(len(count(Text(p.kept))) for given in answers.values() for p in given[:8]) / len(ROWS)
+        )
+        helpful = [row["texts"][0][slice(*row["context_spans"][0][1])] for row in ROWS]
+        hits = [sentence in text for sentence, text in zip(helpful, kept, strict=True)]
+        whole = [
+            any(sentence in p.text for p in given[:8])
+            for sentence, given in zip(helpful, answers.values(), strict=True)
+        ]
+        assert found[f"answered_pruned_{depth}"] == pytest.approx(sum(hits) / len(ROWS))
+        assert found[f"answered_reranked_{depth}"] == pytest.approx(sum(whole) / len(ROWS))
+        assert found[f"kept_pruned_{depth}"] == pytest.approx(sum(hits) / sum(whole))
+        assert found[f"tokens_pruned_{depth}"] < found[f"tokens_reranked_{depth}"]
+        assert found[f"milliseconds_reranked_{depth}"] > 0
+    assert 0 < found["answered_pruned_8"] < found["answered_reranked_8"]
+    with (tmp_path / "pipeline_rows.csv").open(newline="") as stream:
+        table = list(csv.DictReader(stream))
+    assert [(row["system"], row["stage"], row["candidates"]) for row in table] == [
+        ("untrained", stage, depth)
+        for stage, depth in (("found", "0"), ("reranked", "3"), ("reranked", "8"), ("pruned", "3"), ("pruned", "8"))
+    ]
+    assert (tmp_path / "pipeline_rows.png").stat().st_size > 0
+
+
+def test_systems_stand_in_one_table_and_no_pair_is_read_twice(bert, exports, tmp_path, monkeypatch):
+    read = []
+    score = Reranker.score
+    monkeypatch.setattr(Reranker, "score", lambda self, query, texts: read.extend(texts) or score(self, query, texts))
+    benchmark = Judged(Rows(), Stages(exports["cross_encoder"]), depths=(4,), timed=0)
+    assert benchmark.analyse(subject_of(None, "random"), tmp_path) == {}
+    benchmark.analyse(subject_of(None, "bm25"), tmp_path)
+    first = len(read)
+    assert 0 < first <= 4 * len(ROWS)
+    benchmark.analyse(subject_of(None, "bm25"), tmp_path)
+    assert len(read) == first
+    benchmark.analyse(subject_of(load(bert, "biencoder").eval()), tmp_path)
+    assert first < len(read) <= 2 * first
+    with (tmp_path / "pipeline_rows.csv").open(newline="") as stream:
+        assert [row["system"] for row in csv.DictReader(stream)] == ["bm25", "bm25", "untrained", "untrained"]
+
+
+def test_a_judged_pruner_reranks_and_prunes_what_words_find(exports, tmp_path, monkeypatch):
+    calls = []
+    prune = Pruner.prune
+    monkeypatch.setattr(Pruner, "prune", lambda *args, **kwargs: calls.append(len(args[2])) or prune(*args, **kwargs))
+    encoder = Pruner.load(exports["provence"]).encoder
+    benchmark = Judged(Rows(), Stages(threshold=0.5), depths=(5,), context=3, timed=0)
+    found = benchmark.analyse(subject_of(encoder), tmp_path)["rows"].figures
+    words = Words()
+    words.add_documents(list(DOCUMENTS.values()), list(DOCUMENTS))
+    pipeline = Pipeline(words, pruner := Pruner(encoder, 0.5), pruner, 5)
+    assert sum(calls) <= 5 * len(ROWS)  # once for both
+    answers = {row["id"]: pipeline.search(row["query"], 10).passages for row in ROWS}
+    ranked = {name: {p.id: -float(n) for n, p in enumerate(given)} for name, given in answers.items()}
+    values = per_query(ranked, TASK.qrels)
+    assert found["ndcg_at_10_reranked_5"] == pytest.approx(
+        sum(each["ndcg_at_10"] for each in values.values()) / len(ROWS)
+    )
+    assert benchmark.analyse(subject_of(None, "bm25"), tmp_path) == {}  # nothing stands around it
+
+
+def test_a_pipeline_is_its_stages_one_after_the_other(bert, exports, tmp_path):
+    load(bert, "biencoder").save(tmp_path / "retriever")
+    pipeline = Pipeline.load(
+        str(tmp_path / "retriever"),
+        reranker=exports["provence"],
+        pruner=exports["provence"],
+        threshold=0.5,
+        candidates=6,
+    )
+    assert pipeline.reranker is pipeline.pruner
+    pipeline.add_documents(list(DOCUMENTS.values()), list(DOCUMENTS))
+    query = ROWS[0]["query"]
+    hits = pipeline.retriever.retrieve(query, 6)
+    expected = pipeline.pruner.prune(query, [hit.text for hit in hits], reorder=True)
+    passages, seconds = pipeline.search(query, 8)
+    assert [p.id for p in passages[:6]] == [hits[pruned.place].id for pruned in expected]
+    assert [p.kept for p in passages[:6]] == [pruned.text for pruned in expected]
+    assert [p.score for p in passages[:6]] == pytest.approx([pruned.score for pruned in expected], abs=1e-6)
+    assert [p.id for p in passages[6:]] == [hit.id for hit in pipeline.retriever.retrieve(query, 8)[6:]]
+    assert set(seconds) == {"retrieve", "rerank", "prune"}
+    assert [p.kept == p.text for p in Pipeline(pipeline.retriever).search(query, 3).passages] == [True] * 3
+
+
+def test_words_find_what_was_added_at_any_time():
+    words = Words()
+    assert words.retrieve("rain") == []
+    words.add_documents(["Bees dance.", "It rains."])
+    assert [hit.id for hit in words.retrieve("why does it rain")] == ["1"]
+    words.add_documents(["More rain fell."], ["late"])
+    assert {hit.id for hit in words.retrieve("rain")} == {"1", "late"}
+
+
+def test_what_cannot_work_is_said(bert, exports, tmp_path, evidence):
+    for wrong, why in (
+        ({"depths": ()}, "eval.depths"),
+        ({"depths": (5, 3)}, "eval.depths"),
+        ({"context": 0}, "eval.context=0"),
+        ({"timed": -1}, "eval.timed=-1"),
+    ):
+        with pytest.raises(InputError, match=why):
+            Judged(Rows(), Stages(), **wrong)
+    with pytest.raises(InputError, match=r"pruner=.* holds a reranker"):
+        Stages(pruner=exports["cross_encoder"]).open(None)
+    with pytest.raises(InputError, match="holds a reranker: name a retriever"):
+        Pipeline.load(exports["cross_encoder"])
+    with pytest.raises(InputError, match="threshold=1"):
+        Stages(threshold=1.0)
+    with pytest.raises(InputError, match="candidates=0"):
+        Pipeline(candidates=0)
+    other = tmp_path / "other.jsonl"
+    other.write_text(json.dumps({**ROWS[0], "query": "who asks this"}))
+    with pytest.raises(InputError, match="answers none of the 8 questions"):
+        Judged(Rows(), Stages(exports["cross_encoder"]), evidence=str(other), timed=0).analyse(
+            subject_of(None, "bm25"), tmp_path
+        )
+
+
+def test_the_command_judges_the_whole_pipeline(exports, tmp_path, home):
+    done = run(
+        "evaluate", "model=tiny", "eval=pipeline", "eval@eval.collection=demo", "eval.depths=[5]", "eval.timed=2",
+        f"eval.stages.reranker={exports['cross_encoder']}", f"eval.stages.pruner={exports['provence']}", "logger=csv",
+        home=tmp_path,
+    )  # fmt: skip
+    assert done.status == 0, done.err
+    judged = json.loads((done.folder / "results.json").read_text())
+    (systems,) = judged["results"].values()
+    for system in ("bm25", "untrained"):
+        assert {"ndcg_at_10_reranked_5", "tokens_pruned_5", "milliseconds_found"} <= systems[system].keys()
+    assert (done.folder / "analysis" / "pipeline_demo.csv").is_file()
