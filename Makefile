@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+PARALLEL ?= --numprocesses=auto --maxprocesses=4 --dist=loadfile
 export HF_HUB_DISABLE_TELEMETRY := 1
 
 .DEFAULT_GOAL := help
@@ -24,10 +25,10 @@ demo: $(READY) ## train MiniLM as ColBERT on the demo corpus and judge it; minut
 	HF_HUB_OFFLINE=1 $(BIN)/python -m reasonir.train experiment=demo
 
 test: $(READY) ## run the tests, without the slow ones and those that need a GPU
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(PARALLEL)
 
 test-slow: $(READY) ## run the slow tests: fresh environments, kills at every step
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -m slow $(PARALLEL)
 
 check: $(READY) ## lint, format, types, layers
 	$(BIN)/ruff check .

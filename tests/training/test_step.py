@@ -7,7 +7,10 @@ import torch
 from torch import nn
 
 from reasonir.data.base import content_key
+from reasonir.loss.bce import Bce
 from reasonir.loss.cached_contrastive import CachedContrastive
+from reasonir.loss.listwise import Listwise
+from reasonir.loss.ranknet import Ranknet
 from reasonir.training.ranks import Alone
 from reasonir.training.step import Budget, embed, run_step
 from reasonir.types import Document, Example, Text
@@ -79,6 +82,20 @@ def test_a_step_changes_neither_its_batch_nor_itself(bert):
     first, second = step(encoder, batch, Budget(100)), step(encoder, batch, Budget(100))
     assert first[0] == second[0]
     assert largest_difference(first[1], second[1]) == 0
+
+
+@pytest.mark.parametrize("objective", [Bce(), Listwise(), Ranknet()], ids=lambda objective: type(objective).__name__)
+@pytest.mark.parametrize("head", ["yes_no", "cross_encoder"])
+def test_eight_batches_of_one_query_accumulate_to_one_of_eight(bert, decoder, head, objective):
+    encoder = load(decoder if head == "yes_no" else bert, head)
+    given = examples(8, negatives=2, shared=False)
+    encoder.zero_grad()
+    run_step(encoder, objective, batch_of(encoder, given), Budget(200), Alone())["loss"].backward()
+    expected = gradients(encoder)
+    encoder.zero_grad()
+    for each in given:
+        (run_step(encoder, objective, batch_of(encoder, [each]), Budget(200), Alone())["loss"] / 8).backward()
+    assert largest_difference(gradients(encoder), expected) < 5e-4
 
 
 @pytest.mark.parametrize("scale", [1.0, 65536.0])
