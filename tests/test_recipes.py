@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 
-from reasonir.config import CONF
+from reasonir.config import CONF, build
 from tests.commands import run
 from tests.data.test_graded import shop
 from tests.mining.test_stage import collection
@@ -19,6 +19,15 @@ SHORT = (
     "evaluation.baselines=[]",
 )
 EXPERIMENTS = [file.stem for file in sorted((CONF / "experiment").glob("*.yaml"))]
+PUBLISHED = {
+    "provence_gte": (256, 3, None),
+    "provence_gte_toy": (64, 3, 4000),
+    "provence_ja": (256, 14, None),
+    "provence_ja_toy": (64, 3, 4000),
+    "provence_large": (256, 14, None),
+    "provence_xsmall": (256, 14, None),
+}
+"""OpenProvence's recipes, whose models and data are the hub's: queries a step, sets, and rows of each."""
 
 
 def rows(folder):
@@ -41,13 +50,70 @@ GIVEN = {
 }
 
 
-@pytest.mark.parametrize("experiment", EXPERIMENTS)
+@pytest.mark.parametrize("experiment", [name for name in EXPERIMENTS if name not in PUBLISHED])
 def test_every_experiment_takes_one_step(experiment, home, tmp_path):
     given = GIVEN[experiment](tmp_path) if experiment in GIVEN else []
     done = run("train", f"experiment={experiment}", *SHORT, *given, "logger=csv", home=home)
     assert done.status == 0, done.err
     (systems,) = json.loads((done.folder / "results.json").read_text())["results"].values()
     assert "trained" in systems
+
+
+@pytest.mark.parametrize("experiment", PUBLISHED)
+def test_published_recipes_train_as_published(experiment, composed):
+    """By the configurations of OpenProvence at a658e60; what isn't said in a recipe are our defaults."""
+    config = composed("train", f"experiment={experiment}")
+    sources = build(config.data).sources
+    queries, sets, rows = PUBLISHED[experiment]
+    assert (config.loader.batch_size, len(sources)) == (queries, sets)
+    optim = {"name": "adafactor", "lr": 5e-5, "weight_decay": 0.01, "schedule": "cosine", "warmup": 0.1}
+    assert {key: config.optim[key] for key in optim} == optim
+    assert (config.trainer.max_epochs, config.trainer.gradient_clip_val) == (1, 1.0)
+    assert (config.loss.ranking_weight, config.loss.pruning_weight, config.model.head.dropout) == (0.05, 1.0, 0.0)
+    for name, source in sources.items():
+        assert source.teacher_column == f"teacher_scores.{config.loss.ranking.target}"
+        assert source.n_samples == rows
+        assert source.items == (6 if name in ("natural_questions", "gooaq") else None)
+        assert source.upsample_factor == {"jqara": 4, "miracl": 2, "mkqa": 2, "mr_tydi": 2}.get(name, 1)
+    trained = {f"{source.path}:{source.subset}" for source in sources.values()}
+    assert trained <= set(config.eval.path)
+    assert len(config.eval.path) == (3 if "gte" in experiment else 14)
+    assert config.eval.rows == (100 if rows else None)
+    assert len(config.eval.reference) == (len(config.eval.path) if rows else 0)
+
+
+def test_published_sets_share_teacher_and_sample_wherever_they_are_put(composed):
+    put = ("data=mixture", "+data@data.sources.op=open_provence_ja", "data.sources.op.sources.msmarco.n_samples=7")
+    sources = build(composed("prepare", *put).data).sources["op"].sources
+    assert {source.n_samples for source in sources.values()} == {7}
+    assert {source.teacher_column for source in sources.values()} == {"teacher_scores.japanese-reranker-base-v2"}
+
+
+SLOW = [pytest.param(name, marks=pytest.mark.slow if "gte" not in name else ()) for name in PUBLISHED]
+
+
+@pytest.mark.parametrize("experiment", SLOW)
+def test_published_recipes_take_two_steps_from_a_hub_cache(experiment, composed, bert, hub, home, tmp_path):
+    """Each as it is, a tiny model and made-up rows lying in the cache under the real repositories' names."""
+    config = composed("train", f"experiment={experiment}")
+    teacher = config.loss.ranking.target
+    assert config.model.path.endswith(f"/{teacher}")
+    hub(bert, config.model.path)
+    for place in config.eval.path:
+        repository, subset = place.split(":")
+        for part in ("train", "test"):
+            file = tmp_path / repository / ("data" if subset == "default" else subset) / f"{part}.jsonl"
+            write_rows(file, 6, teacher=teacher, others=5)
+    for repository in {place.split(":")[0] for place in config.eval.path}:
+        hub(tmp_path / repository, repository, kind="dataset")
+    small = ("hardware=cpu", "logger=csv", "trainer.max_steps=2", "loader.batch_size=4", "loader.workers=0")
+    done = run("train", f"experiment={experiment}", *small, "evaluation.baselines=[]", home=home)
+    assert done.status == 0, done.err
+    results = json.loads((done.folder / "results.json").read_text())["results"]
+    assert len(results) == len(config.eval.path)
+    assert set(json.loads((done.folder / "data.json").read_text())["sources"]) == set(config.data.sources)
+    loud = [line for line in (done.err + done.out).splitlines() if "FAR FROM THE REFERENCE" in line]
+    assert {line.split(": ")[1] for line in loud} == set(config.eval.reference)
 
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS)

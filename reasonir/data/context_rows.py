@@ -68,7 +68,8 @@ def files_of(path: str, split: str, subset: str | None, revision: str | None, ke
     if local.is_file():
         return [local]
     folder = local / subset if subset and (local / subset).is_dir() else local
-    within = f"{subset}/" if subset and folder == local else ""
+    # datasets puts the set that it calls default into data/
+    within = f"{subset}/" if subset not in (None, "default") and folder == local else ""
     saved = find(folder, [f"{split}/data-*.arrow", *(["data-*.arrow"] if (folder / "state.json").is_file() else [])])
     patterns = [f"{place}{within}{split}{rest}" for place in ("", "data/", "default/") for rest in (".*", "-*.parquet")]
     found = saved or [file for file in find(folder, patterns) if file.name.endswith(SUFFIXES)]

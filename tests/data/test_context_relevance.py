@@ -170,8 +170,10 @@ def test_folders_saved_sets_and_repositories_are_read(tmp_path, hub):
     pq.write_table(pa.Table.from_pylist([row(1)]), repository / "freq2" / "train-00000-of-00001.parquet")
     (repository / "data" / "other").mkdir(parents=True)
     pq.write_table(pa.Table.from_pylist([row(2)]), repository / "data" / "other" / "train-00000-of-00001.parquet")
+    pq.write_table(pa.Table.from_pylist([row(5)]), repository / "data" / "train-00000-of-00001.parquet")
     hub(repository, "someone/set", kind="dataset")
     assert [e.query_id for e in examples("someone/set", subset="freq2")] == ["r1"]
+    assert [e.query_id for e in examples("someone/set", subset="default")] == ["r5"]
     assert [e.query_id for e in examples("someone/set", subset="other")] == ["r2"]
     with pytest.raises(InputError, match=r"data.split=test of data.subset=freq2: .* has no such file \(it holds train"):
         examples("someone/set", subset="freq2", split="test")
