@@ -8,6 +8,7 @@ on one half of the queries and applied to the other, both ways. Definitions are 
 
 from __future__ import annotations
 
+import csv
 import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
@@ -107,12 +108,17 @@ class ContextRelevance(Benchmark):
         pairs = [Pair(Text(row.query), Text(d.text), d.spans) for row in rows for d in row.documents]
         found = opinions(subject.encoder, pairs)  # type: ignore[arg-type]
         keep_S = np.array([value for opinion in found for value in opinion.keep])
-        _write_sentences(folder / f"{name}.{subject.name}.parquet", rows, keep_S)
+        tokens_S = np.array([count for opinion in found for count in opinion.tokens])
+        _write_sentences(folder / f"{name}.{subject.name}.parquet", rows, keep_S, tokens_S)
         table = self._table(sentences, keep_S, lexical(rows))
         with completed(folder / f"{name}.{subject.name}.json") as partial:
             partial.write_text(json.dumps(table, indent=2))
         log.info("%s", _told(name, subject.name, table))
-        _draw(name, rows, sentences, subject, folder)
+        curves = {
+            by: _curve(rows, sentences, scores_S, tokens_S, subject.runs[name])
+            for by, scores_S in _scores(name, rows, folder).items()
+        }
+        _draw(folder / f"{name}.{subject.name}", curves)
         if subject.name == "trained":
             self._compare(name, table)
         return Analysis(
@@ -161,8 +167,8 @@ def _split(place: str) -> tuple[str, ...]:
     return place, *place.rsplit(":", 1)
 
 
-def _write_sentences(file: Path, rows: Sequence[Example], keep_S: np.ndarray) -> None:
-    """Every sentence with its judgement and probability."""
+def _write_sentences(file: Path, rows: Sequence[Example], keep_S: np.ndarray, tokens_S: np.ndarray) -> None:
+    """Every sentence with its judgement, probability and tokens."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -173,7 +179,7 @@ def _write_sentences(file: Path, rows: Sequence[Example], keep_S: np.ndarray) ->
                 for key, value in zip(table, (row.query_id, document.doc_id, start, end, label > 0), strict=True):
                     table[key].append(value)
     with completed(file) as partial:
-        pq.write_table(pa.table({**table, "probability": keep_S}), partial)
+        pq.write_table(pa.table({**table, "probability": keep_S, "tokens": tokens_S}), partial)
 
 
 def _told(name: str, system: str, table: Mapping[str, Mapping[str, Mapping[str, float]]]) -> str:
@@ -188,29 +194,59 @@ def _told(name: str, system: str, table: Mapping[str, Mapping[str, Mapping[str, 
     return "\n".join(lines)
 
 
-def _draw(name: str, rows: Sequence[Example], sentences: Sentences, subject: Subject, folder: Path) -> None:
-    """Recall of helpful sentences, and nDCG of the ranking without emptied texts, against what is kept."""
-    import pyarrow.parquet as pq
-    from matplotlib.figure import Figure
+def _curve(
+    rows: Sequence[Example], sentences: Sentences, scores_S: np.ndarray, tokens_S: np.ndarray, run: Run
+) -> list[dict[str, float]]:
+    """What keeping the best sentences by some scores comes to, from few of them to all.
 
-    probabilities = {
+    Tokens and characters are the shares that are kept; nDCG@10 is that of the ranking without emptied texts.
+    """
+    found = []
+    for share in SHARES:
+        kept_S = sentences.best(scores_S, 1 - share)
+        figures = sentences.figures(kept_S)
+        found.append(
+            {
+                "tokens": float(tokens_S[kept_S].sum() / tokens_S.sum()),
+                "characters": 1 - figures["compression"],
+                "recall": figures["recall"],
+                HEADLINE: _ndcg(rows, sentences, kept_S, run),
+            }
+        )
+    return found
+
+
+def _scores(name: str, rows: Sequence[Example], folder: Path) -> dict[str, np.ndarray]:
+    """What sentences can be kept by: the systems' probabilities so far, words, and chance."""
+    import pyarrow.parquet as pq
+
+    found = {
         file.stem.rsplit(".", 1)[-1]: pq.read_table(file)["probability"].to_numpy()
         for file in sorted(folder.glob(f"{name}.*.parquet"))
     }
-    scores = {**probabilities, "bm25": lexical(rows), "random": np.random.default_rng(0).random(len(sentences.text_S))}
+    words_S = lexical(rows)
+    return {**found, "bm25": words_S, "random": np.random.default_rng(0).random(len(words_S))}
+
+
+def _draw(stem: Path, curves: Mapping[str, Sequence[Mapping[str, float]]]) -> None:
+    """Recall of helpful sentences and nDCG against the tokens that are kept, as a table and a picture."""
+    from matplotlib.figure import Figure
+
+    first = next(iter(curves.values()))
+    with completed(stem.with_name(f"{stem.name}.curve.csv")) as partial, partial.open("w", newline="") as stream:
+        writer = csv.DictWriter(stream, ("kept_by", *first[0]))
+        writer.writeheader()
+        writer.writerows({"kept_by": by, **point} for by, curve in curves.items() for point in curve)
     figure = Figure(figsize=(10, 4), layout="constrained")
     recall, ranking = figure.subplots(1, 2)
-    for system, scores_S in scores.items():
-        kept = [sentences.best(scores_S, 1 - share) for share in SHARES]
-        recall.plot(SHARES, [sentences.figures(kept_S)["recall"] for kept_S in kept], label=system)
-        if system == subject.name:
-            values = [_ndcg(rows, sentences, kept_S, subject.runs[name]) for kept_S in kept]
-            ranking.plot(SHARES, values, label=system)
+    for by, curve in curves.items():
+        for axes, column in ((recall, "recall"), (ranking, HEADLINE)):
+            axes.plot([point["tokens"] for point in curve], [point[column] for point in curve], label=f"kept by {by}")
     for axes, what in ((recall, "recall of helpful sentences"), (ranking, "nDCG@10 without emptied texts")):
-        axes.set(xlabel="share of characters kept", ylabel=what)
+        axes.set(xlabel="share of tokens kept", ylabel=what)
         axes.spines[["top", "right"]].set_visible(False)
         axes.legend(frameon=False)
-    figure.savefig(folder / f"{name}.{subject.name}.png", dpi=120)
+    figure.savefig(stem.with_name(f"{stem.name}.png"), dpi=120)
 
 
 def _ndcg(rows: Sequence[Example], sentences: Sentences, kept_S: np.ndarray, run: Run) -> float:

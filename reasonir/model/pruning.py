@@ -24,10 +24,14 @@ _LEAST_ROOM = 16
 
 @dataclass(frozen=True, slots=True)
 class Opinion:
-    """Of a document its score, a logit, and of each of its spans the probability that it helps (0 without tokens)."""
+    """Of a document its score, a logit; of each of its spans the probability that it helps, and its tokens.
+
+    A span without tokens has probability 0.
+    """
 
     score: float
     keep: tuple[float, ...]
+    tokens: tuple[int, ...]
 
 
 def opinions(encoder: Encoder, pairs: Sequence[Pair], *, budget: int = ENCODE_TOKENS) -> list[Opinion]:
@@ -58,7 +62,11 @@ def _opinions(encoder: Encoder, pairs: Sequence[Pair], budget: int) -> list[Opin
     count_S = np.bincount(place_T, minlength=first_P[-1])
     keep_S = np.bincount(place_T, keep_T[known_T], minlength=first_P[-1]) / np.maximum(count_S, 1)
     return [
-        Opinion(float(scores_B[pair_B == number].max()), tuple(keep_S[first_P[number] : first_P[number + 1]].tolist()))
+        Opinion(
+            float(scores_B[pair_B == number].max()),
+            tuple(keep_S[first_P[number] : first_P[number + 1]].tolist()),
+            tuple(count_S[first_P[number] : first_P[number + 1]].tolist()),
+        )
         for number in range(len(pairs))
     ]
 

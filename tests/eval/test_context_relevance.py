@@ -1,5 +1,6 @@
 """The benchmark as a command runs it, its references, and what its figure is drawn of."""
 
+import csv
 import json
 import logging
 
@@ -65,6 +66,28 @@ def test_figures_are_those_of_opinions_on_every_sentence(judged):
     stored = pq.read_table(folder / "set.untrained.parquet").to_pylist()
     assert [row["probability"] for row in stored] == pytest.approx(keep.tolist())
     assert sum(row["relevant"] for row in stored) == 12
+
+
+def test_the_curve_goes_from_few_tokens_to_all(judged):
+    benchmark, subject, _, folder = judged
+    rows = benchmark._rows("set")
+    with (folder / "set.untrained.curve.csv").open(newline="") as stream:
+        points = [
+            (row.pop("kept_by"), {key: float(value) for key, value in row.items()}) for row in csv.DictReader(stream)
+        ]
+    by = {name: [point for other, point in points if other == name] for name, _ in points}
+    assert set(by) == {"untrained", "bm25", "random"}
+    qrels = {row.query_id: {d.doc_id: int(d.label > 0) for d in row.documents} for row in rows}
+    whole = np.mean([row["ndcg_at_10"] for row in per_query(subject.runs["set"], qrels).values()])
+    for curve in by.values():
+        assert [point["tokens"] for point in curve] == sorted(point["tokens"] for point in curve)
+        assert curve[-1] == pytest.approx({"tokens": 1, "characters": 1, "recall": 1, "ndcg_at_10": whole})
+        assert curve[0]["tokens"] < 0.3
+    tokenizer = subject.encoder.head.tokenizer
+    document = rows[0].documents[0]
+    (opinion,) = opinions(subject.encoder, [Pair(Text(rows[0].query), Text(document.text), document.spans)])
+    alone = [len(tokenizer.offsets(Text(document.text[start:end]))) for start, end in document.spans]
+    assert opinion.tokens == tuple(alone)
 
 
 def test_a_text_without_any_sentence_left_is_ranked_no_more(judged):
