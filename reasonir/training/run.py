@@ -32,7 +32,7 @@ from reasonir.config import build, flat, options, plain, readable
 from reasonir.data.base import Source
 from reasonir.data.collate import assembling
 from reasonir.data.lengths import LengthOptions
-from reasonir.data.prepared import TEACHER, fingerprint_of, read_manifest
+from reasonir.data.prepared import TEACHER, Manifest, fingerprint_of, origin_of, read_manifest
 from reasonir.errors import InputError, NotHereError, raise_all
 from reasonir.eval.base import Benchmark
 from reasonir.eval.results import Results
@@ -104,6 +104,8 @@ def train(config: DictConfig, folder: Path) -> float | None:
         log.warning("%s", error)
         lengths = longest(model)
     else:
+        if resume and (folder / DATA).is_file():
+            _refuse_other_rows(data, folder)
         _refuse_missing_teachers(objective, data)
         planned = planned_lengths(folder / "plan.json") if resume else {}
         model, lengths, found = _fit_lengths(config, model, data, planned)
@@ -304,14 +306,28 @@ def refuse_other_data(source: Source, folder: Path) -> None:
     Raises:
         InputError: options or files of the source changed since, or the run doesn't say what it was trained on.
     """
-    noted = folder / DATA
-    if not noted.is_file():
+    if not (folder / DATA).is_file():
         raise InputError(f"{folder} doesn't say what it was trained on (no {DATA}): train it again")
-    if (known := json.loads(noted.read_text())["fingerprint"]) != (found := fingerprint_of(source)):
+    if (known := origin_of(_trained_on(folder))) != (found := fingerprint_of(source)):
         raise InputError(
             f"{folder} was trained on the prepared set {known}, its source now gives {found}: what was kept back then "
             "may be trained on now and the other way round; bring the data's files and options back, or train anew"
         )
+
+
+def _refuse_other_rows(data: RetrievalData, folder: Path) -> None:
+    """Refuse a set to which other negatives were added than to the one the run in `folder` was trained on."""
+    known, found = (manifest["fingerprint"] for manifest in (_trained_on(folder), read_manifest(data.folder)))
+    if known != found:
+        raise InputError(
+            f"{folder} was trained on the prepared set {known}, mining now gives {found} of the same source: bring its "
+            "options, and the model it searched with, back, or train anew"
+        )
+
+
+def _trained_on(folder: Path) -> Manifest:
+    manifest: Manifest = json.loads((folder / DATA).read_text())
+    return manifest
 
 
 def total_steps(batches: int, trainer: Trainer) -> int:
