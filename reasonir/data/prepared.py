@@ -34,7 +34,7 @@ FORMAT = 2
 MANIFEST = "manifest.json"
 TEACHER = "teacher."
 """What the name of a teacher's column starts with."""
-_STAGES = ("mined",)
+_STAGES = ("mined", "taught")
 _EXAMPLES = 5
 Manifest = dict[str, Any]
 
@@ -120,7 +120,7 @@ def origin_of(manifest: Manifest) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A prepared set as a source: what `reasonir.mine` wrote with one model is trained on with another.
+    """A prepared set as a source: what was mined or taught with one model is trained on with another.
 
     Attributes:
         path: its folder.
@@ -192,6 +192,12 @@ def read_manifest(folder: Path) -> Manifest:
     if found != FORMAT:
         raise InputError(f"{folder} has format {found}, this version reads {FORMAT}: delete it and prepare it again")
     return manifest
+
+
+def notes_of(manifest: Manifest) -> dict[str, Any]:
+    """What was noted in a manifest besides what every one states."""
+    stated = ("fingerprint", "identity", "counts", "sources", "report", "arrow")
+    return {key: value for key, value in manifest.items() if key not in stated}
 
 
 def read(folder: Path) -> Any:
