@@ -94,7 +94,7 @@ def test_the_command_mines_what_training_takes(home):
     assert judged.status == 0, judged.err
     other = run("train", f"resume={trained.folder}", "mining.num_negatives=2", home=home)
     assert other.status == 2
-    assert "mining now gives" in other.err
+    assert "mining= and teacher= now make" in other.err
     by_model = ("mining=model", "mining.relative=null", "hardware=cpu")
     by_run = run("mine", "data=demo", *by_model, f"run={trained.folder}", home=home)
     assert by_run.status == 0, by_run.err
