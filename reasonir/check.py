@@ -28,7 +28,7 @@ from reasonir.index.base import misfit
 
 _META = {"_target_", "_partial_", "_convert_", "_recursive_", "_args_"}
 _OWN_FILES = ("--config-dir", "-cd", "--config-path", "-cp", "--config-name", "-cn", "--experimental-rerun")
-_OPTIONS = ("hardware", "loader", "lengths", "mining", "optim", "milestones", "evaluation")
+_OPTIONS = ("hardware", "loader", "lengths", "mining", "teacher", "optim", "milestones", "evaluation")
 _PLAIN = (int, float, bool, str)
 
 

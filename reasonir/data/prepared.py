@@ -34,6 +34,7 @@ FORMAT = 2
 MANIFEST = "manifest.json"
 TEACHER = "teacher."
 """What the name of a teacher's column starts with."""
+_STAGES = ("mined", "taught")
 _EXAMPLES = 5
 Manifest = dict[str, Any]
 
@@ -73,7 +74,7 @@ def write_set(
         InputError: what making the examples reports, or an example that no training can use.
     """
     identity = {"format": FORMAT, **identity}
-    fingerprint = _digest(identity)
+    fingerprint = digest_of(identity)
     folder = home / "data" / f"{name}-{fingerprint}"
     if (folder / MANIFEST).is_file():
         log.info("Prepared set %s is up to date", folder)
@@ -101,16 +102,25 @@ def write_set(
 
 def fingerprint_of(source: Source) -> str:
     """What names the prepared set of a source: it changes when anything does that its examples depend on."""
-    return _digest({"format": FORMAT, **source.identity()})
+    return digest_of(source.identity())
 
 
-def _digest(identity: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
+def digest_of(identity: Mapping[str, Any]) -> str:
+    """The fingerprint of a prepared set with this identity."""
+    return hashlib.sha256(json.dumps({"format": FORMAT, **identity}, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def origin_of(manifest: Manifest) -> str:
+    """The fingerprint of what the source itself gave, before a stage added to it."""
+    identity = manifest["identity"]
+    while identity.get("source") in _STAGES:
+        identity = identity["of"]
+    return digest_of(identity)
 
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A prepared set as a source: what `reasonir.mine` wrote with one model is trained on with another.
+    """A prepared set as a source: what was mined or taught with one model is trained on with another.
 
     Attributes:
         path: its folder.
@@ -182,6 +192,12 @@ def read_manifest(folder: Path) -> Manifest:
     if found != FORMAT:
         raise InputError(f"{folder} has format {found}, this version reads {FORMAT}: delete it and prepare it again")
     return manifest
+
+
+def notes_of(manifest: Manifest) -> dict[str, Any]:
+    """What was noted in a manifest besides what every one states."""
+    stated = ("fingerprint", "identity", "counts", "sources", "report", "arrow")
+    return {key: value for key, value in manifest.items() if key not in stated}
 
 
 def read(folder: Path) -> Any:

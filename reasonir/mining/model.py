@@ -7,34 +7,17 @@ lie, so the negatives of one round of training are never taken for those of the 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, is_dataclass
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 
-from reasonir.data.records import digests
 from reasonir.errors import InputError
 from reasonir.index.base import Index
 from reasonir.model.backbone import Model
 from reasonir.model.encoder import Encoder
+from reasonir.model.frozen import Machine, identity_of, options_of
 from reasonir.types import Corpus, Run, Text
-
-_KEPT = ("*.safetensors", "*.bin", "*.json", "*.txt", "*.model")
-
-
-class Machine(Protocol):
-    """Where the model runs."""
-
-    def resolve(self) -> Machine:
-        """The same with its device chosen.
-
-        Raises:
-            InputError: it isn't here.
-        """
-
-    @property
-    def torch_device(self) -> str:
-        """The device."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,16 +47,7 @@ class Neural:
         Raises:
             InputError: there is no model, or it can't be reached.
         """
-        model = self._model()
-        folder = model.locate()
-        files = sorted({file for pattern in _KEPT for file in folder.rglob(pattern)})
-        return {
-            "files": digests(files, folder),
-            "head": _options(model.head),
-            "prompts": asdict(model.prompts),
-            "index": _options(self.index),
-            "seed": self.seed,
-        }
+        return {**identity_of(self._model()), "index": options_of(self.index), "seed": self.seed}
 
     def open(self, corpus: Corpus) -> NeuralRanker:
         """Load the model and index the corpus."""
@@ -115,12 +89,3 @@ class NeuralRanker:
             scores_1N = self.encoder.head.score(query_representation.take(torch.tensor([number])), chosen)
             run[query_id] = dict(zip(doc_ids, scores_1N[0].tolist(), strict=True))
         return run
-
-
-def _options(built: Any) -> dict[str, Any]:
-    """What a partial was made of, as plain values."""
-    plain = {
-        key: asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
-        for key, value in built.keywords.items()
-    }
-    return {"name": built.func.__qualname__, **plain}

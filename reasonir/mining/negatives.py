@@ -20,7 +20,7 @@ import numpy as np
 
 from reasonir.data.base import Collection, Source, content_key
 from reasonir.data.collate import positives_of_repeated_queries
-from reasonir.data.prepared import example_of, read, read_manifest, write_set
+from reasonir.data.prepared import TEACHER, example_of, notes_of, read, read_manifest, write_set
 from reasonir.mining.base import Candidate, Ranker, Searcher
 from reasonir.mining.report import Tally, sentence
 from reasonir.types import Corpus, Document, Example, Run, Text
@@ -81,16 +81,18 @@ class HardNegatives:
 
     def mined(self, own: Path, source: Source, home: Path) -> Path:
         """See `Mining.mined`."""
-        rows = read(own)
+        rows, manifest = read(own), read_manifest(own)
+        if teachers := [name.removeprefix(TEACHER) for name in rows.column_names if name.startswith(TEACHER)]:
+            log.warning("Mining leaves out what teachers scored (%s): it has no such scores", ", ".join(teachers))
         tally = Tally()
         folder = write_set(
             f"{source.name}-{self.searcher.name}",
-            {"source": "mined", "of": read_manifest(own)["identity"], "mining": self._identity()},
+            {"source": "mined", "of": manifest["identity"], "mining": self._identity()},
             lambda: self._examples(rows, source, tally),
             home,
             what="Mining",
             total=len(rows),
-            notes=lambda: {"mining": tally.to_dict()},
+            notes=lambda: {**notes_of(manifest), "mining": tally.to_dict()},
         )
         log.info("%s", sentence(read_manifest(folder)["mining"]))
         return folder
@@ -118,7 +120,8 @@ class HardNegatives:
                 example = example_of(row)
                 tally.add(example, chosen)
                 own = example.positives if self.replace_own else example.documents
-                yield replace(example, documents=(*own, *(candidate.document for candidate in chosen)))
+                untaught = (replace(document, teachers={}) for document in own)
+                yield replace(example, documents=(*untaught, *(candidate.document for candidate in chosen)))
         tally.refuse_nothing(self.ranks, len(pool))
 
     def _positive_scores(
@@ -196,10 +199,17 @@ class HardNegatives:
 
 
 def _distinct(source: Source, rows: Any) -> dict[str, Document]:
-    """Every distinct text of the source's collection and of the prepared rows, by the key of its content."""
+    """Every distinct text of the source's collection and of the prepared rows, by the key of its content.
+
+    What was said of it for one query (label, spans, teachers' scores) is not said for others.
+    """
     whole: Iterable[Document] = source.collection() if isinstance(source, Collection) else ()
     judged = (document for row in rows for document in example_of(row).documents)
     found: dict[str, Document] = {}
     for document in chain(whole, judged):
-        found.setdefault(str(content_key(document.text)), replace(document, label=0.0))
+        found.setdefault(str(content_key(document.text)), _unjudged(document))
     return found
+
+
+def _unjudged(document: Document) -> Document:
+    return replace(document, label=0.0, teachers={}, spans=(), span_labels=())

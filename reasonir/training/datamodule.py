@@ -1,7 +1,8 @@
 """The LightningDataModule: a source prepared once, split without leaks, served in an order that can be continued.
 
-It lives here and not in `data/`, which knows nothing of Lightning. Mining adds negatives to training alone: the split
-and the development task are those of the source's own documents, so runs with and without it are judged alike.
+It lives here and not in `data/`, which knows nothing of Lightning. Mining adds negatives to training alone, and a
+teacher its scores: the split and the development task are those of the source's own documents, so runs with and without
+them are judged alike.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from reasonir.data.loader import Order, Quota, StepLoader
 from reasonir.data.prepared import prepare, read, read_manifest
 from reasonir.mining.base import Mining
 from reasonir.mining.none import Unmined
+from reasonir.teacher.base import Teacher
+from reasonir.teacher.none import Untaught
 from reasonir.training.ranks import present_ranks
 from reasonir.types import Pair, Side, Task, Text
 
@@ -76,14 +79,23 @@ class RetrievalData(LightningDataModule):
         home: under it prepared sets are kept.
         seed: of the split, the order and what is drawn.
         mining: finds hard negatives for the training queries.
+        teacher: scores their documents.
     """
 
     def __init__(
-        self, source: Source, options: LoaderOptions, *, home: Path, seed: int, mining: Mining | None = None
+        self,
+        source: Source,
+        options: LoaderOptions,
+        *,
+        home: Path,
+        seed: int,
+        mining: Mining | None = None,
+        teacher: Teacher | None = None,
     ) -> None:
         super().__init__()
         self.source = source
         self.mining = mining or Unmined()
+        self.teacher = teacher or Untaught()
         self.options = options
         self.home = home
         self.seed = seed
@@ -94,15 +106,19 @@ class RetrievalData(LightningDataModule):
         self.withheld: frozenset[int] = frozenset()
 
     def prepare_data(self) -> None:
-        """Write the prepared set, and the one with mined negatives, if they aren't there."""
-        self.mining.mined(prepare(self.source, self.home), self.source, self.home)
+        """Write the prepared set, and those with mined negatives and a teacher's scores, if they aren't there."""
+        self._trained_on(prepare(self.source, self.home))
+
+    def _trained_on(self, own: Path) -> Path:
+        """The source's own set after every stage."""
+        return self.teacher.taught(self.mining.mined(own, self.source, self.home), self.home)
 
     def setup(self, stage: str | None = None) -> None:
         """Open the prepared set and split it."""
         if self.rows is not None:
             return
         own = prepare(self.source, self.home)
-        self.folder = self.mining.mined(own, self.source, self.home)
+        self.folder = self._trained_on(own)
         rows, self.rows = read(own), read(self.folder)
         self.dev = self.source.dev()
         share = 0.0 if self.dev else self.options.holdout

@@ -1,4 +1,4 @@
-"""Preparing and mining as commands: the set is written, checked row by row, and said to be complete."""
+"""Preparing, mining and teaching as commands: the set is written, checked row by row, and said to be complete."""
 
 from __future__ import annotations
 
@@ -14,21 +14,23 @@ from reasonir.mining.report import tables
 from reasonir.training.display import show
 from reasonir.training.exported import exported_model
 from reasonir.training.run import quiet_libraries
+from reasonir.training.teaching import teacher_of
 from reasonir.training.tracking import folder_of_run
 
 log = logging.getLogger(__name__)
 
 
 def write(config: DictConfig) -> Manifest:
-    """Write the prepared set of the source, with mined negatives where they are wanted, and check it.
+    """Write the prepared set of the source, with mined negatives and a teacher where they are wanted, and check it.
 
     Returns:
         Its manifest.
     """
     quiet_libraries()
     home = Path(config.home)
-    source = build(config.data)
-    folder = build(config.mining).mined(prepare(source, home), source, home)
+    source, teacher = build(config.data), teacher_of(config)
+    teacher.reach()
+    folder = teacher.taught(build(config.mining).mined(prepare(source, home), source, home), home)
     manifest = validate(folder)
     log.info("%s is complete: %s", folder, ", ".join(f"{count} {what}" for what, count in manifest["counts"].items()))
     return manifest

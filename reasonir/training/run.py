@@ -12,7 +12,7 @@ import os
 import shutil
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -32,7 +32,7 @@ from reasonir.config import build, flat, options, plain, readable
 from reasonir.data.base import Source
 from reasonir.data.collate import assembling
 from reasonir.data.lengths import LengthOptions
-from reasonir.data.prepared import TEACHER, fingerprint_of, read_manifest
+from reasonir.data.prepared import TEACHER, Manifest, fingerprint_of, origin_of, read_manifest
 from reasonir.errors import InputError, NotHereError, raise_all
 from reasonir.eval.base import Benchmark
 from reasonir.eval.results import Results
@@ -40,6 +40,7 @@ from reasonir.files import completed
 from reasonir.loss.base import Objective
 from reasonir.model.backbone import Model
 from reasonir.model.encoder import Encoder
+from reasonir.teacher.none import Untaught
 from reasonir.training.board import show_leaderboard
 from reasonir.training.callbacks import Interrupt, Milestones
 from reasonir.training.checkpoints import AtomicCheckpointIO, find_checkpoint, step_of
@@ -53,6 +54,7 @@ from reasonir.training.module import RetrieverModule
 from reasonir.training.plan import Plan, as_planned, plan_run, planned_lengths, survey
 from reasonir.training.plots import plot_run
 from reasonir.training.probe import probe
+from reasonir.training.teaching import teacher_of
 from reasonir.training.tracking import Tracking, environment, open_tracking
 
 log = logging.getLogger(__name__)
@@ -78,14 +80,22 @@ def train(config: DictConfig, folder: Path) -> float | None:
     home = Path(config.home)
     model: Model = build(config.model)
     hardware: Hardware = build(config.hardware)
+    teacher, objective = teacher_of(config), build(config.loss)
+    named = {config.teacher.name} if "name" in config.teacher else set()
+    _refuse_unread_teacher(objective, named)
     data = RetrievalData(
-        build(config.data), build(config.loader), home=home, seed=config.seed, mining=build(config.mining)
+        build(config.data),
+        build(config.loader),
+        home=home,
+        seed=config.seed,
+        mining=build(config.mining),
+        teacher=Untaught() if config.dry_run else teacher,  # no plan needs hours of scoring
     )
     benchmark: Benchmark = build(config.eval)
     resume = find_checkpoint(config.resume) if config.resume else None
     if not config.dry_run:
         _refuse_devices_in_sweeps(hardware)
-        require(hardware.missing, model.locate, data.source.identity, partial(_reach, benchmark))
+        require(hardware.missing, model.locate, teacher.reach, data.source.identity, partial(_reach, benchmark))
     if hardware.missing() is None:
         hardware = hardware.resolve()
     if resume:
@@ -93,7 +103,6 @@ def train(config: DictConfig, folder: Path) -> float | None:
         if (folder / DATA).is_file():
             refuse_other_data(data.source, folder)
     show_config(readable(plain(config)))
-    objective: Objective = build(config.loss)
     found: Mapping[str, int] = {}
     try:
         data.prepare_data()
@@ -104,7 +113,9 @@ def train(config: DictConfig, folder: Path) -> float | None:
         log.warning("%s", error)
         lengths = longest(model)
     else:
-        _refuse_missing_teachers(objective, data)
+        if resume and not config.dry_run and (folder / DATA).is_file():
+            _refuse_other_rows(data, folder)
+        _refuse_missing_teachers(objective, data, named)
         planned = planned_lengths(folder / "plan.json") if resume else {}
         model, lengths, found = _fit_lengths(config, model, data, planned)
     plan = plan_run(
@@ -289,12 +300,21 @@ def _refuse_devices_in_sweeps(hardware: Hardware) -> None:
         )
 
 
-def _refuse_missing_teachers(objective: Objective, data: RetrievalData) -> None:
+def _refuse_unread_teacher(objective: Objective, named: Set[str]) -> None:
+    for name in named - objective.teachers:
+        raise InputError(
+            f"teacher.name={name}: the loss doesn't read its scores: give loss.target={name} to one that has a target "
+            "(loss=kl), or leave teacher= out"
+        )
+
+
+def _refuse_missing_teachers(objective: Objective, data: RetrievalData, named: Set[str]) -> None:
     there = [name.removeprefix(TEACHER) for name in data.rows.column_names if name.startswith(TEACHER)]
-    for name in sorted(objective.teachers - set(there)):
+    for name in sorted(objective.teachers - named - set(there)):
         raise InputError(
             f"the loss reads the scores of teacher {name!r}, and {data.folder} has "
-            f"{'those of ' + ', '.join(there) if there else 'none'}: name one it has, or target=label"
+            f"{'those of ' + ', '.join(there) if there else 'none'}: name one it has, target=label, or let a reranker "
+            f"give them (teacher=reranker teacher.name={name})"
         )
 
 
@@ -304,14 +324,28 @@ def refuse_other_data(source: Source, folder: Path) -> None:
     Raises:
         InputError: options or files of the source changed since, or the run doesn't say what it was trained on.
     """
-    noted = folder / DATA
-    if not noted.is_file():
+    if not (folder / DATA).is_file():
         raise InputError(f"{folder} doesn't say what it was trained on (no {DATA}): train it again")
-    if (known := json.loads(noted.read_text())["fingerprint"]) != (found := fingerprint_of(source)):
+    if (known := origin_of(_trained_on(folder))) != (found := fingerprint_of(source)):
         raise InputError(
             f"{folder} was trained on the prepared set {known}, its source now gives {found}: what was kept back then "
             "may be trained on now and the other way round; bring the data's files and options back, or train anew"
         )
+
+
+def _refuse_other_rows(data: RetrievalData, folder: Path) -> None:
+    """Refuse a set with other mined negatives, or scores of another teacher, than the run in `folder` began with."""
+    known, found = (manifest["fingerprint"] for manifest in (_trained_on(folder), read_manifest(data.folder)))
+    if known != found:
+        raise InputError(
+            f"{folder} was trained on the prepared set {known}, mining= and teacher= now make {found} of the same "
+            "source: bring their options, and the models they took, back, or train anew"
+        )
+
+
+def _trained_on(folder: Path) -> Manifest:
+    manifest: Manifest = json.loads((folder / DATA).read_text())
+    return manifest
 
 
 def total_steps(batches: int, trainer: Trainer) -> int:

@@ -22,6 +22,7 @@ GROUPS = (
     "index",
     "loss",
     "mining",
+    "teacher",
     "model",
     "model/head",
     "model/prompts",
@@ -77,7 +78,7 @@ def test_every_command_composes_and_binds(composed, command):
 
 @pytest.mark.parametrize(
     ("group", "option"),
-    [pair for pair in OPTIONS if pair[0] in ("data", "eval", "index", "loss", "mining", "model/head")],
+    [pair for pair in OPTIONS if pair[0] in ("data", "eval", "index", "loss", "mining", "teacher", "model/head")],
 )
 def test_the_trees_mirror_each_other(group, option):
     """conf/<group>/<name>.yaml builds something of reasonir/<group>/<name>.py."""

@@ -1,6 +1,6 @@
 """What is mined, against tables worked out by hand and against loops over every document."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 
@@ -241,3 +241,14 @@ def test_a_collection_is_searched_beyond_what_is_judged(tmp_path):
     )
     first, second = map(example_of, read(stage.mined(prepare(source, tmp_path), source, tmp_path)))
     assert first.negatives == second.negatives == (Document("d3", "ice floats", label=0.0),)
+
+
+def test_what_was_judged_for_one_query_says_nothing_for_another(tmp_path):
+    judged = Document("a", "a", label=0.0, teachers={"big": 0.9}, spans=((0, 1),), span_labels=(1.0,))
+    given = [replace(example(), documents=(Document("p", "p", teachers={"big": 1.0}),))]
+    given += [replace(others(), documents=(Document("z", "z", teachers={"big": 1.0}), judged))]
+    source = Given(given)
+    stage = HardNegatives(Table({**SCORES, "z": 0.1}), ranks=(0, 1), sampling="first")
+    first, second = map(example_of, read(stage.mined(prepare(source, tmp_path), source, tmp_path)))
+    assert first.negatives == (Document("a", "a", label=0.0),)
+    assert second.negatives[0] == replace(judged, teachers={})

@@ -336,3 +336,4 @@ def test_a_loss_without_its_teacher_is_refused_before_training(home):
     assert done.status == 2
     assert "teacher 'bge'" in done.err
     assert "none: name one it has" in done.err
+    assert "teacher=reranker teacher.name=bge" in done.err

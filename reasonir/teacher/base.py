@@ -1,0 +1,34 @@
+"""What a teacher is: it takes a prepared set and gives one in which every document carries its score.
+
+Losses name it as their target. A teacher is one file here and one YAML in conf/teacher.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Protocol
+
+
+class Teacher(Protocol):
+    """A stage between mining and training, so that mined negatives are scored as well."""
+
+    def problems(self) -> list[str]:
+        """What is out of range."""
+
+    def reach(self) -> None:
+        """Find what it scores with, so that it is known to be there.
+
+        Raises:
+            InputError: it isn't.
+        """
+
+    def taught(self, own: Path, home: Path) -> Path:
+        """The folder of the set with the teacher's column: the same rows in the same order.
+
+        Args:
+            own: a prepared set.
+            home: prepared sets lie in data/ under it.
+
+        Raises:
+            InputError: the set has a teacher of that name, or what the scoring needs isn't there.
+        """

@@ -1,0 +1,135 @@
+"""Scores of every query with each of its documents by a reranker, whatever head reads the pairs.
+
+The set is named by the hash of the checkpoint's files, wherever they lie, so each checkpoint's scores are made once.
+Queries are scored in blocks, in the order of the rows. Until the set is complete each block's scores lie in a file, so
+that a scoring that was killed goes on where it was, and memory holds one block.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from reasonir.data.prepared import TEACHER, digest_of, example_of, notes_of, read, read_manifest, write_set
+from reasonir.errors import InputError
+from reasonir.files import completed
+from reasonir.loss.base import LABEL
+from reasonir.model.backbone import Model
+from reasonir.model.encoder import Encoder
+from reasonir.model.frozen import Machine, identity_of
+from reasonir.teacher.report import Tally, sentence
+from reasonir.types import Example, Pair, Text
+
+log = logging.getLogger(__name__)
+SCALES = ("logit", "probability")
+
+
+@dataclass(frozen=True, slots=True)
+class Reranking:
+    """Teaches by scoring pairs.
+
+    Attributes:
+        model: reads the pairs.
+        hardware: where it runs.
+        name: of the teacher, by which losses know it.
+        scale: the head's "logit", or its sigmoid, the "probability".
+        run: the tracked run that `model` is taken from, where it is.
+        seed: draws parameters that the checkpoint doesn't bring.
+        block: queries scored at a time.
+    """
+
+    model: Model
+    hardware: Machine
+    name: str = "reranker"
+    scale: str = "logit"
+    run: str | None = None
+    seed: int = 0
+    block: int = 256
+
+    def problems(self) -> list[str]:
+        """What is out of range, and a model that reads no pairs."""
+        found = []
+        if not re.fullmatch(r"[\w.-]+", self.name) or self.name == LABEL:
+            found.append(f"teacher.name={self.name!r}: give letters, digits, '.', '_' or '-', and not {LABEL!r}")
+        if self.scale not in SCALES:
+            found.append(f"teacher.scale={self.scale}: choose {' or '.join(SCALES)}")
+        if self.block < 1:
+            found.append(f"teacher.block={self.block}: give 1 or more")
+        if self.model.kind == "retriever":
+            named = f"run={self.run}" if self.run else f"model.path={self.model.path}"
+            found.append(
+                f"teacher.{named} has the head of a retriever, which reads no pairs: choose a reranker, such as "
+                "model@teacher.model=gte_reranker"
+            )
+        return found
+
+    def reach(self) -> None:
+        """See `Teacher.reach`."""
+        self.model.locate()
+
+    def taught(self, own: Path, home: Path) -> Path:
+        """See `Teacher.taught`."""
+        rows, manifest = read(own), read_manifest(own)
+        if f"{TEACHER}{self.name}" in rows.column_names:
+            raise InputError(f"{own} has a teacher {self.name!r} already: call this one otherwise (teacher.name=...)")
+        identity = {"source": "taught", "of": manifest["identity"], "teacher": self._identity()}
+        kept = home / "cache" / "teachers" / digest_of(identity)
+        tally = Tally()
+        folder = write_set(
+            f"{own.name.rsplit('-', 1)[0]}-{self.name}",
+            identity,
+            lambda: self._examples(rows, kept, tally),
+            home,
+            what="Scoring",
+            total=len(rows),
+            notes=lambda: {**notes_of(manifest), "teacher": {"name": self.name, **tally.to_dict()}},
+        )
+        shutil.rmtree(kept, ignore_errors=True)
+        log.info("%s", sentence(read_manifest(folder)["teacher"]))
+        return folder
+
+    def _identity(self) -> Mapping[str, Any]:
+        return {**identity_of(self.model), "seed": self.seed, "name": self.name, "scale": self.scale}
+
+    def _examples(self, rows: Any, kept: Path, tally: Tally) -> Iterator[Example]:
+        encoder: Encoder | None = None
+        if kept.is_dir():
+            log.info("Going on with the scores that lie in %s", kept)
+        for start in range(0, len(rows), self.block):
+            stop = min(len(rows), start + self.block)
+            block = [example_of(rows[number]) for number in range(start, stop)]
+            file = kept / f"{start}-{stop}.npy"
+            if file.is_file():
+                scores_P = np.load(file)
+            else:
+                encoder = encoder or self.model.load(seed=self.seed).to(self.hardware.resolve().torch_device)
+                scores_P = self._scores(encoder, block)
+                with completed(file) as partial, partial.open("wb") as stream:
+                    np.save(stream, scores_P)
+            scores = iter(scores_P.tolist())
+            for example in block:
+                documents = tuple(
+                    replace(document, teachers={**document.teachers, self.name: next(scores)})
+                    for document in example.documents
+                )
+                found = replace(example, documents=documents)
+                tally.add(*([each.teachers[self.name] for each in side] for side in (found.positives, found.negatives)))
+                yield found
+
+    def _scores(self, encoder: Encoder, block: Sequence[Example]) -> np.ndarray:
+        """scores_P of the documents of every example, one example after the other."""
+        pairs = [
+            Pair(Text(example.query, example.instruction), Text(document.text, document.instruction))
+            for example in block
+            for document in example.documents
+        ]
+        logits_P = encoder.score_pairs(pairs)
+        scores_P = logits_P if self.scale == "logit" else logits_P.double().sigmoid()
+        return scores_P.float().numpy()

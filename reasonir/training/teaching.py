@@ -1,0 +1,26 @@
+"""The teacher that a configuration composes, its model that of a tracked run where one is named."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from reasonir.config import build
+from reasonir.errors import raise_all
+from reasonir.teacher.base import Teacher
+from reasonir.training.exported import exported_model
+from reasonir.training.tracking import folder_of_run
+
+
+def teacher_of(config: DictConfig) -> Teacher:
+    """The teacher; `teacher.run` puts the run's exported model in the place of `teacher.model`.
+
+    Raises:
+        InputError: there is no such run, or its model reads no pairs.
+    """
+    if config.teacher.get("run"):
+        config.teacher.model = exported_model(folder_of_run(str(config.teacher.run), Path(config.home)))
+    teacher: Teacher = build(config.teacher)
+    raise_all(teacher.problems(), "mistake in the configuration")
+    return teacher
