@@ -199,8 +199,10 @@ def _draw(file: Path, rows: Mapping[str, Mapping[str, float]], use: list[str]) -
         look = {"marker": "o", "linestyle": "--" if "whitening" in row else "-", "label": row}
         spoken = [name.removeprefix(f"{HEADLINE}_").replace("_", "\n") for name in searched]
         forms.plot(spoken, [values[name] for name in searched], **{**look, "linestyle": ""})
-        graphs.plot([str(effort) for effort in EFFORTS], [values[f"hnsw{effort}_recall"] for effort in EFFORTS], **look)
+        graphs.plot(EFFORTS, [values[f"hnsw{effort}_recall"] for effort in EFFORTS], **look)
     forms.set(xlabel="form of the vectors", ylabel="nDCG@10")
+    graphs.set_xscale("log", base=2)
+    graphs.set_xticks(EFFORTS, [str(effort) for effort in EFFORTS])
     graphs.set(xlabel="candidates that HNSW keeps", ylabel="share of the exact first ten")
     for axes in (forms, graphs):
         axes.spines[["top", "right"]].set_visible(False)
