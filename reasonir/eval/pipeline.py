@@ -219,11 +219,10 @@ class Pipeline(Benchmark):
 
     def _seconds(self, task: Task, pipeline: Any) -> dict[tuple[int, str], float]:
         """The median seconds of each stage by the number of candidates, one question at a time."""
-        names = list(task.queries)
-        chosen = [
-            names[place * len(names) // min(self.timed, len(names))] for place in range(min(self.timed, len(names)))
-        ]
-        pipeline.search(task.queries[chosen[0]].text, self.context)  # what only the first call does isn't timed
+        asked = [query.text for query in task.queries.values()]
+        size = min(self.timed, len(asked))
+        chosen = [asked[place * len(asked) // size] for place in range(size)]
+        pipeline.search(chosen[0], self.context)  # what only the first call does isn't timed
         found: dict[tuple[int, str], float] = {}
         for depth in self.depths:
             at_depth = replace(pipeline, candidates=depth)

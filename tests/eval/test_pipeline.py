@@ -124,6 +124,20 @@ def test_every_row_is_what_the_pipeline_gives_a_user(bert, exports, evidence, tm
     assert (tmp_path / "pipeline_rows.png").stat().st_size > 0
 
 
+def test_what_is_timed_are_the_tasks_own_questions(exports, tmp_path, monkeypatch):
+    asked = []
+    search = Pipeline.search
+    monkeypatch.setattr(
+        Pipeline, "search", lambda self, query, top_k: asked.append(query) or search(self, query, top_k)
+    )
+    Judged(Rows(), Stages(exports["cross_encoder"]), depths=(2, 4), timed=3).analyse(subject_of(None, "bm25"), tmp_path)
+    assert asked == [
+        ROWS[0]["query"],
+        *(ROWS[number]["query"] for number in (0, 2, 5)),
+        *(ROWS[number]["query"] for number in (0, 2, 5)),
+    ]
+
+
 def test_systems_stand_in_one_table_and_no_pair_is_read_twice(bert, exports, tmp_path, monkeypatch):
     read = []
     score = Reranker.score
