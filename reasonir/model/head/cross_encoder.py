@@ -84,7 +84,9 @@ class PairEncoding(OneLength):
     def offsets(self, document: Text) -> list[tuple[int, int]]:
         """Where the tokens of a whole document stand in it, those of its prompt at its beginning."""
         prompt = self.prompts.of("document", document.instruction)
-        given = self.tokenizer(prompt + document.text, add_special_tokens=False, return_offsets_mapping=True)
+        given = self.tokenizer(
+            prompt + document.text, add_special_tokens=False, return_offsets_mapping=True, verbose=False
+        )
         return [(max(start - len(prompt), 0), max(end - len(prompt), 0)) for start, end in given["offset_mapping"]]
 
     def _room(self) -> int:
