@@ -14,7 +14,7 @@ __version__ = "0.1.0"
 
 
 def load(path: str | Path, *, device: str = "cpu") -> Retriever | Reranker | Pruner:
-    """What a run's folder, an exported folder or a hub id holds, to be used from Python.
+    """What a run's folder or MLflow id, an exported folder or a hub id holds, to be used from Python.
 
     A retriever has `encode`, `score` and, once documents were added, `retrieve` and `search`; a reranker `score` and
     `rerank`; a pruner these and `prune`.

@@ -1,11 +1,13 @@
 """The encoder of a checkpoint or a tracked run, its head told from what lies there.
 
-A run's config.yaml says how its model was composed; its folder may be given or the export in it. Any other folder, or
-hub id, tells by its files: PyLate, sentence-transformers and transformers each note what a checkpoint is.
+A run's config.yaml says how its model was composed; its folder may be given, its MLflow id, or the export in it. Any
+other folder, or hub id, tells by its files: PyLate, sentence-transformers and transformers each note what a checkpoint
+is.
 """
 
 from __future__ import annotations
 
+import re
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,12 +20,12 @@ from reasonir.model.weights import locate
 
 
 def read_encoder(path: str, *, device: str = "cpu") -> Encoder:
-    """The model of a run's folder, an exported folder or a hub id, for inference.
+    """The model of a run's folder or MLflow id, of an exported folder or a hub id, for inference.
 
     Raises:
         InputError: it can't be reached, or doesn't say which head it has.
     """
-    run = _run_of(Path(path).expanduser())
+    run = _run_of(path)
     if run is None:
         model = Model(path=path, head=partial(head_of(locate(path)).load))
     else:
@@ -34,8 +36,14 @@ def read_encoder(path: str, *, device: str = "cpu") -> Encoder:
     return model.load().eval().to(device)
 
 
-def _run_of(folder: Path) -> Path | None:
-    """The run that a folder is, or whose export it is."""
+def _run_of(path: str) -> Path | None:
+    """The run that a folder is, whose export it is, or whose id it is."""
+    folder = Path(path).expanduser()
+    if re.fullmatch("[0-9a-f]{32}", path) and not folder.exists():
+        from reasonir.config import reasonir_home
+        from reasonir.training.tracking import folder_of_run
+
+        return folder_of_run(path, Path(reasonir_home()))
     runs = [folder, *([folder.absolute().parent] if folder.name == "model" else [])]
     return next((run for run in runs if (run / "config.yaml").is_file()), None)
 

@@ -210,3 +210,16 @@ def test_without_mlflow_there_is_nothing_to_do(logger, tmp_path):
     tracking.end("FINISHED")
     assert tracking.loggers() == []
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_model_is_loaded_by_the_id_of_its_run(home_with_runs, monkeypatch):
+    import reasonir
+    from reasonir.errors import InputError
+
+    home, folder, entry, _ = home_with_runs
+    monkeypatch.setenv("REASONIR_HOME", str(home))
+    texts = ["Bees dance.", "It rains."]
+    by_id = reasonir.load(entry.info.run_id).score(["why does it rain"], texts)
+    assert by_id.tolist() == reasonir.load(folder).score(["why does it rain"], texts).tolist()
+    with pytest.raises(InputError, match="neither a folder nor the id of a run"):
+        reasonir.load("0" * 32)
