@@ -43,9 +43,10 @@ format: $(READY) ## mend what ruff can mend
 ui: $(READY) ## open MLflow on the runs of this folder (or REASONIR_HOME), on this machine only
 	$(BIN)/mlflow ui --host 127.0.0.1 --backend-store-uri sqlite:///$(abspath $(or $(REASONIR_HOME),.))/mlflow.db
 
-bench: $(READY) ## time a training step of both heads against PyLate and sentence-transformers
+bench: $(READY) ## time a training step of retrievers and a reranker against PyLate and sentence-transformers
 	HF_HUB_OFFLINE=1 $(BIN)/python -m reasonir.bench
 	HF_HUB_OFFLINE=1 $(BIN)/python -m reasonir.bench model/head=biencoder contenders=biencoder
+	HF_HUB_OFFLINE=1 $(BIN)/python -m reasonir.bench model/head=cross_encoder contenders=reranker
 
 lock: ## resolve pyproject.toml into requirements.lock
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --extra offline --extra sweep --extra dev \

@@ -2,7 +2,7 @@
 
 The model is exported once and everybody loads that export, dropout off; loss and gradient norm have to agree before
 any time counts. Peak memory is what the process reached above the loaded model. Tokens are the real ones, without
-padding, so tokens a second compare across contenders.
+padding, so tokens a second compare across contenders. Tokenisation isn't timed.
 """
 
 from __future__ import annotations
@@ -30,7 +30,6 @@ from reasonir.contender.base import Contender, Workload
 from reasonir.data.lengths import LengthOptions
 from reasonir.errors import InputError
 from reasonir.model.backbone import Model
-from reasonir.model.head.base import Tokenizer
 from reasonir.training.datamodule import LoaderOptions, RetrievalData
 from reasonir.training.display import show
 from reasonir.training.hardware import Hardware
@@ -38,10 +37,10 @@ from reasonir.training.lengths import measure
 from reasonir.training.meter import Meter
 from reasonir.training.plan import plan_run
 from reasonir.training.run import quiet_libraries, require
-from reasonir.types import Side, Text
 
 log = logging.getLogger(__name__)
 LOSS_TOLERANCE, GRADIENT_TOLERANCE = 2e-3, 3e-2
+_TIMED = {"ColBERT": "colbert", "BiEncoder": "biencoder", "CrossEncoder": "reranker"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,19 +71,21 @@ def race(config: DictConfig, folder: Path) -> None:
     data = RetrievalData(build(config.data), options, home=Path(config.home), seed=config.seed)
     data.setup()
     columns = _columns(data, config.batch_size, config.negatives)
+    if model.kind != "retriever":
+        columns = _with_negatives(columns)
     encoder = model.load(seed=config.seed)
     _refuse_unfit(contenders, type(encoder.head).__name__)
     plan = plan_run(model, hardware, data, measure(model, data, rows=LengthOptions().sample))
-    tokens = _real_tokens(encoder.head.tokenizer, columns)
     with tempfile.TemporaryDirectory() as place:
         encoder.save(Path(place))
         workload = Workload(
             Model(place, head=model.head, attention=model.attention),
             columns,
-            encoder.head.temperature,
+            encoder.head.temperature if model.kind == "retriever" else 1.0,
             hardware.torch_device,
             (plan.budget.micro_batch, plan.budget.kept),
         )
+        tokens = workload.batch(encoder.head).token_count
         del encoder
         gc.collect()
         timed = _in_turns(contenders, workload, config.repeats)
@@ -115,18 +116,17 @@ def _columns(data: RetrievalData, count: int, negatives: int) -> list[list[str]]
     return [list(column) for column in zip(*rows, strict=True)]
 
 
-def _real_tokens(tokenize: Tokenizer, columns: list[list[str]]) -> int:
-    sides: list[Side] = ["query", *["document"] * (len(columns) - 1)]  # type: ignore[list-item]
-    packed = [tokenize([Text(text) for text in texts], side) for side, texts in zip(sides, columns, strict=True)]
-    return sum(int(tokens.lengths_N.sum()) for tokens in packed)
+def _with_negatives(columns: list[list[str]]) -> list[list[str]]:
+    """The columns, where they have no negatives with the next query's positive as one."""
+    queries, positives, *negatives = columns
+    return [queries, positives, *(negatives or [[*positives[1:], positives[0]]])]
 
 
 def _refuse_unfit(contenders: Mapping[str, Contender], head: str) -> None:
     unfit = [name for name, contender in contenders.items() if head not in contender.kind]
     if unfit:
-        raise InputError(
-            f"contenders {', '.join(unfit)} can't train a {head}: set contenders={head.lower()} or another model/head"
-        )
+        remedy = f"set contenders={_TIMED[head]} or another" if head in _TIMED else "none can, set another"
+        raise InputError(f"contenders {', '.join(unfit)} can't train a {head}: {remedy} model/head")
 
 
 def _in_turns(contenders: Mapping[str, Contender], workload: Workload, repeats: int) -> dict[str, Timed]:

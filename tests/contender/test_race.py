@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import pytest
 
 from reasonir.contender.ours import Ours
-from reasonir.contender.race import Timed, _refuse_disagreement, report
+from reasonir.contender.race import Timed, _refuse_disagreement, _with_negatives, report
 from reasonir.errors import InputError
 from tests.commands import run
 
@@ -15,15 +15,21 @@ SMALL = ("model=tiny", "hardware=cpu", "batch_size=6", "repeats=2")
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("model", "head", "contenders"),
+    ("model", "head", "group", "contenders"),
     [
         # PyLate scores masked tokens 0, which a random model's similarities are often below: real weights for it
-        ("minilm", "colbert", {"ours", "ours_recomputing", "pylate", "pylate_cached"}),
-        ("tiny", "biencoder", {"ours", "ours_recomputing", "sentence_transformers", "sentence_transformers_cached"}),
+        ("minilm", "colbert", "colbert", {"ours", "ours_recomputing", "pylate", "pylate_cached"}),
+        (
+            "tiny",
+            "biencoder",
+            "biencoder",
+            {"ours", "ours_recomputing", "sentence_transformers", "sentence_transformers_cached"},
+        ),
+        ("tiny", "cross_encoder", "reranker", {"ours", "ours_recomputing", "sentence_transformers"}),
     ],
 )
-def test_all_contenders_compute_the_same_step(home, model, head, contenders):
-    done = run("bench", *SMALL, f"model={model}", f"model/head={head}", f"contenders={head}", home=home)
+def test_all_contenders_compute_the_same_step(home, model, head, group, contenders):
+    done = run("bench", *SMALL, f"model={model}", f"model/head={head}", f"contenders={group}", home=home)
     assert done.status == 0, done.err
     (workload,) = json.loads((done.folder / "bench.json").read_text())["workloads"].values()
     assert set(workload["contenders"]) == contenders
@@ -40,6 +46,18 @@ def test_a_contender_that_cannot_train_the_head_is_named(home):
     done = run("bench", *SMALL, "model/head=biencoder", home=home)
     assert done.status == 2
     assert "contenders pylate, pylate_cached can't train a BiEncoder: set contenders=biencoder" in done.err
+
+
+def test_a_head_that_no_contender_trains_is_named(home):
+    done = run("bench", "model=tiny_reranker", *SMALL[1:], "contenders=reranker", home=home)
+    assert done.status == 2
+    assert "sentence_transformers can't train a YesNo: none can, set another model/head" in done.err
+
+
+def test_rerankers_without_negatives_get_the_next_querys_positive():
+    assert _with_negatives([["q1", "q2", "q3"], ["a", "b", "c"]])[2] == ["b", "c", "a"]
+    given = [["q1", "q2"], ["a", "b"], ["n1", "n2"]]
+    assert _with_negatives(given) == given
 
 
 @dataclass(frozen=True)
