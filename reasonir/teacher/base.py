@@ -12,6 +12,10 @@ from typing import Protocol
 class Teacher(Protocol):
     """A stage between mining and training, so that mined negatives are scored as well."""
 
+    @property
+    def columns(self) -> frozenset[str]:
+        """The teachers whose scores it adds, by the names that losses know them by."""
+
     def problems(self) -> list[str]:
         """What is out of range."""
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 
 @dataclass(frozen=True, slots=True)
 class Untaught:
     """The null object of `Teacher`."""
+
+    columns: ClassVar[frozenset[str]] = frozenset()
 
     def problems(self) -> list[str]:
         """Nothing can be wrong."""

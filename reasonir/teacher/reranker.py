@@ -53,6 +53,11 @@ class Reranking:
     seed: int = 0
     block: int = 256
 
+    @property
+    def columns(self) -> frozenset[str]:
+        """Its own name."""
+        return frozenset({self.name})
+
     def problems(self) -> list[str]:
         """What is out of range, and a model that reads no pairs."""
         found = []

@@ -12,7 +12,7 @@ import os
 import shutil
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -40,6 +40,7 @@ from reasonir.files import completed
 from reasonir.loss.base import Objective
 from reasonir.model.backbone import Model
 from reasonir.model.encoder import Encoder
+from reasonir.teacher.base import Teacher
 from reasonir.teacher.none import Untaught
 from reasonir.training.board import show_leaderboard
 from reasonir.training.callbacks import Interrupt, Milestones
@@ -81,8 +82,7 @@ def train(config: DictConfig, folder: Path) -> float | None:
     model: Model = build(config.model)
     hardware: Hardware = build(config.hardware)
     teacher, objective = teacher_of(config), build(config.loss)
-    named = {config.teacher.name} if "name" in config.teacher else set()
-    _refuse_unread_teacher(objective, named)
+    _refuse_unread_teacher(objective, teacher)
     data = RetrievalData(
         build(config.data),
         build(config.loader),
@@ -115,7 +115,7 @@ def train(config: DictConfig, folder: Path) -> float | None:
     else:
         if resume and not config.dry_run and (folder / DATA).is_file():
             _refuse_other_rows(data, folder)
-        _refuse_missing_teachers(objective, data, named)
+        _refuse_missing_teachers(objective, data, teacher)
         planned = planned_lengths(folder / "plan.json") if resume else {}
         model, lengths, found = _fit_lengths(config, model, data, planned)
     plan = plan_run(
@@ -300,17 +300,17 @@ def _refuse_devices_in_sweeps(hardware: Hardware) -> None:
         )
 
 
-def _refuse_unread_teacher(objective: Objective, named: Set[str]) -> None:
-    for name in named - objective.teachers:
+def _refuse_unread_teacher(objective: Objective, teacher: Teacher) -> None:
+    for name in sorted(teacher.columns - objective.teachers):
         raise InputError(
             f"teacher.name={name}: the loss doesn't read its scores: give loss.target={name} to one that has a target "
             "(loss=kl), or leave teacher= out"
         )
 
 
-def _refuse_missing_teachers(objective: Objective, data: RetrievalData, named: Set[str]) -> None:
+def _refuse_missing_teachers(objective: Objective, data: RetrievalData, teacher: Teacher) -> None:
     there = [name.removeprefix(TEACHER) for name in data.rows.column_names if name.startswith(TEACHER)]
-    for name in sorted(objective.teachers - named - set(there)):
+    for name in sorted(objective.teachers - teacher.columns - set(there)):
         raise InputError(
             f"the loss reads the scores of teacher {name!r}, and {data.folder} has "
             f"{'those of ' + ', '.join(there) if there else 'none'}: name one it has, target=label, or let a reranker "
