@@ -18,7 +18,7 @@ from pathlib import Path
 from reasonir.errors import InputError
 from reasonir.loading import read_encoder
 from reasonir.model.pruning import Opinion, opinions
-from reasonir.reranker import Reranker
+from reasonir.reranker import Reranker, as_text
 from reasonir.sentences import sentences
 from reasonir.types import Pair, Text
 
@@ -129,7 +129,7 @@ class Pruner(Reranker):
             raise InputError(f"{len(titles)} titles for {len(texts)} texts: give each text one, or none")
         leads = ["" if not title else f"{title}\n" for title in titles or [""] * len(texts)]
         spans = [tuple(self.split(text)) for text in texts]
-        asked = query if isinstance(query, Text) else Text(query)
+        asked = as_text(query)
         pairs = [
             Pair(asked, Text(lead + text), tuple((start + len(lead), end + len(lead)) for start, end in found))
             for lead, text, found in zip(leads, texts, spans, strict=True)

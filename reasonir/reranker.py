@@ -17,6 +17,11 @@ from reasonir.model.encoder import Encoder
 from reasonir.types import Pair, Text
 
 
+def as_text(query: str | Text) -> Text:
+    """A question as models read it: without an instruction, unless it brings one."""
+    return query if isinstance(query, Text) else Text(query)
+
+
 class Ranked(NamedTuple):
     """A text's place among those given, and its score."""
 
@@ -50,8 +55,7 @@ class Reranker:
 
     def score(self, query: str | Text, texts: Sequence[str]) -> list[float]:
         """The probability that each text is relevant: the sigmoid of the head's logit."""
-        asked = query if isinstance(query, Text) else Text(query)
-        pairs = [Pair(asked, Text(text)) for text in texts]
+        pairs = [Pair(as_text(query), Text(text)) for text in texts]
         return [float(score) for score in self.encoder.score_pairs(pairs).double().sigmoid()]
 
     def rerank(self, query: str | Text, texts: Sequence[str], top_k: int | None = None) -> list[Ranked]:

@@ -110,13 +110,14 @@ class ContextRelevance(Benchmark):
         keep_S = np.array([value for opinion in found for value in opinion.keep])
         tokens_S = np.array([count for opinion in found for count in opinion.tokens])
         _write_sentences(folder / f"{name}.{subject.name}.parquet", rows, keep_S, tokens_S)
-        table = self._table(sentences, keep_S, lexical(rows))
+        words_S = lexical(rows)
+        table = self._table(sentences, keep_S, words_S)
         with completed(folder / f"{name}.{subject.name}.json") as partial:
             partial.write_text(json.dumps(table, indent=2))
         log.info("%s", _told(name, subject.name, table))
         curves = {
             by: _curve(rows, sentences, scores_S, tokens_S, subject.runs[name])
-            for by, scores_S in _scores(name, rows, folder).items()
+            for by, scores_S in _scores(name, words_S, folder).items()
         }
         _draw(folder / f"{name}.{subject.name}", curves)
         if subject.name == "trained":
@@ -216,7 +217,7 @@ def _curve(
     return found
 
 
-def _scores(name: str, rows: Sequence[Example], folder: Path) -> dict[str, np.ndarray]:
+def _scores(name: str, words_S: np.ndarray, folder: Path) -> dict[str, np.ndarray]:
     """What sentences can be kept by: the systems' probabilities so far, words, and chance."""
     import pyarrow.parquet as pq
 
@@ -224,7 +225,6 @@ def _scores(name: str, rows: Sequence[Example], folder: Path) -> dict[str, np.nd
         file.stem.rsplit(".", 1)[-1]: pq.read_table(file)["probability"].to_numpy()
         for file in sorted(folder.glob(f"{name}.*.parquet"))
     }
-    words_S = lexical(rows)
     return {**found, "bm25": words_S, "random": np.random.default_rng(0).random(len(words_S))}
 
 

@@ -175,17 +175,21 @@ class RetrievalData(LightningDataModule):
 
         Rows are drawn by the seed, and of their documents again at most `count` of each kind.
         """
-        rows, _ = self._sampled_rows(count)
-        queries = [Text(row["query"], row["instruction"]) for row in rows]
-        pairs = self.sample_pairs(count)
+        rows, pairs = self._sampled_rows(count)
         documents: dict[str, tuple[Side, list[Text]]] = {
             name: ("document", [pair.document for pair in each]) for name, each in pairs.items()
         }
-        return {"queries": ("query", queries), **documents}
+        return {"queries": ("query", [Text(row["query"], row["instruction"]) for row in rows]), **documents}
 
     def sample_pairs(self, count: int) -> dict[str, list[Pair]]:
         """As `sample`, each query together with its documents."""
-        rows, draw = self._sampled_rows(count)
+        return self._sampled_rows(count)[1]
+
+    def _sampled_rows(self, count: int) -> tuple[list[Any], dict[str, list[Pair]]]:
+        """Up to `count` training rows, and their pairs by column."""
+        draw = np.random.default_rng([self.seed, 4])
+        chosen = draw.permutation(np.unique(self.items.row_I))[:count]
+        rows = [self.rows[int(row)] for row in chosen]
         found = {}
         for name, key in (("positives", "pos"), ("negatives", "neg")):
             pairs = [
@@ -195,13 +199,7 @@ class RetrievalData(LightningDataModule):
             ]
             if pairs:
                 found[name] = [pairs[place] for place in draw.permutation(len(pairs))[:count]]
-        return found
-
-    def _sampled_rows(self, count: int) -> tuple[list[Any], np.random.Generator]:
-        """Up to `count` training rows, and what draws of their documents."""
-        draw = np.random.default_rng([self.seed, 4])
-        chosen = draw.permutation(np.unique(self.items.row_I))[:count]
-        return [self.rows[int(row)] for row in chosen], draw
+        return rows, found
 
     def texts_per_step(self, ranks: int) -> dict[str, int]:
         """How many texts of each column a step takes on one device, if no document stands twice.
