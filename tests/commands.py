@@ -48,3 +48,14 @@ def run(command: str, *arguments: str, home: Path) -> Done:
             os.environ["REASONIR_HOME"] = environment
     new = sorted(set((home / "outputs").glob("*")) - before) if (home / "outputs").is_dir() else []
     return Done(status, out.getvalue(), err.getvalue(), new[-1] if new else None)
+
+
+def goes_on_unless(folder: Path, changed: str, *, home: Path, steps: int) -> None:
+    """A run is resumed to so many steps and judged on what its source kept back, and not resumed with `changed`."""
+    again = run("train", f"resume={folder}", f"trainer.max_steps={steps}", home=home)
+    assert again.status == 0, again.err
+    judged = run("evaluate", f"run={folder}", "eval=own", "logger=csv", "evaluation.baselines=[]", home=home)
+    assert judged.status == 0, judged.err
+    other = run("train", f"resume={folder}", changed, home=home)
+    assert other.status == 2
+    assert "mining= and teacher= now make" in other.err
