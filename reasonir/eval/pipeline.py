@@ -24,6 +24,7 @@ from typing import Any, Protocol
 
 from reasonir.data.context_rows import read_examples
 from reasonir.data.progress import progress
+from reasonir.data.strata import normalise
 from reasonir.errors import InputError
 from reasonir.eval.base import Benchmark, Subject
 from reasonir.eval.leaderboard import Leaderboard
@@ -141,19 +142,19 @@ class Pipeline(Benchmark):
             _write(folder / f"pipeline_{task.name}", subject.name, rows)
             log.info("%s", _told(task.name, subject.name, rows))
             found[task.name] = Analysis(_figures(rows))
-        if subject.encoder is not None and subject.encoder.head.kind != "retriever":
+        if not _finds(subject):
             self._read.clear()  # what is judged goes, and another may come to stand at its address
         return found
 
     def _rows(self, task: Task, subject: Subject, pipeline: Any) -> list[Row]:
         """A row a stage and number of candidates."""
         texts = dict(zip(task.corpus.ids, task.corpus.texts, strict=True))
-        finds = subject.encoder is None or subject.encoder.head.kind == "retriever"
+        finds = _finds(subject)
         if self.timed or not finds:
             pipeline.retriever.add_documents(list(texts.values()), list(texts))
         first = self._first(task, subject.runs[task.name] if finds else None, pipeline)
         context = _Context(texts, self._answers(task), _counter(pipeline), self.context)
-        times = self._seconds(task, pipeline) if self.timed else {}
+        times = self._milliseconds(task, pipeline) if self.timed else {}
         readings = _Readings(task, texts, pipeline, self._read)
         orders: dict[int, Order] = {0: first}
         if pipeline.reranker is not None:
@@ -171,15 +172,15 @@ class Pipeline(Benchmark):
             row: Row = {"stage": stage, "candidates": depth, HEADLINE: fmean(values)}
             if depth:
                 row |= difference(values, before)._asdict()
-            seconds = times.get((depth or self.depths[0], "rerank" if depth else "retrieve"))
-            rows.append({**row, **context.figures(order), "milliseconds": seconds and 1000 * seconds})
+            time = times.get((depth or self.depths[0], "rerank" if depth else "retrieve"))
+            rows.append({**row, **context.figures(order), "milliseconds": time})
         for depth, order in orders.items() if pipeline.pruner is not None else ():
             if depth or len(orders) == 1:
                 looked = progress(order.items(), "Pruning", total=len(order))
                 kept = {name: readings.kept(name, docs[: self.context]) for name, docs in looked}
-                seconds = times.get((depth or self.depths[0], "prune"))
-                row = {"stage": PRUNED, "candidates": depth, **context.figures(order, kept)}
-                rows.append({**row, "milliseconds": seconds and 1000 * seconds})
+                time = times.get((depth or self.depths[0], "prune"))
+                figures = context.figures(order, kept)
+                rows.append({"stage": PRUNED, "candidates": depth, **figures, "milliseconds": time})
         return rows
 
     def _first(self, task: Task, run: Run | None, pipeline: Any) -> Order:
@@ -202,14 +203,14 @@ class Pipeline(Benchmark):
         """
         if self.evidence is None:
             return None
-        asked = {_plain(query.text): name for name, query in task.queries.items()}
+        asked = {normalise(query.text): name for name, query in task.queries.items()}
         found: dict[str, set[str]] = {}
         for row in read_examples(self.evidence, self.evidence_split, key="eval"):
-            if name := asked.get(_plain(row.query)):
+            if name := asked.get(normalise(row.query)):
                 for document in row.documents:
                     for (start, end), label in zip(document.spans, document.span_labels, strict=True):
                         if label > 0:
-                            found.setdefault(name, set()).add(_plain(document.text[start:end]))
+                            found.setdefault(name, set()).add(normalise(document.text[start:end]))
         if not found:
             raise InputError(
                 f"eval.evidence={self.evidence} answers none of the {len(asked)} questions of task {task.name}: give "
@@ -217,8 +218,8 @@ class Pipeline(Benchmark):
             )
         return {name: frozenset(sentences) for name, sentences in found.items()}
 
-    def _seconds(self, task: Task, pipeline: Any) -> dict[tuple[int, str], float]:
-        """The median seconds of each stage by the number of candidates, one question at a time."""
+    def _milliseconds(self, task: Task, pipeline: Any) -> dict[tuple[int, str], float]:
+        """The median milliseconds of each stage by the number of candidates, one question at a time."""
         asked = [query.text for query in task.queries.values()]
         size = min(self.timed, len(asked))
         chosen = [asked[place * len(asked) // size] for place in range(size)]
@@ -227,8 +228,13 @@ class Pipeline(Benchmark):
         for depth in self.depths:
             at_depth = replace(pipeline, candidates=depth)
             answers = [at_depth.search(query, self.context).seconds for query in chosen]
-            found |= {(depth, stage): median(each[stage] for each in answers) for stage in answers[0]}
+            found |= {(depth, stage): 1000 * median(each[stage] for each in answers) for stage in answers[0]}
         return found
+
+
+def _finds(subject: Subject) -> bool:
+    """Whether the system finds documents itself: words, or a retriever."""
+    return subject.encoder is None or subject.encoder.head.kind == "retriever"
 
 
 @dataclass(frozen=True, slots=True)
@@ -298,13 +304,8 @@ class _Context:
 
 def _standing(sentences: Iterable[str], texts: Sequence[str]) -> frozenset[str]:
     """The sentences that stand in one of the texts as a whole."""
-    plain = [_plain(text) for text in texts]
-    return frozenset(sentence for sentence in sentences if any(sentence in text for text in plain))
-
-
-def _plain(text: str) -> str:
-    """Text without what differs between copies of it: case and white space."""
-    return " ".join(text.lower().split())
+    alike = [normalise(text) for text in texts]
+    return frozenset(sentence for sentence in sentences if any(sentence in text for text in alike))
 
 
 def _counter(pipeline: Any) -> Callable[[str], int] | None:
@@ -342,7 +343,7 @@ def _write(stem: Path, system: str, rows: Sequence[Row]) -> None:
     earlier: list[Row] = []
     if table.is_file():
         with table.open(newline="") as stream:
-            earlier = [{key: _read(value) for key, value in row.items()} for row in csv.DictReader(stream)]
+            earlier = [{key: _cell(value) for key, value in row.items()} for row in csv.DictReader(stream)]
     every = [*(row for row in earlier if row["system"] != system), *({"system": system, **row} for row in rows)]
     with completed(table) as unfinished, unfinished.open("w", newline="") as stream:
         writer = csv.DictWriter(stream, COLUMNS)
@@ -351,7 +352,7 @@ def _write(stem: Path, system: str, rows: Sequence[Row]) -> None:
     _draw(stem.with_suffix(".png"), every)
 
 
-def _read(value: str) -> float | str | None:
+def _cell(value: str) -> float | str | None:
     """A cell of the table."""
     try:
         return float(value) if value else None
@@ -365,7 +366,8 @@ def _told(task: str, system: str, rows: Sequence[Row]) -> str:
     lines = [f"The pipeline on {task}, first stage and judged model: {system}"]
     lines.append("".join(f"{column:>13}" for column in columns))
     for row in rows:
-        cells = (_SPOKEN.get(column, "{:.4f}").format(row[column]) if row.get(column) else "" for column in columns)
+        given = {column: row.get(column) for column in columns} | {"candidates": row["candidates"] or None}
+        cells = ("" if v is None else _SPOKEN.get(column, "{:.4f}").format(v) for column, v in given.items())
         lines.append("".join(f"{cell:>13}" for cell in cells))
     return "\n".join(lines)
 

@@ -11,6 +11,7 @@ from reasonir.errors import InputError
 from reasonir.eval.base import Benchmark, Subject
 from reasonir.eval.metrics import per_query
 from reasonir.eval.pipeline import Pipeline as Judged
+from reasonir.eval.pipeline import _told
 from reasonir.eval.retrieval import searching
 from reasonir.finder import Words
 from reasonir.index.bm25 import Bm25
@@ -136,6 +137,17 @@ def test_what_is_timed_are_the_tasks_own_questions(exports, tmp_path, monkeypatc
         *(ROWS[number]["query"] for number in (0, 2, 5)),
         *(ROWS[number]["query"] for number in (0, 2, 5)),
     ]
+
+
+def test_a_figure_of_zero_is_told():
+    head, found, pruned = _told(
+        "rows",
+        "bm25",
+        [{"stage": "found", "candidates": 0, "kept": None}, {"stage": "pruned", "candidates": 5, "kept": 0.0}],
+    ).splitlines()[1:]
+    assert head.split() == ["stage", "candidates", "kept"]
+    assert found.split() == ["found"]
+    assert pruned.split() == ["pruned", "5", "0.0000"]
 
 
 def test_systems_stand_in_one_table_and_no_pair_is_read_twice(bert, exports, tmp_path, monkeypatch):
