@@ -9,9 +9,10 @@ size, P query-document pairs, K known relations.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import chain
+from itertools import accumulate, chain
 from typing import Literal, NamedTuple, overload
 
 import torch
@@ -136,11 +137,30 @@ class Task:
     relevant_from: int = 1
 
 
+class Packing(NamedTuple):
+    """Where the tokens of a rectangle stand when its texts follow each other in one row.
+
+    place_T is the flat (N*L) position of every token, position_T its number within its text; starts_M counts the
+    tokens before each text and, last, all of them (int32); longest is the longest text.
+    """
+
+    place_T: Tensor
+    position_T: Tensor
+    starts_M: Tensor
+    longest: int
+
+    def to(self, device: torch.device) -> Packing:
+        """The same on `device`; copies don't wait for the device."""
+        place_T, position_T, starts_M = (_sent(part, device) for part in (self.place_T, self.position_T, self.starts_M))
+        return Packing(place_T, position_T, starts_M, self.longest)
+
+
 class Padded(NamedTuple):
     """A micro-batch on its way through the backbone: rectangular, with the places that give vectors listed.
 
     ids_NL and attend_NL pad on the right; rows_T indexes the flattened (N*L) positions whose vectors are kept, text
-    by text; last_N is the flat position of each text's last token; full says that no position is masked.
+    by text; last_N is the flat position of each text's last token; full says that no position is masked. Where the
+    backbone can do without the padding, `packing` says how.
     """
 
     ids_NL: Tensor
@@ -148,16 +168,30 @@ class Padded(NamedTuple):
     rows_T: Tensor
     last_N: Tensor
     full: bool
+    packing: Packing | None = None
+
+    @property
+    def tokens(self) -> int:
+        """How many positions the backbone computes."""
+        return self.ids_NL.numel() if self.packing is None else self.packing.place_T.numel()
 
     def to(self, device: torch.device) -> Padded:
         """The same micro-batch on `device`; copies don't wait for the device."""
         return Padded(
-            self.ids_NL.to(device, non_blocking=True),
-            self.attend_NL.to(device, non_blocking=True),
-            self.rows_T.to(device, non_blocking=True),
-            self.last_N.to(device, non_blocking=True),
+            _sent(self.ids_NL, device),
+            _sent(self.attend_NL, device),
+            _sent(self.rows_T, device),
+            _sent(self.last_N, device),
             self.full,
+            None if self.packing is None else self.packing.to(device),
         )
+
+
+def _sent(part: Tensor, device: torch.device) -> Tensor:
+    """A copy on `device`; to CUDA from pinned memory, without which the copy would wait for it."""
+    if device.type == "cuda" and part.device.type == "cpu":
+        part = part.pin_memory()
+    return part.to(device, non_blocking=True)
 
 
 def ragged_rows(lengths_N: Tensor, order_M: Tensor) -> Tensor:
@@ -220,8 +254,11 @@ class Tokens:
             torch.cat([self.lost_N, other.lost_N]),
         )
 
-    def pad(self, chosen_M: Tensor) -> Padded:
-        """The texts `chosen_M` as one rectangle, padded on the right with token 0."""
+    def pad(self, chosen_M: Tensor, *, packs: bool = False) -> Padded:
+        """The texts `chosen_M` as one rectangle, padded on the right with token 0.
+
+        With `packs` it also says how to leave the padding out, unless there is none or some token isn't attended to.
+        """
         lengths_M = self.lengths_N[chosen_M]
         width = int(lengths_M.max())
         inside_ML = torch.arange(width) < lengths_M[:, None]
@@ -233,7 +270,13 @@ class Tokens:
         keep_ML = torch.zeros_like(inside_ML)
         keep_ML[inside_ML] = self.keep_T[rows]
         last_M = torch.arange(lengths_M.numel()) * width + lengths_M - 1
-        return Padded(ids_ML, attend_ML, keep_ML.flatten().nonzero().squeeze(1), last_M, bool(attend_ML.all()))
+        full = bool(attend_ML.all())
+        packing = None
+        if packs and not full and torch.equal(attend_ML, inside_ML):
+            place_T = inside_ML.flatten().nonzero().squeeze(1)
+            starts_M = torch.cat([lengths_M.new_zeros(1), lengths_M.cumsum(0)]).to(torch.int32)
+            packing = Packing(place_T, place_T % width, starts_M, width)
+        return Padded(ids_ML, attend_ML, keep_ML.flatten().nonzero().squeeze(1), last_M, full, packing)
 
 
 @dataclass(frozen=True, slots=True)
@@ -338,16 +381,19 @@ class Representation:
         return replace(self, values_TD=self.values_TD.to(device=device, dtype=dtype))
 
 
-def micro_batches(lengths_N: Tensor, tokens: int) -> Iterator[Tensor]:
+def micro_batches(lengths_N: Tensor, tokens: int, *, stretch: int = 1) -> Iterator[Tensor]:
     """Cut texts, longest first, into groups whose padded area (texts x longest) stays within `tokens`.
 
     Sorting all texts of a step together leaves almost no padding whatever the mix of lengths; a text longer than
-    `tokens` is a group by itself.
+    `tokens` is a group by itself. For a backbone that computes no padding the area may be `stretch` times as large, as
+    long as the texts' own tokens stay within `tokens`.
     """
     order = torch.argsort(lengths_N, descending=True, stable=True)
+    sorted_lengths = lengths_N[order].tolist()
     start = 0
-    while start < order.numel():
-        width = max(1, int(lengths_N[order[start]]))
-        count = max(1, tokens // width)
+    while start < len(sorted_lengths):
+        area = stretch * tokens // max(1, sorted_lengths[start])
+        used = list(accumulate(sorted_lengths[start : start + area]))
+        count = max(1, bisect_right(used, tokens))
         yield order[start : start + count]
         start += count

@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from reasonir.errors import InputError
+from reasonir.model import varlen
 from reasonir.model.encoder import Encoder
 from reasonir.model.head.base import HeadLoader
 from reasonir.model.lora import LoRA
@@ -41,7 +42,8 @@ class Model:
         revision: branch, tag or commit of a hub id.
         packaged: where the weights are when no hub answers.
         shape: the backbone's dimensions, for planning where not even its configuration can be read.
-        attention: attention implementation of transformers (sdpa, eager, flash_attention_2).
+        attention: attention implementation of transformers (sdpa, eager, flash_attention_2), or varlen: SDPA, and
+            no padding where that is possible (`reasonir.model.varlen`).
         prompts: put before texts.
         lora: train low-rank adapters instead of the backbone.
         freeze_embeddings: leave the token embeddings as they are.
@@ -140,7 +142,9 @@ class Model:
         """
         folder = self.locate()
         torch.manual_seed(seed)
-        kwargs: dict[str, Any] = {"dtype": torch.float32, "attn_implementation": self.attention}
+        kwargs: dict[str, Any] = {"dtype": torch.float32}
+        if self.attention not in ("sdpa", varlen.NAME):  # those that transformers takes by itself, where they are
+            kwargs["attn_implementation"] = self.attention
         if self.trust_remote_code:
             kwargs["trust_remote_code"] = True
         backbone, head = self.head(folder, prompts=self.prompts, model_kwargs=kwargs)
@@ -148,10 +152,11 @@ class Model:
         for parameter in _pooler(backbone):  # no head reads it, and DDP waits for gradients that never come
             parameter.requires_grad_(False)
         self._freeze(backbone)
+        packs = self.attention == varlen.NAME and varlen.install(backbone)
         backbone = self.lora.apply(backbone)
         if self.activation_checkpointing:
             backbone.gradient_checkpointing_enable(REPLAY)  # type: ignore[operator]
-        return Encoder(backbone, head).train()
+        return Encoder(backbone, head, packs=packs).train()
 
     def _freeze(self, backbone: nn.Module) -> None:
         if self.freeze_layers or self.freeze_embeddings:

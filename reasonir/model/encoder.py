@@ -1,11 +1,13 @@
 """A backbone with a head: padded tokens in, packed representations out.
 
 The training engine calls `forward` on one micro-batch at a time; `encode` does the same for inference, over texts of
-any number, with the same cut by padded area. The backbone is a transformers model (or its LoRA wrapping).
+any number, with the same cut by padded area. The backbone is a transformers model (or its LoRA wrapping); where it can
+(`reasonir.model.varlen`), it computes no padding, and only the head sees a rectangle.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -13,12 +15,15 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from reasonir.model import varlen
 from reasonir.types import Padded, Pair, Representation, Side, Text, Tokens, micro_batches
 
 ENCODE_TOKENS = 8192
 _READ_TOGETHER = 256
 _SORTED_TOGETHER = 4096
 _CHARACTERS_TOGETHER = 1 << 22
+_PACKED_STRETCH = 2
+log = logging.getLogger(__name__)
 
 
 class Embedder(Protocol):
@@ -62,7 +67,7 @@ def blocks(texts: Sequence[Text]) -> Iterator[tuple[slice, list[Text]]]:
 class Encoder(nn.Module):
     """Turns texts into representations: `backbone` reads tokens, `head` makes vectors and scores of them."""
 
-    def __init__(self, backbone: nn.Module, head: Any) -> None:
+    def __init__(self, backbone: nn.Module, head: Any, *, packs: bool = False) -> None:
         super().__init__()
         self.backbone = backbone
         self.head = head
@@ -70,6 +75,8 @@ class Encoder(nn.Module):
         self._options = {"use_cache": False} if getattr(backbone.config, "use_cache", None) is not None else {}
         self._inputs: Callable[[Padded], dict[str, Tensor]] = getattr(head, "inputs", lambda _: {})
         """What the backbone reads besides tokens, by heads that have more to say."""
+        self._varlen = packs
+        self._packs: dict[tuple[str, bool], bool] = {}
 
     @property
     def device(self) -> torch.device:
@@ -78,11 +85,69 @@ class Encoder(nn.Module):
 
     def forward(self, padded: Padded) -> Tensor:
         """values_TD of a micro-batch, text by text, in float32."""
-        mask = None if padded.full else padded.attend_NL
-        hidden_NLH = self.backbone(
-            input_ids=padded.ids_NL, attention_mask=mask, **self._inputs(padded), **self._options
-        )[0]
-        return self.head(hidden_NLH, padded)  # type: ignore[no-any-return]
+        return self.head(self._hidden(padded), padded)  # type: ignore[no-any-return]
+
+    def _hidden(self, padded: Padded) -> Tensor:
+        """hidden_NLH of a micro-batch; positions of padding hold anything, or zeros where they weren't computed."""
+        inputs = self._inputs(padded)
+        packing = padded.packing
+        if packing is None:
+            mask = None if padded.full else padded.attend_NL
+            return self.backbone(input_ids=padded.ids_NL, attention_mask=mask, **inputs, **self._options)[0]  # type: ignore[no-any-return]
+        row = {name: value_NL.flatten()[packing.place_T][None] for name, value_NL in inputs.items()}
+        with varlen.packing():
+            hidden_TH = self.backbone(
+                input_ids=padded.ids_NL.flatten()[packing.place_T][None],
+                position_ids=packing.position_T[None] + varlen.first_position(self.backbone),
+                cu_seq_lens_q=packing.starts_M,
+                max_length_q=packing.longest,
+                **row,
+                **self._options,
+            )[0][0]
+        hidden_MH: Tensor = hidden_TH.new_zeros(padded.ids_NL.numel(), hidden_TH.shape[1])
+        hidden_MH = hidden_MH.index_copy(0, packing.place_T, hidden_TH)
+        return hidden_MH.view(*padded.ids_NL.shape, -1)
+
+    @property
+    def packs(self) -> bool:
+        """Whether micro-batches may be packed now: on this device, in this number format, in training or not."""
+        if not self._varlen or (self.training and not varlen.trains_packed(self.backbone, self.device)):
+            return False
+        key = (self.device.type, torch.is_autocast_enabled(self.device.type))
+        if key not in self._packs:
+            self._packs[key] = self._packed_agrees()
+        return self._packs[key]
+
+    @torch.no_grad()
+    def _packed_agrees(self) -> bool:
+        """Whether packed texts get the hidden states of padded ones; says why they are padded where they don't."""
+        config: Any = self.backbone.config
+        tokens = varlen.sample(config.vocab_size, getattr(config, "max_position_embeddings", None) or 512)
+        every_N = torch.arange(len(tokens))
+        training = self.training
+        self.eval()
+        try:
+            packed, padded = (tokens.pad(every_N, packs=packs).to(self.device) for packs in (True, False))
+            assert packed.packing is not None
+            pair = [self._hidden(each).flatten(0, 1)[packed.packing.place_T] for each in (packed, padded)]
+            agrees = varlen.agree(*pair, exact=not torch.is_autocast_enabled(self.device.type))
+            reason = "gives other hidden states than padded texts"
+        except (RuntimeError, TypeError, ValueError) as error:
+            agrees, reason = False, str(error).splitlines()[0]
+        finally:
+            self.train(training)
+        if not agrees:
+            name = type(self.backbone).__name__
+            log.warning("Texts are padded here: %s over packed texts on %s %s", name, self.device.type, reason)
+        return agrees
+
+    def cut(self, lengths_N: Tensor, budget: int) -> Iterator[Tensor]:
+        """Which texts go through the backbone together, within `budget` positions computed."""
+        return micro_batches(lengths_N, budget, stretch=_PACKED_STRETCH if self.packs else 1)
+
+    def pad(self, tokens: Tokens, chosen_M: Tensor) -> Padded:
+        """The texts `chosen_M` as one micro-batch, on the encoder's device."""
+        return tokens.pad(chosen_M, packs=self.packs).to(self.device)
 
     @torch.no_grad()
     def represent(self, tokens: Tokens, *, budget: int = ENCODE_TOKENS) -> Representation:
@@ -97,8 +162,8 @@ class Encoder(nn.Module):
         self.eval()
         try:
             parts, order = [], []
-            for chosen_M in micro_batches(tokens.lengths_N, budget):
-                values_TD = self(tokens.pad(chosen_M).to(self.device))
+            for chosen_M in self.cut(tokens.lengths_N, budget):
+                values_TD = self(self.pad(tokens, chosen_M))
                 parts.append(Representation(values_TD, lengths_N[chosen_M]))
                 order.append(chosen_M)
         finally:

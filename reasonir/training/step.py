@@ -23,7 +23,7 @@ from reasonir.loss.base import Judged, Objective, Pruned, Retrieved
 from reasonir.model.encoder import Encoder
 from reasonir.model.replay import replayed
 from reasonir.training.ranks import Ranks
-from reasonir.types import Batch, PairBatch, Relation, Representation, Tokens, micro_batches
+from reasonir.types import Batch, PairBatch, Relation, Representation, Tokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,14 +107,14 @@ def _on(device: torch.device, values: Mapping[str, Tensor]) -> dict[str, Tensor]
 
 def embed(encoder: Encoder, tokens: Tokens, budget: Budget, ranks: Ranks) -> Representation:
     """Representations with a graph behind them, segment by segment, in the order of `tokens`."""
-    groups = list(micro_batches(tokens.lengths_N, budget.micro_batch))
+    groups = list(encoder.cut(tokens.lengths_N, budget.micro_batch))
     if budget.even:
         groups = _split_into(groups, ranks.most(len(groups)))
     lengths_N = encoder.head.vectors(tokens)
     parts, kept = [], 0
     for chosen_M in groups:
-        padded = tokens.pad(chosen_M).to(encoder.device)
-        kept += padded.ids_NL.numel()
+        padded = encoder.pad(tokens, chosen_M)
+        kept += padded.tokens
         keep = kept <= budget.kept and not budget.even
         values_TD = encoder(padded) if keep else replayed(encoder, padded)
         parts.append(Representation(values_TD, lengths_N[chosen_M]))

@@ -1,0 +1,181 @@
+"""Texts without padding, held against the same texts with it: hidden states, losses and gradients."""
+
+import pytest
+import torch
+
+from reasonir.loss.bce import Bce
+from reasonir.loss.cached_contrastive import CachedContrastive
+from reasonir.model import varlen
+from reasonir.training.ranks import Alone
+from reasonir.training.step import Budget, run_step
+from reasonir.types import Tokens
+from tests.helpers import batch_of, examples, gradients, largest_difference, load
+
+SMALL = {
+    "hidden_size": 64,
+    "intermediate_size": 96,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "max_position_embeddings": 400,
+    "pad_token_id": 3,
+}
+FAMILIES = {
+    "bert": {},
+    "roberta": {"type_vocab_size": 1, "pad_token_id": 1},  # counts positions from behind the padding token's
+    "modernbert": {"local_attention": 16, "global_attn_every_n_layers": 2},  # every other layer sees 8 tokens around
+    "qwen3": {"num_key_value_heads": 2, "head_dim": 16},
+    "qwen3_sliding": {
+        "num_key_value_heads": 1,
+        "head_dim": 16,
+        "use_sliding_window": True,
+        "sliding_window": 9,
+        "max_window_layers": 1,
+    },
+    "electra": {"embedding_size": 32},
+}
+BIASED = {"mpnet": {}}  # adds biases between positions to attention's weights, by code of its own
+HEADS = {"colbert": {"document_length": 60}, "biencoder": {"pooling": "mean"}, "cross_encoder": {}, "provence": {}}
+
+
+@pytest.fixture(scope="module")
+def checkpoint(bert, tmp_path_factory):
+    """Makes a backbone's checkpoint of a family, with the tiny model's tokenizer."""
+    from transformers import AutoConfig, AutoModel, AutoTokenizer
+
+    made = {}
+
+    def make(family):
+        if family not in made:
+            folder = tmp_path_factory.mktemp(family)
+            tokenizer = AutoTokenizer.from_pretrained(bert)
+            tokenizer.model_input_names = ["input_ids", "attention_mask"]
+            options = {**SMALL, "vocab_size": len(tokenizer), **(FAMILIES | BIASED)[family]}
+            torch.manual_seed(1)
+            model = AutoModel.from_config(AutoConfig.for_model(family.removesuffix("_sliding"), **options))
+            with torch.no_grad():
+                for parameter in model.parameters():
+                    parameter.add_(0.1 * torch.randn_like(parameter))
+            model.save_pretrained(folder)
+            tokenizer.save_pretrained(folder)
+            made[family] = folder
+        return made[family]
+
+    return make
+
+
+def step(encoder, budget, objective):
+    """(loss, gradients) of one step."""
+    encoder.zero_grad()
+    loss = run_step(encoder, objective, batch_of(encoder, examples(9)), budget, Alone())["loss"]
+    loss.backward()
+    return loss.item(), gradients(encoder)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_packed_texts_get_the_hidden_states_of_padded_ones(checkpoint, family):
+    encoder = load(checkpoint(family), "biencoder", pooling="mean", model={"attention": "varlen"})
+    assert encoder.packs
+    tokens = varlen.sample(900, 400)
+    assert tokens.lengths_N.max() == 330
+    chosen = torch.tensor([3, 0, 4, 1, 2])
+    packed, padded = tokens.pad(chosen, packs=True), tokens.pad(chosen)
+    ours, theirs = (encoder._hidden(each).flatten(0, 1)[packed.packing.place_T] for each in (packed, padded))
+    torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("head", HEADS)
+@pytest.mark.parametrize("family", ["bert", "modernbert", "qwen3"])
+def test_packing_changes_neither_loss_nor_gradients(checkpoint, family, head):
+    if family == "qwen3" and head in ("cross_encoder", "provence"):
+        pytest.skip("not an encoder")
+    objective = Bce() if head in ("cross_encoder", "provence") else CachedContrastive(0.5)
+    padded = load(checkpoint(family), head, **HEADS[head])
+    expected = step(padded, Budget(10**9, 10**9), objective)
+    for options in ({}, {"activation_checkpointing": True}):
+        packed = load(checkpoint(family), head, model={"attention": "varlen", **options}, **HEADS[head])
+        for budget in (Budget(10**9, 10**9), Budget(300, 0)):
+            loss, found = step(packed, budget, objective)
+            assert loss == pytest.approx(expected[0], rel=2e-5)
+            assert largest_difference(found, expected[1]) < 5e-5
+
+
+def test_no_padding_is_computed(checkpoint):
+    encoder = load(checkpoint("bert"), "biencoder", model={"attention": "varlen"})
+    batch = batch_of(encoder, examples(9))
+    seen = []
+    encoder.backbone.encoder.layer[0].register_forward_pre_hook(lambda _, args: seen.append(args[0].shape[:2].numel()))
+    run_step(encoder, CachedContrastive(0.5), batch, Budget(150, 10**9), Alone())
+    computed = seen[2:]  # behind the two passes that hold packed against padded texts
+    assert len(computed) > 2
+    assert max(computed) <= 150
+    assert sum(computed) == batch.token_count
+
+
+def test_adapters_and_bfloat16_train_packed(checkpoint):
+    from reasonir.model.lora import LoRA
+
+    losses = []
+    for attention in ("sdpa", "varlen"):
+        encoder = load(
+            checkpoint("qwen3"), "biencoder", model={"attention": attention, "lora": LoRA(rank=4, dropout=0)}
+        )
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            losses.append(step(encoder, Budget(200, 300), CachedContrastive(0.5))[0])
+            assert encoder.packs == (attention == "varlen")
+    assert losses[0] == pytest.approx(losses[1], rel=0.02)
+
+
+def test_a_backbone_that_does_not_ask_for_the_texts_is_padded_and_says_so(checkpoint, caplog):
+    padded = step(load(checkpoint("bert"), "biencoder"), Budget(10**9, 10**9), CachedContrastive(0.5))
+    encoder = load(checkpoint("bert"), "biencoder", model={"attention": "varlen"})
+    encoder.backbone.config._attn_implementation = "sdpa"  # attends across texts, as one without the interface would
+    assert not encoder.packs
+    assert "Texts are padded here: BertModel over packed texts on cpu gives other hidden states" in caplog.text
+    loss, found = step(encoder, Budget(300, 0), CachedContrastive(0.5))
+    assert loss == pytest.approx(padded[0], rel=2e-5)
+    assert largest_difference(found, padded[1]) < 5e-5
+
+
+def test_a_backbone_without_fused_attention_loads_and_is_padded(checkpoint):
+    loss, _ = step(load(checkpoint("mpnet"), "biencoder"), Budget(10**9, 10**9), CachedContrastive(0.5))
+    encoder = load(checkpoint("mpnet"), "biencoder", model={"attention": "varlen"})
+    assert not encoder.packs
+    assert step(encoder, Budget(300, 0), CachedContrastive(0.5))[0] == pytest.approx(loss, rel=2e-5)
+
+
+def test_wrong_hidden_states_are_found_out(checkpoint, monkeypatch, caplog):
+    monkeypatch.setattr(varlen, "first_position", lambda backbone: 1)
+    assert not load(checkpoint("bert"), "biencoder", model={"attention": "varlen"}).packs
+    assert "gives other hidden states than padded texts" in caplog.text
+
+
+def test_tokens_that_nobody_attends_to_keep_the_padding():
+    rows = [([1, 2, 3], [True] * 3, [True] * 3), ([1, 2, 3, 4], [True, True, True, False], [True] * 4)]
+    tokens = Tokens.pack(rows)
+    assert tokens.pad(torch.tensor([0, 1]), packs=True).packing is None
+    assert Tokens.pack([rows[0]]).pad(torch.tensor([0]), packs=True).packing is None  # nothing is padded
+
+
+def test_the_kernel_of_cuda_is_not_asked_for_dropout(checkpoint):
+    bert, qwen = (load(checkpoint(family), "biencoder").backbone for family in ("bert", "qwen3"))
+    cpu, cuda = torch.device("cpu"), torch.device("cuda")
+    assert varlen.trains_packed(bert, cpu)
+    assert not varlen.trains_packed(bert, cuda)
+    assert varlen.trains_packed(qwen, cuda)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_kernel_of_cuda_agrees(checkpoint, family):
+    encoder = load(checkpoint(family), "biencoder", pooling="mean", model={"attention": "varlen"}).cuda()
+    for name in ("attention_probs_dropout_prob", "attention_dropout"):
+        setattr(encoder.backbone.config, name, 0.0)
+    padded = load(checkpoint(family), "biencoder", pooling="mean").cuda()
+    found = []
+    for each in (encoder, padded):
+        with torch.autocast("cuda", dtype=torch.bfloat16):
+            found.append(step(each, Budget(300, 0), CachedContrastive(0.5)))
+            assert each.packs == (each is encoder)
+    assert found[0][0] == pytest.approx(found[1][0], rel=0.02)
+    assert largest_difference(found[0][1], found[1][1]) < 0.05
