@@ -24,9 +24,12 @@ CPU_BLOCK = 1 << 21
 DEVICE_BLOCK = 1 << 25
 """Similarities held at a time: 8 MiB of float32 stay in a processor's cache, 128 MiB keep an accelerator busy."""
 
-PAIR_BYTES = 44
-"""Of a query token and a document, in the backward pass: the winner in 32 and in 64 bits, the gradient's weight, and a
-sorted copy of all of them."""
+WINNER_BYTES = 4
+"""Kept of a query token and a document for the backward pass: the row that won."""
+
+BACKWARD_PAIRS = 1 << 22
+BACKWARD_BYTES = 44
+"""So many of those pairs are summed at a time; each then needs the winner in 64 bits, its weight, and both sorted."""
 
 BAGS = ("cpu", "cuda")
 """Device types whose embedding_bag takes weights a row; others sum the rows in portable loops."""
@@ -101,21 +104,28 @@ class _MaxSim(torch.autograd.Function):
                 winner_SN.index_copy_(1, columns_B, won_SB.to(torch.int32))
         if winner_SN is not None:
             ctx.save_for_backward(queries_SD, documents_TD, query_of_S, winner_SN)
+            ctx.document_lengths_N = document_lengths_N
         return scores_QN
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         queries_SD, documents_TD, query_of_S, winner_SN = ctx.saved_tensors
-        weight_SN = grads[0].index_select(0, query_of_S)
-        winner_SN = winner_SN.to(torch.int64)
-        grad_queries = grad_documents = None
-        if ctx.needs_input_grad[0]:
-            grad_queries = _weighted_rows(documents_TD, winner_SN, weight_SN)
-        if ctx.needs_input_grad[1]:
-            order = winner_SN.flatten().argsort(stable=True)
-            token = torch.div(order, winner_SN.shape[1], rounding_mode="floor")
-            counts_T = torch.bincount(winner_SN.flatten(), minlength=documents_TD.shape[0])
-            grad_documents = _weighted_groups(queries_SD, token, weight_SN.flatten()[order], counts_T)
+        wants_queries, wants_documents = ctx.needs_input_grad[:2]
+        grad_queries = torch.zeros_like(queries_SD) if wants_queries else None
+        grad_documents = torch.zeros_like(documents_TD) if wants_documents else None
+        ends = [0, *ctx.document_lengths_N.cumsum(0).tolist()]
+        step = max(1, BACKWARD_PAIRS // max(1, queries_SD.shape[0]))
+        for start in range(0, winner_SN.shape[1], step):
+            winner_SB = winner_SN[:, start : start + step].to(torch.int64)
+            weight_SB = grads[0][:, start : start + step].index_select(0, query_of_S)
+            if grad_queries is not None:
+                grad_queries += _weighted_rows(documents_TD, winner_SB, weight_SB)
+            if grad_documents is not None:
+                rows = slice(ends[start], ends[start + winner_SB.shape[1]])
+                sorted_M, order_M = winner_SB.flatten().sort(stable=True)
+                token_M = torch.div(order_M, winner_SB.shape[1], rounding_mode="floor")
+                first_T = torch.searchsorted(sorted_M, torch.arange(rows.start, rows.stop, device=sorted_M.device))
+                grad_documents[rows] = _weighted_groups(queries_SD, token_M, weight_SB.flatten()[order_M], first_T)
         return grad_queries, grad_documents, None, None, None
 
 
@@ -129,13 +139,13 @@ def _weighted_rows(rows_TD: Tensor, index_SN: Tensor, weight_SN: Tensor) -> Tens
     return total_SD
 
 
-def _weighted_groups(rows_SD: Tensor, index_M: Tensor, weight_M: Tensor, counts_T: Tensor) -> Tensor:
-    """Sum of weight[m] * rows[index[m]] over consecutive groups of counts_T members each."""
+def _weighted_groups(rows_SD: Tensor, index_M: Tensor, weight_M: Tensor, first_T: Tensor) -> Tensor:
+    """Sum of weight[m] * rows[index[m]] over consecutive groups, of which `first_T` are the first members."""
     if rows_SD.device.type in BAGS:
-        offsets_T = counts_T.cumsum(0) - counts_T
-        return embedding_bag(index_M, rows_SD, offsets_T, per_sample_weights=weight_M, mode="sum")
-    total_TD = rows_SD.new_zeros(counts_T.numel(), rows_SD.shape[1])
-    group_M = torch.repeat_interleave(counts_T)
-    for part in torch.split(torch.arange(index_M.numel(), device=index_M.device), 1 << 16):
+        return embedding_bag(index_M, rows_SD, first_T, per_sample_weights=weight_M, mode="sum")
+    total_TD = rows_SD.new_zeros(first_T.numel(), rows_SD.shape[1])
+    member_M = torch.arange(index_M.numel(), device=index_M.device)
+    group_M = torch.searchsorted(first_T, member_M, right=True) - 1
+    for part in torch.split(member_M, 1 << 16):
         total_TD.index_add_(0, group_M[part], rows_SD.index_select(0, index_M[part]) * weight_M[part, None])
     return total_TD

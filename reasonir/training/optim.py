@@ -16,6 +16,8 @@ from reasonir.errors import InputError
 from reasonir.model.encoder import Encoder
 
 OPTIMIZERS = ("adamw", "adamw_8bit", "adafactor")
+FUSED = ("cpu", "cuda")
+"""Device types whose AdamW is one kernel."""
 SCHEDULES = ("linear", "cosine", "constant")
 STATE_BYTES = {"adamw": 8, "adamw_8bit": 2, "adafactor": 1}
 """Bytes of optimiser state a trained parameter, for the plan (Adafactor's are factored: about a row and a column)."""
@@ -57,8 +59,12 @@ class Optim:
             found.append("optim.name=adamw_8bit needs bitsandbytes: pip install bitsandbytes, or use adamw")
         return found
 
-    def optimizer(self, encoder: Encoder) -> Optimizer:
+    def optimizer(self, encoder: Encoder, *, fused: bool = True) -> Optimizer:
         """The optimiser over the encoder's trainable parameters.
+
+        Args:
+            encoder: on the device that it is trained on.
+            fused: update by one kernel where there is one. Lightning can't clip gradients under loss scaling with it.
 
         Raises:
             InputError: none is trainable.
@@ -67,7 +73,7 @@ class Optim:
         groups = [*self._groups(encoder.backbone, self.lr), *self._groups(head, self.head_lr or self.lr)]
         if not groups:
             raise InputError("nothing is left to train: lower model.freeze_layers or set model.lora")
-        return _make(self.name, groups, self.lr, tuple(self.betas))
+        return _make(self.name, groups, self.lr, tuple(self.betas), fused=fused and encoder.device.type in FUSED)
 
     def scheduler(self, optimizer: Optimizer, steps: int) -> LambdaLR:
         """The schedule over `steps` optimiser steps in all."""
@@ -87,7 +93,7 @@ class Optim:
                 yield {"params": members, "lr": lr, "weight_decay": decay}
 
 
-def _make(name: str, groups: list[dict[str, Any]], lr: float, betas: tuple[float, ...]) -> Optimizer:
+def _make(name: str, groups: list[dict[str, Any]], lr: float, betas: tuple[float, ...], *, fused: bool) -> Optimizer:
     if name == "adafactor":
         from transformers.optimization import Adafactor
 
@@ -96,7 +102,7 @@ def _make(name: str, groups: list[dict[str, Any]], lr: float, betas: tuple[float
         import bitsandbytes
 
         return bitsandbytes.optim.AdamW8bit(groups, lr=lr, betas=betas)  # type: ignore[no-any-return]
-    return torch.optim.AdamW(groups, lr=lr, betas=(betas[0], betas[1]))
+    return torch.optim.AdamW(groups, lr=lr, betas=(betas[0], betas[1]), fused=fused)
 
 
 def _factor(schedule: str, warmup: int, steps: int) -> Callable[[int], float]:

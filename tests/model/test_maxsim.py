@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import pytest
 import torch
 
@@ -24,9 +27,10 @@ def naive(queries, documents):
     return torch.stack(rows)
 
 
-@pytest.mark.parametrize("block_elements", [1, 40, 10**6])
+@pytest.mark.parametrize(("block_elements", "backward_pairs"), [(1, 1), (40, 20), (10**6, 10**6)])
 @pytest.mark.parametrize("offset", [0.0, -3.0])
-def test_scores_and_gradients_are_those_of_the_loops(block_elements, offset):
+def test_scores_and_gradients_are_those_of_the_loops(monkeypatch, block_elements, backward_pairs, offset):
+    monkeypatch.setattr(module, "BACKWARD_PAIRS", backward_pairs)
     queries, documents = packed([3, 1, 5]), packed([7, 2, 9, 4, 1], seed=1, offset=offset)
     weight = torch.randn(3, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
     ours, theirs = maxsim(queries, documents, block_elements=block_elements), naive(queries, documents)
@@ -68,3 +72,27 @@ def test_nothing_is_remembered_without_gradients():
     queries, documents = packed([2]), packed([3])
     with torch.no_grad():
         assert maxsim(queries, documents).grad_fn is None
+
+
+_BIG = """
+import torch
+from reasonir.model.maxsim import maxsim
+from reasonir.training.meter import Meter
+from reasonir.types import Representation
+
+meter = Meter(torch.device("cpu"))
+texts = [
+    Representation(torch.randn(count * tokens, 128, requires_grad=True), torch.full((count,), tokens))
+    for count, tokens in ((256, 32), (512, 2048))
+]
+maxsim(*texts).logsumexp(1).sum().backward()
+assert all(text.values_TD.grad.abs().sum() > 0 for text in texts)
+print(meter.peak_gib)
+"""
+
+
+@pytest.mark.slow
+def test_a_large_batch_of_long_documents_stays_within_two_gib():
+    """All similarities at once would be 32 GiB; the vectors and their gradients alone are 1."""
+    done = subprocess.run([sys.executable, "-c", _BIG], capture_output=True, text=True, check=True)
+    assert float(done.stdout) < 2
