@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from torch import Tensor
 
 from reasonir.model.backbone import Model
-from reasonir.model.maxsim import CPU_BLOCK, DEVICE_BLOCK, PAIR_BYTES
+from reasonir.model.maxsim import BACKWARD_BYTES, BACKWARD_PAIRS, CPU_BLOCK, DEVICE_BLOCK, WINNER_BYTES
 from reasonir.model.shape import Shape
 from reasonir.training.hardware import Hardware
 from reasonir.training.meter import GIB
@@ -51,7 +51,7 @@ class Training:
         shape: the backbone.
         trained: parameters that get gradients.
         state_bytes: optimiser state of a trained parameter.
-        foreach: whether the optimiser works on all parameters at once on an accelerator, with a copy as scratch.
+        fused: whether the optimiser updates in place, by one kernel; under loss scaling it needs a copy as scratch.
         layers: how many layers keep a graph.
         adapted: whether they have adapters on frozen weights.
         recomputed: whether each layer keeps its input alone.
@@ -63,7 +63,7 @@ class Training:
     shape: Shape
     trained: int
     state_bytes: int
-    foreach: bool
+    fused: bool
     layers: int
     adapted: bool
     recomputed: bool
@@ -79,7 +79,7 @@ class Training:
             shape=shape,
             trained=_trained(shape, model),
             state_bytes=STATE_BYTES[optimiser],
-            foreach=optimiser == "adamw",
+            fused=optimiser == "adamw",
             layers=shape.layers if adapted else max(0, shape.layers - model.freeze_layers),
             adapted=adapted,
             recomputed=model.activation_checkpointing,
@@ -109,13 +109,21 @@ class Cost:
 
 
 class Estimate:
-    """The memory of a training on one device of a profile."""
+    """The memory of a training on one device of a profile.
 
-    def __init__(self, training: Training, hardware: Hardware) -> None:
+    Args:
+        training: what is trained.
+        hardware: the profile.
+        graph_scale: how many times larger graphs are than first principles say, where that was measured.
+    """
+
+    def __init__(self, training: Training, hardware: Hardware, graph_scale: float = 1.0) -> None:
         self.training = training
+        self.graph_scale = graph_scale
         self.devices = max(1, hardware.devices)
         self.on_cpu = hardware.accelerator == "cpu"
         self.mixed = hardware.precision.endswith("-mixed") or (hardware.precision == "auto" and not self.on_cpu)
+        self.scales = hardware.precision == "16-mixed"
         self.shards = self.devices if type(hardware.strategy).__name__ == "FSDPStrategy" else 1
 
     def layer(self, width: int) -> float:
@@ -129,7 +137,7 @@ class Estimate:
         head = 0 if training.single_vector else hidden + 3 * training.vector_size
         embeddings = 3 * hidden if training.layers == training.shape.layers else 0
         layer = FLOAT * hidden if training.recomputed else self.layer(width)
-        return training.layers * layer + FLOAT * (embeddings + head)
+        return self.graph_scale * (training.layers * layer + FLOAT * (embeddings + head))
 
     def cost(self, texts: Texts, budget: Budget) -> Cost:
         """What a step on these texts needs, cut by the budget as the engine cuts it."""
@@ -189,15 +197,19 @@ class Estimate:
         if training.single_vector:
             own, other = queries, documents // self.devices
         vectors = FLOAT * training.vector_size * (own + other * self.devices)
-        pairs = 0.0 if training.single_vector else own * documents * PAIR_BYTES
-        block = 0 if training.single_vector else 2 * FLOAT * (CPU_BLOCK if self.on_cpu else DEVICE_BLOCK)
-        return vectors, max(pairs, block) + _SCORE_BYTES * queries * documents
+        maxsim = 0 if training.single_vector else self._maxsim(own * documents)
+        return vectors, maxsim + _SCORE_BYTES * queries * documents
+
+    def _maxsim(self, pairs: int) -> float:
+        """The winner of each pair of a query token and a document, and a block's similarities or gradients."""
+        block = 2 * FLOAT * (CPU_BLOCK if self.on_cpu else DEVICE_BLOCK)
+        return pairs * WINNER_BYTES + max(block, min(pairs, BACKWARD_PAIRS) * BACKWARD_BYTES)
 
     def _scratch(self) -> float:
         """What the update needs beside gradients and states: a copy of the parameters, or of the largest of them."""
         training = self.training
-        if training.foreach and not self.on_cpu:
-            return FLOAT * training.trained
+        if training.fused:
+            return FLOAT * training.trained if self.scales else 0.0
         rest = training.shape.parameters - training.shape.layers * training.shape.layer_parameters
         return FLOAT * max(0, min(rest, training.trained))
 

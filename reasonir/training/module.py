@@ -6,7 +6,7 @@ function of (seed, batch number, rank), so a resumed run draws what the interrup
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -16,7 +16,8 @@ from torch import Tensor
 from reasonir.loss.base import Objective
 from reasonir.model.encoder import Encoder
 from reasonir.training.optim import Optim
-from reasonir.training.ranks import present_ranks
+from reasonir.training.ranks import Ranks, present_ranks
+from reasonir.training.recovery import Repeater, SetAside
 from reasonir.training.step import Budget, run_step
 from reasonir.types import Batch, PairBatch
 
@@ -28,9 +29,10 @@ class RetrieverModule(LightningModule):
         encoder: backbone and head.
         objective: what is minimised.
         optim: optimiser and schedule.
-        budget: how a step is fitted into memory.
+        budget: how a step is fitted into memory, to begin with.
         steps: optimiser steps of the whole training, for the schedule.
         seed: of everything random in a step.
+        refitted: told of every smaller budget after running out of memory, with what was reported.
         hparams: the resolved configuration as plain values, kept in checkpoints.
     """
 
@@ -43,27 +45,67 @@ class RetrieverModule(LightningModule):
         *,
         steps: int,
         seed: int,
+        refitted: Callable[[Budget, str], None] = lambda budget, reason: None,
         hparams: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
         self.encoder = encoder
         self.objective = objective
         self.optim = optim
-        self.budget = budget
+        self.repeater = Repeater(budget, refitted)
         self.steps = steps
         self.seed = seed
         self.save_hyperparameters(dict(hparams or {}), logger=False)
         self.terms: list[dict[str, Tensor]] = []
         """The terms of the batches since the last optimiser step, this rank's shares."""
+        self._repeated: tuple[Batch | PairBatch, Tensor, Tensor] | None = None
+        """What the backward pass may have to begin with again: the batch, its loss, and what was returned for it."""
 
     def training_step(self, batch: Batch | PairBatch, batch_idx: int) -> Tensor:
-        """The loss of a batch."""
+        """The loss of a batch; alone on its device, a step that runs out of memory is repeated with less of it."""
         ranks = present_ranks()
-        torch.manual_seed(_step_seed(self.seed, batch.step, ranks.rank))
-        terms = run_step(self.encoder, self.objective, batch, self.budget, ranks)
+        self._repeated = None
+        if ranks.size > 1 or self.repeater.budget.even:
+            terms = self._terms(batch, self.repeater.budget, ranks)
+            loss = terms["loss"]
+        else:
+            terms = self.repeater.until_it_fits(
+                lambda budget: self._terms(batch, budget, ranks), longest=int(batch.tokens.lengths_N.max())
+            )
+            loss = terms["loss"].detach().requires_grad_()
+            self._repeated = (batch, terms["loss"], loss)
         self.terms.append({name: value.detach() for name, value in terms.items()})
         self.log("loss", self.terms[-1]["loss"], prog_bar=True, logger=False, batch_size=len(batch))
-        return terms["loss"]
+        return loss
+
+    def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
+        """Backpropagate what `training_step` returned, however Lightning has scaled it since."""
+        if self._repeated is None:
+            super().backward(loss, *args, **kwargs)
+            return
+        batch, exact, returned = self._repeated
+        self._repeated = None
+        (scale,) = torch.autograd.grad(loss, returned)
+        attempts, ready = SetAside(self.parameters()), [exact]
+        del exact
+
+        def attempt(budget: Budget) -> None:
+            attempts.clear()
+            self._again(batch, ready, budget).backward(scale)  # type: ignore[no-untyped-call]
+
+        self.repeater.until_it_fits(attempt, longest=int(batch.tokens.lengths_N.max()))
+        attempts.add_back()
+
+    def _again(self, batch: Batch | PairBatch, ready: list[Tensor], budget: Budget) -> Tensor:
+        """The loss with its graph: the one of the forward pass, then one of a smaller budget each time."""
+        if ready:
+            return ready.pop()
+        with self.trainer.precision_plugin.train_step_context():
+            return self._terms(batch, budget, present_ranks())["loss"]
+
+    def _terms(self, batch: Batch | PairBatch, budget: Budget, ranks: Ranks) -> Mapping[str, Tensor]:
+        torch.manual_seed(_step_seed(self.seed, batch.step, ranks.rank))
+        return run_step(self.encoder, self.objective, batch, budget, ranks)
 
     def configure_optimizers(self) -> Any:
         """The optimiser, and the schedule stepped with it.
@@ -71,7 +113,7 @@ class RetrieverModule(LightningModule):
         The number of steps is given: asking the trainer for its estimate here would set the loader up before its state
         is restored, and a resumed run would start its data from the beginning.
         """
-        optimizer = self.optim.optimizer(self.encoder)
+        optimizer = self.optim.optimizer(self.encoder, fused=self.trainer.precision != "16-mixed")
         scheduler = self.optim.scheduler(optimizer, self.steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 

@@ -49,7 +49,8 @@ class Fit:
 class Plan:
     """What a step costs on one device, and on what lengths that rests.
 
-    `found` are the head's options that were fitted to the data, `measured` what a probe says.
+    `found` are the head's options that were fitted to the data, `measured` what a probe says, `graph_scale` how many
+    times larger graphs are than estimated, where that was measured.
     """
 
     fit: Fit
@@ -58,6 +59,25 @@ class Plan:
     lengths: Measured
     found: Mapping[str, int] = field(default_factory=dict)
     measured: Mapping[str, float] = field(default_factory=dict)
+    graph_scale: float = 1.0
+
+    @property
+    def width(self) -> int:
+        """The longest text there may be."""
+        return max(self.lengths.limits.values())
+
+    @property
+    def tight(self) -> bool:
+        """Whether memory, and nothing else, decides what is kept."""
+        return self.fit.hardware.kept_tokens is None and self.budget.kept < self.texts.tokens
+
+    def refitted(self, *, graph_scale: float | None = None, budget: Budget | None = None) -> Plan:
+        """The same step with other graphs, or another budget."""
+        scale, hardware = self.graph_scale if graph_scale is None else graph_scale, self.fit.hardware
+        if budget is not None:
+            hardware = replace(hardware, micro_batch_tokens=budget.micro_batch, kept_tokens=budget.kept)
+        fit = fit_step(self.training, hardware, self.texts, width=self.width, graph_scale=scale)
+        return replace(self, fit=fit, graph_scale=scale)
 
     @property
     def budget(self) -> Budget:
@@ -79,6 +99,7 @@ class Plan:
             "fits": self.fit.fits,
             "micro_batch_tokens": self.budget.micro_batch,
             "kept_tokens": self.budget.kept,
+            "graphs_measured_over_estimated": self.graph_scale,
             "tokens_per_step": self.texts.tokens,
             "auto_lengths": dict(self.found),
             "lengths_counted": self.lengths.counted,
@@ -94,7 +115,7 @@ class Plan:
             partial.write_text(json.dumps(self.to_dict(), indent=2))
 
 
-def fit_step(training: Training, hardware: Hardware, texts: Texts, *, width: int) -> Fit:
+def fit_step(training: Training, hardware: Hardware, texts: Texts, *, width: int, graph_scale: float = 1.0) -> Fit:
     """Fit a step into the memory of a profile.
 
     Args:
@@ -102,8 +123,9 @@ def fit_step(training: Training, hardware: Hardware, texts: Texts, *, width: int
         hardware: resolved, or a profile of a device that isn't here.
         texts: those of a step on one device.
         width: the longest text there may be.
+        graph_scale: see `Estimate`.
     """
-    estimate = Estimate(training, hardware)
+    estimate = Estimate(training, hardware, graph_scale)
     bare = estimate.cost(texts, Budget(max(1, texts.tokens)))
     held = bare.weights + bare.gradients + bare.optimiser + max(bare.representations, bare.scores)
     free = max(0.0, _USABLE * (hardware.memory_gib or 0.0) * GIB - held)
@@ -148,8 +170,7 @@ def plan_run(
 
 def survey(plan: Plan, profiles: Mapping[str, Hardware]) -> dict[str, Fit]:
     """How the step of a plan would fit on one device of each of the profiles."""
-    width = max(plan.lengths.limits.values())
-    return {name: fit_step(plan.training, profile, plan.texts, width=width) for name, profile in profiles.items()}
+    return {name: fit_step(plan.training, profile, plan.texts, width=plan.width) for name, profile in profiles.items()}
 
 
 def planned_lengths(file: Path) -> dict[str, int]:

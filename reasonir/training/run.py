@@ -43,6 +43,7 @@ from reasonir.model.encoder import Encoder
 from reasonir.teacher.base import Teacher
 from reasonir.teacher.none import Untaught
 from reasonir.training.board import show_leaderboard
+from reasonir.training.budgets import Remembered, graph_bytes
 from reasonir.training.callbacks import Interrupt, Milestones
 from reasonir.training.checkpoints import AtomicCheckpointIO, find_checkpoint, step_of
 from reasonir.training.datamodule import RetrievalData
@@ -51,10 +52,12 @@ from reasonir.training.evaluation import ANALYSIS, Evaluation, read_benchmark, t
 from reasonir.training.hardware import Hardware
 from reasonir.training.history import History
 from reasonir.training.lengths import Measured, lengths_found, longest, measure
+from reasonir.training.memory import Estimate
 from reasonir.training.module import RetrieverModule
 from reasonir.training.plan import Plan, as_planned, plan_run, planned_lengths, survey
 from reasonir.training.plots import plot_run
 from reasonir.training.probe import probe
+from reasonir.training.step import Budget
 from reasonir.training.teaching import teacher_of
 from reasonir.training.tracking import Tracking, environment, open_tracking
 
@@ -205,6 +208,13 @@ class _Run:
         self.leaderboard = benchmark.leaderboard
         seed_everything(config.seed, workers=True, verbose=False)
         self.encoder = model.load(seed=config.seed)
+        self.remembered = Remembered.of(
+            Path(config.home),
+            hardware,
+            model=model.path,
+            head=type(self.encoder.head).__name__,
+            batch_size=config.loader.batch_size,
+        )
         data.assemble = assembling(self.encoder.head.kind, self.encoder.head.tokenizer)
         protocol = {"model": model.path, **stamp(self.encoder, hardware, config.index), "seed": config.seed}
         self.evaluation = Evaluation(
@@ -223,6 +233,7 @@ class _Run:
         """Judge the baselines, train, judge the trained model."""
         if _rank() == 0:
             self.encoder.to(self.hardware.torch_device)
+            self._measure()
             self.evaluation.baselines(self.encoder)
         milestones = Milestones(
             build(self.config.milestones), self.folder / "checkpoints", self.data.dev, self.evaluation.dev, interrupt
@@ -236,6 +247,37 @@ class _Run:
             milestones.load_best(self.encoder)
             self._finish()
         return milestones.best
+
+    def _measure(self) -> None:
+        """Fit the step by what its graphs hold here, where that matters, and by what earlier runs came down to."""
+        if self.hardware.devices > 1:
+            return  # the ranks have to agree, and have, on the estimate
+        plan = self.plan
+        if plan.tight and not plan.training.recomputed:
+            estimated = Estimate(plan.training, self.hardware).graph(plan.width)
+            scale = graph_bytes(self.encoder, self.hardware, width=plan.width) / estimated
+            plan = plan.refitted(graph_scale=scale)
+            log.info("Graphs take %.2f times the bytes that the plan estimates", scale)
+        if (known := self.remembered.limit(plan.budget)) != plan.budget:
+            log.info("More ran out of memory before (%s)", self.remembered.file)
+            plan = plan.refitted(budget=known)
+        if plan is not self.plan:
+            self._refit(plan)
+
+    def _refit(self, plan: Plan) -> None:
+        """Go on with another budget, and note it."""
+        self.plan = plan
+        log.info("Micro-batches of %d tokens, %d tokens' graphs kept", plan.budget.micro_batch, plan.budget.kept)
+        plan.write(self.folder)
+        self.tracking.artifact(self.folder / "plan.json")
+        self.tracking.metrics(
+            {"plan/micro_batch_tokens": plan.budget.micro_batch, "plan/kept_tokens": plan.budget.kept}
+        )
+
+    def _out_of_memory(self, budget: Budget, reason: str) -> None:
+        log.warning("Out of memory (%s): the same step is taken again with half the budget", reason)
+        self.remembered.keep(budget)
+        self._refit(self.plan.refitted(budget=budget))
 
     def _trainer(self, milestones: Milestones) -> Trainer:
         loggers: Sequence[Logger] = [self.history, *self.tracking.loggers()]
@@ -266,6 +308,7 @@ class _Run:
             replace(self.plan.budget, even=isinstance(trainer.strategy, FSDPStrategy)),
             steps=total_steps(self.data.batches_a_pass(trainer.world_size), trainer),
             seed=self.config.seed,
+            refitted=self._out_of_memory,
             hparams=plain(self.config),
         )
         if resume is not None:

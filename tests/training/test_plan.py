@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from reasonir.errors import InputError
-from reasonir.model.maxsim import PAIR_BYTES
+from reasonir.model.maxsim import DEVICE_BLOCK, WINNER_BYTES
 from reasonir.model.shape import Shape
 from reasonir.training.hardware import Hardware
 from reasonir.training.memory import Estimate, Texts, Training
@@ -74,8 +74,9 @@ def test_graphs_are_those_of_the_micro_batches_the_engine_cuts():
 def test_representations_and_scores_are_of_all_devices():
     texts = Texts(torch.tensor([1000, 3000, *[1000] * 5000]), 2)
     alone, together = cost(texts=texts), cost(hardware=replace(PLAIN, devices=4), texts=texts)
-    assert alone.scores == 4000 * 5000 * PAIR_BYTES + 28 * 2 * 5000
-    assert together.scores == 4 * alone.scores
+    block = 2 * 4 * DEVICE_BLOCK
+    assert alone.scores == 4000 * 5000 * WINNER_BYTES + block + 28 * 2 * 5000
+    assert together.scores == 4 * (alone.scores - block) + block
     assert alone.representations == 4 * 4 * 128 * (4000 + 5_000_000)
     assert together.representations == 4 * 4 * 128 * (4000 + 4 * 5_000_000)
     assert together.gradients == 2 * alone.gradients
@@ -97,9 +98,10 @@ def test_the_total_is_that_of_the_fullest_moment():
     parts = found.weights + found.gradients + found.optimiser + found.kept + found.segment + found.representations
     assert found.total == pytest.approx(parts)
     tiny = Texts(torch.tensor([4, 4]), 1)
-    small = cost(texts=tiny, micro_batch=4)
+    small = cost(hardware=T4, texts=tiny, micro_batch=4)
     assert small.moment == "update"
-    assert small.total == QWEN.parameters * (4 + 4 + 8 + 4)  # weights, gradients, states, and a copy as scratch
+    assert small.total == small.weights + QWEN.parameters * (4 + 8 + 4)  # gradients, states, and a copy as scratch
+    assert cost(texts=tiny, micro_batch=4).moment == "backward pass"  # without loss scaling the update is in place
 
 
 def test_matrices_are_cast_once_where_trained_and_for_every_kept_graph_where_not():
