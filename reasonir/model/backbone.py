@@ -60,7 +60,7 @@ class Model:
     revision: str | None = None
     packaged: Packaged | None = None
     shape: Shape | None = None
-    attention: str = "sdpa"
+    attention: str = varlen.NAME
     prompts: Prompts = field(default_factory=Prompts)
     lora: LoRA = field(default_factory=LoRA)
     freeze_embeddings: bool = False

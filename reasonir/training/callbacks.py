@@ -133,7 +133,8 @@ class Milestones(Callback):
         self.without_improvement = 0
         self._step = 0
         self._tokens = 0
-        self._since = time.perf_counter()
+        self._since = self._ended = time.perf_counter()
+        self._waited = 0.0
         self._lr = 0.0
 
     @property
@@ -161,11 +162,13 @@ class Milestones(Callback):
             for file in [*newest(self.folder), *self._bests()]:
                 if step_of(file) > self._step:
                     file.unlink()
-        self._tokens, self._since = 0, time.perf_counter()
+        self._tokens, self._waited, self._since = 0, 0.0, time.perf_counter()
+        self._ended = self._since
         self.interrupt.training_starts()
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Batch, batch_idx: int) -> None:
-        """Take note of the learning rate, which the schedule changes before the step's end."""
+        """Note the wait for the batch, and the learning rate, which the schedule changes before the step's end."""
+        self._waited += time.perf_counter() - self._ended
         self._lr = trainer.optimizers[0].param_groups[0]["lr"]
 
     def on_train_batch_end(
@@ -174,10 +177,12 @@ class Milestones(Callback):
         """The milestones, where this batch completed an optimiser step."""
         assert isinstance(pl_module, RetrieverModule)
         self._tokens += batch.token_count
-        step = trainer.global_step
-        if step == self._step:
-            return
-        self._step = step
+        if trainer.global_step != self._step:
+            self._step = trainer.global_step
+            self._step_ended(trainer, pl_module, self._step)
+        self._ended = time.perf_counter()
+
+    def _step_ended(self, trainer: Trainer, pl_module: RetrieverModule, step: int) -> None:
         last = step >= pl_module.steps
         self._log_training(trainer, pl_module, step)
         if self.dev and (last or step % self._dev_every(trainer) == 0):
@@ -211,8 +216,9 @@ class Milestones(Callback):
         logged = {name: float(trainer.strategy.reduce(value, reduce_op="mean")) for name, value in values.items()}
         logged["train/lr"] = self._lr
         logged["train/tokens_per_s"] = self._tokens * ranks.size / (now - self._since)
+        logged["train/data_wait"] = self._waited / (now - self._since)  # a share of the time
         logged["train/peak_memory_gib"] = peak_memory_gib(module.device)
-        self._tokens, self._since = 0, now
+        self._tokens, self._since, self._waited = 0, now, 0.0
         _log(trainer, logged, step)
 
     def _judge(self, trainer: Trainer, module: RetrieverModule, step: int) -> None:

@@ -35,6 +35,7 @@ FAMILIES = {
 }
 BIASED = {"mpnet": {}}  # adds biases between positions to attention's weights, by code of its own
 HEADS = {"colbert": {"document_length": 60}, "biencoder": {"pooling": "mean"}, "cross_encoder": {}, "provence": {}}
+PADDED = {"attention": "sdpa"}
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +74,7 @@ def step(encoder, budget, objective):
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_packed_texts_get_the_hidden_states_of_padded_ones(checkpoint, family):
-    encoder = load(checkpoint(family), "biencoder", pooling="mean", model={"attention": "varlen"})
+    encoder = load(checkpoint(family), "biencoder", pooling="mean")
     assert encoder.packs
     tokens = varlen.sample(900, 400)
     assert tokens.lengths_N.max() == 330
@@ -89,10 +90,10 @@ def test_packing_changes_neither_loss_nor_gradients(checkpoint, family, head):
     if family == "qwen3" and head in ("cross_encoder", "provence"):
         pytest.skip("not an encoder")
     objective = Bce() if head in ("cross_encoder", "provence") else CachedContrastive(0.5)
-    padded = load(checkpoint(family), head, **HEADS[head])
+    padded = load(checkpoint(family), head, model=PADDED, **HEADS[head])
     expected = step(padded, Budget(10**9, 10**9), objective)
     for options in ({}, {"activation_checkpointing": True}):
-        packed = load(checkpoint(family), head, model={"attention": "varlen", **options}, **HEADS[head])
+        packed = load(checkpoint(family), head, model=options, **HEADS[head])
         for budget in (Budget(10**9, 10**9), Budget(300, 0)):
             loss, found = step(packed, budget, objective)
             assert loss == pytest.approx(expected[0], rel=2e-5)
@@ -100,7 +101,7 @@ def test_packing_changes_neither_loss_nor_gradients(checkpoint, family, head):
 
 
 def test_no_padding_is_computed(checkpoint):
-    encoder = load(checkpoint("bert"), "biencoder", model={"attention": "varlen"})
+    encoder = load(checkpoint("bert"), "biencoder")
     batch = batch_of(encoder, examples(9))
     seen = []
     encoder.backbone.encoder.layer[0].register_forward_pre_hook(lambda _, args: seen.append(args[0].shape[:2].numel()))
@@ -126,8 +127,8 @@ def test_adapters_and_bfloat16_train_packed(checkpoint):
 
 
 def test_a_backbone_that_does_not_ask_for_the_texts_is_padded_and_says_so(checkpoint, caplog):
-    padded = step(load(checkpoint("bert"), "biencoder"), Budget(10**9, 10**9), CachedContrastive(0.5))
-    encoder = load(checkpoint("bert"), "biencoder", model={"attention": "varlen"})
+    padded = step(load(checkpoint("bert"), "biencoder", model=PADDED), Budget(10**9, 10**9), CachedContrastive(0.5))
+    encoder = load(checkpoint("bert"), "biencoder")
     encoder.backbone.config._attn_implementation = "sdpa"  # attends across texts, as one without the interface would
     assert not encoder.packs
     assert "Texts are padded here: BertModel over packed texts on cpu gives other hidden states" in caplog.text
@@ -137,15 +138,15 @@ def test_a_backbone_that_does_not_ask_for_the_texts_is_padded_and_says_so(checkp
 
 
 def test_a_backbone_without_fused_attention_loads_and_is_padded(checkpoint):
-    loss, _ = step(load(checkpoint("mpnet"), "biencoder"), Budget(10**9, 10**9), CachedContrastive(0.5))
-    encoder = load(checkpoint("mpnet"), "biencoder", model={"attention": "varlen"})
+    loss, _ = step(load(checkpoint("mpnet"), "biencoder", model=PADDED), Budget(10**9, 10**9), CachedContrastive(0.5))
+    encoder = load(checkpoint("mpnet"), "biencoder")
     assert not encoder.packs
     assert step(encoder, Budget(300, 0), CachedContrastive(0.5))[0] == pytest.approx(loss, rel=2e-5)
 
 
 def test_wrong_hidden_states_are_found_out(checkpoint, monkeypatch, caplog):
     monkeypatch.setattr(varlen, "first_position", lambda backbone: 1)
-    assert not load(checkpoint("bert"), "biencoder", model={"attention": "varlen"}).packs
+    assert not load(checkpoint("bert"), "biencoder").packs
     assert "gives other hidden states than padded texts" in caplog.text
 
 
@@ -168,10 +169,10 @@ def test_the_kernel_of_cuda_is_not_asked_for_dropout(checkpoint):
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_kernel_of_cuda_agrees(checkpoint, family):
-    encoder = load(checkpoint(family), "biencoder", pooling="mean", model={"attention": "varlen"}).cuda()
+    encoder = load(checkpoint(family), "biencoder", pooling="mean").cuda()
     for name in ("attention_probs_dropout_prob", "attention_dropout"):
         setattr(encoder.backbone.config, name, 0.0)
-    padded = load(checkpoint(family), "biencoder", pooling="mean").cuda()
+    padded = load(checkpoint(family), "biencoder", pooling="mean", model=PADDED).cuda()
     found = []
     for each in (encoder, padded):
         with torch.autocast("cuda", dtype=torch.bfloat16):

@@ -23,9 +23,9 @@ from tests.helpers import batch_of, examples, load
 OUT_OF_MEMORY = "CUDA out of memory. Tried to allocate 20.00 MiB"
 
 
-def train(folder, *, budget, failing=(), accumulate=1, clip=1.0, attention="sdpa"):
+def train(folder, *, budget, failing=(), accumulate=1, clip=1.0):
     """(weights, budgets told, passes) of four batches, the encoder's passes in `failing` (counted from 0) failing."""
-    encoder = load(folder, "colbert", query_length=24, document_length=48, model={"attention": attention})
+    encoder = load(folder, "colbert", query_length=24, document_length=48)
     encoder.backbone.config.attention_probs_dropout_prob = 0.0
     passes, told = [0], []
     forward = encoder.forward
@@ -178,7 +178,7 @@ def test_graphs_are_measured_where_memory_is_tight(tmp_path):
 
 
 def test_bytes_of_a_graph_are_what_its_tensors_hold(bert):
-    encoder = load(bert, "biencoder", model={"attention": "varlen"})
+    encoder = load(bert, "biencoder")
     cpu = Hardware("cpu", accelerator="cpu", precision="32-true")
     held = graph_bytes(encoder, cpu, width=32)
     layers, hidden, wide = 2, 64, encoder.backbone.config.intermediate_size

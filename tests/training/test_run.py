@@ -99,6 +99,7 @@ def test_numbers_are_recorded_at_every_step(finished):
     assert rates[0] == max(rates[:1])
     assert rates[-1] < rates[1]
     assert all(float(value) > 0 for _, value in curve(done.folder, "train/tokens_per_s"))
+    assert all(0 <= float(value) < 1 for _, value in curve(done.folder, "train/data_wait"))
 
 
 def test_the_exported_model_scores_as_the_run_file_says(finished):
