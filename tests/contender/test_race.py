@@ -1,35 +1,58 @@
-"""The bench runs as a user runs it, and refuses to time what doesn't compute the same."""
+"""The bench runs as a user runs it, and refuses to time what it can't."""
 
 import json
+import os
+import signal
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
 from reasonir.contender.ours import Ours
-from reasonir.contender.race import Timed, _refuse_disagreement, _with_negatives, report
-from reasonir.errors import InputError
+from reasonir.contender.setting import with_negatives
 from tests.commands import run
 
 SMALL = ("model=tiny", "hardware=cpu", "batch_size=6", "repeats=2")
+PEERS = Path(__file__).parents[2] / ".venv-peers" / "bin" / "python"
+OURS = {"ours", "ours_recomputing", "plain"}
+THEIRS = {
+    "colbert": {"pylate", "pylate_cached"},
+    "biencoder": {"sentence_transformers", "sentence_transformers_cached"},
+    "reranker": {"sentence_transformers"},
+    "yes_no": set(),
+}
+NEWEST = {
+    "colbert": {"sentence_transformers_6_cached", "sentence_transformers_6_tokens"},
+    "biencoder": {"sentence_transformers_6_cached", "sentence_transformers_6_tokens"},
+    "reranker": {"sentence_transformers_6"},
+    "yes_no": {"sentence_transformers_6"},
+}
+HEADS = {"colbert": "colbert", "biencoder": "biencoder", "reranker": "cross_encoder", "yes_no": "yes_no"}
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("model", "head", "group", "contenders"),
-    [
-        # PyLate scores masked tokens 0, which a random model's similarities are often below: real weights for it
-        ("minilm", "colbert", "colbert", {"ours", "ours_recomputing", "pylate", "pylate_cached"}),
-        (
-            "tiny",
-            "biencoder",
-            "biencoder",
-            {"ours", "ours_recomputing", "sentence_transformers", "sentence_transformers_cached"},
-        ),
-        ("tiny", "cross_encoder", "reranker", {"ours", "ours_recomputing", "sentence_transformers"}),
-    ],
-)
-def test_all_contenders_compute_the_same_step(home, model, head, group, contenders):
-    done = run("bench", *SMALL, f"model={model}", f"model/head={head}", f"contenders={group}", home=home)
+@pytest.mark.parametrize("workload", ["data", "scifact"])
+@pytest.mark.parametrize("group", HEADS)
+def test_all_contenders_compute_the_same_step(home, group, workload):
+    given = [f"contenders={group}", f"model/head={HEADS[group]}", f"workload={workload}", "logger=mlflow"]
+    if group == "yes_no":
+        given.insert(0, "model=tiny_reranker")
+    elif group == "colbert" and workload == "data":
+        # PyLate scores masked tokens 0, which a random model's similarities may be below: real weights for it
+        given.insert(0, "model=minilm")
+    expect(run("bench", *SMALL, *given, home=home), OURS | THEIRS[group])
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not PEERS.is_file(), reason="make bench-peers builds the environment")
+@pytest.mark.parametrize("group", HEADS)
+def test_the_newest_peers_compute_the_same_step(home, group):
+    given = [f"contenders={group}_peers", f"model/head={HEADS[group]}", "workload=medquad", f"peers={PEERS}"]
+    given += ["model=tiny_reranker"] if group == "yes_no" else []
+    expect(run("bench", *SMALL, *given, home=home), OURS | THEIRS[group] | NEWEST[group])
+
+
+def expect(done, contenders):
     assert done.status == 0, done.err
     (workload,) = json.loads((done.folder / "bench.json").read_text())["workloads"].values()
     assert set(workload["contenders"]) == contenders
@@ -39,7 +62,10 @@ def test_all_contenders_compute_the_same_step(home, model, head, group, contende
         assert figures["gradient_norm"] == pytest.approx(ours["gradient_norm"], rel=3e-2)
         assert len(figures["seconds"]) == 2
         assert figures["tokens_per_s"] == pytest.approx(workload["tokens"] / figures["step_s"])
+        assert 0 <= figures["padding"] < 1
     assert set(workload["ratios"]) == contenders - {"ours"}
+    assert set(workload["over_plain"]) == contenders - {"plain"}
+    assert (done.folder / "bench.png").stat().st_size > 5000
 
 
 def test_a_contender_that_cannot_train_the_head_is_named(home):
@@ -49,15 +75,15 @@ def test_a_contender_that_cannot_train_the_head_is_named(home):
 
 
 def test_a_head_that_no_contender_trains_is_named(home):
-    done = run("bench", "model=tiny_reranker", *SMALL[1:], "contenders=reranker", home=home)
+    done = run("bench", *SMALL, "model/head=provence", "contenders=reranker", home=home)
     assert done.status == 2
-    assert "sentence_transformers can't train a YesNo: none can, set another model/head" in done.err
+    assert "sentence_transformers can't train a Provence: none can, set another model/head" in done.err
 
 
 def test_rerankers_without_negatives_get_the_next_querys_positive():
-    assert _with_negatives([["q1", "q2", "q3"], ["a", "b", "c"]])[2] == ["b", "c", "a"]
+    assert with_negatives([["q1", "q2", "q3"], ["a", "b", "c"]])[2] == ["b", "c", "a"]
     given = [["q1", "q2"], ["a", "b"], ["n1", "n2"]]
-    assert _with_negatives(given) == given
+    assert with_negatives(given) == given
 
 
 @dataclass(frozen=True)
@@ -68,37 +94,46 @@ class Broken(Ours):
         raise ImportError("no such package")
 
 
-def test_no_steps_are_refused(home):
-    done = run("bench", *SMALL, "repeats=0", home=home)
-    assert done.status == 2
-    assert "repeats=0: give 1 or more" in done.err
+@dataclass(frozen=True)
+class Killed(Ours):
+    """Is killed while loading, as the system does where memory ends."""
 
-
-def test_a_contender_that_fails_is_named(home):
-    given = ["+contenders.broken={_target_: tests.contender.test_race.Broken}"]
-    given += [f"~contenders.{name}" for name in ("ours", "ours_recomputing", "pylate", "pylate_cached")]
-    done = run("bench", *SMALL, *given, home=home)
-    assert done.status == 2
-    assert "contender broken failed: ImportError: no such package" in done.err
+    def load(self, workload):
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 @pytest.mark.parametrize(
-    "other",
+    ("given", "message"),
     [
-        Timed(1.1, 2.0, (1.0,), 0.1),
-        Timed(1.0, 2.2, (1.0,), 0.1),
-        Timed(float("nan"), 2.0, (1.0,), 0.1),
-        Timed(1.0, float("nan"), (1.0,), 0.1),
+        ("repeats=0", "repeats=0: give 1 or more"),
+        ("batch_size=1", "batch_size=1: give 2 or more"),
+        ("mode=rase", "mode=rase: choose race, largest, scaling (did you mean 'race'?)"),
+        ("logger=mlfow", "logger=mlfow: choose mlflow, csv or none"),
     ],
 )
-def test_no_time_counts_where_the_computation_differs(other):
-    with pytest.raises(InputError, match="ours and other don't compute the same"):
-        _refuse_disagreement({"ours": Timed(1.0, 2.0, (1.0,), 0.1), "other": other})
+def test_what_makes_no_sense_is_refused(home, given, message):
+    done = run("bench", *SMALL, given, home=home)
+    assert done.status == 2
+    assert message in done.err
 
 
-def test_ratios_are_ours_over_the_peers_median():
-    timed = {"ours": Timed(1.0, 2.0, (1.0, 2.0, 9.0), 0.5), "other": Timed(1.0, 2.0, (4.0, 4.0, 1.0), 1.0)}
-    found = report("w", timed, 100)["workloads"]["w"]
-    assert found["contenders"]["ours"]["step_s"] == 2.0
-    assert found["contenders"]["other"]["tokens_per_s"] == 25.0
-    assert found["ratios"] == {"other": {"step_s": 0.5, "peak_bytes": 0.5}}
+def test_a_missing_environment_says_who_builds_it(home):
+    done = run("bench", *SMALL, "contenders=colbert_peers", "peers=nowhere/python", home=home)
+    assert done.status == 2
+    assert "peers=nowhere/python: there is no such interpreter: make bench-peers builds that environment" in done.err
+    assert done.err.count("nowhere/python") == 1
+
+
+@pytest.mark.parametrize(
+    ("contender", "message"),
+    [
+        ("Broken", "contender one failed: ImportError: no such package"),
+        ("Killed", "contender one was killed (out of memory?): take a smaller batch_size"),
+    ],
+)
+def test_a_contender_that_fails_is_named(home, contender, message):
+    given = [f"+contenders.one={{_target_: tests.contender.test_race.{contender}}}"]
+    given += [f"~contenders.{name}" for name in ("ours", "ours_recomputing", "plain", "pylate", "pylate_cached")]
+    done = run("bench", *SMALL, *given, home=home)
+    assert done.status == 2
+    assert message in done.err
