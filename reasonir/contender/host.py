@@ -22,12 +22,15 @@ class OutOfMemoryError(InputError):
 
 
 class Host:
-    """A contender's process; `ask` names a method of `reasonir.contender.serve.Session`."""
+    """A contender's process; `ask` names a method of `reasonir.contender.serve.Session`, once something is loaded."""
 
     def __init__(self, name: str, process: subprocess.Popen[bytes], pipe: Connection) -> None:
         self.name = name
         self._process, self._pipe = process, pipe
-        self.device = ""
+
+    def load(self, contender: Contender, workload: Workload) -> str:
+        """Let it load a contender, and say on what it computes; raises what `ask` does."""
+        return str(self.ask((contender, workload)))
 
     def ask(self, request: Any) -> Any:
         """The answer to a request.
@@ -63,13 +66,12 @@ class Host:
 
 
 @contextmanager
-def hosted(name: str, contender: Contender, workload: Workload, place: Path) -> Iterator[Host]:
-    """A contender that has loaded the workload, ended with the block.
+def hosted(name: str, contender: Contender, place: Path) -> Iterator[Host]:
+    """A process for a contender, in the environment it needs, ended with the block.
 
     Args:
         name: for messages.
-        contender: what is loaded there.
-        workload: what it is given.
+        contender: what is going to be loaded there.
         place: a temporary folder.
     """
     ours, theirs = multiprocessing.Pipe()
@@ -81,7 +83,6 @@ def hosted(name: str, contender: Contender, workload: Workload, place: Path) -> 
         )
     host = Host(name, process, ours)
     try:
-        host.device = host.ask((contender, workload))
         yield host
     finally:
         host.end()

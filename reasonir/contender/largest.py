@@ -68,7 +68,8 @@ class _Search:
         if rows < count:
             raise InputError(f"{self.texts.name} has no more than {rows} rows: choose another workload=")
         try:
-            with hosted(self.name, self.contender, workload, self.setting.place) as host:
+            with hosted(self.name, self.contender, self.setting.place) as host:
+                host.load(self.contender, workload)
                 host.ask("check")
                 seconds = host.ask("step")
                 peak = int(host.ask("peak_gib") * 2**30)

@@ -103,10 +103,8 @@ def in_turns(
 ) -> tuple[dict[str, Timed], str]:
     """What every contender did, each in a process of its own, and on what; while one takes a step the others wait."""
     with ExitStack() as stack:
-        hosts = {
-            name: stack.enter_context(hosted(name, contender, workload, setting.place))
-            for name, contender in contenders.items()
-        }
+        hosts = {name: stack.enter_context(hosted(name, each, setting.place)) for name, each in contenders.items()}
+        devices = {hosts[name].load(contender, workload) for name, contender in contenders.items()}
         checked = {name: host.ask("check") for name, host in hosts.items()}
         seconds: dict[str, list[float]] = {name: [] for name in hosts}
         for turn in range(repeats):
@@ -114,7 +112,7 @@ def in_turns(
                 log.info("Step %d of %d: %s", turn + 1, repeats, name)
                 seconds[name].append(host.ask("step"))
         timed = {name: Timed(checked[name], tuple(seconds[name]), host.ask("peak_gib")) for name, host in hosts.items()}
-        return timed, next(iter(hosts.values())).device
+        return timed, " and ".join(devices)
 
 
 MODES: dict[str, Callable[[DictConfig, Path], tuple[dict[str, Any], dict[str, float]]]] = {

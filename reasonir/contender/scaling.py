@@ -50,7 +50,8 @@ def scaling(config: DictConfig, folder: Path) -> tuple[dict[str, Any], dict[str,
             log.info("%d queries, documents of %d tokens", count, length)
             texts = Drawn("even", [0.5], [_QUERY], [length], config.seed)
             workload, batch = setting.workload(texts, count, config.negatives)
-            with hosted(name, contender, workload, setting.place) as host:
+            with hosted(name, contender, setting.place) as host:
+                host.load(contender, workload)
                 host.ask("check")
                 seconds = median(host.ask("step") for _ in range(config.repeats))
                 peak = int(host.ask("peak_gib") * 2**30)

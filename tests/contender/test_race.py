@@ -7,7 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from mlflow import MlflowClient
 
+from reasonir.check import problems
+from reasonir.config import CONF
 from reasonir.contender.ours import Ours
 from reasonir.contender.setting import with_negatives
 from tests.commands import run
@@ -31,16 +34,27 @@ HEADS = {"colbert": "colbert", "biencoder": "biencoder", "reranker": "cross_enco
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("workload", ["data", "scifact"])
-@pytest.mark.parametrize("group", HEADS)
-def test_all_contenders_compute_the_same_step(home, group, workload):
-    given = [f"contenders={group}", f"model/head={HEADS[group]}", f"workload={workload}", "logger=mlflow"]
-    if group == "yes_no":
-        given.insert(0, "model=tiny_reranker")
-    elif group == "colbert" and workload == "data":
+@pytest.mark.parametrize(
+    ("group", "model", "workload"),
+    [
         # PyLate scores masked tokens 0, which a random model's similarities may be below: real weights for it
-        given.insert(0, "model=minilm")
-    expect(run("bench", *SMALL, *given, home=home), OURS | THEIRS[group])
+        ("colbert", "minilm", "data"),
+        ("biencoder", "tiny", "scifact"),
+        ("reranker", "tiny", "data"),
+        ("yes_no", "tiny_reranker", "scifact"),
+    ],
+)
+def test_all_contenders_compute_the_same_step(home, group, model, workload):
+    given = [f"contenders={group}", f"model={model}", f"model/head={HEADS[group]}", f"workload={workload}"]
+    done = run("bench", *SMALL, *given, "logger=mlflow", "project=bench", f"+tags.group={group}", home=home)
+    expect(done, OURS | THEIRS[group])
+    client = MlflowClient(f"sqlite:///{home / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name("bench").experiment_id
+    (tracked,) = client.search_runs([experiment], f"tags.group = '{group}'")
+    noted = json.loads((done.folder / "bench.json").read_text())["workloads"].popitem()[1]["contenders"]["plain"]
+    assert tracked.data.metrics["bench/plain/step_s"] == noted["step_s"]
+    assert tracked.data.params["batch_size"] == "6"
+    assert {file.path for file in client.list_artifacts(tracked.info.run_id)} == {"bench.json", "bench.png"}
 
 
 @pytest.mark.slow
@@ -50,6 +64,40 @@ def test_the_newest_peers_compute_the_same_step(home, group):
     given = [f"contenders={group}_peers", f"model/head={HEADS[group]}", "workload=medquad", f"peers={PEERS}"]
     given += ["model=tiny_reranker"] if group == "yes_no" else []
     expect(run("bench", *SMALL, *given, home=home), OURS | THEIRS[group] | NEWEST[group])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("group", "given"),
+    [
+        ("colbert", ["model.head.document_length=600"]),
+        ("biencoder", ["model/head=biencoder", "model.head.pooling=lasttoken", "model.head.max_length=600"]),
+    ],
+)
+def test_what_a_gpu_is_given_runs_at_the_smallest_size(home, group, given):
+    options = ("hardware=auto", "hardware.precision=bf16-mixed", "workload=medquad", "memory_cap_gib=15")
+    alike = ("model=random_qwen_tiny", "batch_size=4", "repeats=1", "peak_tflops=0.1", f"contenders={group}")
+    done = run("bench", *options, *alike, *given, home=home)
+    assert done.status == 0, done.err
+    (workload,) = json.loads((done.folder / "bench.json").read_text())["workloads"].values()
+    assert workload["precision"] == "bf16-mixed"
+    assert set(workload["contenders"]) == OURS | THEIRS[group]
+    assert all(figures["mfu"] > 0 for figures in workload["contenders"].values())
+
+
+@pytest.mark.parametrize("group", sorted(file.stem for file in (CONF / "contenders").glob("*.yaml")))
+def test_every_group_of_contenders_composes_and_binds(composed, group):
+    name = group.removesuffix("_peers")
+    model = "tiny_reranker" if name == "yes_no" else "tiny"
+    config = composed("bench", f"model={model}", f"model/head={HEADS[name]}", f"contenders={group}")
+    assert problems(config) == []
+    expected = OURS | THEIRS[name] | (NEWEST[name] if group != name else set())
+    assert set(config.contenders) == expected
+
+
+@pytest.mark.parametrize("workload", ["data", "even", "scifact", "medquad"])
+def test_every_workload_composes_and_binds(composed, workload):
+    assert problems(composed("bench", f"workload={workload}")) == []
 
 
 def expect(done, contenders):
