@@ -102,7 +102,7 @@ def largest_fitting(fits: Callable[[int], bool], start: int, most: int | None) -
     while high - low > max(1, low // _EXACT):
         if high <= 2:
             raise InputError("not even 2 queries fit: raise memory_cap_gib, or take shorter texts")
-        trial = (low + high) // 2
+        trial = max(2, (low + high) // 2)
         low, high = (trial, high) if fits(trial) else (low, trial)
     return low
 

@@ -25,12 +25,13 @@ class Limited(Ours):
 
 
 @pytest.mark.parametrize("limit", [2, 3, 7, 8, 9, 31, 100, 1000])
-@pytest.mark.parametrize("start", [2, 8, 64])
+@pytest.mark.parametrize("start", [2, 3, 8, 64])
 def test_the_search_ends_within_a_sixteenth(limit, start):
     tried = []
     found = largest_fitting(lambda count: tried.append(count) or count <= limit, start, None)
     assert found <= limit < found + max(1, found // 16) + 1
     assert len(tried) == len(set(tried)) <= 16
+    assert min(tried) >= 2
 
 
 def test_the_search_ends_at_the_most():
