@@ -3,11 +3,14 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+PEERS := .venv-peers
+PEERS_READY := $(PEERS)/.ready
+BENCH := HF_HUB_OFFLINE=1 $(BIN)/python -m reasonir.bench --multirun
 PARALLEL ?= --numprocesses=auto --maxprocesses=4 --dist=loadfile
 export HF_HUB_DISABLE_TELEMETRY := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow check format ui bench lock clean
+.PHONY: help setup demo test test-slow check format ui bench bench-peers bench-gpu lock clean
 
 help: ## show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | expand -t 12
@@ -43,14 +46,34 @@ format: $(READY) ## mend what ruff can mend
 ui: $(READY) ## open MLflow on the runs of this folder (or REASONIR_HOME), on this machine only
 	$(BIN)/mlflow ui --host 127.0.0.1 --backend-store-uri sqlite:///$(abspath $(or $(REASONIR_HOME),.))/mlflow.db
 
-bench: $(READY) ## time a training step of retrievers and a reranker against PyLate and sentence-transformers
-	HF_HUB_OFFLINE=1 $(BIN)/python -m reasonir.bench
-	HF_HUB_OFFLINE=1 $(BIN)/python -m reasonir.bench model/head=biencoder contenders=biencoder
-	HF_HUB_OFFLINE=1 $(BIN)/python -m reasonir.bench model/head=cross_encoder contenders=reranker
+bench-peers: $(PEERS_READY) ## make .venv-peers with sentence-transformers 6.2, the newest peer that bench times
 
-lock: ## resolve pyproject.toml into requirements.lock
+$(PEERS_READY): requirements-peers.lock | $(READY)
+	$(PYTHON) -m venv $(PEERS)
+	$(BIN)/uv pip install --quiet --python $(PEERS)/bin/python --requirement requirements-peers.lock
+	@touch $(PEERS_READY)
+
+bench: $(READY) $(PEERS_READY) ## time training steps of retrievers and rerankers against PyLate and sentence-transformers
+	$(BENCH) contenders=colbert_peers workload=even,scifact,medquad batch_size=64 model.head.document_length=512
+	$(BENCH) contenders=biencoder_peers workload=even,scifact,medquad batch_size=64 model/head=biencoder model.head.max_length=512
+	$(BENCH) contenders=reranker_peers workload=even,scifact,medquad batch_size=16 model/head=cross_encoder
+	$(BENCH) contenders=yes_no_peers workload=even,scifact,medquad batch_size=16 model=tiny_reranker model.layers=6 model.hidden=384
+
+GPU_BENCH = $(BENCH) hardware=auto hardware.precision=bf16-mixed model=random_qwen workload=medquad,scifact batch_size=64
+GPU_COLBERT := contenders=colbert_peers model.head.document_length=2048
+GPU_BIENCODER := contenders=biencoder_peers model/head=biencoder model.head.pooling=lasttoken model.head.max_length=2048
+
+bench-gpu: $(READY) $(PEERS_READY) ## the same on a GPU at Qwen3-0.6B's size in bfloat16, and the largest batches in 15 GiB
+	$(GPU_BENCH) $(GPU_COLBERT)
+	$(GPU_BENCH) $(GPU_BIENCODER)
+	$(GPU_BENCH) $(GPU_COLBERT) mode=largest memory_cap_gib=15
+	$(GPU_BENCH) $(GPU_BIENCODER) mode=largest memory_cap_gib=15
+
+lock: ## resolve pyproject.toml into requirements.lock, requirements-peers.in into requirements-peers.lock
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --extra offline --extra sweep --extra dev \
 		--no-emit-index-url --no-header --no-annotate --output-file requirements.lock pyproject.toml
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+		--no-emit-index-url --no-header --no-annotate --output-file requirements-peers.lock requirements-peers.in
 
 clean: ## remove the environment and what tools cached
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) $(PEERS) .mypy_cache .ruff_cache .pytest_cache

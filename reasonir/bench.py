@@ -14,9 +14,9 @@ def main(config: DictConfig) -> None:
     """Time what the configuration names."""
     from hydra.core.hydra_config import HydraConfig
 
-    from reasonir.contender.race import race
+    from reasonir.contender.race import bench
 
-    race(config, Path(HydraConfig.get().runtime.output_dir))
+    bench(config, Path(HydraConfig.get().runtime.output_dir))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""sentence-transformers' binary cross entropy for cross-encoders.
+"""sentence-transformers' binary cross entropy for cross-encoders, by the version of whichever environment it runs in.
 
 Its loss tokenises a batch in every step; here that is done once, so that it isn't timed, as it isn't for anybody.
 """
@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -18,32 +17,50 @@ from reasonir.contender.base import Workload
 
 @dataclass(frozen=True, slots=True)
 class CrossEncoder:
-    """BinaryCrossEntropyLoss on all pairs at once, padded to the longest."""
+    """BinaryCrossEntropyLoss on all pairs at once, padded to the longest; `python` as in `Contender`."""
 
+    python: str | None = None
     kind: ClassVar[frozenset[str]] = frozenset({"CrossEncoder"})
 
     def load(self, workload: Workload) -> tuple[nn.Module, Callable[[], Tensor]]:
         """See `Contender`; documents are cut where ours are."""
         import sentence_transformers
-        from sentence_transformers.cross_encoder import losses
 
-        tokenizer, _ = workload.model.read_tokenizer(Path(workload.model.path))
         model = sentence_transformers.CrossEncoder(
             workload.model.path,
-            max_length=tokenizer.limit("document"),
             device=workload.device,
             local_files_only=True,
+            model_kwargs={"attn_implementation": workload.model.attention},
         )
-        judged = [(each.query, document) for each in workload.examples for document in each.documents]
-        pairs = [(query, document.text) for query, document in judged]
-        tokens = model.tokenizer(pairs, padding=True, truncation="only_second", return_tensors="pt")
-        tokens = tokens.to(workload.device)
-        model.tokenizer = lambda *_, **__: tokens
-        labels_P = torch.tensor([document.label for _, document in judged], device=workload.device)
-        objective = losses.BinaryCrossEntropyLoss(model)
-        columns = [list(column) for column in zip(*pairs, strict=True)]
-        return model, lambda: objective(columns, labels_P)
+        pairs, _ = judged_pairs(workload)
+        tokens = model.tokenizer(
+            pairs,
+            padding=True,
+            truncation="only_second",
+            max_length=workload.limits["document"],
+            return_tensors="pt",
+        )
+        return model, on_tokens(model, tokens.to(workload.device), workload)
 
     def gradient_scale(self, workload: Workload) -> float:
-        """See `Contender`."""
+        """See `Contender`: exact."""
         return 1.0
+
+
+def judged_pairs(workload: Workload) -> tuple[list[tuple[str, str]], list[float]]:
+    """(query, document) of every pair, and their labels."""
+    judged = [(each.query, document) for each in workload.examples for document in each.documents]
+    return [(query, document.text) for query, document in judged], [document.label for _, document in judged]
+
+
+def on_tokens(model: Any, tokens: Any, workload: Workload) -> Callable[[], Tensor]:
+    """The loss of a sentence-transformers cross-encoder on pairs that are tokenised already."""
+    from sentence_transformers.cross_encoder import losses
+
+    given = "preprocess" if hasattr(model, "preprocess") else "tokenizer"  # from version 6 on, and before
+    setattr(model, given, lambda *_, **__: tokens)
+    pairs, labels = judged_pairs(workload)
+    labels_P = torch.tensor(labels, device=workload.device)
+    columns = [list(column) for column in zip(*pairs, strict=True)]
+    objective = losses.BinaryCrossEntropyLoss(model)
+    return lambda: objective(columns, labels_P)

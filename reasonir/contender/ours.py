@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from torch import Tensor, nn
@@ -13,7 +13,7 @@ from reasonir.loss.base import Objective
 from reasonir.loss.bce import Bce
 from reasonir.loss.cached_contrastive import CachedContrastive
 from reasonir.training.ranks import Alone
-from reasonir.training.step import Budget, run_step
+from reasonir.training.step import run_step
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,16 +25,16 @@ class Ours:
     """
 
     recompute: bool = False
-    kind: ClassVar[frozenset[str]] = frozenset({"ColBERT", "BiEncoder", "CrossEncoder"})
+    kind: ClassVar[frozenset[str]] = frozenset({"ColBERT", "BiEncoder", "CrossEncoder", "YesNo"})
+    python: ClassVar[None] = None
 
     def load(self, workload: Workload) -> tuple[nn.Module, Callable[[], Tensor]]:
         """See `Contender`."""
         encoder = workload.model.load(seed=0).to(workload.device)
         retrieves = encoder.head.kind == "retriever"
         objective: Objective = CachedContrastive(workload.temperature) if retrieves else Bce()
-        micro_batch, kept = workload.budget
-        budget = Budget(micro_batch, 0 if self.recompute else kept)
-        batch = workload.batch(encoder.head)
+        budget = replace(workload.budget, kept=0) if self.recompute else workload.budget
+        batch = workload.batch(encoder.head.tokenizer)
         return encoder, lambda: run_step(encoder, objective, batch, budget, Alone())["loss"]
 
     def gradient_scale(self, workload: Workload) -> float:

@@ -17,13 +17,19 @@ class PyLate:
 
     mini_batch_size: int | None = None
     kind: ClassVar[frozenset[str]] = frozenset({"ColBERT"})
+    python: ClassVar[None] = None
 
     def load(self, workload: Workload) -> tuple[nn.Module, Callable[[], Tensor]]:
         """See `Contender`; texts are tokenised as PyLate's collator does it."""
         from pylate import losses
         from pylate.models import ColBERT
 
-        model = ColBERT(workload.model.path, device=workload.device, local_files_only=True)
+        model = ColBERT(
+            workload.model.path,
+            device=workload.device,
+            local_files_only=True,
+            model_kwargs={"attn_implementation": workload.model.attention},
+        )
         features: list[dict[str, Any]] = []
         for number, texts in enumerate(workload.columns):
             tokens = model.tokenize(list(texts), is_query=number == 0, pad=True)

@@ -1,0 +1,99 @@
+"""Texts of given lengths: what decides a step's time and memory, without the collection whose lengths they are.
+
+Lengths are counted by the model's own tokenizer, special tokens included, and spread evenly over the quantiles, so that
+a small step has its long texts too. Texts are made of words of the demo corpus that are one token each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from reasonir.data.demo import build_world
+from reasonir.errors import InputError
+
+_LEAST_WORDS = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """Queries and documents by the quantiles of their lengths.
+
+    Attributes:
+        name: of the workload.
+        quantiles: shares of the texts, ascending.
+        queries: the length that so many queries don't exceed.
+        documents: the same of documents.
+        seed: draws lengths and words.
+    """
+
+    name: str
+    quantiles: Sequence[float]
+    queries: Sequence[int]
+    documents: Sequence[int]
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for key in ("queries", "documents"):
+            given = list(getattr(self, key))
+            if len(given) != len(self.quantiles):
+                raise InputError(
+                    f"workload.{key} has {len(given)} lengths and workload.quantiles {len(self.quantiles)} shares: "
+                    "give a length for each share"
+                )
+            if not given or given != sorted(given) or given[0] < 1:
+                raise InputError(f"workload.{key}={given}: give lengths of 1 or more, ascending")
+        if list(self.quantiles) != sorted(self.quantiles) or not all(0 <= share <= 1 for share in self.quantiles):
+            raise InputError(f"workload.quantiles={list(self.quantiles)}: give shares from 0 to 1, ascending")
+
+    def columns(self, tokenizer: Any, count: int, negatives: int) -> list[list[str]]:
+        """See `Texts`."""
+        words = _words(tokenizer)
+        special = int(tokenizer.num_special_tokens_to_add())
+        draw = np.random.default_rng(self.seed)
+        seen: set[str] = set()
+        queries = self._lengths(self.queries, count, draw)
+        documents = self._lengths(self.documents, count * (1 + negatives), draw)
+        found = [list(_texts(queries - special, words, seen, draw))]
+        texts = list(_texts(documents - special, words, seen, draw))
+        _refuse_other_lengths(tokenizer, [*found[0], *texts], [*queries, *documents])
+        return found + [texts[start : start + count] for start in range(0, len(texts), count)]
+
+    def _lengths(self, given: Sequence[int], count: int, draw: np.random.Generator) -> np.ndarray:
+        shares = (draw.permutation(count) + draw.random(count)) / count
+        return np.rint(np.interp(shares, self.quantiles, given)).astype(int)
+
+
+def _words(tokenizer: Any) -> list[str]:
+    """Words of the demo corpus that are one token wherever they stand."""
+    words = sorted({word for text in build_world(0, 1).texts() for word in text.split() if word.isalpha()})
+    together = tokenizer([f"{word} {word}" for word in words], add_special_tokens=False)["input_ids"]
+    single = [word for word, ids in zip(words, together, strict=True) if len(ids) == 2]
+    if len(single) < _LEAST_WORDS:
+        raise InputError(
+            f"the model's tokenizer has {len(single)} words of the demo corpus as one token each, too few to make "
+            "texts of: choose workload=data"
+        )
+    return single
+
+
+def _texts(sizes: np.ndarray, words: list[str], seen: set[str], draw: np.random.Generator) -> Iterator[str]:
+    for size in sizes:
+        text = ""
+        while not text or text in seen:
+            text = " ".join(words[place] for place in draw.integers(len(words), size=max(1, int(size))))
+        seen.add(text)
+        yield text
+
+
+def _refuse_other_lengths(tokenizer: Any, texts: list[str], wanted: list[int]) -> None:
+    least = int(tokenizer.num_special_tokens_to_add()) + 1
+    counted = [len(ids) for ids in tokenizer(texts, truncation=False, verbose=False)["input_ids"]]
+    for number, length in zip(counted, wanted, strict=True):
+        if number != max(least, length):
+            raise InputError(
+                f"the model's tokenizer makes {number} tokens of {length} words: it joins words: choose workload=data"
+            )
