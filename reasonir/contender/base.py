@@ -8,13 +8,16 @@ travels to it is plain, and what it imports of this package is torch alone.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
 from torch import Tensor, nn
 
 from reasonir.data.collate import assembling, groups_of
+from reasonir.model import varlen
 from reasonir.model.backbone import Model
+from reasonir.training.hardware import number_format
 from reasonir.training.step import Budget
 from reasonir.types import Batch, Document, Example, PairBatch, Side
 
@@ -43,6 +46,15 @@ class Workload:
     budget: Budget
     precision: str = "32-true"
     memory_cap_gib: float | None = None
+
+    @property
+    def attention(self) -> str:
+        """The attention that peers are told to take: theirs has no `varlen`."""
+        return "sdpa" if self.model.attention == varlen.NAME else self.model.attention
+
+    def number_format(self) -> AbstractContextManager[Any]:
+        """What everybody computes in."""
+        return number_format(self.precision, self.device)
 
     @property
     def examples(self) -> list[Example]:

@@ -30,7 +30,7 @@ class CrossEncoder:
             workload.model.path,
             device=workload.device,
             local_files_only=True,
-            model_kwargs={"attn_implementation": workload.model.attention},
+            model_kwargs={"attn_implementation": workload.attention},
         )
         pairs, _ = judged_pairs(workload)
         tokens = model.tokenizer(

@@ -34,7 +34,7 @@ class LogitScore:
             workload.model.path,
             device=workload.device,
             local_files_only=True,
-            model_kwargs={"attn_implementation": workload.model.attention},
+            model_kwargs={"attn_implementation": workload.attention},
         )
         model.model.get_output_embeddings().requires_grad_(False)
         tokenizer, _ = workload.model.read_tokenizer(Path(workload.model.path))

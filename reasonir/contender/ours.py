@@ -35,6 +35,8 @@ class Ours:
         objective: Objective = CachedContrastive(workload.temperature) if retrieves else Bce()
         budget = replace(workload.budget, kept=0) if self.recompute else workload.budget
         batch = workload.batch(encoder.head.tokenizer)
+        with workload.number_format():
+            _ = encoder.packs  # found out by passes that are no part of a step
         return encoder, lambda: run_step(encoder, objective, batch, budget, Alone())["loss"]
 
     def gradient_scale(self, workload: Workload) -> float:

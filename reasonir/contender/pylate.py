@@ -28,7 +28,7 @@ class PyLate:
             workload.model.path,
             device=workload.device,
             local_files_only=True,
-            model_kwargs={"attn_implementation": workload.model.attention},
+            model_kwargs={"attn_implementation": workload.attention},
         )
         features: list[dict[str, Any]] = []
         for number, texts in enumerate(workload.columns):

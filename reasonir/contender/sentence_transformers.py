@@ -34,7 +34,7 @@ class SentenceTransformers:
             workload.model.path,
             device=workload.device,
             local_files_only=True,
-            model_kwargs={"attn_implementation": workload.model.attention},
+            model_kwargs={"attn_implementation": workload.attention},
         )
         features: list[dict[str, Any]] = []
         for texts in workload.columns:

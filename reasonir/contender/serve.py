@@ -11,7 +11,7 @@ import logging
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from functools import wraps
 from multiprocessing.connection import Connection
 from typing import Any
@@ -22,7 +22,6 @@ from torch import Tensor, nn
 from reasonir.contender.base import Checked, Contender, Failure, Workload
 from reasonir.training.meter import GIB, Meter
 
-_HALF = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 _FLOAT16_SCALE = 2.0**14
 """Keeps float16 gradients from vanishing; taken out of them again before they are looked at."""
 
@@ -35,13 +34,13 @@ class Session:
         if workload.memory_cap_gib and self._device.type == "cuda":
             whole = torch.cuda.get_device_properties(self._device).total_memory / GIB
             torch.cuda.set_per_process_memory_fraction(min(1.0, workload.memory_cap_gib / whole))
-        self._half = _HALF.get(workload.precision)
-        self._scale = _FLOAT16_SCALE if self._half is torch.float16 else 1.0
+        self._number_format = workload.number_format
+        self._scale = _FLOAT16_SCALE if workload.precision == "16-mixed" else 1.0
         self._known_scale = contender.gradient_scale(workload)
         self._model, self._loss = contender.load(workload)
         self._model.train()
         without_dropout(self._model)
-        if self._half is not None:  # also where a backward pass reads texts again, as peers' trainers have it
+        if workload.precision != "32-true":  # also where a backward pass reads texts again, as peers' trainers have it
             self._model.forward = self._autocast_too(self._model.forward)
         self._meter = Meter(self._device)
         self._release()
@@ -87,19 +86,16 @@ class Session:
         float(value.detach())  # waits for the device
 
     def _forward(self) -> Tensor:
-        with self._autocast():
+        with self._number_format():
             return self._loss()
 
     def _backward(self, value: Tensor) -> None:
         (value * self._scale).backward()  # type: ignore[no-untyped-call]
 
-    def _autocast(self) -> AbstractContextManager[Any]:
-        return nullcontext() if self._half is None else torch.autocast(self._device.type, self._half)
-
     def _autocast_too(self, forward: Callable[..., Any]) -> Callable[..., Any]:
         @wraps(forward)
         def wrapped(*args: Any, **kwargs: Any) -> Any:
-            with self._autocast():
+            with self._number_format():
                 return forward(*args, **kwargs)
 
         return wrapped

@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import json
 import platform
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +18,7 @@ from torch import Tensor
 
 from reasonir.files import completed
 from reasonir.model.encoder import Encoder
-from reasonir.training.hardware import Hardware
+from reasonir.training.hardware import Hardware, number_format
 from reasonir.training.step import Budget
 from reasonir.types import Tokens
 
@@ -82,18 +80,10 @@ def _held(encoder: Encoder, hardware: Hardware, width: int, count: int) -> int:
 
     with (
         torch.random.fork_rng(),
-        _number_format(hardware),
+        number_format(hardware.precision, hardware.accelerator),
         torch.autograd.graph.saved_tensors_hooks(note, lambda saved: saved),
     ):
         values_TD = encoder(encoder.pad(tokens, torch.arange(count)))
     held = sum(storages.values())  # before the graph, and with it the storages' addresses, is given up
     del values_TD
     return held
-
-
-@contextmanager
-def _number_format(hardware: Hardware) -> Iterator[None]:
-    types = {"16-mixed": torch.float16, "bf16-mixed": torch.bfloat16}
-    dtype = types.get(hardware.precision)
-    with torch.autocast(hardware.accelerator, dtype=dtype, enabled=dtype is not None, cache_enabled=False):
-        yield

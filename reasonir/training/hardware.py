@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
 from reasonir.errors import InputError
 
 PRECISIONS = ("32-true", "16-mixed", "bf16-mixed")
+_HALF = {"16-mixed": "float16", "bf16-mixed": "bfloat16"}
+
+
+def number_format(precision: str, device: str) -> AbstractContextManager[Any]:
+    """What a precision computes in, on a device: autocast where it is mixed, else nothing."""
+    import torch
+
+    if precision not in _HALF:
+        return nullcontext()
+    return torch.autocast(torch.device(device).type, getattr(torch, _HALF[precision]))
 
 
 @dataclass(frozen=True, slots=True)
