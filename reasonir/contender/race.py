@@ -84,7 +84,7 @@ def _race(config: DictConfig, folder: Path) -> tuple[dict[str, Any], dict[str, f
         useful_operations(model.measure(), lengths_N),
         workload.precision,
         device,
-        peak_operations(device, workload.precision, config.peak_tflops),
+        peak_operations(device, workload.precision, config.peak_tflops, model.measure()),
     )
     found = report(step, timed)
     figures = found["workloads"][step.name]["contenders"]

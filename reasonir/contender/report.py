@@ -28,7 +28,7 @@ class Step:
         operations: what is useful of them (see `reasonir.contender.useful`).
         precision: that of the hardware profile.
         device: what computes.
-        peak_operations: of the device a second; None where nobody knows them.
+        peak_operations: of the device a second, on a CPU those of its matrix products; None where nobody knows them.
     """
 
     name: str
@@ -79,6 +79,7 @@ def report(step: Step, timed: Mapping[str, Timed]) -> dict[str, Any]:
         "tokens": step.tokens,
         "precision": step.precision,
         "device": step.device,
+        "peak_operations": step.peak_operations,
         "contenders": contenders,
         "ratios": {other: _over(contenders[first], contenders[other]) for other in others},
     }

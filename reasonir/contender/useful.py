@@ -2,16 +2,22 @@
 
 A matrix's weight takes 2 operations a token forwards and 4 backwards; attention takes 12 a pair of a text's tokens and
 hidden number of a layer, half of that where no token sees what comes after it. Padding, recomputation, the head and the
-scores are no useful work, so whoever avoids them has the higher share.
+scores are no useful work, so whoever avoids them has the higher share. What a CPU could do is measured: the rate at
+which it multiplies matrices of the model's own size.
 """
 
 from __future__ import annotations
 
+import time
+from statistics import median
+
+import torch
 from torch import Tensor
 
 from reasonir.model.shape import Shape
 
 _TERA = 1e12
+_TOKENS, _REPEATS = 2048, 15
 _DENSE: dict[str, tuple[float, float]] = {
     "T4": (65.0, 8.1),
     "A100": (312.0, 19.5),
@@ -39,17 +45,32 @@ def useful_operations(shape: Shape, lengths_N: Tensor) -> float:
     return matrices + 12.0 * seen * shape.layers * width * float(lengths_N.double().square().sum())
 
 
-def peak_operations(device: str, precision: str, stated_tflops: float | None) -> float | None:
+def peak_operations(device: str, precision: str, stated_tflops: float | None, shape: Shape) -> float | None:
     """A device's dense operations a second in a precision; None where nobody knows them.
 
     Args:
         device: its name.
         precision: that of the hardware profile.
         stated_tflops: what the user says it has, in 10^12.
+        shape: of the model, whose matrices a CPU multiplies.
     """
     if stated_tflops:
         return stated_tflops * _TERA
+    if device == "cpu":
+        return _matmul_rate(shape)
     for name, (half, single) in _DENSE.items():
         if name in device:
             return (half if precision.endswith("-mixed") else single) * _TERA
     return None
+
+
+def _matmul_rate(shape: Shape) -> float:
+    """Operations a second of a micro-batch times the larger matrix of a layer, in float32 on the CPU."""
+    hidden_TH, weight_IH = torch.randn(_TOKENS, shape.hidden), torch.randn(shape.intermediate, shape.hidden)
+    out_TI = torch.empty(_TOKENS, shape.intermediate)
+    seconds = []
+    for _ in range(_REPEATS):
+        started = time.perf_counter()
+        torch.mm(hidden_TH, weight_IH.T, out=out_TI)
+        seconds.append(time.perf_counter() - started)
+    return 2.0 * _TOKENS * shape.hidden * shape.intermediate / median(seconds)

@@ -55,10 +55,12 @@ def test_useful_operations_by_the_definition():
 
 
 def test_peaks_are_known_by_name_or_stated():
-    assert peak_operations("NVIDIA H100 80GB HBM3", "bf16-mixed", None) == 989e12
-    assert peak_operations("Tesla T4", "32-true", None) == 8.1e12
-    assert peak_operations("cpu", "32-true", None) is None
-    assert peak_operations("cpu", "32-true", 0.5) == 5e11
+    shape = Shape(layers=1, hidden=64, intermediate=128, heads=1, parameters=0)
+    assert peak_operations("NVIDIA H100 80GB HBM3", "bf16-mixed", None, shape) == 989e12
+    assert peak_operations("Tesla T4", "32-true", None, shape) == 8.1e12
+    assert peak_operations("mps", "32-true", None, shape) is None
+    assert 1e8 < peak_operations("cpu", "32-true", None, shape) < 1e13  # what two cores to a large server do
+    assert peak_operations("cpu", "32-true", 0.5, shape) == 5e11
 
 
 @pytest.mark.parametrize(
