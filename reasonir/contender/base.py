@@ -48,9 +48,14 @@ class Workload:
     memory_cap_gib: float | None = None
 
     @property
-    def attention(self) -> str:
-        """The attention that peers are told to take: theirs has no `varlen`."""
-        return "sdpa" if self.model.attention == varlen.NAME else self.model.attention
+    def loading(self) -> dict[str, Any]:
+        """What every peer is told when it opens `model.path`; its attention has no `varlen`."""
+        attention = "sdpa" if self.model.attention == varlen.NAME else self.model.attention
+        return {
+            "device": self.device,
+            "local_files_only": True,
+            "model_kwargs": {"attn_implementation": attention},
+        }
 
     def number_format(self) -> AbstractContextManager[Any]:
         """What everybody computes in."""

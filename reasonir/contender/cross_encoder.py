@@ -26,12 +26,7 @@ class CrossEncoder:
         """See `Contender`; documents are cut where ours are."""
         import sentence_transformers
 
-        model = sentence_transformers.CrossEncoder(
-            workload.model.path,
-            device=workload.device,
-            local_files_only=True,
-            model_kwargs={"attn_implementation": workload.attention},
-        )
+        model = sentence_transformers.CrossEncoder(workload.model.path, **workload.loading)
         pairs, _ = judged_pairs(workload)
         tokens = model.tokenizer(
             pairs,

@@ -30,12 +30,7 @@ class LogitScore:
         """See `Contender`."""
         import sentence_transformers
 
-        model = sentence_transformers.CrossEncoder(
-            workload.model.path,
-            device=workload.device,
-            local_files_only=True,
-            model_kwargs={"attn_implementation": workload.attention},
-        )
+        model = sentence_transformers.CrossEncoder(workload.model.path, **workload.loading)
         model.model.get_output_embeddings().requires_grad_(False)
         tokenizer, _ = workload.model.read_tokenizer(Path(workload.model.path))
         tokens = _left_padded(workload.batch(tokenizer).tokens, tokenizer.tokenizer.pad_token_id)

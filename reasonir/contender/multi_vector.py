@@ -36,12 +36,7 @@ class MultiVector:
         from sentence_transformers import MultiVectorEncoder
         from sentence_transformers.multi_vector_encoder import losses
 
-        model = MultiVectorEncoder(
-            workload.model.path,
-            device=workload.device,
-            local_files_only=True,
-            model_kwargs={"attn_implementation": workload.attention},
-        )
+        model = MultiVectorEncoder(workload.model.path, **workload.loading)
         features: list[dict[str, Any]] = []
         for number, texts in enumerate(workload.columns):
             task = "document" if number else "query"

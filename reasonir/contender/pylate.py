@@ -24,12 +24,7 @@ class PyLate:
         from pylate import losses
         from pylate.models import ColBERT
 
-        model = ColBERT(
-            workload.model.path,
-            device=workload.device,
-            local_files_only=True,
-            model_kwargs={"attn_implementation": workload.attention},
-        )
+        model = ColBERT(workload.model.path, **workload.loading)
         features: list[dict[str, Any]] = []
         for number, texts in enumerate(workload.columns):
             tokens = model.tokenize(list(texts), is_query=number == 0, pad=True)

@@ -30,12 +30,7 @@ class SentenceTransformers:
         """See `Contender`."""
         from sentence_transformers import SentenceTransformer, losses
 
-        model = SentenceTransformer(
-            workload.model.path,
-            device=workload.device,
-            local_files_only=True,
-            model_kwargs={"attn_implementation": workload.attention},
-        )
+        model = SentenceTransformer(workload.model.path, **workload.loading)
         features: list[dict[str, Any]] = []
         for texts in workload.columns:
             tokens = model.tokenize(list(texts))
