@@ -18,7 +18,7 @@ from reasonir.model.maxsim import BACKWARD_BYTES, BACKWARD_PAIRS, CPU_BLOCK, DEV
 from reasonir.model.shape import Shape
 from reasonir.training.hardware import Hardware
 from reasonir.training.meter import GIB
-from reasonir.training.optim import STATE_BYTES
+from reasonir.training.optim import FUSED, STATE_BYTES
 from reasonir.training.step import Budget
 from reasonir.types import micro_batches
 
@@ -51,7 +51,8 @@ class Training:
         shape: the backbone.
         trained: parameters that get gradients.
         state_bytes: optimiser state of a trained parameter.
-        fused: whether the optimiser updates in place, by one kernel; under loss scaling it needs a copy as scratch.
+        fused: whether the optimiser updates in place, by one kernel; under loss scaling, and on
+            devices without that kernel, it needs a copy as scratch.
         layers: how many layers keep a graph.
         adapted: whether they have adapters on frozen weights.
         recomputed: whether each layer keeps its input alone.
@@ -123,7 +124,7 @@ class Estimate:
         self.devices = max(1, hardware.devices)
         self.on_cpu = hardware.accelerator == "cpu"
         self.mixed = hardware.precision.endswith("-mixed") or (hardware.precision == "auto" and not self.on_cpu)
-        self.scales = hardware.precision == "16-mixed"
+        self.in_place = hardware.accelerator in (*FUSED, "auto") and hardware.precision != "16-mixed"
         self.shards = self.devices if type(hardware.strategy).__name__ == "FSDPStrategy" else 1
 
     def layer(self, width: int) -> float:
@@ -209,7 +210,7 @@ class Estimate:
         """What the update needs beside gradients and states: a copy of the parameters, or of the largest of them."""
         training = self.training
         if training.fused:
-            return FLOAT * training.trained if self.scales else 0.0
+            return 0.0 if self.in_place else FLOAT * training.trained
         rest = training.shape.parameters - training.shape.layers * training.shape.layer_parameters
         return FLOAT * max(0, min(rest, training.trained))
 

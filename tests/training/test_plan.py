@@ -102,6 +102,8 @@ def test_the_total_is_that_of_the_fullest_moment():
     assert small.moment == "update"
     assert small.total == small.weights + QWEN.parameters * (4 + 8 + 4)  # gradients, states, and a copy as scratch
     assert cost(texts=tiny, micro_batch=4).moment == "backward pass"  # without loss scaling the update is in place
+    elsewhere = cost(hardware=replace(PLAIN, accelerator="mps"), texts=tiny, micro_batch=4)
+    assert elsewhere.total == QWEN.parameters * (4 + 4 + 8 + 4)  # no kernel there: a copy as scratch
 
 
 def test_matrices_are_cast_once_where_trained_and_for_every_kept_graph_where_not():
