@@ -23,6 +23,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from reasonir.config import CONF, VERSION_BASE, run_folder
 from reasonir.errors import InputError, raise_all
+from reasonir.training.sweep import Swept, closing_sweep
 
 _ONLY_LOOKING = (
     "--help",
@@ -65,12 +66,13 @@ def command(name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[[], A
         def main() -> Any:
             os.environ["HYDRA_FULL_ERROR"] = "1"  # exceptions reach us; we show them
             refused.clear()
-            given = sys.argv
+            given, result = sys.argv, None
             try:
                 if name == "train" and not _only_looks(given[1:]):
                     sys.argv = [given[0], *with_the_runs_own(given[1:])]
                 _refuse_misspelt(name, sys.argv[1:])
-                result = hydra.main(version_base=VERSION_BASE, config_path=str(CONF), config_name=name)(checked)()
+                with closing_sweep():
+                    result = hydra.main(version_base=VERSION_BASE, config_path=str(CONF), config_name=name)(checked)()
             except InputError as error:
                 _fail(str(error))
             except (hydra.errors.HydraException, OmegaConfBaseException) as error:
@@ -105,6 +107,8 @@ def _refuse_misspelt(name: str, arguments: list[str]) -> None:
 def with_the_runs_own(arguments: Sequence[str]) -> list[str]:
     """The command line with what the run that `resume=` names was started with before it, unless it says otherwise.
 
+    Of a sweep it is the sweep's own command, with its folder.
+
     Raises:
         InputError: the run's folder doesn't say how it was started.
     """
@@ -114,6 +118,10 @@ def with_the_runs_own(arguments: Sequence[str]) -> list[str]:
     if not named or named[-1] is None:
         return list(arguments)
     resume = str(named[-1])
+    if swept := Swept.read(Path(resume).expanduser()):
+        more = [override.input_line or "" for override in own if override.key_or_group != "resume"]
+        flags = [argument for argument in arguments if argument.startswith("-") and argument not in swept.command]
+        return [*swept.command, *flags, *more, f"hydra.sweep.dir={Path(resume).expanduser().absolute()}"]
     noted = Path(run_folder(resume, "")) / ".hydra" / "overrides.yaml"
     if not noted.is_file():
         raise InputError(f"resume={resume}: there is no {noted}: give the folder of a run, or one of its checkpoints")

@@ -23,8 +23,11 @@ def completed(path: Path) -> Iterator[Path]:
     try:
         yield partial
         if partial.is_dir():
-            if not path.exists():
+            try:
                 partial.rename(path)
+            except OSError:
+                if not path.is_dir():
+                    raise
         else:
             with partial.open("rb") as stream:
                 os.fsync(stream.fileno())

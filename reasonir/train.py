@@ -13,10 +13,16 @@ from reasonir.command import command
 def main(config: DictConfig) -> float | None:
     """Train what the configuration composes."""
     from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
 
+    folder = Path(HydraConfig.get().runtime.output_dir)
+    if HydraConfig.get().mode == RunMode.MULTIRUN and not config.dry_run:
+        from reasonir.training.child import run_child
+
+        return run_child(config, folder)
     from reasonir.training.run import train
 
-    return train(config, Path(HydraConfig.get().runtime.output_dir))
+    return train(config, folder)
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ SHORT = (
     "evaluation.baselines=[]",
 )
 EXPERIMENTS = [file.stem for file in sorted((CONF / "experiment").glob("*.yaml"))]
+SWEEPS = [name for name in EXPERIMENTS if name.startswith("sweep_")]
 PUBLISHED = {
     "provence_gte": (256, 3, None),
     "provence_gte_toy": (64, 3, 4000),
@@ -50,7 +51,7 @@ GIVEN = {
 }
 
 
-@pytest.mark.parametrize("experiment", [name for name in EXPERIMENTS if name not in PUBLISHED])
+@pytest.mark.parametrize("experiment", [name for name in EXPERIMENTS if name not in {*PUBLISHED, *SWEEPS}])
 def test_every_experiment_takes_one_step(experiment, home, tmp_path):
     given = GIVEN[experiment](tmp_path) if experiment in GIVEN else []
     done = run("train", f"experiment={experiment}", *SHORT, *given, "logger=csv", home=home)
@@ -202,16 +203,16 @@ def test_a_sweep_runs_every_job(home):
     assert {file.parent.name for file in sweep.glob("*/results.json")} == {"0", "1"}
 
 
-def test_several_devices_in_a_sweep_are_refused(home):
-    done = run(
-        "train",
-        "-m",
-        "experiment=demo_tiny",
-        "seed=1,2",
-        "hardware=ddp",
-        "hardware.accelerator=cpu",
-        "hardware.devices=2",
-        home=home,
-    )
-    assert done.status == 2
-    assert "one device" in done.err
+@pytest.mark.slow
+@pytest.mark.parametrize("sweep", SWEEPS)
+def test_every_sweep_runs_two_jobs(sweep, home):
+    two = {
+        "sweep_temperature": ["loss.temperature=1.0,4.0", "seed=1"],
+        "sweep_optuna": ["hydra.sweeper.n_trials=2"],
+    }[sweep]
+    before = set((home / "multirun").glob("*"))
+    done = run("train", f"experiment={sweep}", "model=tiny", *SHORT, *two, "logger=csv", home=home)
+    assert done.status == 0, done.err
+    (folder,) = set((home / "multirun").glob("*")) - before
+    assert {file.parent.name for file in folder.glob("*/results.json")} == {"0", "1"}
+    assert (folder / "summary.png").is_file()

@@ -6,12 +6,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from reasonir.training.plots import canvas
+
 _OURS, _THEIRS = "#0072b2", "#999999"
 
 
 def plot_race(title: str, contenders: Mapping[str, Mapping[str, Any]], file: Path) -> None:
     """Draw step time, from the fastest to the slowest, and memory of every contender; the first one's name is ours."""
-    figure, (times, memory) = _figure(2, width=10, height=1.4 + 0.32 * len(contenders))
+    figure, (times, memory) = canvas(10, 1.4 + 0.32 * len(contenders), 2)
     names = list(contenders)[::-1]
     colours = [_OURS if name.startswith("ours") else _THEIRS for name in names]
     places = range(len(names))
@@ -38,7 +40,7 @@ def plot_race(title: str, contenders: Mapping[str, Mapping[str, Any]], file: Pat
 
 def plot_scaling(title: str, points: Sequence[Mapping[str, float]], slopes: Mapping[str, float], file: Path) -> None:
     """Draw seconds and memory against tokens, both logarithmic, a line for each length of documents."""
-    figure, panels = _figure(2, width=10, height=4)
+    figure, panels = canvas(10, 4, 2)
     lengths = sorted({point["length"] for point in points})
     for axes, key, unit, label in (
         (panels[0], "step_s", 1.0, "seconds of a step"),
@@ -59,13 +61,3 @@ def plot_scaling(title: str, points: Sequence[Mapping[str, float]], slopes: Mapp
     panels[0].legend(title="document tokens", fontsize=7, frameon=False)
     figure.suptitle(title, fontsize=10)
     figure.savefig(file, dpi=120)
-
-
-def _figure(panels: int, *, width: float, height: float) -> tuple[Any, Any]:
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), layout="constrained")
-    axes = figure.subplots(1, panels)
-    for each in axes:
-        each.spines[["top", "right"]].set_visible(False)
-    return figure, axes

@@ -36,7 +36,7 @@ def plot_run(curves: Mapping[str, Curve], results: Results, folder: Path) -> lis
 
 def plot_contrasts(contrasts: Sequence[Contrast], metric: str, file: Path) -> Path:
     """Draw every contrast's difference with its interval."""
-    figure, axes = _figure(8, 1.2 + 0.32 * len(contrasts))
+    figure, (axes,) = canvas(8, 1.2 + 0.32 * len(contrasts))
     for row, each in enumerate(reversed(contrasts)):
         colour = "#0072b2" if each.p_holm < 0.05 else "#999999"
         axes.plot([each.low, each.high], [row, row], color=colour)
@@ -51,7 +51,7 @@ def plot_contrasts(contrasts: Sequence[Contrast], metric: str, file: Path) -> Pa
 def plot_standings(standings: Standings, file: Path) -> Path:
     """Draw a leaderboard: the judged system dark, those beside it hatched, rows that can't be compared pale."""
     rows = list(reversed(standings.rows))
-    figure, axes = _figure(9, 1.5 + 0.2 * len(rows))
+    figure, (axes,) = canvas(9, 1.5 + 0.2 * len(rows))
     for number, row in enumerate(rows):
         if row.kind == "judged":
             look = {"color": "#0072b2"}
@@ -75,17 +75,19 @@ def plot_standings(standings: Standings, file: Path) -> Path:
     return file
 
 
-def _figure(width: float = 7, height: float = 4) -> tuple[Any, Any]:
+def canvas(width: float = 7, height: float = 4, panels: int = 1) -> tuple[Any, list[Any]]:
+    """A figure of so many inches with panels beside each other."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), layout="constrained")
-    axes = figure.add_subplot()
-    axes.spines[["top", "right"]].set_visible(False)
+    axes = list(figure.subplots(1, panels, squeeze=False)[0])
+    for each in axes:
+        each.spines[["top", "right"]].set_visible(False)
     return figure, axes
 
 
 def _curve(curve: Curve, title: str, file: Path) -> Path:
-    figure, axes = _figure()
+    figure, (axes,) = canvas()
     axes.plot(*curve, color="#0072b2", marker="o" if len(curve[0]) < 30 else None, markersize=3)
     axes.set(title=title, xlabel="optimiser step")
     figure.savefig(file, dpi=120)
@@ -93,7 +95,7 @@ def _curve(curve: Curve, title: str, file: Path) -> Path:
 
 
 def _change(change: Sequence[float], what: str, file: Path) -> Path:
-    figure, axes = _figure()
+    figure, (axes,) = canvas()
     colours = ["#0072b2" if value > 0 else "#d55e00" for value in change]
     axes.bar(range(len(change)), change, color=colours, width=1.0)
     better, worse = sum(value > 0 for value in change), sum(value < 0 for value in change)

@@ -20,15 +20,13 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from hydra.core.hydra_config import HydraConfig
-from hydra.types import RunMode
 from lightning import Trainer, seed_everything
 from lightning.pytorch.loggers.logger import Logger
 from lightning.pytorch.strategies import FSDPStrategy
 from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig
 
-from reasonir.config import build, flat, options, plain, readable
+from reasonir.config import build, options, plain, readable
 from reasonir.data.base import Source
 from reasonir.data.collate import assembling
 from reasonir.data.lengths import LengthOptions
@@ -47,6 +45,7 @@ from reasonir.training.budgets import Remembered, graph_bytes
 from reasonir.training.callbacks import Interrupt, Milestones
 from reasonir.training.checkpoints import AtomicCheckpointIO, find_checkpoint, step_of
 from reasonir.training.datamodule import RetrievalData
+from reasonir.training.describing import choices, command_line, description, parameters
 from reasonir.training.display import show, show_choices, show_config, show_plan, show_probe
 from reasonir.training.evaluation import ANALYSIS, Evaluation, read_benchmark, table
 from reasonir.training.hardware import Hardware
@@ -58,6 +57,7 @@ from reasonir.training.plan import Plan, as_planned, plan_run, planned_lengths, 
 from reasonir.training.plots import plot_run
 from reasonir.training.probe import probe
 from reasonir.training.step import Budget
+from reasonir.training.sweep import present_job
 from reasonir.training.teaching import teacher_of
 from reasonir.training.tracking import Tracking, environment, open_tracking
 
@@ -97,7 +97,6 @@ def train(config: DictConfig, folder: Path) -> float | None:
     benchmark: Benchmark = build(config.eval)
     resume = find_checkpoint(config.resume) if config.resume else None
     if not config.dry_run:
-        _refuse_devices_in_sweeps(hardware)
         require(hardware.missing, model.locate, teacher.reach, data.source.identity, partial(_reach, benchmark))
     if hardware.missing() is None:
         hardware = hardware.resolve()
@@ -324,6 +323,7 @@ class _Run:
         self.evaluation.judge(self.encoder, "trained")
         results = self.evaluation.results
         track_results(results, "trained", self.folder, self.tracking)
+        self.tracking.describe(description(results, "trained", self.folder))
         for file in plot_run(self.history.curves(), results, self.folder / "plots"):
             self.tracking.artifact(file, "plots")
         if (self.folder / "metrics.csv").is_file():
@@ -332,15 +332,6 @@ class _Run:
         show(table(results, "trained"))
         show_leaderboard(self.leaderboard, results, "trained", self.folder, self.tracking)
         log.info("Everything is in %s", self.folder)
-
-
-def _refuse_devices_in_sweeps(hardware: Hardware) -> None:
-    """Lightning starts the other ranks by running the same command again, which would be the whole sweep."""
-    if hardware.devices not in (0, 1) and HydraConfig.get().mode == RunMode.MULTIRUN:
-        raise InputError(
-            f"hardware.devices={hardware.devices} in a sweep: jobs of a sweep use one device each; "
-            "run this configuration by itself, or sweep with hardware.devices=1"
-        )
 
 
 def _refuse_unread_teacher(objective: Objective, teacher: Teacher) -> None:
@@ -486,26 +477,27 @@ def _tracked(config: DictConfig, folder: Path, plan: Plan, data: RetrievalData) 
     notes |= {
         DATA: json.dumps(manifest, indent=2),
         "plan.json": json.dumps(plan.to_dict(), indent=2),
-        "environment.json": json.dumps(environment(), indent=2),
+        "environment.json": json.dumps({"command": command_line(), **environment()}, indent=2),
     }
     for name, text in notes.items():
         with completed(folder / name) as partial:
             partial.write_text(text)
-    known = folder / "run_id"
+    known, job = folder / "run_id", present_job()
     tracking = open_tracking(
         config.logger,
         Path(config.home),
         project=config.project,
-        name=config.run_name,
+        name=job.name if job else config.run_name,
+        parent=job.parent if job else None,
         folder=folder,
-        tags={key: str(value) for key, value in config.tags.items()},
+        tags={**choices(), **{key: str(value) for key, value in config.tags.items()}},
         run_id=known.read_text() if known.is_file() else None,
     )
     with tracking.closing():
         if tracking.run_id:
             with completed(known) as partial:
                 partial.write_text(tracking.run_id)
-        tracking.parameters(flat(readable(values)))
+        tracking.parameters(parameters(values))
         for name in notes:
             tracking.artifact(folder / name)
         tracking.dataset(data.source.name, manifest["fingerprint"], str(data.folder), "training")

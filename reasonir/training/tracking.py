@@ -11,7 +11,6 @@ import os
 import platform
 import re
 import subprocess
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib import metadata
@@ -26,8 +25,7 @@ from reasonir.errors import InputError
 log = logging.getLogger(__name__)
 
 LOGGERS = ("mlflow", "csv", "none")
-PARENT = "REASONIR_PARENT_RUN"
-"""The environment variable that names the parent run of a sweep's children."""
+PARENT_TAG, NOTE_TAG, ERROR_TAG = "mlflow.parentRunId", "mlflow.note.content", "error"
 _FOLDER_TAG = "reasonir.folder"
 _LONGEST_PARAMETER = 6000
 _UNNAMEABLE = re.compile(r"[^\w\-. :/]")
@@ -50,6 +48,9 @@ class Tracking:
 
     def metrics(self, values: Mapping[str, float], step: int = 0) -> None:
         """Note numbers."""
+
+    def describe(self, text: str) -> None:
+        """Say in Markdown what the run came to."""
 
     def dataset(self, name: str, digest: str, source: str, context: str) -> None:
         """Note data that was used for training or evaluation."""
@@ -84,6 +85,7 @@ class MlflowTracking(Tracking):
         folder: of the run, found again by its id.
         tags: shown in the interface.
         run_id: an earlier run to continue.
+        parent: the sweep whose child a new run is.
     """
 
     def __init__(
@@ -95,21 +97,15 @@ class MlflowTracking(Tracking):
         folder: Path,
         tags: Mapping[str, str],
         run_id: str | None = None,
+        parent: str | None = None,
     ) -> None:
         import mlflow
 
         logging.getLogger("mlflow").setLevel(logging.WARNING)  # importing it makes it talkative
-        self._client = _client(home)
+        self._client = client_of(home)
         mlflow.set_tracking_uri(_uri(home))
         if run_id is None:
-            parent = os.environ.get(PARENT)
-            all_tags = {
-                **tags,
-                _FOLDER_TAG: str(folder.resolve()),
-                **({"mlflow.parentRunId": parent} if parent else {}),
-            }
-            experiment = _experiment(self._client, project, home)
-            run_id = self._client.create_run(experiment, run_name=name, tags=all_tags).info.run_id
+            run_id = new_run(self._client, home, project=project, name=name, folder=folder, tags=tags, parent=parent)
         self.run_id = run_id
         self._open = mlflow.start_run(run_id=run_id, log_system_metrics=True)
         self._end = mlflow.end_run
@@ -138,6 +134,10 @@ class MlflowTracking(Tracking):
         now = int(time() * 1000)
         noted = [Metric(_UNNAMEABLE.sub("_", key), value, now, step) for key, value in values.items()]
         self._client.log_batch(self.run_id, metrics=noted)
+
+    def describe(self, text: str) -> None:
+        """Show Markdown above the run's figures."""
+        self._client.set_tag(self.run_id, NOTE_TAG, text)
 
     def dataset(self, name: str, digest: str, source: str, context: str) -> None:
         """Note a dataset by name, digest and place."""
@@ -195,11 +195,28 @@ def open_tracking(
     folder: Path,
     tags: Mapping[str, str],
     run_id: str | None = None,
+    parent: str | None = None,
 ) -> Tracking:
     """The tracking that `logger` names (see `MlflowTracking` for the arguments)."""
     if logger != "mlflow":
         return Tracking()
-    return MlflowTracking(home, project=project, name=name, folder=folder, tags=tags, run_id=run_id)
+    return MlflowTracking(home, project=project, name=name, folder=folder, tags=tags, run_id=run_id, parent=parent)
+
+
+def new_run(
+    client: Any,
+    home: Path,
+    *,
+    project: str,
+    name: str,
+    folder: Path,
+    tags: Mapping[str, str],
+    parent: str | None = None,
+) -> str:
+    """The id of a run made now (see `MlflowTracking` for the arguments)."""
+    above = {PARENT_TAG: parent} if parent else {}
+    all_tags = {**tags, _FOLDER_TAG: str(folder.resolve()), **above}
+    return str(client.create_run(_experiment(client, project, home), run_name=name, tags=all_tags).info.run_id)
 
 
 def folder_of_run(run: str, home: Path) -> Path:
@@ -216,7 +233,7 @@ def folder_of_run(run: str, home: Path) -> Path:
     from mlflow.exceptions import MlflowException
 
     try:
-        found = _client(home).get_run(run)
+        found = client_of(home).get_run(run)
     except MlflowException as error:
         raise InputError(f"run={run} is neither a folder nor the id of a run in {home / 'mlflow.db'}") from error
     folder = Path(found.data.tags.get(_FOLDER_TAG, ""))
@@ -226,11 +243,10 @@ def folder_of_run(run: str, home: Path) -> Path:
 
 
 def environment() -> dict[str, Any]:
-    """What else a result depends on: machine, packages, the state of the code, the command."""
+    """What else a result depends on: machine, packages, the state of the code."""
     import torch
 
     return {
-        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
         "python": platform.python_version(),
         "platform": platform.platform(),
         "cpus": os.cpu_count(),
@@ -272,7 +288,8 @@ def _uri(home: Path) -> str:
     return f"sqlite:///{(home / 'mlflow.db').resolve()}"
 
 
-def _client(home: Path) -> Any:
+def client_of(home: Path) -> Any:
+    """MLflow's client for the database under `home`, which is made if it isn't there."""
     from mlflow import MlflowClient
 
     return MlflowClient(tracking_uri=_uri(home))

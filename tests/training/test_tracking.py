@@ -10,7 +10,7 @@ import yaml
 
 from reasonir.errors import InputError
 from reasonir.training import callbacks
-from reasonir.training.tracking import PARENT, Tracking, environment, folder_of_run, open_tracking
+from reasonir.training.tracking import Tracking, environment, folder_of_run, open_tracking
 from tests.commands import run
 
 TRACKED = ("experiment=demo_tiny", "logger=mlflow", "data.variants=1", "evaluation.baselines=[random,untrained]")
@@ -63,12 +63,24 @@ def test_what_a_broken_uninstallation_left_is_no_package(tmp_path, monkeypatch):
     assert None not in packages
 
 
-def test_parameters_are_the_flattened_configuration(home_with_runs):
+def test_parameters_are_what_decides_of_the_configuration(home_with_runs):
     entry = home_with_runs[2]
     assert entry.data.params["loader.batch_size"] == "16"
     assert entry.data.params["model.head.temperature"] == "1.0"
     assert entry.data.params["hardware.precision"] == "32-true"
     assert not any("_target_" in name for name in entry.data.params)
+    assert not {"home", "resume", "model.head_lr", "model.shape.layers", "evaluation.bm25.k1"} & set(entry.data.params)
+
+
+def test_tags_and_the_description_tell_what_a_run_is(home_with_runs):
+    _, folder, entry, _ = home_with_runs
+    expected = {"model": "tiny", "head": "colbert", "data": "demo", "loss": "cached_contrastive", "hardware": "cpu"}
+    assert expected.items() <= entry.data.tags.items()
+    assert entry.data.tags["protocol"] == "demo"
+    note = entry.data.tags["mlflow.note.content"]
+    figures = json.loads((folder / "results.json").read_text())["results"]["demo"]
+    assert f"| demo | **trained** | {figures['trained']['ndcg_at_10']:.4f} |" in note
+    assert "python -m reasonir.train experiment=demo_tiny logger=mlflow" in note
 
 
 def test_numbers_of_training_and_evaluation_are_there(home_with_runs):
@@ -190,14 +202,6 @@ def test_a_failed_run_is_marked(home_with_runs, monkeypatch):
         run("train", *TRACKED, "evaluation.baselines=[]", home=home)
     newest = client.search_runs([entry.info.experiment_id], order_by=["attributes.start_time DESC"])[0]
     assert newest.info.status == "FAILED"
-
-
-def test_a_sweeps_child_names_its_parent(home_with_runs, tmp_path, monkeypatch):
-    home, _, entry, client = home_with_runs
-    monkeypatch.setenv(PARENT, entry.info.run_id)
-    tracking = open_tracking("mlflow", home, project="reasonir", name="child", folder=tmp_path, tags={})
-    tracking.end("FINISHED")
-    assert client.get_run(tracking.run_id).data.tags["mlflow.parentRunId"] == entry.info.run_id
 
 
 @pytest.mark.parametrize("logger", ["csv", "none"])

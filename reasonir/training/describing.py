@@ -1,0 +1,77 @@
+"""What MLflow shows of a run before anything is opened: its tags, the parameters worth a column, a description."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+
+from reasonir.config import flat, readable
+from reasonir.eval.results import Results
+
+_GROUPS = {
+    "model": "model",
+    "head": "model/head",
+    "data": "data",
+    "loss": "loss",
+    "hardware": "hardware",
+    "protocol": "eval",
+    "experiment": "experiment",
+}
+_WITHOUT_A_COLUMN = (
+    "home",
+    "logger",
+    "project",
+    "run_name",
+    "resume",
+    "dry_run",
+    "probe",
+    "tags",
+    "model.hub_id",
+    "model.packaged",
+    "model.shape",
+    "model.lr",
+    "model.head_lr",
+    "hardware.name",
+    "hardware.precisions",
+    "evaluation.cache",
+    "evaluation.cache_folder",
+    "evaluation.bm25",
+)
+"""What config.yaml keeps, and decides nothing or is told by another parameter."""
+
+
+def choices() -> dict[str, str]:
+    """The options that were chosen of the groups which tell runs apart, as tags to search by."""
+    chosen = HydraConfig.get().runtime.choices
+    return {tag: str(chosen[group]) for tag, group in _GROUPS.items() if chosen.get(group) is not None}
+
+
+def command_line() -> list[str]:
+    """The present command as it would be given again, in a sweep that of the job alone."""
+    hydra = HydraConfig.get()
+    return ["python", "-m", str(hydra.job.name).replace("-", "."), *map(str, hydra.overrides.task)]
+
+
+def parameters(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The keys of a configuration that decide its result, as they are given on the command line; no nulls."""
+
+    def shown(key: str) -> bool:
+        return not any(key == hidden or key.startswith(f"{hidden}.") for hidden in _WITHOUT_A_COLUMN)
+
+    return {key: value for key, value in flat(readable(values)).items() if value is not None and shown(key)}
+
+
+def description(results: Results, judged: str, folder: Path) -> str:
+    """The headline of every system with its interval, in Markdown, and where and how it came about."""
+    metric = results.headline
+    lines = [f"| task | system | {metric} | 95 % interval |", "|---|---|---|---|"]
+    for task, systems in results.figures().items():
+        for system in sorted(systems, key=lambda name: name != judged):
+            span = results.interval(task, system)
+            name = f"**{system}**" if system == judged else system
+            lines.append(f"| {task} | {name} | {systems[system][metric]:.4f} | {span.low:.3f} to {span.high:.3f} |")
+    return "\n".join([*lines, "", "```", shlex.join(command_line()), "```", f"Folder: `{folder}`"])

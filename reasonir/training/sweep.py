@@ -1,0 +1,204 @@
+"""A sweep as one thing: its parent run in MLflow, what its jobs are called, how it ended and how it goes on.
+
+Hydra calls `Sweep` before the first job and after each; `closing_sweep` around the command sees every other end. The
+sweep's folder holds sweep.json (the command and the parent's id), a folder a job, and summary.csv, .md and .png.
+Nothing heavy is imported before a sweep begins.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.utils import JobReturn, JobStatus
+from hydra.experimental.callback import Callback
+from hydra.types import RunMode
+from omegaconf import DictConfig
+
+from reasonir.files import completed
+from reasonir.training.child import JobError
+from reasonir.training.outcome import FAILED, FINISHED, KILLED, RUNNING, Outcome
+
+log = logging.getLogger(__name__)
+_FILE = "sweep.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Swept:
+    """What a sweep's folder notes of it.
+
+    Attributes:
+        command: the arguments that it was started with.
+        overrides: those of its configuration.
+        parent: its run in MLflow, whose children the jobs are.
+    """
+
+    command: Sequence[str]
+    overrides: Sequence[str]
+    parent: str | None = None
+
+    @classmethod
+    def read(cls, folder: Path) -> Swept | None:
+        """What the folder notes; None if it is no sweep's."""
+        file = folder / _FILE
+        return cls(**json.loads(file.read_text())) if file.is_file() else None
+
+    def write(self, folder: Path) -> None:
+        """Note it."""
+        with completed(folder / _FILE) as partial:
+            partial.write_text(json.dumps(asdict(self), indent=2))
+
+    def choices(self, overrides: Sequence[str]) -> dict[str, str]:
+        """What tells a job from the others, by short names: the last part of a key where that is enough."""
+        chosen = dict(each.lstrip("+").split("=", 1) for each in overrides if each not in self.overrides)
+        short = {key: key.replace("/", ".").rsplit(".", 1)[-1] for key in chosen}
+        often = Counter(short.values())
+        return {short[key] if often[short[key]] == 1 else key: value for key, value in chosen.items()}
+
+
+def present_sweep() -> Swept | None:
+    """The sweep that the present job belongs to."""
+    if not HydraConfig.initialized() or HydraConfig.get().mode != RunMode.MULTIRUN:
+        return None
+    return Swept.read(Path(HydraConfig.get().sweep.dir))
+
+
+class JobOf(NamedTuple):
+    """What a job of a sweep is called, and the sweep's run."""
+
+    name: str
+    parent: str | None
+
+
+def present_job() -> JobOf | None:
+    """The present job of a sweep, named by what tells it from the others; None outside a sweep."""
+    swept = present_sweep()
+    if swept is None:
+        return None
+    return JobOf(title(swept.choices([str(each) for each in HydraConfig.get().overrides.task])), swept.parent)
+
+
+def title(choices: Mapping[str, str]) -> str:
+    """What a job is called.
+
+    >>> title({"seed": "1", "temperature": "0.02"})
+    'seed=1 temperature=0.02'
+    """
+    return " ".join(f"{key}={value}" for key, value in choices.items())
+
+
+class Sweep(Callback):
+    """Opens a sweep's parent run before any job, so that none races on making the database, and notes failed jobs."""
+
+    opened: ClassVar[Sweep | None] = None
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Note the sweep in its folder and in MLflow; one that goes on keeps what it noted first."""
+        if config.dry_run or config.probe:
+            return
+        self.folder = Path(config.hydra.sweep.dir)
+        self.home = Path(config.home)
+        overrides = [str(each) for each in config.hydra.overrides.task]
+        swept = Swept.read(self.folder) or Swept(sys.argv[1:], overrides)
+        if config.logger == "mlflow":
+            from reasonir.training.parents import open_sweep
+
+            tags = {key: str(value) for key, value in config.tags.items()}
+            name = "sweep " + " ".join(overrides)
+            parent = open_sweep(
+                self.home, swept.parent, project=config.project, name=name, folder=self.folder, tags=tags
+            )
+            swept = replace(swept, parent=parent)
+        swept.write(self.folder)
+        self.swept = swept
+        Sweep.opened = self
+
+    def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
+        """Mark what failed, in the job's folder and in MLflow, with its error (in the process that ran the job)."""
+        swept = present_sweep()
+        if swept is None or job_return.status != JobStatus.FAILED:
+            return
+        folder = Path(config.hydra.runtime.output_dir)
+        outcome = Outcome.read(folder)
+        if outcome is None or outcome.status not in (FAILED, KILLED):  # refused before it began
+            outcome = Outcome([str(each) for each in config.hydra.overrides.task], FAILED, error=_error(job_return))
+        log.error("Job %s %s: %s", folder.name, outcome.status.lower(), outcome.error)
+        if swept.parent is not None:
+            from reasonir.training.parents import mark_failed
+
+            name = title(swept.choices(outcome.overrides))
+            run_id = mark_failed(Path(config.home), folder, outcome, parent=swept.parent, name=name)
+            outcome = replace(outcome, run_id=run_id)
+        outcome.write(folder)
+
+    def end(self, status: str) -> int:
+        """Sum the sweep up; the number of jobs that didn't finish."""
+        from reasonir.training.summary import summarise
+
+        jobs = self.jobs()
+        lost = [folder for folder, outcome in jobs.items() if outcome.status != FINISHED]
+        files, text = summarise(self.swept, jobs, self.folder)
+        if self.swept.parent is not None:
+            from reasonir.training.parents import close_sweep
+
+            close_sweep(self.home, self.swept.parent, status if status != FINISHED or not lost else FAILED, files, text)
+        finished = f"{len(jobs) - len(lost)} of {len(jobs)} jobs finished"
+        log.info("%s; everything is in %s", finished, self.folder)
+        if lost or status != FINISHED:
+            log.warning("Go on with: python -m reasonir.train resume=%s", self.folder)
+        return len(lost)
+
+    def jobs(self) -> dict[Path, Outcome]:
+        """How each job ended that began, in their order; what still reads as running was killed with the sweep."""
+        folders = [file.parent for file in self.folder.rglob("outcome.json")]
+        found = {folder: outcome for folder in folders if (outcome := Outcome.read(folder))}
+        ended = {
+            folder: replace(outcome, status=KILLED, error="killed with the sweep")
+            if outcome.status == RUNNING
+            else outcome
+            for folder, outcome in found.items()
+        }
+        return dict(sorted(ended.items(), key=lambda job: (len(job[0].name), job[0].name)))
+
+
+def _error(job_return: JobReturn) -> str:
+    try:
+        return str(job_return.return_value)
+    except Exception as error:
+        return str(error)
+
+
+@contextmanager
+def closing_sweep() -> Iterator[None]:
+    """The block may be a sweep; however it ends, the sweep is summed up, and marked as finished, failed or killed.
+
+    Raises:
+        SystemExit: with status 1, jobs failed, which the summary names.
+    """
+    Sweep.opened = None
+    status = FINISHED
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit):
+        status = KILLED
+        raise
+    except JobError:
+        status = FAILED
+        if Sweep.opened is None:
+            raise
+    except BaseException:
+        status = FAILED
+        raise
+    finally:
+        lost = Sweep.opened.end(status) if Sweep.opened is not None else 0
+        Sweep.opened = None
+    if lost:
+        raise SystemExit(1)
