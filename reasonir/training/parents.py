@@ -6,16 +6,14 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from reasonir.training.outcome import Outcome
-from reasonir.training.tracking import ERROR_TAG, NOTE_TAG, client_of, new_run
-
-SWEEP_TAG = {"kind": "sweep"}
+from reasonir.training.tracking import ERROR_TAG, NOTE_TAG, SWEEP, client_of, new_run
 
 
 def open_sweep(home: Path, known: str | None, *, project: str, name: str, folder: Path, tags: Mapping[str, str]) -> str:
     """The id of a sweep's parent run: a new one, or the `known` one of a sweep that goes on, running again."""
     client = client_of(home)
     if known is None:
-        return new_run(client, home, project=project, name=name, folder=folder, tags={**tags, **SWEEP_TAG})
+        return new_run(client, home, project=project, name=name, folder=folder, tags=tags, kind=SWEEP)
     client.update_run(known, status="RUNNING")
     return known
 

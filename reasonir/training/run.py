@@ -57,9 +57,10 @@ from reasonir.training.plan import Plan, as_planned, plan_run, planned_lengths, 
 from reasonir.training.plots import plot_run
 from reasonir.training.probe import probe
 from reasonir.training.step import Budget
-from reasonir.training.sweep import present_job
+from reasonir.training.sweep import BROWSER, present_job
 from reasonir.training.teaching import teacher_of
 from reasonir.training.tracking import Tracking, environment, open_tracking
+from reasonir.training.views import save_runs_view
 
 log = logging.getLogger(__name__)
 DATA = "data.json"
@@ -331,6 +332,9 @@ class _Run:
         self.tracking.artifact(self.folder / "model", "model")
         show(table(results, "trained"))
         show_leaderboard(self.leaderboard, results, "trained", self.folder, self.tracking)
+        if self.tracking.run_id and present_job() is None:  # a sweep has a view of its own
+            address = save_runs_view(Path(self.config.home), self.tracking.run_id, results.headline)
+            log.info(BROWSER, address)
         log.info("Everything is in %s", self.folder)
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from math import isnan, nan, sqrt
 from pathlib import Path
 from statistics import fmean, stdev
-from typing import Any
+from typing import Any, NamedTuple
 
 from rich.table import Table
 
@@ -74,12 +74,16 @@ class Group:
         return float(t.ppf(0.975, len(self.figures) - 1)) * stdev(self.figures) / sqrt(len(self.figures))
 
 
-def summarise(swept: Swept, jobs: Mapping[Path, Outcome], folder: Path) -> tuple[list[Path], str]:
-    """Write summary.csv, summary.md and summary.png, and print the table.
+class Summary(NamedTuple):
+    """The files that were written, the table in Markdown, and the metric that counts."""
 
-    Returns:
-        The files, and the table as Markdown.
-    """
+    files: list[Path]
+    text: str
+    metric: str
+
+
+def summarise(swept: Swept, jobs: Mapping[Path, Outcome], folder: Path) -> Summary:
+    """Write summary.csv, summary.md and, where there is something to compare, summary.png; print the table."""
     metric, rows = _read(swept, jobs)
     by_seed = groups(rows)
     files = [folder / "summary.csv", folder / "summary.md"]
@@ -91,7 +95,7 @@ def summarise(swept: Swept, jobs: Mapping[Path, Outcome], folder: Path) -> tuple
     if by_seed and any(len({group.choices.get(key) for group in by_seed}) > 1 for key in _keys(by_seed)):
         files.append(_plot(by_seed, metric, folder / "summary.png"))
     show(_table(rows, metric))
-    return files, text
+    return Summary(files, text, metric)
 
 
 def groups(jobs: Sequence[Job]) -> list[Group]:

@@ -29,6 +29,7 @@ from reasonir.training.outcome import FAILED, FINISHED, KILLED, RUNNING, Outcome
 
 log = logging.getLogger(__name__)
 _FILE = "sweep.json"
+BROWSER = "In the browser: make ui, then %s"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +57,13 @@ class Swept:
         with completed(folder / _FILE) as partial:
             partial.write_text(json.dumps(asdict(self), indent=2))
 
+    def chosen(self, overrides: Sequence[str]) -> dict[str, str]:
+        """What tells a job of these overrides from the others, by its keys."""
+        return dict(each.lstrip("+").split("=", 1) for each in overrides if each not in self.overrides)
+
     def choices(self, overrides: Sequence[str]) -> dict[str, str]:
-        """What tells a job from the others, by short names: the last part of a key where that is enough."""
-        chosen = dict(each.lstrip("+").split("=", 1) for each in overrides if each not in self.overrides)
+        """The same by short names: the last part of a key where that is enough."""
+        chosen = self.chosen(overrides)
         short = {key: key.replace("/", ".").rsplit(".", 1)[-1] for key in chosen}
         often = Counter(short.values())
         return {short[key] if often[short[key]] == 1 else key: value for key, value in chosen.items()}
@@ -145,11 +150,15 @@ class Sweep(Callback):
 
         jobs = self.jobs()
         lost = [folder for folder, outcome in jobs.items() if outcome.status != FINISHED]
-        files, text = summarise(self.swept, jobs, self.folder)
+        summary = summarise(self.swept, jobs, self.folder)
         if self.swept.parent is not None:
             from reasonir.training.parents import close_sweep
+            from reasonir.training.views import save_sweep_view
 
-            close_sweep(self.home, self.swept.parent, status if status != FINISHED or not lost else FAILED, files, text)
+            ended = status if status != FINISHED or not lost else FAILED
+            close_sweep(self.home, self.swept.parent, ended, summary.files, summary.text)
+            keys = list(dict.fromkeys(key for job in jobs.values() for key in self.swept.chosen(job.overrides)))
+            log.info(BROWSER, save_sweep_view(self.home, self.swept.parent, keys, summary.metric))
         finished = f"{len(jobs) - len(lost)} of {len(jobs)} jobs finished"
         log.info("%s; everything is in %s", finished, self.folder)
         if lost or status != FINISHED:

@@ -25,7 +25,11 @@ from reasonir.errors import InputError
 log = logging.getLogger(__name__)
 
 LOGGERS = ("mlflow", "csv", "none")
-PARENT_TAG, NOTE_TAG, ERROR_TAG = "mlflow.parentRunId", "mlflow.note.content", "error"
+PARENT_TAG, NOTE_TAG, ERROR_TAG, KIND_TAG = "mlflow.parentRunId", "mlflow.note.content", "error", "kind"
+RUN, SWEEP = "run", "sweep"
+"""What a run in MLflow can be, by its tag `kind`."""
+_EXPERIMENT_KIND = {"mlflow.experimentKind": "custom_model_development"}
+"""Without it MLflow's interface takes an experiment for one about agents."""
 _FOLDER_TAG = "reasonir.folder"
 _LONGEST_PARAMETER = 6000
 _UNNAMEABLE = re.compile(r"[^\w\-. :/]")
@@ -212,10 +216,11 @@ def new_run(
     folder: Path,
     tags: Mapping[str, str],
     parent: str | None = None,
+    kind: str = RUN,
 ) -> str:
     """The id of a run made now (see `MlflowTracking` for the arguments)."""
     above = {PARENT_TAG: parent} if parent else {}
-    all_tags = {**tags, _FOLDER_TAG: str(folder.resolve()), **above}
+    all_tags = {KIND_TAG: kind, **tags, _FOLDER_TAG: str(folder.resolve()), **above}
     return str(client.create_run(_experiment(client, project, home), run_name=name, tags=all_tags).info.run_id)
 
 
@@ -302,6 +307,7 @@ def _experiment(client: Any, name: str, home: Path) -> str:
     from mlflow.exceptions import MlflowException
 
     try:
-        return str(client.create_experiment(name, artifact_location=(home / "mlartifacts").resolve().as_uri()))
+        place = (home / "mlartifacts").resolve().as_uri()
+        return str(client.create_experiment(name, artifact_location=place, tags=_EXPERIMENT_KIND))
     except MlflowException:  # another process made it meanwhile
         return str(client.get_experiment_by_name(name).experiment_id)
