@@ -23,12 +23,16 @@ from reasonir.data.questions import read_questions
 from reasonir.errors import InputError
 from reasonir.eval.trec import write_run
 from reasonir.files import completed
+from reasonir.finder import Finder
 from reasonir.indexes import open_corpus
-from reasonir.loading import read_encoder
+from reasonir.loading import read_encoder, run_of
+from reasonir.model.weights import locate
 from reasonir.pipeline import BM25, Answer, Passage, Pipeline, Stages
 from reasonir.retriever import Retriever
 from reasonir.training.hardware import Hardware
+from reasonir.training.packaging import package
 from reasonir.training.run import quiet_libraries
+from reasonir.training.tracking import open_tracking
 from reasonir.types import Text
 
 log = logging.getLogger(__name__)
@@ -47,7 +51,10 @@ def search(config: DictConfig, folder: Path) -> None:
     questions = _questions(config)
     try:
         pipeline = _pipeline(config)
-        open_corpus(pipeline.retriever, str(config.corpus), Path(config.home))
+        index = open_corpus(pipeline.retriever, str(config.corpus), Path(config.home))
+        if config.package:
+            _package(config, pipeline.retriever, index, folder)
+            return
         asked = Asked(pipeline, config.top_k)
         if config.query is not None:
             asked.show(str(config.query))
@@ -84,6 +91,34 @@ def _pipeline(config: DictConfig) -> Pipeline:
     if judged is not None and judged.head.kind != "retriever":
         log.info("run=%s is a %s: BM25 finds its candidates", config.run, judged.head.kind)
     return replace(stages.open(judged, device=device), candidates=config.candidates)
+
+
+def _package(config: DictConfig, retriever: Finder, index: Path | None, folder: Path) -> None:
+    """Log the retriever with its index, so that it is served; a reranker or pruner is served by itself."""
+    if index is None or not isinstance(retriever, Retriever):
+        raise InputError(f"package=true: run={config.run} is no model that searches: name a retriever")
+    if config.logger != "mlflow":
+        raise InputError(f"package=true logger={config.logger}: leave it to MLflow, logger=mlflow")
+    import mlflow
+
+    path = str(config.run)
+    run = run_of(path)
+    tracking = open_tracking(
+        config.logger,
+        Path(config.home),
+        project=config.project,
+        name=f"search-{folder.name}",
+        folder=folder,
+        tags={key: str(value) for key, value in config.tags.items()},
+    )
+    with tracking.closing():
+        export, device = run / "model" if run else locate(path), retriever.encoder.device.type
+        address = package(tracking, export, run=run, index=index, device=device)
+    log.info(
+        "Serve it: MLFLOW_TRACKING_URI=%s mlflow models serve --env-manager local -m %s",
+        mlflow.get_tracking_uri(),
+        address,
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 _TOGETHER = 1024
 
 
-def open_corpus(finder: Finder, corpus: str, home: Path) -> None:
+def open_corpus(finder: Finder, corpus: str, home: Path) -> Path | None:
     """Let a finder search a corpus.
 
     What a model makes of it is kept under `home`, named by the model and by the documents, and is read from there the
@@ -28,6 +28,9 @@ def open_corpus(finder: Finder, corpus: str, home: Path) -> None:
         corpus: what `read_documents` reads, or a folder that `Retriever.save` wrote.
         home: indexes/ is here.
 
+    Returns:
+        The folder from which `Retriever.load_index` reads it; None of words.
+
     Raises:
         InputError: what `read_documents` raises; or a saved folder is damaged, or another model's.
     """
@@ -36,17 +39,18 @@ def open_corpus(finder: Finder, corpus: str, home: Path) -> None:
         documents = read_documents(corpus)
     elif isinstance(finder, Retriever):
         finder.load_index(saved)
-        return
+        return saved
     else:
         documents = read_documents(str(saved / DOCUMENTS))
     if not isinstance(finder, Retriever):
         finder.add_documents(list(documents.values()), list(documents))
-        return
+        return None
     folder = home / "indexes" / f"{identity_of(finder.encoder)}-{content_of(documents)}"
     if not _read(finder, folder):
         _encode(finder, documents)
         finder.save(folder)
         log.info("The index of %d documents is kept in %s", len(finder), folder)
+    return folder
 
 
 def _read(retriever: Retriever, folder: Path) -> bool:
