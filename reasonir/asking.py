@@ -76,10 +76,6 @@ def _questions(config: DictConfig) -> Mapping[str, Text] | None:
         raise InputError("query is empty: ask something, or leave it out to be asked")
     if config.top_k < 1:
         raise InputError(f"top_k={config.top_k}: give 1 or more")
-    if config.candidates < config.top_k and config.reranker is not None:
-        raise InputError(
-            f"candidates={config.candidates} is below top_k={config.top_k}: rerank as many documents as are shown"
-        )
     return None if config.queries is None else read_questions(Path(str(config.queries)).expanduser())
 
 
@@ -90,7 +86,12 @@ def _pipeline(config: DictConfig) -> Pipeline:
     judged = None if config.run == BM25 else read_encoder(str(config.run), device=device)
     if judged is not None and judged.head.kind != "retriever":
         log.info("run=%s is a %s: BM25 finds its candidates", config.run, judged.head.kind)
-    return replace(stages.open(judged, device=device), candidates=config.candidates)
+    pipeline = replace(stages.open(judged, device=device), candidates=config.candidates)
+    if pipeline.reranker is not None and config.candidates < config.top_k:
+        raise InputError(
+            f"candidates={config.candidates} is below top_k={config.top_k}: rerank as many documents as are shown"
+        )
+    return pipeline
 
 
 def _package(config: DictConfig, retriever: Finder, index: Path | None, folder: Path) -> None:

@@ -4,6 +4,7 @@ import io
 import json
 import os
 import pty
+import select
 import signal
 import subprocess
 import sys
@@ -82,6 +83,17 @@ def test_a_damaged_index_is_made_anew(place, models, corpus):
     mended = run("search", *words, home=place)
     assert "is damaged and is made anew" in mended.err
     assert "unchanged" in run("search", *words, home=place).err
+
+
+def test_an_encoding_that_is_interrupted_leaves_quietly_and_nothing_behind(models, corpus, tmp_path, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Retriever, "add_documents", interrupted)
+    done = run("search", f"run={models / 'colbert'}", f"corpus={corpus}", "query=bees", *HERE, home=tmp_path)
+    assert done.status == 130
+    assert "Traceback" not in done.err
+    assert not (tmp_path / "indexes").exists()
 
 
 def test_a_saved_folder_is_searched(models, tmp_path):
@@ -184,11 +196,12 @@ def test_a_terminal_is_left_quietly(corpus, tmp_path):
 
 def read_until(terminal, *wanted):
     """What is printed until all of it was, in this order."""
-    seen = ""
+    seen, end = "", 0
     for each in wanted:
-        start = len(seen)
-        while each not in seen[start:]:
+        while (found := seen.find(each, end)) < 0:
+            assert select.select([terminal], [], [], 120)[0], seen
             seen += os.read(terminal, 1024).decode()
+        end = found + len(each)
     return seen
 
 
@@ -198,7 +211,7 @@ def read_until(terminal, *wanted):
         (("query=a", "queries=b"), "give one of them"),
         (("query=' '",), "query is empty"),
         (("query=a", "top_k=0"), "top_k=0: give 1 or more"),
-        (("query=a", "reranker=r", "candidates=5"), "candidates=5 is below top_k=10"),
+        (("query=a", "run={models}/cross_encoder", "candidates=5"), "candidates=5 is below top_k=10"),
         (("query=a", "threshold=2"), "threshold=2: give a probability"),
         (("queries=none.txt",), "queries=none.txt doesn't exist"),
         (("query=a", "corpus=/none.jsonl"), "corpus=/none.jsonl doesn't exist"),
