@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from reasonir.errors import InputError
 from reasonir.index.bm25 import Bm25
-from reasonir.types import Corpus, Text
+from reasonir.types import Corpus, Text, as_text
 
 
 class Hit(NamedTuple):
@@ -59,11 +59,11 @@ class Finder(ABC):
         self.documents.update(zip(given, texts, strict=True))
         return given
 
-    def retrieve(self, query: str, top_k: int = 10) -> list[Hit]:
+    def retrieve(self, query: str | Text, top_k: int = 10) -> list[Hit]:
         """The best documents of a query, best first."""
         return self.search([query], top_k)[0]
 
-    def search(self, queries: Sequence[str], top_k: int = 10) -> list[list[Hit]]:
+    def search(self, queries: Sequence[str | Text], top_k: int = 10) -> list[list[Hit]]:
         """The best documents of each query, best first.
 
         Raises:
@@ -75,7 +75,7 @@ class Finder(ABC):
             return [[] for _ in queries]
         return [
             [Hit(each, self.documents[each], score) for each, score in found.items()]
-            for found in self._search(queries, top_k)
+            for found in self._search([as_text(query) for query in queries], top_k)
         ]
 
     def _check(self, ids: Sequence[str], texts: int) -> None:
@@ -94,7 +94,7 @@ class Finder(ABC):
         """Make texts searchable that follow those which are."""
 
     @abstractmethod
-    def _search(self, queries: Sequence[str], top_k: int) -> list[dict[str, float]]:
+    def _search(self, queries: Sequence[Text], top_k: int) -> list[dict[str, float]]:
         """The ranking of each query."""
 
 
@@ -112,10 +112,10 @@ class Words(Finder):
     def _index(self, texts: Sequence[str]) -> None:
         """Nothing: words are counted when somebody asks, over all documents at once."""
 
-    def _search(self, queries: Sequence[str], top_k: int) -> list[dict[str, float]]:
+    def _search(self, queries: Sequence[Text], top_k: int) -> list[dict[str, float]]:
         if self._counted != len(self):
             self.bm25.build(Corpus(list(self.documents), list(self.documents.values())))
             self._counted = len(self)
         names = [str(number) for number in range(len(queries))]
-        run = self.bm25.search(dict(zip(names, map(Text, queries), strict=True)), top_k)
+        run = self.bm25.search(dict(zip(names, queries, strict=True)), top_k)
         return [run[name] for name in names]

@@ -25,7 +25,7 @@ def read_encoder(path: str, *, device: str = "cpu") -> Encoder:
     Raises:
         InputError: it can't be reached, or doesn't say which head it has.
     """
-    run = _run_of(path)
+    run = run_of(path)
     if run is None:
         model = Model(path=path, head=partial(head_of(locate(path)).load))
     else:
@@ -36,7 +36,7 @@ def read_encoder(path: str, *, device: str = "cpu") -> Encoder:
     return model.load().eval().to(device)
 
 
-def _run_of(path: str) -> Path | None:
+def run_of(path: str) -> Path | None:
     """The run that a folder is, whose export it is, or whose id it is."""
     folder = Path(path).expanduser()
     if re.fullmatch("[0-9a-f]{32}", path) and not folder.exists():

@@ -24,6 +24,7 @@ from reasonir.model.encoder import Encoder
 from reasonir.pruning import Pruned, Pruner
 from reasonir.reranker import Reranker
 from reasonir.retriever import Retriever
+from reasonir.types import Text
 
 BM25 = "bm25"
 
@@ -89,7 +90,7 @@ class Pipeline:
         """See `Finder.add_documents`."""
         return self.retriever.add_documents(texts, ids)
 
-    def search(self, query: str, top_k: int = 10) -> Answer:
+    def search(self, query: str | Text, top_k: int = 10) -> Answer:
         """The best documents of a question, pruned; of more than `candidates` that are asked for, the rest as found.
 
         Raises:
@@ -110,7 +111,7 @@ class Pipeline:
         kept = {hit.id: pruned[hit.id].text if hit.id in pruned else hit.text for hit in hits}
         return Answer([Passage(*hit, kept[hit.id]) for hit in hits], clock.seconds)
 
-    def _reranked(self, query: str, hits: Sequence[Hit], by: Reranker) -> tuple[list[Hit], dict[str, Pruned]]:
+    def _reranked(self, query: str | Text, hits: Sequence[Hit], by: Reranker) -> tuple[list[Hit], dict[str, Pruned]]:
         """The candidates in their new order before the rest, and what pruning them gave if that is the same model."""
         candidates, rest = hits[: self.candidates], hits[self.candidates :]
         pruned = _pruned(self.pruner, query, candidates) if self.pruner is by else {}
@@ -123,7 +124,7 @@ class Pipeline:
         return [*sorted(scored, key=lambda hit: -hit.score), *rest], pruned
 
 
-def _pruned(pruner: Pruner, query: str, hits: Sequence[Hit]) -> dict[str, Pruned]:
+def _pruned(pruner: Pruner, query: str | Text, hits: Sequence[Hit]) -> dict[str, Pruned]:
     found = pruner.prune(query, [hit.text for hit in hits])
     return {hit.id: pruned for hit, pruned in zip(hits, found, strict=True)}
 

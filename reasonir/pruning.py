@@ -18,9 +18,9 @@ from pathlib import Path
 from reasonir.errors import InputError
 from reasonir.loading import read_encoder
 from reasonir.model.pruning import Opinion, opinions
-from reasonir.reranker import Reranker, as_text
+from reasonir.reranker import Reranker
 from reasonir.sentences import sentences
-from reasonir.types import Pair, Text
+from reasonir.types import Pair, Text, as_text
 
 Split = Callable[[str], Sequence[tuple[int, int]]]
 

@@ -14,12 +14,7 @@ from typing import NamedTuple
 from reasonir.errors import InputError
 from reasonir.loading import read_encoder
 from reasonir.model.encoder import Encoder
-from reasonir.types import Pair, Text
-
-
-def as_text(query: str | Text) -> Text:
-    """A question as models read it: without an instruction, unless it brings one."""
-    return query if isinstance(query, Text) else Text(query)
+from reasonir.types import Pair, Text, as_text
 
 
 class Ranked(NamedTuple):

@@ -28,7 +28,7 @@ from reasonir.index.best import Best
 from reasonir.loading import read_encoder
 from reasonir.model.encoder import Encoder
 from reasonir.model.store import identity_of
-from reasonir.types import Corpus, Plain, Representation, Side
+from reasonir.types import Corpus, Plain, Representation, Side, Text
 
 VECTORS, DOCUMENTS = "vectors.safetensors", "documents.jsonl"
 _BLOCK = 4096
@@ -71,10 +71,10 @@ class Retriever(Finder):
                 self._blocks.append(block)
 
     @torch.no_grad()
-    def _search(self, queries: Sequence[str], top_k: int) -> list[dict[str, float]]:
+    def _search(self, queries: Sequence[Text], top_k: int) -> list[dict[str, float]]:
         names = [str(number) for number in range(len(queries))]
         none = [np.empty(0, dtype=np.int64)] * len(queries)
-        best = Best(names, self.encode(queries, "query"), self.encoder.head.score, none, top_k)
+        best = Best(names, self.encoder.encode(queries, "query"), self.encoder.head.score, none, top_k)
         start = 0
         for block in self._blocks:
             best.add(np.arange(start, start + len(block)), block)

@@ -33,6 +33,11 @@ class Text:
     instruction: str = ""
 
 
+def as_text(query: str | Text) -> Text:
+    """A question as models read it: without an instruction, unless it brings one."""
+    return query if isinstance(query, Text) else Text(query)
+
+
 @dataclass(frozen=True, slots=True)
 class Document:
     """A text of the collection, judged for one query: `label` above 0 means relevant.

@@ -16,7 +16,7 @@ from reasonir.data.records import digests, find, read, text_of
 from reasonir.errors import InputError
 from reasonir.types import Corpus, Document, Example, Task, Text
 
-_CORPUS = ("corpus.jsonl*", "corpus/*.parquet", "corpus/*.jsonl*", "corpus*.parquet")
+CORPUS = ("corpus.jsonl*", "corpus/*.parquet", "corpus/*.jsonl*", "corpus*.parquet")
 _QUERIES = ("queries.jsonl*", "queries/*.parquet", "queries/*.jsonl*", "queries*.parquet")
 _QRELS = (
     "qrels/{0}.tsv*",
@@ -48,7 +48,7 @@ def layout(path: str, split: str, *, revision: str | None = None, key: str = "da
     folder = local_data(path, revision=revision, key=f"{key}.path")
     if not folder.is_dir():
         raise InputError(f"{key}.path={path} is a file: a BEIR collection is a folder with corpus.jsonl and qrels/")
-    corpus, queries = find(folder, _CORPUS), find(folder, _QUERIES)
+    corpus, queries = find(folder, CORPUS), find(folder, _QUERIES)
     for found, what in ((corpus, "corpus.jsonl"), (queries, "queries.jsonl")):
         if not found:
             raise InputError(f"{key}.path={path}: {folder} holds no {what}: give the folder that holds it")
@@ -73,7 +73,7 @@ def read_task(path: str, split: str, *, revision: str | None = None, key: str = 
             relevant document; each with its place.
     """
     files = layout(path, split, revision=revision, key=key)
-    documents = _read_texts(files.corpus, _document_text)
+    documents = _read_texts(files.corpus, document_text)
     if not documents:
         raise InputError(f"{files.corpus[0]} is empty: a corpus needs at least one document")
     queries = _read_texts(files.queries, lambda values: str(values.get("text") or ""))
@@ -93,7 +93,8 @@ def read_task(path: str, split: str, *, revision: str | None = None, key: str = 
     )
 
 
-def _document_text(values: Mapping[str, Any]) -> str:
+def document_text(values: Mapping[str, Any]) -> str:
+    """A document's title and text as one."""
     return f"{values.get('title') or ''} {values.get('text') or ''}".strip()
 
 
@@ -188,7 +189,7 @@ class Beir:
     def collection(self) -> Iterator[Document]:
         """The whole corpus."""
         files = layout(self.path, self.split, revision=self.revision)
-        for doc_id, text in _read_texts(files.corpus, _document_text).items():
+        for doc_id, text in _read_texts(files.corpus, document_text).items():
             yield Document(doc_id, text, label=0.0)
 
     def dev(self) -> Task | None:

@@ -14,6 +14,8 @@ from reasonir.data.records import SUFFIXES, not_utf8, read, text_of
 from reasonir.errors import InputError
 
 _KINDS = (".txt", ".md")
+IDS = ("_id", "id", "doc_id")
+"""What a column of ids is called."""
 
 
 class RawText(NamedTuple):
@@ -24,29 +26,29 @@ class RawText(NamedTuple):
     place: str
 
 
-def text_files(path: Path) -> list[Path]:
-    """The files that hold documents: `path` itself, or those of a folder.
+def text_files(path: Path, *, key: str = "data.path") -> list[Path]:
+    """The files that hold documents: `path` itself, or those of a folder; `key` is what a user calls it.
 
     Raises:
         InputError: the file is of another kind, or the folder holds none.
     """
     if path.is_file():
         if not path.name.lower().endswith((*_KINDS, *SUFFIXES)):
-            raise InputError(f"data.path={path} is of an unknown kind: expected one of {', '.join(_KINDS + SUFFIXES)}")
+            raise InputError(f"{key}={path} is of an unknown kind: expected one of {', '.join(_KINDS + SUFFIXES)}")
         return [path]
     found = sorted(file for file in path.rglob("*") if file.suffix.lower() in _KINDS and file.is_file())
     if not found:
-        raise InputError(f"data.path={path}: the folder holds no {' or '.join(_KINDS)} file: put the documents there")
+        raise InputError(f"{key}={path}: the folder holds no {' or '.join(_KINDS)} file: put the documents there")
     return found
 
 
-def read_texts(path: Path) -> Iterator[RawText]:
+def read_texts(path: Path, *, key: str = "data.path") -> Iterator[RawText]:
     """The documents, in a fixed order.
 
     Raises:
         InputError: see `text_files`; or a file isn't UTF-8, or a row has no text.
     """
-    files = text_files(path)
+    files = text_files(path, key=key)
     if path.is_dir():
         for file in files:
             yield RawText(str(file.relative_to(path)), "".join(_lines(file)).strip(), str(file))
@@ -54,7 +56,7 @@ def read_texts(path: Path) -> Iterator[RawText]:
         yield from _of_text_file(path)
     else:
         for number, record in enumerate(read(path), 1):
-            given = next((record.values[key] for key in ("_id", "id", "doc_id") if key in record.values), number)
+            given = next((record.values[name] for name in IDS if name in record.values), number)
             yield RawText(str(given), text_of(record, "text").strip(), record.place)
 
 

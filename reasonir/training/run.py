@@ -53,6 +53,7 @@ from reasonir.training.history import History
 from reasonir.training.lengths import Measured, lengths_found, longest, measure
 from reasonir.training.memory import Estimate
 from reasonir.training.module import RetrieverModule
+from reasonir.training.packaging import package_run
 from reasonir.training.plan import Plan, as_planned, plan_run, planned_lengths, survey
 from reasonir.training.plots import plot_run
 from reasonir.training.probe import probe
@@ -245,7 +246,7 @@ class _Run:
             raise SystemExit(128 + interrupt.received)
         if trainer.is_global_zero:
             milestones.load_best(self.encoder)
-            self._finish()
+            self._finish(milestones.best)
         return milestones.best
 
     def _measure(self) -> None:
@@ -316,7 +317,7 @@ class _Run:
             self.history.rewind(step_of(resume))
         trainer.fit(module, datamodule=self.data, ckpt_path=str(resume) if resume else None, weights_only=True)
 
-    def _finish(self) -> None:
+    def _finish(self, best: float | None) -> None:
         """Export and judge the trained model, and keep what came out."""
         self.encoder.save(self.folder / "model")
         shutil.copyfile(self.folder / DATA, self.folder / "model" / TRAINED_ON)
@@ -329,7 +330,8 @@ class _Run:
             self.tracking.artifact(file, "plots")
         if (self.folder / "metrics.csv").is_file():
             self.tracking.artifact(self.folder / "metrics.csv")
-        self.tracking.artifact(self.folder / "model", "model")
+        head = type(self.encoder.head).__module__.rpartition(".")[2]
+        package_run(self.tracking, self.folder, f"{self.data.source.name}-{head}", best)
         show(table(results, "trained"))
         show_leaderboard(self.leaderboard, results, "trained", self.folder, self.tracking)
         if self.tracking.run_id and present_job() is None:  # a sweep has a view of its own

@@ -71,9 +71,9 @@ def test_every_option_composes_and_binds(composed, group, option):
         assert found == []
 
 
-@pytest.mark.parametrize("command", ["train", "evaluate", "prepare", "mine", "bench", "compare"])
+@pytest.mark.parametrize("command", ["train", "evaluate", "prepare", "mine", "bench", "compare", "search", "push"])
 def test_every_command_composes_and_binds(composed, command):
-    needed = ["runs=[a,b]"] if command == "compare" else []
+    needed = {"compare": ["runs=[a,b]"], "search": ["run=a", "corpus=b"], "push": ["run=a", "to=b"]}.get(command, [])
     assert problems(composed(command, *needed)) == []
 
 

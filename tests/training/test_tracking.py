@@ -99,13 +99,12 @@ def test_artifacts_a_person_looks_for_are_there(home_with_runs, tmp_path):
     _, _, entry, client = home_with_runs
     run_id = entry.info.run_id
     expected = {"config.yaml", "plan.json", "environment.json", "results.json", "per_query.parquet", "metrics.csv"}
-    assert artifacts(client, run_id) >= expected | {"model", "plots", "runs"}
+    assert artifacts(client, run_id) >= expected | {"plots", "runs"}
     assert artifacts(client, run_id, "plots") == {
         "plots/train_loss.png",
         "plots/dev_ndcg_at_10.png",
         "plots/change_demo.png",
     }
-    assert "model/model.safetensors" in artifacts(client, run_id, "model")
     config = yaml.safe_load(text(client, run_id, "config.yaml", tmp_path))
     assert config["loader"]["batch_size"] == 16
     environment = json.loads(text(client, run_id, "environment.json", tmp_path))

@@ -1,0 +1,34 @@
+"""python -m reasonir.push: publish the model of a run on the hub, with a card that says what the run knows of it."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from reasonir.command import command
+
+log = logging.getLogger(__name__)
+
+
+@command("push")
+def main(config: DictConfig) -> None:
+    """Save the model with its card and, unless it is only to be looked at, upload it."""
+    from hydra.core.hydra_config import HydraConfig
+
+    from reasonir.hub import check_name, push, save
+    from reasonir.training.tracking import folder_of_run
+
+    check_name(config.to)
+    run = folder_of_run(str(config.run), Path(config.home))
+    folder = Path(HydraConfig.get().runtime.output_dir) / Path(config.to).name
+    save(run, folder, name=config.to, licence=config.license)
+    if config.dry_run:
+        log.info("This would be uploaded: %s", folder)
+    else:
+        log.info("The model is at %s", push(folder, config.to, private=config.private))
+
+
+if __name__ == "__main__":
+    main()
