@@ -19,7 +19,8 @@ from reasonir.model.encoder import ENCODE_TOKENS, Encoder
 from reasonir.types import Pair, Text
 
 _TOGETHER = 512
-_LEAST_ROOM = 16
+LEAST_ROOM = 16
+"""Tokens that a query has to leave for documents that don't fit beside it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +80,7 @@ def _blocks(tokenizer: Any, pair: Pair) -> Iterator[Pair]:
     if len(offsets) <= room:
         yield replace(pair, span_labels=tuple(map(float, range(len(pair.spans)))))
         return
-    if room < _LEAST_ROOM:
+    if room < LEAST_ROOM:
         raise InputError(
             f"a query leaves {room} of model.head.max_length={tokenizer.max_length} tokens for documents: "
             f"shorten {pair.query.text[:60]!r}, or raise that"

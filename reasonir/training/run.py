@@ -57,6 +57,7 @@ from reasonir.training.module import RetrieverModule
 from reasonir.training.plan import Plan, as_planned, plan_run, planned_lengths, survey
 from reasonir.training.plots import plot_run
 from reasonir.training.probe import probe
+from reasonir.training.report.write import write_report
 from reasonir.training.step import Budget
 from reasonir.training.teaching import teacher_of
 from reasonir.training.tracking import Tracking, environment, open_tracking
@@ -331,6 +332,17 @@ class _Run:
         self.tracking.artifact(self.folder / "model", "model")
         show(table(results, "trained"))
         show_leaderboard(self.leaderboard, results, "trained", self.folder, self.tracking)
+        self.tracking.artifact(
+            write_report(
+                self.folder,
+                self.evaluation.tasks,
+                results,
+                "trained",
+                values=plain(self.config),
+                encoder=self.encoder,
+                run=self.folder,
+            )
+        )
         log.info("Everything is in %s", self.folder)
 
 
