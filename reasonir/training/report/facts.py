@@ -11,6 +11,7 @@ from typing import Any
 
 from reasonir.eval.metrics import NAMES
 from reasonir.eval.results import Results
+from reasonir.eval.significance import Interval
 from reasonir.training.evaluation import COLUMNS
 from reasonir.training.plots import Curve
 from reasonir.training.report.page import Grid
@@ -51,10 +52,10 @@ def result_grids(results: Results, document: Mapping[str, Any], judged: str) -> 
             rows.append(
                 [
                     system,
-                    f"{values[results.headline]:.4f}",
-                    f"{span.low:.3f} to {span.high:.3f}",
-                    *(f"{values[metric]:.4f}" for metric in metrics[1:]),
-                    *(([f"{gap['delta']:+.4f}", f"{gap['p']:.4f}"] if gap else ["", ""]) if others else []),
+                    _short(values[results.headline]),
+                    _spoken_span(span),
+                    *(_short(values[metric]) for metric in metrics[1:]),
+                    *(_test(gap) if others else []),
                 ]
             )
         heads = ["system", spoken(metrics[0]), "95 % interval", *map(spoken, metrics[1:])]
@@ -81,12 +82,11 @@ def _overview(
     beside = next((name for name in ("untrained", "bm25") if name in systems and name != judged), None)
     rows = []
     for task, found in figures.items():
-        cells = [f"{found[name][results.headline]:.4f}" if name in found else "" for name in systems]
-        span = results.interval(task, judged) if judged in found else None
-        cells.append(f"{span.low:.3f} to {span.high:.3f}" if span else "")
+        cells = [_short(found[name][results.headline]) if name in found else "" for name in systems]
+        cells.append(_spoken_span(results.interval(task, judged)) if judged in found else "")
         if beside:
             gap = document["differences"].get(task, {}).get(beside, {}).get(results.headline)
-            cells += [f"{gap['delta']:+.4f}", f"{gap['p']:.4f}"] if gap else ["", ""]
+            cells += _test(gap)
         rows.append([task, *cells])
     return Grid(
         f"{spoken(results.headline)} of every task and mean",
@@ -101,7 +101,7 @@ def _own(task: str, systems: Mapping[str, Mapping[str, float]]) -> list[Grid]:
     """The figures that a benchmark has of its own."""
     names = list(dict.fromkeys(name for values in systems.values() for name in values if name not in NAMES))
     having = [system for system, values in systems.items() if any(name in values for name in names)]
-    rows = [[name, *(f"{systems[s][name]:.4f}" if name in systems[s] else "" for s in having)] for name in names]
+    rows = [[name, *(f"{systems[s][name]:.4g}" if name in systems[s] else "" for s in having)] for name in names]
     return [Grid(f"{task}: what else was measured", ["figure", *having], rows, folded=True)] if rows else []
 
 
@@ -116,7 +116,7 @@ def headline_of(results: Results, document: Mapping[str, Any], judged: str) -> s
     else:
         span, where = results.interval(tasks[0], judged), tasks[0]
     said = f"On {where} the {judged} {'model' if judged in ('trained', 'untrained') else 'system'} reaches {metric} "
-    said += f"{span.mean:.4f} (95 % interval {span.low:.3f} to {span.high:.3f})"
+    said += f"{_short(span.mean)} (95 % interval {_spoken_span(span)})"
     beside = next(
         (n for n in ("untrained", "bm25") if n != judged and all(n in results.values[t] for t in tasks)), None
     )
@@ -124,14 +124,33 @@ def headline_of(results: Results, document: Mapping[str, Any], judged: str) -> s
         return f"{said}."
     if len(tasks) == 1:
         gap = document["differences"][tasks[0]][beside][results.headline]
-        return f"{said}, {_gap(gap['delta'])} {_named(beside)} (p = {gap['p']:.4f})."
+        return f"{said}, {_gap(gap['delta'])} {_named(beside)} (p = {_short(gap['p'])})."
     over = results.groups[group] if group else tasks
     theirs = fmean(results.interval(task, beside).mean for task in over)
     return f"{said}, {_gap(span.mean - theirs)} {_named(beside)}."
 
 
+def _short(value: float, form: str = ".4f") -> str:
+    """A share without the zero before its point.
+
+    >>> _short(0.5), _short(-0.25, "+.2f"), _short(1)
+    ('.5000', '-.25', '1.0000')
+    """
+    text = f"{value:{form}}"
+    return text.replace("0.", ".", 1) if abs(value) < 1 and text.lstrip("+-").startswith("0.") else text
+
+
+def _spoken_span(span: Interval) -> str:
+    return f"{_short(span.low, '.3f')} to {_short(span.high, '.3f')}"
+
+
+def _test(gap: Mapping[str, float] | None) -> list[str]:
+    """A difference and its p value; empty where nothing was tested."""
+    return [_short(gap["delta"], "+.4f"), _short(gap["p"])] if gap else ["", ""]
+
+
 def _gap(delta: float) -> str:
-    return f"{abs(delta):.4f} {'above' if delta >= 0 else 'below'}"
+    return f"{_short(abs(delta))} {'above' if delta >= 0 else 'below'}"
 
 
 def _named(system: str) -> str:
@@ -223,7 +242,7 @@ def memory_grids(plan: Mapping[str, Any], curves: Mapping[str, Curve]) -> list[G
     ]
     said = f"{plan['hardware']}, {plan['precision']}; fullest in {plan['fullest_moment']}"
     return [
-        Grid(f"Planned ({said})", ["", "estimate"], rows, frozenset({len(rows) - 1})),
+        Grid(f"Estimated: {said}", ["", ""], rows, frozenset({len(rows) - 1})),
         Grid(
             "Measured, and how a step was cut",
             ["", ""],

@@ -1,7 +1,7 @@
 """The report's own figures, as SVG that takes the page's colours: legible in print, by daylight and by night.
 
-Colours are Okabe and Ito's, which colour-blind people tell apart; every series has a line style and a marker of its
-own too, so that a grey print shows as much. Texts stay texts, 8 points or more at the width of the page's column.
+Colours are Okabe and Ito's, which colour-blind people tell apart; every system has a marker of its own too, so that a
+grey print shows as much. Texts stay texts, 8 points or more at the width of the page's column.
 """
 
 from __future__ import annotations
@@ -22,13 +22,14 @@ from reasonir.training.report.page import Figure
 INK = "#010203"
 """Stands for the page's text colour until the SVG is on the page."""
 LOOKS = (
-    ("#0072b2", "-", "o"),
-    ("#d55e00", "--", "s"),
-    ("#009e73", ":", "^"),
-    ("#cc79a7", "-.", "D"),
-    ("#e69f00", (0, (6, 2, 1, 2, 1, 2)), "v"),
-    ("#56b4e9", (0, (1, 3)), "P"),
+    ("#0072b2", "o"),
+    ("#d55e00", "s"),
+    ("#009e73", "^"),
+    ("#cc79a7", "D"),
+    ("#e69f00", "v"),
+    ("#56b4e9", "P"),
 )
+"""A colour and a marker for each system."""
 _WIDTH, _POINTS = 7.0, 240
 _SETTINGS = {
     "font.family": "sans-serif",
@@ -64,9 +65,9 @@ def draw_curves(curves: Mapping[str, Curve], titles: Mapping[str, str]) -> Figur
         panels = figure.subplots(rows, 2, squeeze=False).flatten()
         for panel in panels[len(there) :]:
             panel.set_axis_off()
-        for panel, (name, title), (colour, line, marker) in zip(panels, there.items(), LOOKS, strict=False):
+        for panel, (name, title) in zip(panels, there.items(), strict=False):
             steps, values = _thinned(curves[name])
-            panel.plot(steps, values, color=colour, linestyle=line, marker=marker if len(steps) < 30 else "", ms=3.5)
+            panel.plot(steps, values, color=LOOKS[0][0], marker=LOOKS[0][1] if len(steps) < 30 else "", ms=3.5)
             panel.set_title(title, loc="left")
             panel.set_xlabel("optimiser step")
             panel.xaxis.get_major_locator().set_params(integer=True)
@@ -101,7 +102,7 @@ def draw_tasks(
         for row, task in zip(rows, tasks, strict=True):
             axes.plot(spans[task], [row, row], color=LOOKS[0][0], linewidth=2, alpha=0.6, zorder=1)
         for number, system in reversed(list(enumerate(systems))):
-            colour, _, marker = LOOKS[number % len(LOOKS)]
+            colour, marker = LOOKS[number % len(LOOKS)]
             there = [
                 (row, figures[task][system]) for row, task in zip(rows, tasks, strict=True) if system in figures[task]
             ]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from reasonir.eval.results import Results
 from reasonir.eval.trec import ordered
@@ -49,14 +49,14 @@ def examples_of(tasks: Sequence[Task], results: Results, judged: str, encoder: E
     reading, show = reading_of(encoder)
     texts = _texts([*worst, *improved], results, judged)
 
-    def shown(each: Chosen) -> Query:
+    def asked(each: Chosen) -> Query:
         query = each.task.queries[each.query_id]
-        found = _hits(each, results, judged)
-        first, missed = found[:FIRST], [hit for hit in found[FIRST:] if hit.relevant]
-        kept = [hit for hit in (*first, *missed[:MISSED]) if (id(each.task.corpus), hit.doc_id) in texts]
-        passages = show(query, [texts[id(each.task.corpus), hit.doc_id] for hit in kept])
-        by_id = dict(zip((hit.doc_id for hit in kept), passages, strict=True))
-        filled = [Hit(h.doc_id, h.relevant, h.rank, h.score, by_id.get(h.doc_id)) for h in (*first, *missed[:MISSED])]
+        first, missed = _hits(each, results, judged)
+        shown = [*first, *missed[:MISSED]]
+        there = [hit.doc_id for hit in shown if (id(each.task.corpus), hit.doc_id) in texts]
+        passages = show(query, [texts[id(each.task.corpus), doc] for doc in there])
+        by_id = dict(zip(there, passages, strict=True))
+        filled = [replace(hit, passage=by_id.get(hit.doc_id)) for hit in shown]
         return Query(
             each.task.name,
             each.query_id,
@@ -73,8 +73,8 @@ def examples_of(tasks: Sequence[Task], results: Results, judged: str, encoder: E
     gains = [each.gain for each in every]
     return Examples(
         results.headline,
-        [shown(each) for each in worst],
-        [shown(each) for each in improved] if against else None,
+        [asked(each) for each in worst],
+        [asked(each) for each in improved] if against else None,
         against,
         (sum(gain > 0 for gain in gains), sum(gain < 0 for gain in gains), sum(gain == 0 for gain in gains)),
         reading,
@@ -98,18 +98,15 @@ def _first(every: Sequence[Chosen], key: Callable[[Chosen], tuple[float, ...]]) 
     return [each for *_, each in sorted(turns, key=lambda turn: turn[:2])[:SHOWN]]
 
 
-def _hits(each: Chosen, results: Results, judged: str) -> list[Hit]:
-    """The first documents of a ranking, then all further relevant ones, the best ranked first; without passages."""
+def _hits(each: Chosen, results: Results, judged: str) -> tuple[list[Hit], list[Hit]]:
+    """The first documents of a ranking, and all other relevant ones, the best ranked first; without passages."""
     task = each.task
     ranking = ordered(results.runs[task.name][judged].get(each.query_id, {}))
     wanted = {doc for doc, label in task.qrels[each.query_id].items() if label >= task.relevant_from}
-    found = [
-        Hit(doc, doc in wanted, rank, score, None)
-        for rank, (doc, score) in enumerate(ranking, 1)
-        if rank <= FIRST or doc in wanted
-    ]
-    absent = wanted.difference(doc for doc, _ in ranking)
-    return [*found, *(Hit(doc, relevant=True, rank=None, score=None, passage=None) for doc in sorted(absent))]
+    found = [Hit(doc, doc in wanted, rank, score, None) for rank, (doc, score) in enumerate(ranking, 1)]
+    absent = sorted(wanted.difference(doc for doc, _ in ranking))
+    missed = [hit for hit in found[FIRST:] if hit.relevant]
+    return found[:FIRST], [*missed, *(Hit(doc, relevant=True, rank=None, score=None, passage=None) for doc in absent)]
 
 
 def _texts(chosen: Sequence[Chosen], results: Results, judged: str) -> dict[tuple[int, str], str]:
@@ -117,10 +114,9 @@ def _texts(chosen: Sequence[Chosen], results: Results, judged: str) -> dict[tupl
     corpora: dict[int, Corpus] = {}
     wanted: dict[int, set[str]] = {}
     for each in chosen:
-        hits = _hits(each, results, judged)
-        kept = [*hits[:FIRST], *[hit for hit in hits[FIRST:] if hit.relevant][:MISSED]]
+        first, missed = _hits(each, results, judged)
         corpora[id(each.task.corpus)] = each.task.corpus
-        wanted.setdefault(id(each.task.corpus), set()).update(hit.doc_id for hit in kept)
+        wanted.setdefault(id(each.task.corpus), set()).update(hit.doc_id for hit in (*first, *missed[:MISSED]))
     return {
         (number, doc): corpus.texts[place]
         for number, corpus in corpora.items()
