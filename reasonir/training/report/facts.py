@@ -124,10 +124,10 @@ def headline_of(results: Results, document: Mapping[str, Any], judged: str) -> s
         return f"{said}."
     if len(tasks) == 1:
         gap = document["differences"][tasks[0]][beside][results.headline]
-        return f"{said}, {_gap(gap['delta'])} {_named(beside)} (p = {_short(gap['p'])})."
+        return f"{said}, {_gap(gap['delta'], beside)} (p = {_short(gap['p'])})."
     over = results.groups[group] if group else tasks
     theirs = fmean(results.interval(task, beside).mean for task in over)
-    return f"{said}, {_gap(span.mean - theirs)} {_named(beside)}."
+    return f"{said}, {_gap(span.mean - theirs, beside)}."
 
 
 def _short(value: float, form: str = ".4f") -> str:
@@ -149,8 +149,15 @@ def _test(gap: Mapping[str, float] | None) -> list[str]:
     return [_short(gap["delta"], "+.4f"), _short(gap["p"])] if gap else ["", ""]
 
 
-def _gap(delta: float) -> str:
-    return f"{_short(abs(delta))} {'above' if delta >= 0 else 'below'}"
+def _gap(delta: float, other: str) -> str:
+    """How far it is from another, before that one's name.
+
+    >>> _gap(-0.25, "BM25"), _gap(0.0, "BM25")
+    ('.2500 below BM25', 'as much as BM25')
+    """
+    if abs(delta) < 0.00005:
+        return f"as much as {_named(other)}"
+    return f"{_short(abs(delta))} {'above' if delta > 0 else 'below'} {_named(other)}"
 
 
 def _named(system: str) -> str:

@@ -59,6 +59,8 @@ def draw_curves(curves: Mapping[str, Curve], titles: Mapping[str, str]) -> Figur
     there = {name: title for name, title in titles.items() if curves.get(name, ((), ()))[0]}
     if not there:
         return None
+    from matplotlib.ticker import MaxNLocator
+
     rows = -(-len(there) // 2)
 
     def paint(figure: Any) -> None:
@@ -70,7 +72,9 @@ def draw_curves(curves: Mapping[str, Curve], titles: Mapping[str, str]) -> Figur
             panel.plot(steps, values, color=LOOKS[0][0], marker=LOOKS[0][1] if len(steps) < 30 else "", ms=3.5)
             panel.set_title(title, loc="left")
             panel.set_xlabel("optimiser step")
-            panel.xaxis.get_major_locator().set_params(integer=True)
+            panel.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+            if len(steps) == 1:
+                panel.set_xlim(steps[0] - 1, steps[0] + 1)
             panel.grid(color=INK, alpha=0.15, linewidth=0.5)
 
     every = max(1, *(-(-len(curves[name][0]) // _POINTS) for name in there))
@@ -149,5 +153,5 @@ def _svg(paint: Any, height: float, label: str) -> Markup:
         nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
         drawn.savefig(text, format="svg", transparent=True, metadata=nothing)
     svg = text.getvalue()
-    svg = _NUMBERED.sub("", svg[svg.index("<svg") :].replace(INK, "currentColor"))
+    svg = _NUMBERED.sub("", svg[svg.index("<svg") :].replace(INK, "currentColor").replace(LOOKS[0][0], "var(--blue)"))
     return Markup(svg.replace("<svg ", f'<svg role="img" aria-label="{escape(label)}" ', 1))

@@ -44,7 +44,7 @@ def examples_of(tasks: Sequence[Task], results: Results, judged: str, encoder: E
     systems = set.intersection(*(set(results.values[task.name]) for task in tasks)) - {judged}
     against = next((name for name in ("untrained", "bm25") if name in systems), "")
     every = [each for task in tasks for each in _values(task, results, judged, against)]
-    worst = _first(every, lambda each: (each.value, each.first))
+    worst = _first([each for each in every if each.value < 1], lambda each: (each.value, each.first))
     improved = _first([each for each in every if each.gain > 0], lambda each: (-each.gain, -each.value))
     reading, show = reading_of(encoder)
     texts = _texts([*worst, *improved], results, judged)

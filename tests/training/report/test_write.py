@@ -101,6 +101,10 @@ def test_what_improved_is_held_against_the_untrained_model_else_bm25(tmp_path):
     results = judged(tmp_path / "worse", tasks, untrained=[after], trained=[{"q0": {}, "q1": {}}])
     _, markup = written(tmp_path / "worse", tasks, results, "trained")
     assert "improved" not in markup.ids
+    best = {f"q{n}": {f"d{n}": 2.0, "d8": 1.0} for n in range(2)}
+    results = judged(tmp_path / "best", tasks, trained=[best])
+    _, markup = written(tmp_path / "best", tasks, results, "trained")
+    assert "worst" not in markup.ids
 
 
 @pytest.mark.parametrize("queries", [1, 3])
