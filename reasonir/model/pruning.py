@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from reasonir.data.progress import progress
 from reasonir.errors import InputError
 from reasonir.model.encoder import ENCODE_TOKENS, Encoder
 from reasonir.types import Pair, Text
@@ -42,7 +43,8 @@ def opinions(encoder: Encoder, pairs: Sequence[Pair], *, budget: int = ENCODE_TO
         InputError: a query that leaves no room for a document.
     """
     found: list[Opinion] = []
-    for start in range(0, len(pairs), _TOGETHER):
+    starts = range(0, len(pairs), _TOGETHER)
+    for start in progress(starts, "Pruning, in blocks of documents", total=len(starts)):
         found += _opinions(encoder, pairs[start : start + _TOGETHER], budget)
     return found
 

@@ -126,7 +126,7 @@ def _about(
     """What was trained on what, and what it was judged on."""
     said = []
     if run:
-        choices, manifest = _choices(run), _read(run / "data.json")
+        choices, manifest = _runtime(run).get("choices", {}), _read(run / "data.json")
         counts = ", ".join(f"{count:,} {what.replace('_', ' ')}" for what, count in manifest.get("counts", {}).items())
         model, head, data, loss = (choices.get(group) for group in ("model", "model/head", "data", "loss"))
         size = f" ({plan['parameters']:,} parameters, {plan['trained']:,} of them trained)" if plan else ""
@@ -175,13 +175,14 @@ def _analyses(folder: Path) -> list[Figure]:
 
 def _commands(folder: Path, run: Path | None, home: Path) -> dict[str, str]:
     """How to do it again, go on, and judge it on something else."""
-    place = "" if home == Path.cwd() else f"REASONIR_HOME={shlex.quote(str(home))} "
+    called = _runtime(folder).get("cwd")
+    place = "" if str(home) == called else f"REASONIR_HOME={shlex.quote(str(home))} "
     call = f"{place}python -m reasonir."
     found = {}
     words = _overrides(folder)
     if words is not None:
         command = "train" if run == folder else "evaluate"
-        found["Do it again"] = f"{call}{command} {shlex.join(words)}"
+        found[f"Do it again, in {called}"] = f"{call}{command} {shlex.join(words)}"
     if run == folder:
         found["Go on from the last checkpoint"] = f"{call}train {shlex.quote(f'resume={folder}')}"
     if run:
@@ -199,10 +200,10 @@ def _overrides(folder: Path) -> list[str] | None:
     return [word for word in yaml.safe_load(file.read_text()) if not word.lstrip("+").startswith("resume=")]
 
 
-def _choices(run: Path) -> dict[str, str]:
-    """The options that were composed, by group."""
-    file = run / ".hydra" / "hydra.yaml"
-    return yaml.safe_load(file.read_text())["hydra"]["runtime"]["choices"] if file.is_file() else {}
+def _runtime(folder: Path) -> dict[str, Any]:
+    """What Hydra noted of a command: the options that were composed, by group, and where it was called."""
+    file = folder / ".hydra" / "hydra.yaml"
+    return yaml.safe_load(file.read_text())["hydra"]["runtime"] if file.is_file() else {}
 
 
 def _read(file: Path) -> dict[str, Any]:
