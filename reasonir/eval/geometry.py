@@ -29,6 +29,7 @@ from reasonir.eval.space import Space, figures
 from reasonir.files import completed
 from reasonir.index import quantised
 from reasonir.index.quantised import Found
+from reasonir.model.reader import Reader
 from reasonir.types import Plain, Task
 
 log = logging.getLogger(__name__)
@@ -73,7 +74,7 @@ class Geometry(Beir):
         if subject.encoder is None:
             return {}
         (task,) = self.tasks()
-        space = _space(subject.encoder, task)
+        space = _space(Reader(subject.encoder), task)
         found: dict[str, float] = {}
         rows = _read(folder / "geometry.csv")
         for name, prefix, each in (

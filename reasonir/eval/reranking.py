@@ -6,6 +6,7 @@ from collections import defaultdict
 
 import torch
 
+from reasonir.data.progress import progress
 from reasonir.eval.retrieval import System, open_candidates
 from reasonir.model.encoder import Embedder, Encoder
 from reasonir.types import Pair, Run, Task, Text
@@ -21,8 +22,9 @@ def reranking(encoder: Encoder, first: System) -> System:
         texts = dict(zip(task.corpus.ids, task.corpus.texts, strict=True))
         run: Run = {}
         names = list(task.queries)
-        for start in range(0, len(names), _QUERIES):
-            asked = [(query, doc) for query in names[start : start + _QUERIES] for doc in given.get(query, ())]
+        blocks = [names[start : start + _QUERIES] for start in range(0, len(names), _QUERIES)]
+        for block in progress(blocks, "Reranking", total=len(names), size=len):
+            asked = [(query, doc) for query in block for doc in given.get(query, ())]
             scores_P = encoder.score_pairs([Pair(task.queries[query], Text(texts[doc])) for query, doc in asked])
             for (query, doc), score in zip(asked, scores_P.tolist(), strict=True):
                 run.setdefault(query, {})[doc] = score

@@ -16,8 +16,11 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from reasonir.data.progress import progress
 from reasonir.index.base import excluded_places
 from reasonir.types import Corpus, Run, Text
+
+_TOGETHER = 8192
 
 
 @dataclass(slots=True)
@@ -79,7 +82,8 @@ class Bm25:
 
     def scores(self, queries: Sequence[Text]) -> Iterator[np.ndarray]:
         """scores_N of each query with every document of the corpus; 0 where no word is shared."""
-        for words in self._tokens([query.text for query in queries]):
+        words_of = self._tokens([query.text for query in queries])
+        for words in progress(words_of, "Searching by words", total=len(queries)):
             yield self._scores(words) if words else np.zeros(len(self.corpus))
 
     def _scores(self, query: Sequence[str]) -> np.ndarray:
@@ -102,9 +106,17 @@ class Bm25:
         import Stemmer
 
         stem = Stemmer.Stemmer(self.stemmer) if self.stemmer else None
-        return bm25s.tokenize(  # type: ignore[no-any-return]
-            list(texts), stopwords=self.stopwords or [], stemmer=stem, return_ids=False, show_progress=False
-        )
+        found: list[list[str]] = []
+        starts = range(0, len(texts), _TOGETHER)
+        for start in progress(starts, "Reading words, in blocks of texts", total=len(starts)):
+            found += bm25s.tokenize(
+                list(texts[start : start + _TOGETHER]),
+                stopwords=self.stopwords or [],
+                stemmer=stem,
+                return_ids=False,
+                show_progress=False,
+            )
+        return found
 
 
 def _top(scores_N: np.ndarray, k: int) -> np.ndarray:

@@ -28,6 +28,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from reasonir.data.progress import progress
 from reasonir.errors import InputError
 from reasonir.index.base import excluded_places, require_fit
 from reasonir.index.best import report, sampled
@@ -168,9 +169,10 @@ class Plaid:
         excluded = excluded_places(ids, self.corpus, exclude)
         encoded = self.encoder.encode(list(queries.values()), "query", budget=self.tokens)
         vectors = torch.split(encoded.values_TD.float().cpu(), encoded.lengths_N.tolist())
+        each = progress(zip(ids, vectors, excluded, strict=True), "Searching", total=len(ids))
         run: Run = {
             query_id: {self.corpus.ids[place]: score for place, score in self._ranked(vectors_LD, k, places)}
-            for query_id, vectors_LD, places in zip(ids, vectors, excluded, strict=True)
+            for query_id, vectors_LD, places in each
         }
         exact = sampled(ids, encoded, self.encoder.head.score, excluded)
         for block, documents in self._encoded.blocks():

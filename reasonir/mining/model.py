@@ -15,8 +15,9 @@ import torch
 from reasonir.errors import InputError
 from reasonir.index.base import Index
 from reasonir.model.backbone import Model
-from reasonir.model.encoder import Encoder
+from reasonir.model.encoder import Embedder, Encoder
 from reasonir.model.frozen import Machine, identity_of, options_of
+from reasonir.model.reader import Reader
 from reasonir.types import Corpus, Run, Text
 
 
@@ -32,7 +33,7 @@ class Neural:
     """
 
     model: Model | None
-    index: Callable[[Encoder], Index]
+    index: Callable[[Embedder], Index]
     hardware: Machine
     seed: int = 0
 
@@ -52,7 +53,7 @@ class Neural:
     def open(self, corpus: Corpus) -> NeuralRanker:
         """Load the model and index the corpus."""
         encoder = self._model().load(seed=self.seed).to(self.hardware.resolve().torch_device)
-        index = self.index(encoder)
+        index = self.index(Reader(encoder))  # says how far it is
         index.build(corpus)
         return NeuralRanker(encoder, index, dict(zip(corpus.ids, corpus.texts, strict=True)))
 

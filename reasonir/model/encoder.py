@@ -150,19 +150,26 @@ class Encoder(nn.Module):
         return tokens.pad(chosen_M, packs=self.packs).to(self.device)
 
     @torch.no_grad()
-    def represent(self, tokens: Tokens, *, budget: int = ENCODE_TOKENS) -> Representation:
+    def represent(
+        self,
+        tokens: Tokens,
+        *,
+        budget: int = ENCODE_TOKENS,
+        watch: Callable[[Iterator[Tensor]], Iterator[Tensor]] = iter,
+    ) -> Representation:
         """Representations for inference: dropout off, no graph, texts in their given order.
 
         Args:
             tokens: tokenised texts.
             budget: padded tokens of a micro-batch.
+            watch: hands on the micro-batches, each the numbers of its texts, while they pass.
         """
         lengths_N = self.head.vectors(tokens)
         training = self.training
         self.eval()
         try:
             parts, order = [], []
-            for chosen_M in self.cut(tokens.lengths_N, budget):
+            for chosen_M in watch(self.cut(tokens.lengths_N, budget)):
                 values_TD = self(self.pad(tokens, chosen_M))
                 parts.append(Representation(values_TD, lengths_N[chosen_M]))
                 order.append(chosen_M)

@@ -14,12 +14,14 @@ from typing import Any
 import numpy as np
 import torch
 
+from reasonir.data.progress import progress
 from reasonir.errors import InputError
 from reasonir.model.encoder import ENCODE_TOKENS, Encoder
 from reasonir.types import Pair, Text
 
 _TOGETHER = 512
-_LEAST_ROOM = 16
+LEAST_ROOM = 16
+"""Tokens that a query has to leave for documents that don't fit beside it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +43,8 @@ def opinions(encoder: Encoder, pairs: Sequence[Pair], *, budget: int = ENCODE_TO
         InputError: a query that leaves no room for a document.
     """
     found: list[Opinion] = []
-    for start in range(0, len(pairs), _TOGETHER):
+    starts = range(0, len(pairs), _TOGETHER)
+    for start in progress(starts, "Pruning, in blocks of documents", total=len(starts)):
         found += _opinions(encoder, pairs[start : start + _TOGETHER], budget)
     return found
 
@@ -79,7 +82,7 @@ def _blocks(tokenizer: Any, pair: Pair) -> Iterator[Pair]:
     if len(offsets) <= room:
         yield replace(pair, span_labels=tuple(map(float, range(len(pair.spans)))))
         return
-    if room < _LEAST_ROOM:
+    if room < LEAST_ROOM:
         raise InputError(
             f"a query leaves {room} of model.head.max_length={tokenizer.max_length} tokens for documents: "
             f"shorten {pair.query.text[:60]!r}, or raise that"

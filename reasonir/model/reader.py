@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -81,7 +82,9 @@ class Reader:
             block = self.store.load(key)
             if block is None:
                 tokens = self.head.tokenizer(chosen, side)
-                found = self.encoder.represent(tokens, budget=budget).to(dtype=self.dtype).to(dtype=torch.float32)
+                watch = partial(progress, what="Of those read together", total=len(chosen), size=torch.numel)
+                found = self.encoder.represent(tokens, budget=budget, watch=watch)
+                found = found.to(dtype=self.dtype).to(dtype=torch.float32)
                 block = Block(found, tokens.lengths_N, tokens.lost_N)
                 self.store.save(key, block)
             yield place, chosen, block

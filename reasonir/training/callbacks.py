@@ -217,6 +217,7 @@ class Milestones(Callback):
         logged["train/lr"] = self._lr
         logged["train/tokens_per_s"] = self._tokens * ranks.size / (now - self._since)
         logged["train/data_wait"] = self._waited / (now - self._since)  # a share of the time
+        logged["train/seconds"] = now - self._since  # since the last time
         logged["train/peak_memory_gib"] = peak_memory_gib(module.device)
         self._tokens, self._since, self._waited = 0, now, 0.0
         _log(trainer, logged, step)

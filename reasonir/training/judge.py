@@ -10,7 +10,7 @@ from pathlib import Path
 from lightning import seed_everything
 from omegaconf import DictConfig
 
-from reasonir.config import build
+from reasonir.config import build, plain
 from reasonir.errors import InputError
 from reasonir.eval.base import Benchmark
 from reasonir.eval.own import Own
@@ -23,6 +23,7 @@ from reasonir.training.display import show
 from reasonir.training.evaluation import Evaluation, EvaluationOptions, read_benchmark, table
 from reasonir.training.exported import exported_model, saved_config
 from reasonir.training.hardware import Hardware
+from reasonir.training.report.write import write_report
 from reasonir.training.run import quiet_libraries, refuse_other_data, require, stamp, track_results
 from reasonir.training.tracking import Tracking, folder_of_run, open_tracking
 
@@ -88,6 +89,10 @@ def evaluate(config: DictConfig, folder: Path) -> None:
         track_results(evaluation.results, name, folder, tracking)
         show(table(evaluation.results, name))
         show_leaderboard(benchmark.leaderboard, evaluation.results, name, folder, tracking)
+        values = plain(config)
+        tracking.artifact(
+            write_report(folder, tasks, evaluation.results, name, values=values, encoder=judged, run=source)
+        )
     log.info("Everything is in %s", folder)
 
 
@@ -110,6 +115,7 @@ def _judge_run_files(config: DictConfig, folder: Path) -> None:
         track_results(results, name, folder, tracking)
         show(table(results, name))
         show_leaderboard(benchmark.leaderboard, results, name, folder, tracking)
+        tracking.artifact(write_report(folder, tasks, results, name, values=plain(config)))
     log.info("Everything is in %s", folder)
 
 

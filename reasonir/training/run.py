@@ -57,6 +57,7 @@ from reasonir.training.packaging import package_run
 from reasonir.training.plan import Plan, as_planned, plan_run, planned_lengths, survey
 from reasonir.training.plots import plot_run
 from reasonir.training.probe import probe
+from reasonir.training.report.write import write_report
 from reasonir.training.step import Budget
 from reasonir.training.sweep import BROWSER, present_job
 from reasonir.training.teaching import teacher_of
@@ -334,6 +335,17 @@ class _Run:
         package_run(self.tracking, self.folder, f"{self.data.source.name}-{head}", best)
         show(table(results, "trained"))
         show_leaderboard(self.leaderboard, results, "trained", self.folder, self.tracking)
+        self.tracking.artifact(
+            write_report(
+                self.folder,
+                self.evaluation.tasks,
+                results,
+                "trained",
+                values=plain(self.config),
+                encoder=self.encoder,
+                run=self.folder,
+            )
+        )
         if self.tracking.run_id and present_job() is None:  # a sweep has a view of its own
             address = save_runs_view(Path(self.config.home), self.tracking.run_id, results.headline)
             log.info(BROWSER, address)

@@ -41,7 +41,7 @@ def test_the_wheel_carries_code_configuration_and_texts(wheel):
         expected = {
             f"{prefix}/{file.relative_to(folder).as_posix()}"
             for file in folder.rglob("*")
-            if file.suffix in (".py", ".yaml", ".toml")
+            if file.suffix in (".py", ".yaml", ".toml", ".jinja")
         }
         assert expected <= names
     assert not any("test" in name.split("/")[0] or name.endswith(".pyc") for name in names)

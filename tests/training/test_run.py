@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import signal
 
 import pytest
@@ -51,6 +52,7 @@ def test_a_run_leaves_what_the_design_says(finished):
         "config.yaml",
         "data.json",
         "metrics.csv",
+        "report.html",
     }
     trained_on = json.loads((done.folder / "model" / "training_data.json").read_text())
     assert trained_on == json.loads((done.folder / "data.json").read_text())
@@ -89,6 +91,18 @@ def test_the_configuration_and_the_plan_are_printed(finished):
     _, done = finished
     for word in ("batch_size: 16", "Plan: lengths in tokens", "Plan: cpu (here), 32-true", "graphs kept"):
         assert word in done.out
+
+
+def test_the_report_says_how_it_went(finished):
+    head, done = finished
+    text = (done.folder / "report.html").read_text()
+    systems = json.loads((done.folder / "results.json").read_text())["results"]["demo"]
+    assert f"{systems['trained']['ndcg_at_10']:.4f}".removeprefix("0") in text
+    sections = set(re.findall('section id="([a-z]+)"', text))
+    assert sections >= {"results", "training", "lengths", "worst", "speed", "memory", "configuration", "again"}
+    assert ("which token matches which" in text) == (head == "colbert")
+    assert "python -m reasonir.train experiment=demo_tiny loader.batch_size=16" in text
+    assert "448 documents" in text
 
 
 def test_numbers_are_recorded_at_every_step(finished):
@@ -140,6 +154,9 @@ def test_judging_a_run_again_gives_its_figures(finished, home):
     second = json.loads((again.folder / "results.json").read_text())["results"]["demo"]
     for system in ("untrained", "trained"):
         assert second[system] == pytest.approx(first[system], abs=1e-6)
+    text = (again.folder / "report.html").read_text()
+    assert 'id="training"' in text  # that of the run
+    assert f"python -m reasonir.evaluate run={done.folder}" in text
 
 
 def test_a_model_is_judged_as_it_is(home):

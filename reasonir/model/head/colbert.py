@@ -122,6 +122,26 @@ class ColBERTTokenizer:
         cut, lost = cut_ids(self.tokenizer, strings, room)
         return Tokens.pack([self._row(ids, marker, side) for ids in cut], lost)
 
+    def places(self, text: Text, side: Side) -> tuple[str, list[tuple[int, int]], list[str]]:
+        """The string that is read of `text`; of each of its vectors the characters it stands for, and its token.
+
+        Tokens that stand for nothing of the string (markers, expansion) have an empty range. Fast tokenizers only.
+        """
+        string = self.prompts.apply(text, side)
+        if self.lower_case:
+            string = string.lower()
+        marker = self.query_prefix_id if side == "query" else self.document_prefix_id
+        room = self.limit(side) - (marker is not None)
+        given = self.tokenizer(string, truncation=True, max_length=room, return_offsets_mapping=True)
+        offsets: list[tuple[int, int]] = [(start, end) for start, end in given["offset_mapping"]]
+        if marker is not None:
+            offsets.insert(1, (0, 0))
+        tokens = self([text], side)
+        offsets += [(0, 0)] * (len(tokens.ids_T) - len(offsets))
+        kept = tokens.keep_T.nonzero()[:, 0].tolist()
+        names = self.tokenizer.convert_ids_to_tokens(tokens.ids_T[tokens.keep_T].tolist())
+        return string, [offsets[place] for place in kept], list(names)
+
     def _row(self, ids: list[int], marker: int | None, side: Side) -> tuple[list[int], list[bool], list[bool]]:
         if marker is not None:
             ids = [*ids[:1], marker, *ids[1:]]
