@@ -70,7 +70,7 @@ bench-gpu: $(READY) $(PEERS_READY) ## the same on a GPU at Qwen3-0.6B's size in 
 	$(GPU_BENCH) $(GPU_BIENCODER) mode=largest memory_cap_gib=15
 
 lock: ## resolve pyproject.toml into requirements.lock, requirements-peers.in into requirements-peers.lock
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --extra offline --extra sweep --extra dev \
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --extra offline --extra sweep --extra dev --extra docs \
 		--no-emit-index-url --no-header --no-annotate --output-file requirements.lock pyproject.toml
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 		--no-emit-index-url --no-header --no-annotate --output-file requirements-peers.lock requirements-peers.in

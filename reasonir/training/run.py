@@ -40,17 +40,20 @@ from reasonir.files import completed
 from reasonir.loss.base import Objective
 from reasonir.model.backbone import Model
 from reasonir.model.encoder import Encoder
+from reasonir.model.reader import ALONE, Workers
 from reasonir.teacher.base import Teacher
 from reasonir.teacher.none import Untaught
 from reasonir.training.board import show_leaderboard
 from reasonir.training.budgets import Remembered, graph_bytes
 from reasonir.training.callbacks import Interrupt, Milestones
 from reasonir.training.checkpoints import AtomicCheckpointIO, find_checkpoint, step_of
+from reasonir.training.crew import assemble, give_weights, together
 from reasonir.training.datamodule import RetrievalData
 from reasonir.training.display import show, show_choices, show_config, show_plan, show_probe
 from reasonir.training.evaluation import ANALYSIS, Evaluation, read_benchmark, table
 from reasonir.training.hardware import Hardware
 from reasonir.training.history import History
+from reasonir.training.launch import call, launched
 from reasonir.training.lengths import Measured, lengths_found, longest, measure
 from reasonir.training.memory import Estimate
 from reasonir.training.module import RetrieverModule
@@ -98,7 +101,14 @@ def train(config: DictConfig, folder: Path) -> float | None:
     resume = find_checkpoint(config.resume) if config.resume else None
     if not config.dry_run:
         _refuse_devices_in_sweeps(hardware)
-        require(hardware.missing, model.locate, teacher.reach, data.source.identity, partial(_reach, benchmark))
+        require(
+            partial(_other_world, hardware),
+            hardware.missing,
+            model.locate,
+            teacher.reach,
+            data.source.identity,
+            partial(_reach, benchmark),
+        )
     if hardware.missing() is None:
         hardware = hardware.resolve()
     if resume:
@@ -140,6 +150,7 @@ def train(config: DictConfig, folder: Path) -> float | None:
         if not resume and _rank() == 0:  # a resumed run keeps the plan it was started with
             plan.write(folder)
         return None
+    call(folder)
     with Interrupt() as interrupt, _tracked(config, folder, plan, data) as tracking:
         run = _Run(
             config, folder, benchmark=benchmark, model=model, hardware=hardware, data=data, plan=plan, tracking=tracking
@@ -198,6 +209,7 @@ class _Run:
     ) -> None:
         self.config = config
         self.folder = folder
+        self.model = model
         self.hardware = hardware
         self.data = data
         self.plan = plan
@@ -231,7 +243,7 @@ class _Run:
 
     def run(self, resume: Path | None, interrupt: Interrupt) -> float | None:
         """Judge the baselines, train, judge the trained model."""
-        if _rank() == 0:
+        if self.hardware.ranks == 1:
             self.encoder.to(self.hardware.torch_device)
             self._measure()
             self.evaluation.baselines(self.encoder)
@@ -243,15 +255,29 @@ class _Run:
         if interrupt.received is not None:
             log.warning("Stopped after step %d; go on with resume=%s", trainer.global_step, self.folder)
             raise SystemExit(128 + interrupt.received)
-        if trainer.is_global_zero:
+        if self.hardware.ranks == 1:
             milestones.load_best(self.encoder)
-            self._finish()
+            self._finish(self.encoder)
+        else:
+            self._finish_together(milestones)
         return milestones.best
 
+    def _finish_together(self, milestones: Milestones) -> None:
+        """Judge the baselines and the trained model with all ranks, in an encoder that no strategy has sharded."""
+        group = assemble()
+        encoder = self.model.load(seed=self.config.seed).to(self.hardware.torch_device)
+        together(group, encoder, partial(self.evaluation.baselines, encoder))
+        if _rank() == 0:
+            milestones.load_last(encoder)
+            milestones.load_best(encoder)
+        give_weights(group, encoder)
+        together(group, encoder, partial(self._finish, encoder))
+
     def _measure(self) -> None:
-        """Fit the step by what its graphs hold here, where that matters, and by what earlier runs came down to."""
-        if self.hardware.devices > 1:
-            return  # the ranks have to agree, and have, on the estimate
+        """Fit the step by what its graphs hold here, where that matters, and by what earlier runs came down to.
+
+        Alone only: several ranks have to agree, and have, on the estimate.
+        """
         plan = self.plan
         if plan.tight and not plan.training.recomputed:
             estimated = Estimate(plan.training, self.hardware).graph(plan.width)
@@ -285,6 +311,7 @@ class _Run:
             self.config.trainer,
             accelerator=self.hardware.accelerator,
             devices=self.hardware.devices,
+            num_nodes=self.hardware.nodes,
             strategy=self.hardware.strategy,
             precision=self.hardware.precision,
             logger=[] if self.config.logger == "none" else loggers,
@@ -316,12 +343,12 @@ class _Run:
             self.history.rewind(step_of(resume))
         trainer.fit(module, datamodule=self.data, ckpt_path=str(resume) if resume else None, weights_only=True)
 
-    def _finish(self) -> None:
+    def _finish(self, encoder: Encoder, workers: Workers = ALONE) -> None:
         """Export and judge the trained model, and keep what came out."""
-        self.encoder.save(self.folder / "model")
+        encoder.save(self.folder / "model")
         shutil.copyfile(self.folder / DATA, self.folder / "model" / TRAINED_ON)
-        self.encoder.to(self.hardware.torch_device)
-        self.evaluation.judge(self.encoder, "trained")
+        encoder.to(self.hardware.torch_device)
+        self.evaluation.judge(encoder, "trained", workers)
         results = self.evaluation.results
         track_results(results, "trained", self.folder, self.tracking)
         for file in plot_run(self.history.curves(), results, self.folder / "plots"):
@@ -336,11 +363,22 @@ class _Run:
 
 def _refuse_devices_in_sweeps(hardware: Hardware) -> None:
     """Lightning starts the other ranks by running the same command again, which would be the whole sweep."""
-    if hardware.devices not in (0, 1) and HydraConfig.get().mode == RunMode.MULTIRUN:
+    if (hardware.devices, hardware.nodes) != (1, 1) and HydraConfig.get().mode == RunMode.MULTIRUN:
         raise InputError(
             f"hardware.devices={hardware.devices} in a sweep: jobs of a sweep use one device each; "
             "run this configuration by itself, or sweep with hardware.devices=1"
         )
+
+
+def _other_world(hardware: Hardware) -> str | None:
+    """What torchrun started other than the profile says, if anything."""
+    started, wanted = launched(), hardware.resolve().ranks if hardware.missing() is None else 1
+    if started in (1, wanted):
+        return None
+    return (
+        f"torchrun started {started} processes, hardware={hardware.name} has {wanted}: "
+        "set hardware.devices to those of a node and hardware.nodes to how many nodes there are"
+    )
 
 
 def _refuse_unread_teacher(objective: Objective, teacher: Teacher) -> None:
@@ -466,6 +504,10 @@ def quiet_libraries() -> None:
     import datasets
     import transformers
 
+    if _rank() != 0:  # the others say it in their own logs
+        for handler in logging.getLogger().handlers:
+            if type(handler) is logging.StreamHandler:
+                handler.setLevel(logging.WARNING)
     datasets.disable_progress_bars()
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
