@@ -29,6 +29,7 @@ from reasonir.training.checkpoints import AtomicCheckpointIO, checkpoint_name, n
 from reasonir.training.meter import peak_memory_gib
 from reasonir.training.module import RetrieverModule
 from reasonir.training.ranks import present_ranks
+from reasonir.training.sharded import whole
 from reasonir.types import Batch, Task
 
 log = logging.getLogger(__name__)
@@ -232,7 +233,8 @@ class Milestones(Callback):
     def _judge(self, trainer: Trainer, module: RetrieverModule, step: int) -> None:
         assert self.dev is not None
         started = time.perf_counter()
-        run = self.system(module.encoder)(self.dev)
+        with whole(trainer.strategy.model):
+            run = self.system(module.encoder)(self.dev)
         found = metrics.mean(metrics.per_query(run, self.dev.qrels, relevant_from=self.dev.relevant_from))
         _log(trainer, {f"dev/{name}": found[name] for name in _DEV_METRICS}, step)
         value = float(trainer.strategy.broadcast(found[DEV_METRIC]))  # what follows from it, all ranks do

@@ -60,6 +60,7 @@ from reasonir.training.module import RetrieverModule
 from reasonir.training.plan import Plan, as_planned, plan_run, planned_lengths, survey
 from reasonir.training.plots import plot_run
 from reasonir.training.probe import probe
+from reasonir.training.sharded import ShardedPrecision
 from reasonir.training.step import Budget
 from reasonir.training.teaching import teacher_of
 from reasonir.training.tracking import Tracking, environment, open_tracking
@@ -307,16 +308,17 @@ class _Run:
 
     def _trainer(self, milestones: Milestones) -> Trainer:
         loggers: Sequence[Logger] = [self.history, *self.tracking.loggers()]
+        sharded = isinstance(self.hardware.strategy, FSDPStrategy)
         trainer: Trainer = build(
             self.config.trainer,
             accelerator=self.hardware.accelerator,
             devices=self.hardware.devices,
             num_nodes=self.hardware.nodes,
             strategy=self.hardware.strategy,
-            precision=self.hardware.precision,
+            precision=None if sharded else self.hardware.precision,
             logger=[] if self.config.logger == "none" else loggers,
             callbacks=[milestones],
-            plugins=[AtomicCheckpointIO()],
+            plugins=[AtomicCheckpointIO(), *([ShardedPrecision(self.hardware.precision)] if sharded else [])],
             default_root_dir=str(self.folder),
             enable_checkpointing=False,
             enable_model_summary=False,

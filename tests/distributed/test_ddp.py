@@ -1,4 +1,4 @@
-"""Two CPU ranks from end to end, in processes of their own, by Lightning's launcher and by torchrun."""
+"""Two CPU ranks from end to end, in processes of their own, by Lightning's launcher and by torchrun, DDP and FSDP."""
 
 import csv
 import json
@@ -41,9 +41,13 @@ def start(launcher, command, *arguments, home):
     return ended
 
 
-def losses(folder):
+def logged(folder, wanted):
     rows = csv.reader((folder / "metrics.csv").open())
-    return [float(value) for _, metric, value in rows if metric == "train/loss"]
+    return [float(value) for _, metric, value in rows if metric == wanted]
+
+
+def losses(folder):
+    return logged(folder, "train/loss")
 
 
 def figures(folder):
@@ -77,6 +81,28 @@ def test_two_ranks_train_what_one_trains_and_go_on_for_each_other(home, tmp_path
     start(TORCHRUN, "evaluate", f"run={together}", "eval=demo", "logger=none", "hardware=cpu", home=tmp_path)
     (judged,) = set((tmp_path / "outputs").iterdir()) - {together}
     assert figures(judged)["trained"] == figures(together)["trained"]
+
+
+@pytest.mark.slow
+def test_sharded_weights_train_what_whole_ones_train(home, tmp_path):
+    """FSDP's losses, development metric and figures are those of one process; it goes on from its own checkpoints."""
+    model = ("model=any", f"model.path={quiet(tmp_path / 'tiny')}", "model.lr=1e-3")
+    alone = run("train", *GIVEN, *model, home=home)
+    assert alone.status == 0, alone.err
+    sharded = ("hardware=fsdp", *TWO[1:], "hardware.precision=32-true")
+    on_cpu = "hardware.strategy={_target_: tests.distributed.cpu_fsdp.CpuFsdp}"
+    start(LIGHTNING, "train", *GIVEN, *model, *sharded, on_cpu, home=tmp_path)
+    (together,) = (tmp_path / "outputs").iterdir()
+    for metric in ("train/loss", "dev/ndcg_at_10"):
+        assert logged(together, metric) == pytest.approx(logged(alone.folder, metric), rel=1e-3)
+    assert torch.allclose(weights(together), weights(alone.folder), atol=2e-3)
+    assert figures(together)["untrained"] == figures(alone.folder)["untrained"]
+    resume = f"resume={together}/checkpoints/step_00000001.ckpt"
+    refused = run("train", resume, "hardware=cpu", "hardware.devices=1", "hardware.strategy=auto", home=tmp_path)
+    assert refused.status == 2
+    assert "was made with FSDP" in refused.err
+    start(LIGHTNING, "train", resume, home=tmp_path)
+    assert losses(together) == pytest.approx(losses(alone.folder), rel=1e-3)
 
 
 @pytest.mark.slow
