@@ -80,6 +80,8 @@ class Hardware:
             value = getattr(self, key)
             if value is not None and value < (key == "micro_batch_tokens"):
                 found.append(f"hardware.{key}={value}: give a positive number of tokens, or null to fit it")
+        if self.accelerator == "cpu" and type(self.strategy).__name__ == "FSDPStrategy":
+            found.append(f"hardware.accelerator=cpu: {self.name} shards over GPUs: choose hardware=ddp")
         if self.nodes < 1:
             found.append(f"hardware.nodes={self.nodes}: give 1 or more")
         if self.devices == 0 or self.devices < -1:

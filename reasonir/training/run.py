@@ -217,7 +217,7 @@ class _Run:
         self.tracking = tracking
         self.history = History(folder / "metrics.csv")
         self.index: Callable[[Encoder], Any] = build(config.index)
-        tasks = read_benchmark(benchmark)
+        tasks = read_benchmark(benchmark) if _rank() == 0 else []
         self.leaderboard = benchmark.leaderboard
         seed_everything(config.seed, workers=True, verbose=False)
         self.encoder = model.load(seed=config.seed)
@@ -374,9 +374,13 @@ def _refuse_devices_in_sweeps(hardware: Hardware) -> None:
 
 def _other_world(hardware: Hardware) -> str | None:
     """What torchrun started other than the profile says, if anything."""
-    started, wanted = launched(), hardware.resolve().ranks if hardware.missing() is None else 1
-    if started in (1, wanted):
+    if hardware.missing() is not None:
+        return None  # said by itself
+    started, wanted = launched(), hardware.resolve().ranks
+    if started == wanted or (started == 1 and hardware.nodes == 1):
         return None
+    if started == 1:
+        return f"hardware.nodes={hardware.nodes}: start every node's processes with torchrun (docs/scale.md)"
     return (
         f"torchrun started {started} processes, hardware={hardware.name} has {wanted}: "
         "set hardware.devices to those of a node and hardware.nodes to how many nodes there are"

@@ -10,7 +10,9 @@ class CpuFsdp(FSDPStrategy):
     """Lightning's strategy on CPUs."""
 
     def _setup_model(self, model):
-        return super()._setup_model(Fsdp(model, device_id=torch.device("cpu"), **self.kwargs))
+        wrapped = Fsdp(model, device_id=torch.device("cpu"), **self.kwargs)
+        del self.kwargs["auto_wrap_policy"]
+        return super()._setup_model(wrapped)
 
 
 def _whole(module, world_size, rank0_only=True):

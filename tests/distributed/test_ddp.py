@@ -6,10 +6,12 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 
 import pytest
 import torch
 
+from reasonir.training.checkpoints import step_of
 from tests.commands import run
 
 GIVEN = (
@@ -90,7 +92,8 @@ def test_sharded_weights_train_what_whole_ones_train(home, tmp_path):
     alone = run("train", *GIVEN, *model, home=home)
     assert alone.status == 0, alone.err
     sharded = ("hardware=fsdp", *TWO[1:], "hardware.precision=32-true")
-    on_cpu = "hardware.strategy={_target_: tests.distributed.cpu_fsdp.CpuFsdp}"
+    units = "auto_wrap_policy: {min_num_params: 20000}"  # its layers
+    on_cpu = f"hardware.strategy={{_target_: tests.distributed.cpu_fsdp.CpuFsdp, {units}}}"
     start(LIGHTNING, "train", *GIVEN, *model, *sharded, on_cpu, home=tmp_path)
     (together,) = (tmp_path / "outputs").iterdir()
     for metric in ("train/loss", "dev/ndcg_at_10"):
@@ -126,3 +129,20 @@ def quiet(folder):
     config |= {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
     (found / "config.json").write_text(json.dumps(config))
     return found
+
+
+@pytest.mark.slow
+def test_a_signal_to_one_rank_stops_all_with_a_checkpoint(tmp_path):
+    endless = ("trainer.max_epochs=1000", "milestones.checkpoint_every=1000", "milestones.dev_every=9999")
+    process = subprocess.Popen(
+        [*LIGHTNING, "reasonir.train", *GIVEN, *endless, *TWO],
+        env={**os.environ, "REASONIR_HOME": str(tmp_path), "OMP_NUM_THREADS": "1"},
+        stderr=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+    )
+    while process.poll() is None and not list(tmp_path.glob("outputs/*/metrics.csv")):
+        time.sleep(0.2)
+    process.terminate()
+    assert process.wait(120) == 143
+    (checkpoint,) = tmp_path.glob("outputs/*/checkpoints/step_*.ckpt")
+    assert 0 < step_of(checkpoint) < 1000

@@ -40,3 +40,16 @@ def test_tasks_of_srun_are_refused_where_each_would_make_a_folder_of_its_own(mon
         refuse_unlaunchable("train", [])
     refuse_unlaunchable("train", ["hydra.run.dir=/shared/run"])
     refuse_unlaunchable("compare", [])
+
+
+@pytest.mark.parametrize(
+    ("hardware", "message"),
+    [
+        (("hardware=ddp", "hardware.nodes=2"), "hardware.nodes=2: start every node's processes with torchrun"),
+        (("hardware=fsdp",), "fsdp shards over GPUs: choose hardware=ddp"),
+    ],
+)
+def test_ranks_that_nothing_brings_together_are_refused(hardware, message, home):
+    done = run("train", "experiment=demo_tiny", *hardware, "hardware.accelerator=cpu", home=home)
+    assert done.status == 2
+    assert message in done.err
