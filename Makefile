@@ -10,7 +10,7 @@ PARALLEL ?= --numprocesses=auto --maxprocesses=4 --dist=loadfile
 export HF_HUB_DISABLE_TELEMETRY := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow check format ui bench bench-peers bench-gpu lock clean
+.PHONY: help setup demo test test-slow check format ui bench bench-peers bench-gpu lock docs clean
 
 help: ## show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | expand -t 12
@@ -70,10 +70,13 @@ bench-gpu: $(READY) $(PEERS_READY) ## the same on a GPU at Qwen3-0.6B's size in 
 	$(GPU_BENCH) $(GPU_BIENCODER) mode=largest memory_cap_gib=15
 
 lock: ## resolve pyproject.toml into requirements.lock, requirements-peers.in into requirements-peers.lock
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --extra offline --extra sweep --extra dev \
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --extra offline --extra sweep --extra dev --extra docs \
 		--no-emit-index-url --no-header --no-annotate --output-file requirements.lock pyproject.toml
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 		--no-emit-index-url --no-header --no-annotate --output-file requirements-peers.lock requirements-peers.in
 
+docs: $(READY) ## build the site into build/site, complete without a network; a dead link is an error
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+
 clean: ## remove the environment and what tools cached
-	rm -rf $(VENV) $(PEERS) .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) $(PEERS) build/site .mypy_cache .ruff_cache .pytest_cache

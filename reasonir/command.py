@@ -23,6 +23,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from reasonir.config import CONF, VERSION_BASE, run_folder
 from reasonir.errors import InputError, raise_all
+from reasonir.training.launch import call, called, in_folder, leads, refuse_unlaunchable
 from reasonir.training.sweep import Swept, closing_sweep
 
 _ONLY_LOOKING = (
@@ -68,8 +69,15 @@ def command(name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[[], A
             refused.clear()
             given, result = sys.argv, None
             try:
-                if name == "train" and not _only_looks(given[1:]):
-                    sys.argv = [given[0], *with_the_runs_own(given[1:])]
+                if not _only_looks(given[1:]):
+                    refuse_unlaunchable(name, given[1:])
+                    if not leads():
+                        folder = called()
+                        if folder is None:
+                            return None
+                        sys.argv = [*given, *in_folder(folder)]
+                    if name == "train":
+                        sys.argv = [given[0], *with_the_runs_own(sys.argv[1:])]
                 _refuse_misspelt(name, sys.argv[1:])
                 with closing_sweep():
                     result = hydra.main(version_base=VERSION_BASE, config_path=str(CONF), config_name=name)(checked)()
@@ -82,6 +90,7 @@ def command(name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[[], A
                     raise
                 _fail(f"{error.filename} can't be written ({error.strerror}): set REASONIR_HOME to a folder that can")
             finally:
+                call(None)  # to ranks that still wait
                 sys.argv = given
                 GlobalHydra.instance().clear()
             if refused:

@@ -184,21 +184,29 @@ class StepLoader(DataLoader[Batch]):
             "seed": order.seed,
             "quotas": [quota.taken for quota in order.sources],
             "apart": order.apart,
+            "batches": len(order),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue after `state["consumed"]` batches.
 
         Raises:
-            InputError: the data or batch size isn't that of the checkpoint, so its order can't be continued.
+            InputError: the data or batch size isn't that of the checkpoint, so its order can't be continued, or the
+                rest of a pass is too small for one of the two numbers of devices.
         """
-        mine = self.state_dict()
+        order, mine = self.upcoming.order, self.state_dict()
         for key in ("items", "batch_size", "seed", "quotas", "apart"):
             if state[key] != mine[key]:
                 raise InputError(
                     f"the checkpoint was made with {key}={state[key]}, this run has {key}={mine[key]}: "
                     "resume with the same data, loader and seed, or start a new run"
                 )
+        if state["batches"] != mine["batches"]:
+            raise InputError(
+                f"the checkpoint was made with {state['batches']} batches a pass, {order.ranks} device(s) make "
+                f"{mine['batches']}, because a pass ends with fewer pairs than devices: resume with as many devices as "
+                "before, or with fewer than that"
+            )
         self.consumed = state["consumed"]
 
 

@@ -5,10 +5,11 @@ An index searches with it as with the encoder itself and finds the same numbers.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 
@@ -31,6 +32,39 @@ class Cut:
         return Cut(self.texts + other.texts, self.cut + other.cut, self.tokens + other.tokens, self.lost + other.lost)
 
 
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Texts that are encoded together."""
+
+    texts: list[Text]
+    side: Side
+    budget: int
+
+    def read(self, encoder: Encoder) -> Block:
+        """What the encoder makes of them."""
+        tokens = encoder.head.tokenizer(self.texts, self.side)
+        watch = partial(progress, what="Of those read together", total=len(self.texts), size=torch.numel)
+        return Block(encoder.represent(tokens, budget=self.budget, watch=watch), tokens.lengths_N, tokens.lost_N)
+
+
+class Workers(Protocol):
+    """Who encodes."""
+
+    def read(self, encoder: Encoder, pieces: Iterable[Piece | Block]) -> Iterator[Block]:
+        """The block of every piece, in their order; blocks among them come back as they are."""
+
+
+class Oneself:
+    """This process alone."""
+
+    def read(self, encoder: Encoder, pieces: Iterable[Piece | Block]) -> Iterator[Block]:
+        """One after the other."""
+        return (each if isinstance(each, Block) else each.read(encoder) for each in pieces)
+
+
+ALONE = Oneself()
+
+
 @dataclass(slots=True)
 class Reader:
     """Encodes with `encoder`; see `Embedder`.
@@ -41,6 +75,7 @@ class Reader:
         dtype: the type that vectors are rounded to, stored or not; they are computed with in float32.
         documents: what was cut of the documents read so far.
         queries: what was cut of each query read so far.
+        workers: who encodes what the store doesn't have.
     """
 
     encoder: Encoder
@@ -48,6 +83,7 @@ class Reader:
     dtype: torch.dtype = torch.float32
     documents: Cut = field(default_factory=Cut)
     queries: dict[Text, Cut] = field(default_factory=dict)
+    workers: Workers = ALONE
 
     @property
     def head(self) -> Any:
@@ -77,17 +113,25 @@ class Reader:
             yield place, block.representation.to(device=self.encoder.device)
 
     def _blocks(self, texts: Sequence[Text], side: Side, budget: int) -> Iterator[tuple[slice, list[Text], Block]]:
-        for place, chosen in blocks(texts):
-            key = key_of(chosen, side, budget)
-            block = self.store.load(key)
-            if block is None:
-                tokens = self.head.tokenizer(chosen, side)
-                watch = partial(progress, what="Of those read together", total=len(chosen), size=torch.numel)
-                found = self.encoder.represent(tokens, budget=budget, watch=watch)
-                found = found.to(dtype=self.dtype).to(dtype=torch.float32)
-                block = Block(found, tokens.lengths_N, tokens.lost_N)
+        asked: deque[tuple[slice, list[Text], str, bool]] = deque()
+
+        def pieces() -> Iterator[Piece | Block]:
+            for place, chosen in blocks(texts):
+                key = key_of(chosen, side, budget)
+                stored = self.store.load(key)
+                asked.append((place, chosen, key, stored is None))
+                yield Piece(chosen, side, budget) if stored is None else stored
+
+        for found in self.workers.read(self.encoder, pieces()):
+            place, chosen, key, new = asked.popleft()
+            block = self._rounded(found) if new else found
+            if new:
                 self.store.save(key, block)
             yield place, chosen, block
+
+    def _rounded(self, block: Block) -> Block:
+        found = block.representation.to(dtype=self.dtype).to(dtype=torch.float32)
+        return replace(block, representation=found)
 
     def _note(self, texts: Sequence[Text], side: Side, block: Block) -> None:
         if side == "document":

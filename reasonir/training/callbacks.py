@@ -10,7 +10,7 @@ import logging
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -19,15 +19,17 @@ from typing import Any
 import torch
 from lightning import Callback, LightningModule, Trainer
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from reasonir.eval import metrics
 from reasonir.eval.retrieval import System
 from reasonir.files import completed
 from reasonir.model.encoder import Encoder
-from reasonir.training.checkpoints import checkpoint_name, newest, step_of
+from reasonir.training.checkpoints import AtomicCheckpointIO, checkpoint_name, newest, step_of
 from reasonir.training.meter import peak_memory_gib
 from reasonir.training.module import RetrieverModule
 from reasonir.training.ranks import present_ranks
+from reasonir.training.sharded import whole
 from reasonir.types import Batch, Task
 
 log = logging.getLogger(__name__)
@@ -187,7 +189,9 @@ class Milestones(Callback):
         self._log_training(trainer, pl_module, step)
         if self.dev and (last or step % self._dev_every(trainer) == 0):
             self._judge(trainer, pl_module, step)
-        stop = bool(present_ranks().most(int(self.interrupt.received is not None))) or trainer.should_stop
+        received = present_ranks().most(self.interrupt.received or 0)
+        self.interrupt.received = received or None  # a signal to one rank is one to all
+        stop = bool(received) or trainer.should_stop
         if last or stop or step % self.options.checkpoint_every == 0:
             self._save(trainer, step)
         trainer.should_stop = stop
@@ -201,6 +205,11 @@ class Milestones(Callback):
         if self.best_file.is_file():
             encoder.load_state_dict(load_file(self.best_file))
             log.info("The best weights are those of step %d (dev nDCG@10 %.4f)", self.best_step, self.best)
+
+    def load_last(self, encoder: Encoder) -> None:
+        """Give an encoder that took no part in training the weights of the last checkpoint."""
+        checkpoint = AtomicCheckpointIO().load_checkpoint(newest(self.folder)[0])
+        encoder.load_state_dict(_of_encoder(checkpoint["state_dict"]))
 
     def _dev_every(self, trainer: Trainer) -> int:
         a_pass = -(-int(trainer.num_training_batches) // trainer.accumulate_grad_batches)
@@ -225,10 +234,11 @@ class Milestones(Callback):
     def _judge(self, trainer: Trainer, module: RetrieverModule, step: int) -> None:
         assert self.dev is not None
         started = time.perf_counter()
-        run = self.system(module.encoder)(self.dev)
+        with whole(trainer.strategy.model):
+            run = self.system(module.encoder)(self.dev)
         found = metrics.mean(metrics.per_query(run, self.dev.qrels, relevant_from=self.dev.relevant_from))
         _log(trainer, {f"dev/{name}": found[name] for name in _DEV_METRICS}, step)
-        value = found[DEV_METRIC]
+        value = float(trainer.strategy.broadcast(found[DEV_METRIC]))  # what follows from it, all ranks do
         log.info("Step %d: dev nDCG@10 %.4f", step, value)
         if self.best is None or value > self.best:
             self.best, self.best_step, self.without_improvement = value, step, 0
@@ -267,7 +277,11 @@ def _save_weights(trainer: Trainer, file: Path) -> None:
     state = trainer.strategy.lightning_module_state_dict()
     if not trainer.is_global_zero:
         return
-    prefix = "encoder."
-    weights = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
     with completed(file) as partial:
-        save_file({name: value.contiguous() for name, value in weights.items()}, partial)
+        save_file({name: value.contiguous() for name, value in _of_encoder(state).items()}, partial)
+
+
+def _of_encoder(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The encoder's part of a module's weights."""
+    prefix = "encoder."
+    return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}

@@ -82,7 +82,7 @@ def run_child(config: DictConfig, folder: Path) -> float | None:
 
 def _refuse_devices(config: DictConfig) -> None:
     """Lightning starts the other ranks by running the same command again, which would be the whole sweep."""
-    if config.hardware.devices not in (0, 1):
+    if (config.hardware.devices, config.hardware.get("nodes", 1)) != (1, 1):
         raise InputError(
             f"hardware.devices={config.hardware.devices} in a sweep: jobs of a sweep use one device each; "
             "run this configuration by itself, or sweep with hardware.devices=1"

@@ -23,7 +23,7 @@ from reasonir.index.base import Index
 from reasonir.index.best import AT, RECALL
 from reasonir.index.bm25 import Bm25
 from reasonir.model.encoder import Embedder, Encoder
-from reasonir.model.reader import Reader
+from reasonir.model.reader import ALONE, Reader, Workers
 from reasonir.model.store import DTYPES, Disk, identity_of
 from reasonir.types import Run, Task
 
@@ -72,13 +72,13 @@ class EvaluationOptions:
             found.append(f"evaluation.cache={self.cache}: choose {', '.join(DTYPES)} or null")
         return found
 
-    def reader(self, encoder: Encoder) -> Reader:
-        """The encoder with its store."""
+    def reader(self, encoder: Encoder, workers: Workers) -> Reader:
+        """The encoder with its store, and who encodes."""
         if self.cache is None:
-            return Reader(encoder)
+            return Reader(encoder, workers=workers)
         folder = Path(self.cache_folder).expanduser() / f"{identity_of(encoder)}-{self.cache}"
         log.info("Embeddings are kept in %s", folder)
-        return Reader(encoder, Disk(folder, self.cache), getattr(torch, self.cache))
+        return Reader(encoder, Disk(folder, self.cache), getattr(torch, self.cache), workers=workers)
 
 
 @dataclass(slots=True)
@@ -120,7 +120,7 @@ class Evaluation:
             protocol["bm25"] = self.options.bm25.settings
         self.results = Results(protocol, self.groups)
 
-    def baselines(self, encoder: Encoder | None) -> None:
+    def baselines(self, encoder: Encoder | None, workers: Workers = ALONE) -> None:
         """Judge the baselines, `encoder` being the untrained model, unless the folder has their results already."""
         wanted = [name for name in self.options.baselines if name != "untrained" or encoder is not None]
         if self._reuse(wanted):
@@ -131,16 +131,16 @@ class Evaluation:
             "bm25": searching(self.options.bm25, depth=self.options.depth),
         }
         if encoder is not None:
-            systems["untrained"] = self._model(encoder, self.options.reader(encoder), "untrained")
+            systems["untrained"] = self._model(encoder, self.options.reader(encoder, workers), "untrained")
         evaluate(self.tasks, {name: systems[name] for name in wanted}, self.results)
         for name in wanted:
             self._analyse(name, systems[name], encoder if name == "untrained" else None)
         if wanted:
             self.results.write(self.folder, judged=wanted[-1])
 
-    def judge(self, encoder: Encoder, name: str) -> None:
+    def judge(self, encoder: Encoder, name: str, workers: Workers = ALONE) -> None:
         """Judge the model, with what its limits cut off, and write everything."""
-        reader = self.options.reader(encoder)
+        reader = self.options.reader(encoder, workers)
         rank = self._model(encoder, reader, name)
         if encoder.head.kind == "retriever":
             self._warn_of_instructions(encoder)

@@ -29,7 +29,8 @@ class Hardware:
     Attributes:
         name: the profile's name.
         accelerator: cpu, cuda, mps, or auto for the best one present.
-        devices: how many take part; -1 for all present.
+        devices: how many of a machine take part; -1 for all present.
+        nodes: how many machines.
         precision: 32-true, 16-mixed, bf16-mixed, or auto for the best the chip has.
         precisions: those the chip really computes in.
         memory_gib: of one device; None for what is free on the present one.
@@ -49,6 +50,12 @@ class Hardware:
     strategy: Any = "auto"
     micro_batch_tokens: int | None = None
     kept_tokens: int | None = None
+    nodes: int = 1
+
+    @property
+    def ranks(self) -> int:
+        """Devices of all machines; resolved profiles only."""
+        return self.devices * self.nodes
 
     @property
     def torch_device(self) -> str:
@@ -73,6 +80,10 @@ class Hardware:
             value = getattr(self, key)
             if value is not None and value < (key == "micro_batch_tokens"):
                 found.append(f"hardware.{key}={value}: give a positive number of tokens, or null to fit it")
+        if self.accelerator == "cpu" and type(self.strategy).__name__ == "FSDPStrategy":
+            found.append(f"hardware.accelerator=cpu: {self.name} shards over GPUs: choose hardware=ddp")
+        if self.nodes < 1:
+            found.append(f"hardware.nodes={self.nodes}: give 1 or more")
         if self.devices == 0 or self.devices < -1:
             found.append(f"hardware.devices={self.devices}: give 1 or more, or -1 for all")
         return found

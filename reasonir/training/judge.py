@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from lightning import seed_everything
@@ -19,10 +20,12 @@ from reasonir.eval.retrieval import evaluate as evaluate_tasks
 from reasonir.eval.retrieval import replaying
 from reasonir.model.backbone import Model
 from reasonir.training.board import show_leaderboard
+from reasonir.training.crew import assemble, together
 from reasonir.training.display import show
 from reasonir.training.evaluation import Evaluation, EvaluationOptions, read_benchmark, table
 from reasonir.training.exported import exported_model, saved_config
 from reasonir.training.hardware import Hardware
+from reasonir.training.launch import call, leads
 from reasonir.training.report.write import write_report
 from reasonir.training.run import quiet_libraries, refuse_other_data, require, stamp, track_results
 from reasonir.training.tracking import Tracking, folder_of_run, open_tracking
@@ -59,7 +62,9 @@ def evaluate(config: DictConfig, folder: Path) -> None:
     benchmark: Benchmark = build(config.eval)
     if source and isinstance(benchmark, Own) and benchmark.source is not None:
         refuse_other_data(benchmark.source, source)
-    tasks = read_benchmark(benchmark)
+    tasks = read_benchmark(benchmark) if leads() else []
+    call(folder)
+    group = assemble()
     seed_everything(config.seed, workers=True, verbose=False)
     seed = config.seed if source is None else saved_config(source).seed
     first = untrained.load(seed=seed).to(hardware.torch_device) if wants_untrained else None
@@ -82,8 +87,10 @@ def evaluate(config: DictConfig, folder: Path) -> None:
     name = "untrained" if trained is None else "trained"
     if trained is None:
         evaluation.options = replace(options, baselines=[n for n in options.baselines if n != "untrained"])
-    evaluation.baselines(first)
-    evaluation.judge(judged, name)
+    together(group, first or judged, partial(evaluation.baselines, first))
+    together(group, judged, partial(evaluation.judge, judged, name))
+    if not leads():
+        return
     tracking = _tracking(config, source, folder)
     with tracking.closing():
         track_results(evaluation.results, name, folder, tracking)

@@ -121,7 +121,7 @@ class Estimate:
     def __init__(self, training: Training, hardware: Hardware, graph_scale: float = 1.0) -> None:
         self.training = training
         self.graph_scale = graph_scale
-        self.devices = max(1, hardware.devices)
+        self.devices = max(1, hardware.devices) * hardware.nodes
         self.on_cpu = hardware.accelerator == "cpu"
         self.mixed = hardware.precision.endswith("-mixed") or (hardware.precision == "auto" and not self.on_cpu)
         self.in_place = hardware.accelerator in (*FUSED, "auto") and hardware.precision != "16-mixed"

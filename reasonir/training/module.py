@@ -12,14 +12,19 @@ from typing import Any
 import torch
 from lightning import LightningModule
 from torch import Tensor
+from torch.optim import Optimizer
 
+from reasonir.errors import InputError
 from reasonir.loss.base import Objective
 from reasonir.model.encoder import Encoder
 from reasonir.training.optim import Optim
 from reasonir.training.ranks import Ranks, present_ranks
 from reasonir.training.recovery import Repeater, SetAside
+from reasonir.training.sharded import clipped, is_sharded
 from reasonir.training.step import Budget, run_step
 from reasonir.types import Batch, PairBatch
+
+_SHARDED = "sharded"
 
 
 class RetrieverModule(LightningModule):
@@ -106,6 +111,33 @@ class RetrieverModule(LightningModule):
     def _terms(self, batch: Batch | PairBatch, budget: Budget, ranks: Ranks) -> Mapping[str, Tensor]:
         torch.manual_seed(_step_seed(self.seed, batch.step, ranks.rank))
         return run_step(self.encoder, self.objective, batch, budget, ranks)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Note whether the optimiser's state is one of sharded weights, which others can't take over."""
+        checkpoint[_SHARDED] = is_sharded(self.trainer.strategy.model)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuse a state that this strategy can't take over.
+
+        Raises:
+            InputError: only one of the two shards its weights.
+        """
+        was, now = checkpoint.get(_SHARDED, False), is_sharded(self.trainer.strategy.model)
+        if was != now:
+            raise InputError(
+                f"the checkpoint was made {'with' if was else 'without'} FSDP, whose optimiser has a state of its own: "
+                f"resume {'with hardware=fsdp' if was else 'without it'}, on any number of devices"
+            )
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clip as Lightning does, or by the norm of sharded weights, which it can't."""
+        if not (gradient_clip_val and clipped(self.trainer.strategy.model, gradient_clip_val)):
+            self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
 
     def configure_optimizers(self) -> Any:
         """The optimiser, and the schedule stepped with it.

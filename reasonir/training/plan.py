@@ -163,7 +163,7 @@ def plan_run(
     training = Training.of(
         model, shape, model.vector_size(folder, shape.hidden), optimiser=optimiser, accumulates=accumulates
     )
-    texts = lengths.texts(data.texts_per_step(max(1, hardware.devices)))
+    texts = lengths.texts(data.texts_per_step(max(1, hardware.devices) * hardware.nodes))
     fit = fit_step(training, hardware, texts, width=max(lengths.limits.values()))
     return Plan(fit, training, texts, lengths, found or {})
 

@@ -38,18 +38,21 @@ from reasonir.files import completed
 from reasonir.loss.base import Objective
 from reasonir.model.backbone import Model
 from reasonir.model.encoder import Encoder
+from reasonir.model.reader import ALONE, Workers
 from reasonir.teacher.base import Teacher
 from reasonir.teacher.none import Untaught
 from reasonir.training.board import show_leaderboard
 from reasonir.training.budgets import Remembered, graph_bytes
 from reasonir.training.callbacks import Interrupt, Milestones
 from reasonir.training.checkpoints import AtomicCheckpointIO, find_checkpoint, step_of
+from reasonir.training.crew import assemble, give_weights, together
 from reasonir.training.datamodule import RetrievalData
 from reasonir.training.describing import choices, command_line, description, parameters
 from reasonir.training.display import show, show_choices, show_config, show_plan, show_probe
 from reasonir.training.evaluation import ANALYSIS, Evaluation, read_benchmark, table
 from reasonir.training.hardware import Hardware
 from reasonir.training.history import History
+from reasonir.training.launch import call, launched
 from reasonir.training.lengths import Measured, lengths_found, longest, measure
 from reasonir.training.memory import Estimate
 from reasonir.training.module import RetrieverModule
@@ -58,6 +61,7 @@ from reasonir.training.plan import Plan, as_planned, plan_run, planned_lengths, 
 from reasonir.training.plots import plot_run
 from reasonir.training.probe import probe
 from reasonir.training.report.write import write_report
+from reasonir.training.sharded import ShardedPrecision
 from reasonir.training.step import Budget
 from reasonir.training.sweep import BROWSER, present_job
 from reasonir.training.teaching import teacher_of
@@ -100,7 +104,14 @@ def train(config: DictConfig, folder: Path) -> float | None:
     benchmark: Benchmark = build(config.eval)
     resume = find_checkpoint(config.resume) if config.resume else None
     if not config.dry_run:
-        require(hardware.missing, model.locate, teacher.reach, data.source.identity, partial(_reach, benchmark))
+        require(
+            partial(_other_world, hardware),
+            hardware.missing,
+            model.locate,
+            teacher.reach,
+            data.source.identity,
+            partial(_reach, benchmark),
+        )
     if hardware.missing() is None:
         hardware = hardware.resolve()
     if resume:
@@ -142,6 +153,7 @@ def train(config: DictConfig, folder: Path) -> float | None:
         if not resume and _rank() == 0:  # a resumed run keeps the plan it was started with
             plan.write(folder)
         return None
+    call(folder)
     with Interrupt() as interrupt, _tracked(config, folder, plan, data) as tracking:
         run = _Run(
             config, folder, benchmark=benchmark, model=model, hardware=hardware, data=data, plan=plan, tracking=tracking
@@ -200,13 +212,14 @@ class _Run:
     ) -> None:
         self.config = config
         self.folder = folder
+        self.model = model
         self.hardware = hardware
         self.data = data
         self.plan = plan
         self.tracking = tracking
         self.history = History(folder / "metrics.csv")
         self.index: Callable[[Encoder], Any] = build(config.index)
-        tasks = read_benchmark(benchmark)
+        tasks = read_benchmark(benchmark) if _rank() == 0 else []
         self.leaderboard = benchmark.leaderboard
         seed_everything(config.seed, workers=True, verbose=False)
         self.encoder = model.load(seed=config.seed)
@@ -233,7 +246,7 @@ class _Run:
 
     def run(self, resume: Path | None, interrupt: Interrupt) -> float | None:
         """Judge the baselines, train, judge the trained model."""
-        if _rank() == 0:
+        if self.hardware.ranks == 1:
             self.encoder.to(self.hardware.torch_device)
             self._measure()
             self.evaluation.baselines(self.encoder)
@@ -245,15 +258,29 @@ class _Run:
         if interrupt.received is not None:
             log.warning("Stopped after step %d; go on with resume=%s", trainer.global_step, self.folder)
             raise SystemExit(128 + interrupt.received)
-        if trainer.is_global_zero:
+        if self.hardware.ranks == 1:
             milestones.load_best(self.encoder)
-            self._finish(milestones.best)
+            self._finish(self.encoder, milestones.best)
+        else:
+            self._finish_together(milestones)
         return milestones.best
 
+    def _finish_together(self, milestones: Milestones) -> None:
+        """Judge the baselines and the trained model with all ranks, in an encoder that no strategy has sharded."""
+        group = assemble()
+        encoder = self.model.load(seed=self.config.seed).to(self.hardware.torch_device)
+        together(group, encoder, partial(self.evaluation.baselines, encoder))
+        if _rank() == 0:
+            milestones.load_last(encoder)
+            milestones.load_best(encoder)
+        give_weights(group, encoder)
+        together(group, encoder, partial(self._finish, encoder, milestones.best))
+
     def _measure(self) -> None:
-        """Fit the step by what its graphs hold here, where that matters, and by what earlier runs came down to."""
-        if self.hardware.devices > 1:
-            return  # the ranks have to agree, and have, on the estimate
+        """Fit the step by what its graphs hold here, where that matters, and by what earlier runs came down to.
+
+        Alone only: several ranks have to agree, and have, on the estimate.
+        """
         plan = self.plan
         if plan.tight and not plan.training.recomputed:
             estimated = Estimate(plan.training, self.hardware).graph(plan.width)
@@ -283,15 +310,17 @@ class _Run:
 
     def _trainer(self, milestones: Milestones) -> Trainer:
         loggers: Sequence[Logger] = [self.history, *self.tracking.loggers()]
+        sharded = isinstance(self.hardware.strategy, FSDPStrategy)
         trainer: Trainer = build(
             self.config.trainer,
             accelerator=self.hardware.accelerator,
             devices=self.hardware.devices,
+            num_nodes=self.hardware.nodes,
             strategy=self.hardware.strategy,
-            precision=self.hardware.precision,
+            precision=None if sharded else self.hardware.precision,
             logger=[] if self.config.logger == "none" else loggers,
             callbacks=[milestones],
-            plugins=[AtomicCheckpointIO()],
+            plugins=[AtomicCheckpointIO(), *([ShardedPrecision(self.hardware.precision)] if sharded else [])],
             default_root_dir=str(self.folder),
             enable_checkpointing=False,
             enable_model_summary=False,
@@ -318,12 +347,12 @@ class _Run:
             self.history.rewind(step_of(resume))
         trainer.fit(module, datamodule=self.data, ckpt_path=str(resume) if resume else None, weights_only=True)
 
-    def _finish(self, best: float | None) -> None:
+    def _finish(self, encoder: Encoder, best: float | None, workers: Workers = ALONE) -> None:
         """Export and judge the trained model, and keep what came out."""
-        self.encoder.save(self.folder / "model")
+        encoder.save(self.folder / "model")
         shutil.copyfile(self.folder / DATA, self.folder / "model" / TRAINED_ON)
-        self.encoder.to(self.hardware.torch_device)
-        self.evaluation.judge(self.encoder, "trained")
+        encoder.to(self.hardware.torch_device)
+        self.evaluation.judge(encoder, "trained", workers)
         results = self.evaluation.results
         track_results(results, "trained", self.folder, self.tracking)
         self.tracking.describe(description(results, "trained", self.folder))
@@ -331,7 +360,7 @@ class _Run:
             self.tracking.artifact(file, "plots")
         if (self.folder / "metrics.csv").is_file():
             self.tracking.artifact(self.folder / "metrics.csv")
-        head = type(self.encoder.head).__module__.rpartition(".")[2]
+        head = type(encoder.head).__module__.rpartition(".")[2]
         package_run(self.tracking, self.folder, f"{self.data.source.name}-{head}", best)
         show(table(results, "trained"))
         show_leaderboard(self.leaderboard, results, "trained", self.folder, self.tracking)
@@ -342,7 +371,7 @@ class _Run:
                 results,
                 "trained",
                 values=plain(self.config),
-                encoder=self.encoder,
+                encoder=encoder,
                 run=self.folder,
             )
         )
@@ -350,6 +379,21 @@ class _Run:
             address = save_runs_view(Path(self.config.home), self.tracking.run_id, results.headline)
             log.info(BROWSER, address)
         log.info("Everything is in %s", self.folder)
+
+
+def _other_world(hardware: Hardware) -> str | None:
+    """What torchrun started other than the profile says, if anything."""
+    if hardware.missing() is not None:
+        return None  # said by itself
+    started, wanted = launched(), hardware.resolve().ranks
+    if started == wanted or (started == 1 and hardware.nodes == 1):
+        return None
+    if started == 1:
+        return f"hardware.nodes={hardware.nodes}: start every node's processes with torchrun (docs/scale.md)"
+    return (
+        f"torchrun started {started} processes, hardware={hardware.name} has {wanted}: "
+        "set hardware.devices to those of a node and hardware.nodes to how many nodes there are"
+    )
 
 
 def _refuse_unread_teacher(objective: Objective, teacher: Teacher) -> None:
@@ -475,6 +519,10 @@ def quiet_libraries() -> None:
     import datasets
     import transformers
 
+    if _rank() != 0:  # the others say it in their own logs
+        for handler in logging.getLogger().handlers:
+            if type(handler) is logging.StreamHandler:
+                handler.setLevel(logging.WARNING)
     datasets.disable_progress_bars()
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()

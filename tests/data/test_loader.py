@@ -154,3 +154,11 @@ def test_a_mixture_is_resumed_where_it_was_left(stop):
 def test_a_source_with_too_little_for_a_batch_of_its_own_is_refused():
     with pytest.raises(InputError, match=r"1 training pair.* of one of 2 sources"):
         Order(9, 4, 7, quotas=(Quota(0, 8, 8), Quota(8, 1, 1)), apart=True)
+
+
+def test_other_ranks_go_on_unless_their_passes_end_elsewhere():
+    begun = loader(items=40, batch_size=8).state_dict()
+    loader(items=40, batch_size=8, rank=1, ranks=4).load_state_dict(begun)
+    uneven = loader(items=42, batch_size=8).state_dict()  # the last two pairs can't be shared by four
+    with pytest.raises(InputError, match=r"6 batches a pass, 4 device\(s\) make 5"):
+        loader(items=42, batch_size=8, rank=1, ranks=4).load_state_dict(uneven)
