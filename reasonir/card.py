@@ -19,7 +19,7 @@ from omegaconf import OmegaConf
 from reasonir.config import flat, plain
 from reasonir.opening import OPENED
 from reasonir.training.exported import saved_config
-from reasonir.training.run import DATA
+from reasonir.training.origin import DATA
 
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 _FOLDERS = re.compile(r"(?<![\w.:/])(?:/[\w.+-]+)+/(?=[\w.+-])")

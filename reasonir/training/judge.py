@@ -26,8 +26,10 @@ from reasonir.training.evaluation import Evaluation, EvaluationOptions, read_ben
 from reasonir.training.exported import exported_model, saved_config
 from reasonir.training.hardware import Hardware
 from reasonir.training.launch import call, leads
+from reasonir.training.origin import refuse_other_data
 from reasonir.training.report.write import write_report
-from reasonir.training.run import quiet_libraries, refuse_other_data, require, stamp, track_results
+from reasonir.training.run import quiet_libraries, require
+from reasonir.training.session import stamp, track_results
 from reasonir.training.tracking import Tracking, folder_of_run, open_tracking
 
 log = logging.getLogger(__name__)

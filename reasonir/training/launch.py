@@ -31,6 +31,13 @@ def leads() -> bool:
     return launched() == 1 or os.environ["RANK"] == "0"
 
 
+def own_rank() -> int:
+    """This process's rank, known before any process group is up, whoever launched it."""
+    from lightning.pytorch.utilities import rank_zero_only
+
+    return int(getattr(rank_zero_only, "rank", 0) or 0)
+
+
 def call(folder: Path | None) -> None:
     """Let the other ranks begin in `folder`, or end where there is nothing for them; only the first call counts."""
     if launched() > 1 and leads():
