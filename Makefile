@@ -30,8 +30,8 @@ demo: $(READY) ## train MiniLM as ColBERT on the demo corpus and judge it; minut
 test: $(READY) ## run the tests, without the slow ones and those that need a GPU
 	$(BIN)/python -m pytest $(PARALLEL)
 
-test-slow: $(READY) ## run the slow tests: fresh environments, kills at every step
-	$(BIN)/python -m pytest -m slow $(PARALLEL)
+test-slow: $(READY) ## run the slow tests: fresh environments, kills at every step, races against peers, a browser
+	$(BIN)/python -m pytest -m slow $(PARALLEL) $(addprefix --ignore=,$(LEAVE_OUT))
 
 check: $(READY) ## lint, format, types, layers
 	$(BIN)/ruff check .
