@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -26,7 +27,7 @@ _BAR, _WIDEST = "▇", 20
 def show(what: Any) -> None:
     """Print a renderable; tables keep their width where there is no terminal."""
     console = Console()
-    if not console.is_terminal:
+    if not sys.stdout.isatty():  # in a notebook FORCE_COLOR is set, by which rich takes it for a narrow terminal
         console = Console(width=max(_NARROWEST, console.width))
     console.print(what)
 
