@@ -195,14 +195,6 @@ def test_a_source_is_prepared_and_checked_by_itself(home, tmp_path):
     assert "is complete: 2 queries, 2 positives, 0 negatives, 2 distinct_documents" in done.err
 
 
-def test_a_sweep_runs_every_job(home):
-    before = set((home / "multirun").glob("*"))
-    done = run("train", "-m", "experiment=demo_tiny", "seed=1,2", *SHORT, home=home)
-    assert done.status == 0, done.err
-    (sweep,) = set((home / "multirun").glob("*")) - before
-    assert {file.parent.name for file in sweep.glob("*/results.json")} == {"0", "1"}
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("sweep", SWEEPS)
 def test_every_sweep_runs_two_jobs(sweep, home):

@@ -194,6 +194,7 @@ def test_a_kept_evaluation_gives_the_same_results_and_encodes_nothing_twice(home
     plain = run("evaluate", *TINY, home=home)
     first = run("evaluate", *TINY, "evaluation.cache=float32", home=home)
     monkeypatch.setattr(Encoder, "represent", None)
+    monkeypatch.setattr("reasonir.training.judge.write_report", lambda *given, **named: None)  # reads what it shows
     again = run("evaluate", *TINY, "evaluation.cache=float32", home=home)
     assert again.status == 0, again.err
     assert "Embeddings are kept in" in again.err
