@@ -11,7 +11,6 @@ from pathlib import Path
 
 from hydra.core.global_hydra import GlobalHydra
 
-
 SHORTER = ("model.head.query_length=32", "model.head.document_length=64")
 """What the tiny demo's ColBERT is told in tests: most of a run's time goes into comparing its tokens."""
 
