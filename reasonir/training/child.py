@@ -27,7 +27,7 @@ from hydra.core.utils import configure_log, setup_globals
 from omegaconf import DictConfig
 
 from reasonir.errors import InputError
-from reasonir.training.outcome import FAILED, FINISHED, KILLED, Outcome
+from reasonir.training.outcome import FAILED, FINISHED, KILLED, RUNNING, Outcome
 
 log = logging.getLogger(__name__)
 OUTPUT = "output.log"
@@ -60,7 +60,7 @@ def run_child(config: DictConfig, folder: Path) -> float | None:
         log.info("Job %s finished before and is passed over", folder.name)
         return before.value
     started = time.time()
-    before.write(folder)  # without an outcome it reads as running, whatever happens to the process
+    replace(before, status=RUNNING, error="").write(folder)  # what it reads as if the process can't say how it ended
     context = multiprocessing.get_context("spawn")
     output = folder / OUTPUT if _beside_others() else None
     process = context.Process(target=_work, args=(config, HydraConfig.instance().cfg, folder, output))
@@ -97,7 +97,7 @@ def _beside_others() -> bool:
 def _ended(folder: Path, overrides: Sequence[str], status: int | None) -> Outcome:
     """What the process noted, or what its exit status says where it couldn't."""
     noted = Outcome.read(folder) or Outcome(overrides)
-    if noted.status in (FINISHED, FAILED, KILLED):
+    if noted.status != RUNNING:
         return noted
     if status is not None and status < 0:
         name = signal.Signals(-status).name

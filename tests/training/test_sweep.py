@@ -6,7 +6,7 @@ import json
 import pytest
 
 from reasonir.errors import InputError
-from reasonir.training.outcome import FINISHED, KILLED, Outcome
+from reasonir.training.outcome import FAILED, FINISHED, KILLED, Outcome
 from reasonir.training.summary import Job, groups
 from reasonir.training.sweep import Swept, title
 from tests.commands import run
@@ -116,6 +116,29 @@ def test_a_continued_sweep_keeps_its_choices(tmp_path):
             run_child(config, tmp_path)
     finally:
         instance.cfg = before
+
+
+def test_a_job_that_is_tried_again_does_not_keep_its_old_error(tmp_path, monkeypatch):
+    from hydra.core.hydra_config import HydraConfig
+    from omegaconf import OmegaConf
+
+    from reasonir.training import child
+
+    class Killed:
+        """A process that the system ends before it can say anything."""
+
+        exitcode = -9
+
+        def __init__(self, target, args):
+            self.start = self.join = lambda: None
+
+    monkeypatch.setattr(child.multiprocessing.get_context("spawn").__class__, "Process", Killed)
+    hydra = {"overrides": {"task": ["seed=1"]}, "launcher": {"_target_": "hydra.BasicLauncher"}}
+    monkeypatch.setattr(HydraConfig.instance(), "cfg", OmegaConf.create({"hydra": hydra}))
+    Outcome(["seed=1"], FAILED, error="no such file").write(tmp_path)
+    with pytest.raises(child.JobError, match="killed by SIGKILL"):
+        child.run_child(OmegaConf.create({"hardware": {"devices": 1}}), tmp_path)
+    assert Outcome.read(tmp_path).status == KILLED
 
 
 def test_jobs_are_named_by_what_tells_them_apart():
