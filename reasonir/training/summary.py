@@ -200,13 +200,14 @@ def _plot(by_seed: Sequence[Group], metric: str, file: Path) -> Path:
             for group in line:
                 at = [places[group.choices.get(key, "")]] * len(group.figures)
                 axes.plot(at, group.figures, ".", color=_COLOURS[number % len(_COLOURS)], alpha=0.4)
-        axes.set(xlabel=key, ylabel=f"test {metric}, mean and 95 % interval over seeds")
+        axes.set(xlabel=key, ylabel=f"test {metric}")
         if _is_wide(places):
             axes.set_xscale("log")
         axes.set_xticks([places[value] for value in values], values)
         axes.minorticks_off()
         if len(lines) > 1:
             axes.legend(fontsize=7)
+    figure.suptitle("Means with their 95 % intervals over seeds", fontsize=10)
     figure.savefig(file, dpi=120)
     return file
 
