@@ -61,6 +61,8 @@ def run_child(config: DictConfig, folder: Path) -> float | None:
         return before.value
     started = time.time()
     replace(before, status=RUNNING, error="").write(folder)  # what it reads as if the process can't say how it ended
+    if multiprocessing.get_start_method() not in multiprocessing.get_all_start_methods():
+        multiprocessing.set_start_method("spawn", force=True)  # joblib's is unknown to the job
     context = multiprocessing.get_context("spawn")
     output = folder / OUTPUT if _beside_others() else None
     process = context.Process(target=_work, args=(config, HydraConfig.instance().cfg, folder, output))

@@ -72,7 +72,9 @@ def package_run(tracking: Tracking, folder: Path, name: str, metric: float | Non
     """
     if tracking.run_id is None:
         return
-    register(package(tracking, folder / "model", run=folder), _UNNAMEABLE.sub("_", name), tracking.run_id, metric)
+    address = package(tracking, folder / "model", run=folder)
+    with tracking.exclusively():
+        register(address, _UNNAMEABLE.sub("_", name), tracking.run_id, metric)
 
 
 def register(address: str, name: str, run_id: str, metric: float | None) -> None:

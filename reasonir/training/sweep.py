@@ -62,9 +62,9 @@ class Swept:
         return dict(each.lstrip("+").split("=", 1) for each in overrides if each not in self.overrides)
 
     def choices(self, overrides: Sequence[str]) -> dict[str, str]:
-        """The same by short names: the last part of a key where that is enough."""
+        """The same by short names: the last part of a key where that is enough (`loss` of `loss._target_`)."""
         chosen = self.chosen(overrides)
-        short = {key: key.replace("/", ".").rsplit(".", 1)[-1] for key in chosen}
+        short = {key: key.replace("/", ".").removesuffix("._target_").rsplit(".", 1)[-1] for key in chosen}
         often = Counter(short.values())
         return {short[key] if often[short[key]] == 1 else key: value for key, value in chosen.items()}
 

@@ -12,7 +12,7 @@ import platform
 import re
 import subprocess
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -62,6 +62,10 @@ class Tracking:
     def artifact(self, path: Path, folder: str | None = None) -> None:
         """Keep a file, or a folder's contents."""
 
+    def exclusively(self) -> AbstractContextManager[Any]:
+        """A block in which no other process on this database is: what is looked for and then made there."""
+        return nullcontext()
+
     def end(self, status: str) -> None:
         """Close the run as FINISHED, FAILED or KILLED."""
 
@@ -106,6 +110,7 @@ class MlflowTracking(Tracking):
         import mlflow
 
         logging.getLogger("mlflow").setLevel(logging.WARNING)  # importing it makes it talkative
+        self._home = home
         self._client = client_of(home)
         mlflow.set_tracking_uri(_uri(home))
         if run_id is None:
@@ -150,7 +155,8 @@ class MlflowTracking(Tracking):
 
         dataset = Dataset(name=name, digest=digest[:36], source_type="local", source=source)
         tags = [InputTag("mlflow.data.context", context)]
-        self._client.log_inputs(self.run_id, [DatasetInput(dataset, tags)])
+        with self.exclusively():
+            self._client.log_inputs(self.run_id, [DatasetInput(dataset, tags)])
 
     def artifact(self, path: Path, folder: str | None = None) -> None:
         """Copy a file or a folder's contents into the run's artifacts."""
@@ -160,6 +166,10 @@ class MlflowTracking(Tracking):
             self._client.log_artifacts(self.run_id, str(path), under)
         else:
             self._client.log_artifact(self.run_id, str(path), under)
+
+    def exclusively(self) -> AbstractContextManager[Any]:
+        """The only block of its kind on this database at a time."""
+        return _lock(self._home)
 
     def end(self, status: str) -> None:
         """Close the run; its system metrics stop."""
@@ -300,14 +310,17 @@ def client_of(home: Path) -> Any:
     return MlflowClient(tracking_uri=_uri(home))
 
 
-def _experiment(client: Any, name: str, home: Path) -> str:
-    found = client.get_experiment_by_name(name)
-    if found is not None:
-        return str(found.experiment_id)
-    from mlflow.exceptions import MlflowException
+def _lock(home: Path) -> AbstractContextManager[Any]:
+    """MLflow looks for datasets, versions and the like before it makes them, which two processes may do at once."""
+    from filelock import FileLock
 
-    try:
+    return FileLock(home / "mlflow.db.lock")
+
+
+def _experiment(client: Any, name: str, home: Path) -> str:
+    with _lock(home):
+        found = client.get_experiment_by_name(name)
+        if found is not None:
+            return str(found.experiment_id)
         place = (home / "mlartifacts").resolve().as_uri()
         return str(client.create_experiment(name, artifact_location=place, tags=_EXPERIMENT_KIND))
-    except MlflowException:  # another process made it meanwhile
-        return str(client.get_experiment_by_name(name).experiment_id)

@@ -3,14 +3,16 @@
 import json
 import os
 import signal
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 
 import pytest
 import yaml
 
 from reasonir.errors import InputError
 from reasonir.training import callbacks
-from reasonir.training.tracking import Tracking, environment, folder_of_run, open_tracking
+from reasonir.training.tracking import Tracking, client_of, environment, folder_of_run, open_tracking
 from tests.commands import run
 
 TRACKED = ("experiment=demo_tiny", "logger=mlflow", "data.variants=1", "evaluation.baselines=[random,untrained]")
@@ -226,3 +228,20 @@ def test_a_model_is_loaded_by_the_id_of_its_run(home_with_runs, monkeypatch):
     assert by_id.tolist() == reasonir.load(folder).score(["why does it rain"], texts).tolist()
     with pytest.raises(InputError, match="neither a folder nor the id of a run"):
         reasonir.load("0" * 32)
+
+
+def test_jobs_side_by_side_do_not_race_for_what_mlflow_makes_once(tmp_path):
+    at_once = Barrier(6)
+
+    def note(number):
+        tracking = open_tracking("mlflow", tmp_path, project="race", name=str(number), folder=tmp_path, tags={})
+        with tracking.closing():
+            at_once.wait()
+            tracking.dataset("beir", "a1b2", "/data", "training")
+
+    client_of(tmp_path).search_experiments()  # makes the database, as a sweep's parent does
+    with ThreadPoolExecutor(6) as jobs:
+        list(jobs.map(note, range(6)))
+    experiment = client_of(tmp_path).get_experiment_by_name("race").experiment_id
+    runs = client_of(tmp_path).search_runs([experiment])
+    assert [len(entry.inputs.dataset_inputs) for entry in runs] == [1] * 6
