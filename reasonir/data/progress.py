@@ -2,13 +2,73 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from types import SimpleNamespace
 from typing import Any, TypeVar
 
 T = TypeVar("T")
-_open: list[Any] = []
-"""The display that is on the terminal: further bars join it, since two displays would write over each other."""
+_MEMORY = 300.0
+"""Seconds that the rate is taken over: a training step may take a minute."""
+_open: list[Bar] = []
+"""The bars on the terminal, the innermost last; they share a display, since two would write over each other."""
+_here = SimpleNamespace(wanted=True)
+
+
+class Bar:
+    """A bar that is on the terminal, or, where there is no terminal, one that isn't."""
+
+    def __init__(self, display: Any = None, task: Any = None, done: int = 0) -> None:
+        self.display = display
+        self.done = done
+        self._task = task
+
+    def reach(self, done: int, what: str | None = None) -> None:
+        """So much is done; it never goes back.
+
+        Args:
+            done: of the total.
+            what: shown beside the bar from here on.
+        """
+        self.done = max(self.done, done)
+        if self.display is not None:
+            self.display.update(self._task, completed=self.done, description=what)
+
+
+def show_no_bars() -> None:
+    """From here on this process shows none: another one that writes to the same terminal does."""
+    _here.wanted = False
+
+
+@contextmanager
+def counting(what: str, total: int | None = None, *, done: int = 0) -> Iterator[Bar]:
+    """A bar while the block runs, for what isn't counted by passing through `progress`.
+
+    Args:
+        what: shown beside the bar.
+        total: where it is known; 1 shows no bar.
+        done: of it when the block begins.
+    """
+    if total == 1 or not (_here.wanted and sys.stderr.isatty()):
+        yield Bar()
+        return
+    first = not _open
+    display = _display() if first else _open[0].display
+    task = display.add_task(what, total=total, completed=done)
+    bar = Bar(display, task, done)
+    _open.append(bar)
+    if first:
+        display.start()
+    try:
+        yield bar
+    finally:
+        _open.remove(bar)
+        if first:
+            display.stop()
+        else:
+            display.remove_task(task)
 
 
 def progress(
@@ -22,25 +82,31 @@ def progress(
         total: of the sizes, where it is known; 1 shows no bar.
         size: what an item counts for.
     """
-    if total == 1 or not sys.stderr.isatty():
-        yield from items
-        return
-    joins = bool(_open)
-    bar = _open[0] if joins else _display()
-    shown = bar.add_task(what, total=total)
-    if not joins:
-        _open.append(bar)
-        bar.start()
-    try:
+    done = 0
+    with counting(what, total) as bar:
         for item in items:
             yield item
-            bar.advance(shown, size(item))
-    finally:
-        if joins:
-            bar.remove_task(shown)
+            done += size(item)
+            bar.reach(done)
+
+
+def part_of_it(items: Iterable[T], size: Callable[[T], int]) -> Iterator[T]:
+    """The items, which together are one item of the innermost `progress`: its bar moves on while they pass."""
+    bar = _open[-1] if _open else Bar()
+    for item in items:
+        yield item
+        bar.reach(bar.done + size(item))
+
+
+class TerminalHandler(logging.StreamHandler):  # type: ignore[type-arg]
+    """Messages on standard error; above the bars where some are shown."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write it."""
+        if _open:
+            _open[0].display.console.print(self.format(record), markup=False, highlight=False, soft_wrap=True)
         else:
-            _open.remove(bar)
-            bar.stop()
+            super().emit(record)
 
 
 def _display() -> Any:
@@ -50,7 +116,8 @@ def _display() -> Any:
 
     class Rate(ProgressColumn):
         def render(self, task: Task) -> Text:
-            return Text(f"{task.speed or 0:,.0f}/s")
+            speed = task.speed
+            return Text("" if speed is None else f"{speed:,.0f}/s" if speed >= 10 else f"{speed:.2f}/s")
 
     columns = ("{task.description}", BarColumn(), MofNCompleteColumn(), Rate(), TimeRemainingColumn())
-    return Progress(*columns, console=Console(stderr=True), transient=True)
+    return Progress(*columns, console=Console(stderr=True), transient=True, speed_estimate_period=_MEMORY)

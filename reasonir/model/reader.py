@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 import torch
 
-from reasonir.data.progress import progress
+from reasonir.data.progress import part_of_it, progress
 from reasonir.model.encoder import ENCODE_TOKENS, Encoder, blocks
 from reasonir.model.store import Block, NoStore, Store, key_of
 from reasonir.types import Representation, Side, Text
@@ -43,7 +43,7 @@ class Piece:
     def read(self, encoder: Encoder) -> Block:
         """What the encoder makes of them."""
         tokens = encoder.head.tokenizer(self.texts, self.side)
-        watch = partial(progress, what="Of those read together", total=len(self.texts), size=torch.numel)
+        watch = partial(part_of_it, size=torch.numel)
         return Block(encoder.represent(tokens, budget=self.budget, watch=watch), tokens.lengths_N, tokens.lost_N)
 
 

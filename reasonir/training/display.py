@@ -5,22 +5,53 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Mapping
+from contextlib import ExitStack
 from typing import Any
 
 import yaml
+from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_only
 from rich.console import Console
 from rich.syntax import Syntax
 from rich.table import Table
 
 from reasonir.data.lengths import caps
+from reasonir.data.progress import counting
 from reasonir.training.meter import GIB
+from reasonir.training.module import RetrieverModule
 from reasonir.training.plan import Fit, Plan
 
 log = logging.getLogger(__name__)
 _NARROWEST = 150
 _MUCH = 0.2
 _BAR, _WIDEST = "▇", 20
+
+
+class TrainingBar(Callback):
+    """Optimiser steps on the terminal, in the display that encoding for the development metric joins."""
+
+    def __init__(self) -> None:
+        self._shown = ExitStack()
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Open the bar where training starts, or goes on."""
+        assert isinstance(pl_module, RetrieverModule)
+        self._bar = self._shown.enter_context(counting("Training", pl_module.steps, done=trainer.global_step))
+
+    def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
+        """Move it, with the loss as often as that is logged: reading it waits for the device."""
+        step, what = trainer.global_step, None
+        if step == 1 or step % trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
+            what = f"Training, loss {trainer.callback_metrics['loss']:.3f}"
+        self._bar.reach(step, what)
+
+    def on_train_end(self, *_: Any) -> None:
+        """Close it."""
+        self._shown.close()
+
+    def on_exception(self, *_: Any) -> None:
+        """Close it."""
+        self._shown.close()
 
 
 @rank_zero_only

@@ -80,7 +80,7 @@ class RetrieverModule(LightningModule):
             loss = terms["loss"].detach().requires_grad_()
             self._repeated = (batch, terms["loss"], loss)
         self.terms.append({name: value.detach() for name, value in terms.items()})
-        self.log("loss", self.terms[-1]["loss"], prog_bar=True, logger=False, batch_size=len(batch))
+        self.log("loss", self.terms[-1]["loss"], logger=False, batch_size=len(batch))
         return loss
 
     def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:

@@ -22,6 +22,7 @@ from omegaconf import DictConfig
 from reasonir.config import build, options, plain, readable
 from reasonir.data.lengths import LengthOptions
 from reasonir.data.prepared import TEACHER, read_manifest
+from reasonir.data.progress import TerminalHandler, show_no_bars
 from reasonir.errors import InputError, NotHereError, raise_all
 from reasonir.eval.base import Benchmark
 from reasonir.files import completed
@@ -223,8 +224,9 @@ def quiet_libraries() -> None:
     import transformers
 
     if own_rank() != 0:  # the others say it in their own logs
+        show_no_bars()
         for handler in logging.getLogger().handlers:
-            if type(handler) is logging.StreamHandler:
+            if isinstance(handler, TerminalHandler):
                 handler.setLevel(logging.WARNING)
     datasets.disable_progress_bars()
     transformers.logging.set_verbosity_error()

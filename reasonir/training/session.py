@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import shutil
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -31,7 +30,7 @@ from reasonir.training.checkpoints import AtomicCheckpointIO, step_of
 from reasonir.training.crew import assemble, give_weights, together
 from reasonir.training.datamodule import RetrievalData
 from reasonir.training.describing import description
-from reasonir.training.display import show
+from reasonir.training.display import TrainingBar, show
 from reasonir.training.evaluation import ANALYSIS, Evaluation, read_benchmark, table
 from reasonir.training.hardware import Hardware
 from reasonir.training.history import History
@@ -176,12 +175,12 @@ class Session:
             strategy=self.hardware.strategy,
             precision=None if sharded else self.hardware.precision,
             logger=[] if self.config.logger == "none" else loggers,
-            callbacks=[milestones],
+            callbacks=[TrainingBar(), milestones],
             plugins=[AtomicCheckpointIO(), *([ShardedPrecision(self.hardware.precision)] if sharded else [])],
             default_root_dir=str(self.folder),
             enable_checkpointing=False,
             enable_model_summary=False,
-            enable_progress_bar=sys.stderr.isatty(),
+            enable_progress_bar=False,
             num_sanity_val_steps=0,
             limit_val_batches=0,
             use_distributed_sampler=False,
