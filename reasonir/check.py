@@ -28,7 +28,7 @@ from reasonir.index.base import misfit
 
 _META = {"_target_", "_partial_", "_convert_", "_recursive_", "_args_"}
 _OWN_FILES = ("--config-dir", "-cd", "--config-path", "-cp", "--config-name", "-cn", "--experimental-rerun")
-_OPTIONS = ("hardware", "loader", "lengths", "mining", "teacher", "optim", "milestones", "evaluation")
+_OPTIONS = ("hardware", "loader", "lengths", "mining", "teacher", "loss", "optim", "milestones", "evaluation")
 _PLAIN = (int, float, bool, str)
 
 
@@ -167,7 +167,7 @@ def _out_of_range(config: DictConfig) -> Iterator[str]:
     for name in _OPTIONS:
         if config.get(name) is not None:
             try:
-                yield from build(config[name]).problems()
+                yield from getattr(build(config[name]), "problems", list)()  # a loss refuses to be built
             except InputError as error:
                 yield str(error)
     if "logger" in config and config.logger not in ("mlflow", "csv", "none"):

@@ -52,6 +52,7 @@ def damaged(folder):
 
 
 WRONG = {
+    "temperature below zero": (lambda f: (*DEMO, "loss.temperature=-1"), ["temperature=-1", "give a number above 0"]),
     "misspelt key": (lambda f: (*DEMO, "loss.temprature=1"), ["loss.temprature", "did you mean 'temperature'"]),
     "misspelt section": (lambda f: (*DEMO, "optm.lr=1"), ["optm", "did you mean 'optim'"]),
     "unknown added key": (

@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Protocol
 
 from torch import Tensor
 
+from reasonir.errors import InputError
 from reasonir.types import Representation
 
 LABEL = "label"
@@ -76,6 +77,17 @@ class Pruned(Judged):
     keep_T: Tensor
     token_label_T: Tensor
     pair_T: Tensor
+
+
+def above_zero(**values: float) -> None:
+    """Refuse what an objective divides by otherwise.
+
+    Raises:
+        InputError: a value is 0 or less.
+    """
+    for name, value in values.items():
+        if not value > 0:
+            raise InputError(f"loss: {name}={value}: give a number above 0")
 
 
 class Objective(Protocol):

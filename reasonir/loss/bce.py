@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from reasonir.loss.base import Judged, Targeted
+from reasonir.loss.base import Judged, Targeted, above_zero
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +20,9 @@ class Bce(Targeted):
     """
 
     temperature: float = 1.0
+
+    def __post_init__(self) -> None:
+        above_zero(temperature=self.temperature)
 
     def __call__(self, judged: Judged) -> Mapping[str, Tensor]:
         """The mean over pairs."""

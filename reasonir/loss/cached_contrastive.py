@@ -14,7 +14,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from reasonir.loss.base import Retrieved
+from reasonir.loss.base import Retrieved, above_zero
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +24,9 @@ class CachedContrastive:
     temperature: float
     accepts: ClassVar[frozenset[str]] = frozenset({"retriever"})
     teachers: ClassVar[frozenset[str]] = frozenset()
+
+    def __post_init__(self) -> None:
+        above_zero(temperature=self.temperature)
 
     def __call__(self, judged: Retrieved) -> Mapping[str, Tensor]:
         """The mean over relevant pairs, and the share of them whose document came out on top."""

@@ -13,7 +13,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from reasonir.loss.base import Retrieved
+from reasonir.loss.base import Retrieved, above_zero
 from reasonir.loss.cached_contrastive import CachedContrastive
 from reasonir.loss.sides import positives
 from reasonir.loss.sigreg import Sigreg
@@ -34,6 +34,9 @@ class Gaussian:
     sigreg: Sigreg = field(default_factory=Sigreg)
     accepts: ClassVar[frozenset[str]] = frozenset({"retriever"})
     teachers: ClassVar[frozenset[str]] = frozenset()
+
+    def __post_init__(self) -> None:
+        above_zero(temperature=self.temperature)
 
     def __call__(self, judged: Retrieved) -> Mapping[str, Tensor]:
         """The loss, its two terms, and how far apart relevant pairs and how wide the vectors are."""

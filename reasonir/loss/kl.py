@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from reasonir.loss.base import Judged, Targeted
+from reasonir.loss.base import Judged, Targeted, above_zero
 from reasonir.loss.groups import by_query
 
 
@@ -26,6 +26,9 @@ class Kl(Targeted):
 
     temperature: float = 1.0
     target_temperature: float = 1.0
+
+    def __post_init__(self) -> None:
+        above_zero(temperature=self.temperature, target_temperature=self.target_temperature)
 
     def __call__(self, judged: Judged) -> Mapping[str, Tensor]:
         """The mean over queries."""

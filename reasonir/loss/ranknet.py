@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from reasonir.loss.base import Judged, Targeted
+from reasonir.loss.base import Judged, Targeted, above_zero
 from reasonir.loss.groups import by_query, ordered_pairs
 
 
@@ -21,6 +21,9 @@ class Ranknet(Targeted):
     """
 
     temperature: float = 1.0
+
+    def __post_init__(self) -> None:
+        above_zero(temperature=self.temperature)
 
     def __call__(self, judged: Judged) -> Mapping[str, Tensor]:
         """The mean over such pairs of documents."""

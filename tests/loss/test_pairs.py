@@ -8,6 +8,8 @@ import torch
 
 from reasonir.errors import InputError
 from reasonir.loss.bce import Bce
+from reasonir.loss.cached_contrastive import CachedContrastive
+from reasonir.loss.gaussian import Gaussian
 from reasonir.loss.groups import by_query
 from reasonir.loss.kl import Kl
 from reasonir.loss.lambda_ import Lambda
@@ -130,3 +132,10 @@ def test_a_weight_without_a_term_is_refused():
         Sum({"bce": Bce()}, {"klx": 1.0})
     with pytest.raises(InputError, match="is empty: name the objectives"):
         Sum({})
+
+
+@pytest.mark.parametrize("objective", [Bce, Kl, Listwise, Ranknet, CachedContrastive, Gaussian])
+@pytest.mark.parametrize("temperature", [0, -0.5, float("nan")])
+def test_what_is_divided_by_is_above_zero(objective, temperature):
+    with pytest.raises(InputError, match=r"temperature=.*: give a number above 0"):
+        objective(temperature=temperature)
