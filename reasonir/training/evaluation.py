@@ -156,7 +156,8 @@ class Evaluation:
     def dev(self, encoder: Encoder) -> System:
         """The system that ranks the development task during training: less deep, so that it is quick."""
         if encoder.head.kind == "retriever":
-            return choosing(encoder, searching(self.index(encoder), depth=DEV_DEPTH))
+            reader = Reader(encoder)
+            return choosing(reader, searching(self.index(reader), depth=DEV_DEPTH))
         return reranking(encoder, searching(self.options.bm25, depth=DEV_CANDIDATES))
 
     def _analyse(self, name: str, system: System, encoder: Encoder | None) -> None:

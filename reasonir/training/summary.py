@@ -168,10 +168,12 @@ def _markdown(by_seed: Sequence[Group], jobs: Sequence[Job], metric: str) -> str
 def _table(jobs: Sequence[Job], metric: str) -> Table:
     head, *rows = _rows(jobs, metric)
     found = Table(title="Sweep", title_justify="left")
-    for column in head:
-        found.add_column(column, justify="left" if column in ("status", "run", "error") else "right")
+    shown = [place for place, name in enumerate(head) if name != "run" and any(row[place] != "" for row in rows)]
+    for place in shown:
+        found.add_column(head[place], justify="left" if head[place] in ("status", "error") else "right")
     for row, job in zip(rows, jobs, strict=True):
-        found.add_row(*map(str, row), style=None if job.outcome.status == FINISHED else "red")
+        cells = [str(row[place]) for place in shown]
+        found.add_row(*cells, style=None if job.outcome.status == FINISHED else "red")
     return found
 
 
@@ -206,7 +208,7 @@ def _plot(by_seed: Sequence[Group], metric: str, file: Path) -> Path:
         axes.set_xticks([places[value] for value in values], values)
         axes.minorticks_off()
         if len(lines) > 1:
-            axes.legend(fontsize=7)
+            axes.legend(fontsize=8)
     figure.suptitle("Means with their 95 % intervals over seeds", fontsize=10)
     figure.savefig(file, dpi=120)
     return file
