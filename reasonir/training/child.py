@@ -27,7 +27,7 @@ from hydra.core.utils import configure_log, setup_globals
 from omegaconf import DictConfig
 
 from reasonir.errors import InputError
-from reasonir.training.outcome import FAILED, FINISHED, KILLED, RUNNING, Outcome
+from reasonir.training.outcome import FAILED, FINISHED, KILLED, RUNNING, Outcome, overrides_of
 
 log = logging.getLogger(__name__)
 OUTPUT = "output.log"
@@ -49,7 +49,7 @@ def run_child(config: DictConfig, folder: Path) -> float | None:
         InputError: it wants several devices, or the folder holds a job that was composed otherwise.
     """
     _refuse_devices(config)
-    overrides = [str(each) for each in HydraConfig.get().overrides.task]
+    overrides = overrides_of(HydraConfig.get())
     before = Outcome.read(folder) or Outcome(overrides)
     if list(before.overrides) != overrides:
         raise InputError(

@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from reasonir.files import completed
 
@@ -44,3 +45,8 @@ class Outcome:
         """What a job's folder notes; None before it began."""
         file = folder / _FILE
         return cls(**json.loads(file.read_text())) if file.is_file() else None
+
+
+def overrides_of(hydra: Any) -> list[str]:
+    """What the command line, and a sweep's choice, make of a job's composition: of Hydra's own configuration."""
+    return [str(each) for each in hydra.overrides.task]

@@ -25,7 +25,7 @@ from omegaconf import DictConfig
 
 from reasonir.files import completed
 from reasonir.training.child import JobError
-from reasonir.training.outcome import FAILED, FINISHED, KILLED, RUNNING, Outcome
+from reasonir.training.outcome import FAILED, FINISHED, KILLED, RUNNING, Outcome, overrides_of
 
 log = logging.getLogger(__name__)
 _FILE = "sweep.json"
@@ -88,7 +88,7 @@ def present_job() -> JobOf | None:
     swept = present_sweep()
     if swept is None:
         return None
-    return JobOf(title(swept.choices([str(each) for each in HydraConfig.get().overrides.task])), swept.parent)
+    return JobOf(title(swept.choices(overrides_of(HydraConfig.get()))), swept.parent)
 
 
 def title(choices: Mapping[str, str]) -> str:
@@ -111,7 +111,7 @@ class Sweep(Callback):
             return
         self.folder = Path(config.hydra.sweep.dir)
         self.home = Path(config.home)
-        overrides = [str(each) for each in config.hydra.overrides.task]
+        overrides = overrides_of(config.hydra)
         swept = Swept.read(self.folder) or Swept(sys.argv[1:], overrides)
         if config.logger == "mlflow":
             from reasonir.training.parents import open_sweep
@@ -134,7 +134,7 @@ class Sweep(Callback):
         folder = Path(config.hydra.runtime.output_dir)
         outcome = Outcome.read(folder)
         if outcome is None or outcome.status not in (FAILED, KILLED):  # refused before it began
-            outcome = Outcome([str(each) for each in config.hydra.overrides.task], FAILED, error=_error(job_return))
+            outcome = Outcome(overrides_of(config.hydra), FAILED, error=_error(job_return))
         log.error("Job %s %s: %s", folder.name, outcome.status.lower(), outcome.error)
         if swept.parent is not None:
             from reasonir.training.parents import mark_failed
