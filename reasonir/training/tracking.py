@@ -116,8 +116,9 @@ class MlflowTracking(Tracking):
         if run_id is None:
             run_id = new_run(self._client, home, project=project, name=name, folder=folder, tags=tags, parent=parent)
         self.run_id = run_id
-        self._open = mlflow.start_run(run_id=run_id, log_system_metrics=True)
+        self._open = mlflow.start_run(run_id=run_id)
         self._end = mlflow.end_run
+        self._system: Any = None
 
     def loggers(self) -> list[Logger]:
         """One that writes to this run."""
@@ -134,15 +135,22 @@ class MlflowTracking(Tracking):
             self._client.log_batch(self.run_id, params=fresh[start : start + 100])
 
     def metrics(self, values: Mapping[str, float], step: int = 0) -> None:
-        """Note numbers at a step, in one request."""
+        """Note numbers at a step, in one request.
+
+        The system's are noted from then on only: MLflow's comparison begins with the metric that a run noted first.
+        """
         assert self.run_id is not None
         from time import time
 
         from mlflow.entities import Metric
+        from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 
         now = int(time() * 1000)
         noted = [Metric(_UNNAMEABLE.sub("_", key), value, now, step) for key, value in values.items()]
         self._client.log_batch(self.run_id, metrics=noted)
+        if self._system is None:
+            self._system = SystemMetricsMonitor(self.run_id, resume_logging=True)
+            self._system.start()
 
     def describe(self, text: str) -> None:
         """Show Markdown above the run's figures."""
@@ -173,6 +181,8 @@ class MlflowTracking(Tracking):
 
     def end(self, status: str) -> None:
         """Close the run; its system metrics stop."""
+        if self._system is not None:
+            self._system.finish()
         self._end(status=status)
 
 

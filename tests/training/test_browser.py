@@ -106,5 +106,6 @@ def test_a_sweep_is_compared(swept, page, tmp_path):
         for job in jobs:
             page.get_by_text(job.info.run_name, exact=True).first.wait_for()
         page.get_by_text("loss.temperature").first.wait_for()
+        page.locator("text.axis-title", has_text="train/loss").wait_for()  # what the comparison's plot begins with
         page.locator(".js-plotly-plot").first.wait_for()
         page.screenshot(path=tmp_path / "compared.png")

@@ -89,6 +89,7 @@ def test_numbers_of_training_and_evaluation_are_there(home_with_runs):
     _, folder, entry, client = home_with_runs
     losses = client.get_metric_history(entry.info.run_id, "train/loss")
     assert [metric.step for metric in losses] == list(range(1, 9))
+    assert next(iter(entry.data.metrics)) == "train/loss"  # MLflow's comparison begins with the first
     for name in ("train/lr", "train/tokens_per_s", "train/peak_memory_gib", "dev/ndcg_at_10"):
         assert name in entry.data.metrics
     figures = json.loads((folder / "results.json").read_text())["results"]["demo"]
