@@ -17,7 +17,7 @@ import numpy as np
 from reasonir.errors import InputError
 from reasonir.eval.metrics import PerQuery
 from reasonir.eval.retrieval import CORRECTED
-from reasonir.eval.significance import RESAMPLES, difference, interval, stratified_interval
+from reasonir.eval.significance import difference, interval, stratified_difference, stratified_interval
 
 OVERALL = "all tasks"
 _BATCH = 256
@@ -110,37 +110,24 @@ def _contrast(
     together = np.concatenate(deltas)
     if len(deltas) == 1:
         span, p = interval(deltas[0].tolist(), seed=seed), difference(*map(np.ndarray.tolist, pairs[0]), seed=seed).p
-        delta, low, high = span
     else:
-        delta, low, high, p = stratified(deltas, seed=seed)
+        by_task = [delta.tolist() for delta in deltas]
+        span, p = stratified_interval(by_task, seed=seed), stratified_difference(by_task, seed=seed).p
     return Contrast(
         task=task,
         first=first,
         second=second,
         mean_first=float(np.mean([one.mean() for one, _ in pairs])),
         mean_second=float(np.mean([other.mean() for _, other in pairs])),
-        delta=delta,
-        low=low,
-        high=high,
+        delta=span.mean,
+        low=span.low,
+        high=span.high,
         p=p,
         p_holm=p,
         wins=int((together > 0).sum()),
         losses=int((together < 0).sum()),
         ties=int((together == 0).sum()),
     )
-
-
-def stratified(deltas: Sequence[np.ndarray], *, seed: int = 0) -> tuple[float, float, float, float]:
-    """(mean of task means, ends of its 95 % bootstrap interval, two-sided p value) of paired differences by task."""
-    draw = np.random.default_rng(seed)
-    observed, low, high = stratified_interval([delta.tolist() for delta in deltas], seed=seed)
-    flipped = []
-    for start in range(0, RESAMPLES, _BATCH):
-        count = min(_BATCH, RESAMPLES - start)
-        signs = [draw.integers(0, 2, (count, len(delta))) * 2 - 1 for delta in deltas]
-        flipped.append(np.mean([(sign * delta).mean(1) for sign, delta in zip(signs, deltas, strict=True)], 0))
-    extreme = np.abs(np.concatenate(flipped)) >= abs(observed) - 1e-12
-    return observed, low, high, float((extreme.sum() + 1) / (RESAMPLES + 1))
 
 
 def _holm(contrasts: Sequence[Contrast]) -> list[Contrast]:

@@ -15,7 +15,14 @@ from statistics import fmean
 from typing import Any
 
 from reasonir.eval.metrics import NAMES, PerQuery, mean
-from reasonir.eval.significance import Difference, Interval, difference, interval, stratified_interval
+from reasonir.eval.significance import (
+    Difference,
+    Interval,
+    difference,
+    interval,
+    stratified_difference,
+    stratified_interval,
+)
 from reasonir.eval.trec import write_run
 from reasonir.files import completed
 from reasonir.types import Run, Task
@@ -104,10 +111,21 @@ class Results:
         return stratified_interval([[row[metric] for row in self.values[task][system].values()] for task in tasks])
 
     def difference(self, task: str, ours: str, theirs: str, metric: str | None = None) -> Difference:
-        """How much better `ours` is than `theirs` on the same queries; by default by the headline."""
+        """How much better `ours` is than `theirs` on a task's or group's queries, by default by the headline."""
+        if task not in self.values:
+            return self.difference_over(self.groups[task], ours, theirs, metric)
+        return difference(*self._paired(task, ours, theirs, metric))
+
+    def difference_over(self, tasks: Sequence[str], ours: str, theirs: str, metric: str | None = None) -> Difference:
+        """The same of the unweighted mean over tasks."""
+        pairs = [self._paired(task, ours, theirs, metric) for task in tasks]
+        return stratified_difference([[one - other for one, other in zip(*pair, strict=True)] for pair in pairs])
+
+    def _paired(self, task: str, ours: str, theirs: str, metric: str | None) -> tuple[list[float], list[float]]:
+        """The two systems' values of the same queries in the same order."""
         metric = metric or self.headline
         first, second = self.values[task][ours], self.values[task][theirs]
-        return difference([first[q][metric] for q in first], [second[q][metric] for q in first])
+        return [first[query][metric] for query in first], [second[query][metric] for query in first]
 
     def write(self, folder: Path, *, judged: str) -> None:
         """Write everything; differences are those of the system `judged` against each other one."""
@@ -116,12 +134,13 @@ class Results:
             for system, run in runs.items():
                 write_run(run, run_file(folder, task, system), system)
         self._write_per_query(folder / "per_query.parquet")
-        document = {"protocol": self.protocol, "results": self.figures(), "measured": self.measured}
-        document |= self._certainty(judged)
+        figures = self.figures()
+        document = {"protocol": self.protocol, "results": figures, "measured": self.measured}
+        document |= self._certainty(figures, judged)
         with completed(folder / "results.json") as partial:
             partial.write_text(json.dumps(document, indent=2))
 
-    def _certainty(self, judged: str) -> dict[str, Any]:
+    def _certainty(self, figures: Mapping[str, Mapping[str, Any]], judged: str) -> dict[str, Any]:
         return {
             "intervals": {
                 task: {
@@ -130,7 +149,7 @@ class Results:
                     )
                     for system in systems
                 }
-                for task, systems in self.values.items()
+                for task, systems in figures.items()
             },
             "differences": {
                 task: {
@@ -143,7 +162,7 @@ class Results:
                     for other in systems
                     if other != judged and judged in systems
                 }
-                for task, systems in self.values.items()
+                for task, systems in figures.items()
             },
         }
 

@@ -79,3 +79,22 @@ def difference(ours: Sequence[float], theirs: Sequence[float], *, seed: int = 0)
         batch=999,
     )
     return Difference(float(delta.mean()), float(found.pvalue))
+
+
+def stratified_difference(deltas: Sequence[Sequence[float]], *, seed: int = 0) -> Difference:
+    """The unweighted mean of tasks' mean differences, and the two-sided p value of the paired permutation test.
+
+    Args:
+        deltas: a task's differences of two systems, a value a query; signs are drawn for the queries of each task.
+        seed: draws them.
+    """
+    draw = np.random.default_rng(seed)
+    arrays = [np.asarray(values, dtype=float) for values in deltas]
+    observed = float(np.mean([array.mean() for array in arrays]))
+    flipped = []
+    for start in range(0, RESAMPLES, _BATCH):
+        count = min(_BATCH, RESAMPLES - start)
+        signs = [draw.integers(0, 2, (count, len(array))) * 2 - 1 for array in arrays]
+        flipped.append(np.mean([(sign * array).mean(1) for sign, array in zip(signs, arrays, strict=True)], 0))
+    extreme = np.abs(np.concatenate(flipped)) >= abs(observed) - 1e-12
+    return Difference(observed, float((extreme.sum() + 1) / (RESAMPLES + 1)))

@@ -229,8 +229,7 @@ def table(results: Results, judged: str) -> Table:
             cells = [f"{values[column]:.4f}" for column in columns]
             span = results.interval(task, system)
             cells.append(f"{span.low:.3f} to {span.high:.3f}")
-            single = task in results.values  # a group's mean has no queries of its own to test
-            gap = results.difference(task, judged, system) if single and system != judged else None
+            gap = results.difference(task, judged, system) if system != judged else None
             cells += [f"{gap.delta:+.4f}", f"{gap.p:.4f}"] if gap else ["", ""]
             found.add_row(task, system, *cells, style="bold" if system == judged else None)
         found.add_section()

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from reasonir.errors import InputError
-from reasonir.eval.comparison import OVERALL, Contrast, _holm, compare, stratified
-from reasonir.eval.significance import difference, interval
+from reasonir.eval.comparison import OVERALL, Contrast, _holm, compare
+from reasonir.eval.results import Results
+from reasonir.eval.significance import difference, interval, stratified_difference, stratified_interval
 from tests.commands import run
 
 
@@ -25,12 +26,11 @@ def noisy(mean, count, seed):
 
 def test_one_stratum_is_the_plain_paired_test():
     first, second = np.array(noisy(0.55, 60, 1)), np.array(noisy(0.5, 60, 2))
-    delta, low, high, p = stratified([first - second])
-    expected = difference(first.tolist(), second.tolist())
-    span = interval((first - second).tolist())
-    assert delta == pytest.approx(expected.delta)
-    assert p == pytest.approx(expected.p, abs=0.02)
-    assert (low, high) == pytest.approx((span.low, span.high), abs=0.01)
+    deltas = (first - second).tolist()
+    found, expected = stratified_difference([deltas]), difference(first.tolist(), second.tolist())
+    assert found.delta == pytest.approx(expected.delta)
+    assert found.p == pytest.approx(expected.p, abs=0.02)
+    assert stratified_interval([deltas]) == pytest.approx(interval(deltas), abs=0.01)
 
 
 def test_tasks_count_alike_whatever_their_number_of_queries():
@@ -38,6 +38,16 @@ def test_tasks_count_alike_whatever_their_number_of_queries():
     (overall,) = [each for each in found if each.task == OVERALL]
     assert (overall.delta, overall.mean_first, overall.mean_second) == (0.5, 0.5, 0.0)
     assert (overall.wins, overall.losses, overall.ties) == (2, 0, 98)
+
+
+def test_a_groups_mean_is_tested_as_all_tasks_are():
+    good, bad = system(noisy(0.6, 40, 1), noisy(0.6, 20, 2)), system(noisy(0.5, 40, 3), noisy(0.55, 20, 4))
+    results = Results(groups={"both": ["t0", "t1"]})
+    for name, tasks in (("good", good), ("bad", bad)):
+        for task, values in tasks.items():
+            results.add_values(task, name, values)
+    (overall,) = [each for each in compare({"good": good, "bad": bad}, "ndcg_at_10") if each.task == OVERALL]
+    assert results.difference("both", "good", "bad") == (pytest.approx(overall.delta), overall.p)
 
 
 def test_a_real_difference_is_found_and_chance_is_not():

@@ -105,7 +105,7 @@ def _own(task: str, systems: Mapping[str, Mapping[str, float]]) -> list[Grid]:
     return [Grid(f"{task}: what else was measured", ["figure", *having], rows, folded=True)] if rows else []
 
 
-def headline_of(results: Results, document: Mapping[str, Any], judged: str) -> str:
+def headline_of(results: Results, judged: str) -> str:
     """The result in a sentence: of the only task, the first group of tasks, or the mean over all of them."""
     metric, tasks = spoken(results.headline), [task for task in results.protocol["tasks"] if task in results.values]
     group = next((name for name in results.figures() if name in results.groups), None)
@@ -122,12 +122,11 @@ def headline_of(results: Results, document: Mapping[str, Any], judged: str) -> s
     )
     if beside is None:
         return f"{said}."
-    if len(tasks) == 1:
-        gap = document["differences"][tasks[0]][beside][results.headline]
-        return f"{said}, {_gap(gap['delta'], beside)} (p = {_short(gap['p'])})."
     over = results.groups[group] if group else tasks
-    theirs = fmean(results.interval(task, beside).mean for task in over)
-    return f"{said}, {_gap(span.mean - theirs, beside)}."
+    gap = (
+        results.difference_over(over, judged, beside) if len(over) > 1 else results.difference(over[0], judged, beside)
+    )
+    return f"{said}, {_gap(gap.delta, beside)} (p = {_short(gap.p)})."
 
 
 def _short(value: float, form: str = ".4f") -> str:
