@@ -24,6 +24,7 @@ from omegaconf.errors import OmegaConfBaseException
 from reasonir.config import CONF, VERSION_BASE, run_folder
 from reasonir.errors import InputError, raise_all
 from reasonir.training.launch import call, called, in_folder, leads, refuse_unlaunchable
+from reasonir.training.outcome import outcomes
 from reasonir.training.sweep import Swept, closing_sweep
 
 _ONLY_LOOKING = (
@@ -85,6 +86,9 @@ def command(name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[[], A
                 _fail(str(error))
             except (hydra.errors.HydraException, OmegaConfBaseException) as error:
                 _fail(str(error))
+            except KeyboardInterrupt:
+                sys.stderr.write("\nreasonir: stopped\n")
+                sys.exit(130)
             except OSError as error:
                 if error.errno not in _UNWRITABLE:
                     raise
@@ -128,6 +132,11 @@ def with_the_runs_own(arguments: Sequence[str]) -> list[str]:
         return list(arguments)
     resume = str(named[-1])
     if swept := Swept.read(Path(resume).expanduser()):
+        running = [str(outcome.pid) for outcome in outcomes(Path(resume).expanduser()).values() if outcome.process()]
+        if running:
+            raise InputError(
+                f"resume={resume}: jobs of it still run (processes {', '.join(running)}): wait, or end them"
+            )
         more = [override.input_line or "" for override in own if override.key_or_group != "resume"]
         flags = [argument for argument in arguments if argument.startswith("-") and argument not in swept.command]
         return [*swept.command, *flags, *more, f"hydra.sweep.dir={Path(resume).expanduser().absolute()}"]

@@ -17,6 +17,7 @@ from reasonir.model.backbone import Model
 from reasonir.model.encoder import Encoder
 from reasonir.model.positions import module_options, stated_options
 from reasonir.model.weights import locate
+from reasonir.training.outcome import refuse_sweep
 
 
 def read_encoder(path: str, *, device: str = "cpu") -> Encoder:
@@ -44,6 +45,7 @@ def run_of(path: str) -> Path | None:
         from reasonir.training.tracking import folder_of_run
 
         return folder_of_run(path, Path(reasonir_home()))
+    refuse_sweep(folder)
     runs = [folder, *([folder.absolute().parent] if folder.name == "model" else [])]
     return next((run for run in runs if (run / "config.yaml").is_file()), None)
 

@@ -210,7 +210,7 @@ def read_until(terminal, *wanted):
     [
         (("query=a", "queries=b"), "give one of them"),
         (("query=' '",), "query is empty"),
-        (("query=a", "top_k=0"), "top_k=0: give 1 or more"),
+        (("query=a", "top_k=0"), "top_k=0: give a whole number, 1 or more"),
         (("query=a", "run={models}/cross_encoder", "candidates=5"), "candidates=5 is below top_k=10"),
         (("query=a", "threshold=2"), "threshold=2: give a probability"),
         (("queries=none.txt",), "queries=none.txt doesn't exist"),

@@ -31,7 +31,7 @@ def read_documents(path: str) -> dict[str, str]:
     documents: dict[str, str] = {}
     for doc_id, text, place in _found(local):
         if not text:
-            raise InputError(f"{place}: document {doc_id!r} has no text: fill it in or remove it")
+            raise InputError(f"{place}: document {doc_id!r} has no text: fill in 'text', or remove it")
         if doc_id in documents:
             raise InputError(f"{place}: id {doc_id!r} is there twice: give every document its own")
         documents[doc_id] = text

@@ -1,7 +1,8 @@
 """One job of a sweep in a process of its own, so that what kills or spoils it leaves the others alone.
 
 A job whose folder says that it finished is passed over, one that was stopped goes on from its last checkpoint: that is
-how a sweep continues. The process ends itself, with a checkpoint, when the sweep's does.
+how a sweep continues. Jobs are in process groups of their own, so that a signal reaches them once, from the sweep; one
+whose sweep is gone ends itself, with a checkpoint.
 """
 
 from __future__ import annotations
@@ -32,6 +33,8 @@ from reasonir.training.outcome import FAILED, FINISHED, KILLED, RUNNING, Outcome
 log = logging.getLogger(__name__)
 OUTPUT = "output.log"
 """What a job printed that ran beside others."""
+STOPPING = "stopping"
+"""The file in a sweep's folder by which no further job begins."""
 
 
 class JobError(RuntimeError):
@@ -59,24 +62,29 @@ def run_child(config: DictConfig, folder: Path) -> float | None:
     if before.status == FINISHED:
         log.info("Job %s finished before and is passed over", folder.name)
         return before.value
+    if (Path(HydraConfig.get().sweep.dir) / STOPPING).exists():
+        raise JobError("the sweep was stopped before it began")
     started = time.time()
-    replace(before, status=RUNNING, error="").write(folder)  # what it reads as if the process can't say how it ended
+    replace(before, status=RUNNING, error="", pid=None).write(folder)  # what it reads if the process can't say more
     if multiprocessing.get_start_method() not in multiprocessing.get_all_start_methods():
         multiprocessing.set_start_method("spawn", force=True)  # joblib's is unknown to the job
     context = multiprocessing.get_context("spawn")
-    output = folder / OUTPUT if _beside_others() else None
-    process = context.Process(target=_work, args=(config, HydraConfig.instance().cfg, folder, output))
-    process.start()
-    with _waiting_for(process):
-        process.join()
-    after = _ended(folder, overrides, process.exitcode)
-    run_id = folder / "run_id"
-    after = replace(
-        after,
-        seconds=before.seconds + time.time() - started,
-        run_id=run_id.read_text() if run_id.is_file() else None,
+    launcher = str(HydraConfig.get().launcher._target_).rpartition(".")[2]
+    output = None if launcher == "BasicLauncher" else folder / OUTPUT
+    sweep = os.getppid() if launcher == "JoblibLauncher" else None  # this process is joblib's, below the sweep's
+    process = context.Process(
+        target=_work,
+        args=(config, HydraConfig.instance().cfg, folder, output),
+        kwargs={"started": started, "sweep": sweep},
     )
-    after.write(folder)
+    process.start()
+    stopped_by_the_sweep = launcher in ("BasicLauncher", "JoblibLauncher")
+    try:
+        with contextlib.nullcontext() if stopped_by_the_sweep else _passing_on(process):
+            process.join()
+    finally:
+        process.join()
+        after = _ended(folder, overrides, process.exitcode, started)
     if after.status != FINISHED:
         raise JobError(after.error)
     return after.value
@@ -91,12 +99,7 @@ def _refuse_devices(config: DictConfig) -> None:
         )
 
 
-def _beside_others() -> bool:
-    """Whether the launcher may run several jobs at a time."""
-    return not str(HydraConfig.get().launcher._target_).endswith(".BasicLauncher")
-
-
-def _ended(folder: Path, overrides: Sequence[str], status: int | None) -> Outcome:
+def _ended(folder: Path, overrides: Sequence[str], status: int | None, started: float) -> Outcome:
     """What the process noted, or what its exit status says where it couldn't."""
     noted = Outcome.read(folder) or Outcome(overrides)
     if noted.status != RUNNING:
@@ -104,13 +107,17 @@ def _ended(folder: Path, overrides: Sequence[str], status: int | None) -> Outcom
     if status is not None and status < 0:
         name = signal.Signals(-status).name
         why = ": the system may have been short of memory" if name == "SIGKILL" else ""
-        return replace(noted, status=KILLED, error=f"killed by {name}{why}")
-    return replace(noted, status=FAILED, error=f"ended with exit status {status}")
+        ended, error = KILLED, f"killed by {name}{why}"
+    else:
+        ended, error = FAILED, f"ended with exit status {status}"
+    after = noted.ended(folder, ended, error, seconds=time.time() - started)
+    after.write(folder)
+    return after
 
 
 @contextlib.contextmanager
-def _waiting_for(process: BaseProcess) -> Iterator[None]:
-    """Pass SIGTERM on to the job and let it write its checkpoint before this process ends (SIGINT it gets itself)."""
+def _passing_on(process: BaseProcess) -> Iterator[None]:
+    """SIGTERM to this process is one to the job, which then writes its checkpoint before this process ends."""
 
     def stop(number: int, _: FrameType | None) -> None:
         raise SystemExit(128 + number)
@@ -119,7 +126,7 @@ def _waiting_for(process: BaseProcess) -> Iterator[None]:
     previous = signal.signal(signal.SIGTERM, stop) if main else None
     try:
         yield
-    except SystemExit:
+    except (KeyboardInterrupt, SystemExit):
         process.terminate()
         raise
     finally:
@@ -128,40 +135,52 @@ def _waiting_for(process: BaseProcess) -> Iterator[None]:
             signal.signal(signal.SIGTERM, previous)
 
 
-def _work(config: DictConfig, hydra_config: Any, folder: Path, output: Path | None) -> None:
+def _work(
+    config: DictConfig, hydra_config: Any, folder: Path, output: Path | None, *, started: float, sweep: int | None
+) -> None:
     """The job's process."""
-    threading.Thread(target=_end_with_the_sweep, daemon=True).start()
+    os.setpgrp()
+    threading.Thread(target=_end_with_the_sweep, args=(sweep,), daemon=True).start()
+    noted = Outcome.read(folder)
+    assert noted is not None
+    noted = replace(noted, pid=os.getpid())
+    noted.write(folder)
     if output is not None:
         with output.open("a") as stream:
             os.dup2(stream.fileno(), sys.stdout.fileno())
             os.dup2(stream.fileno(), sys.stderr.fileno())
-    from reasonir.training.run import train
-
-    setup_globals()
-    HydraConfig.instance().cfg = hydra_config
-    configure_log(hydra_config.hydra.job_logging, hydra_config.hydra.verbose)
-    noted = Outcome.read(folder)
-    assert noted is not None
-    if list((folder / "checkpoints").glob("step_*.ckpt")):
-        config.resume = str(folder)
-    else:
-        (folder / "metrics.csv").unlink(missing_ok=True)
+    ended, error = KILLED, "stopped by a signal"
     try:
-        noted = replace(noted, status=FINISHED, error="", value=train(config, folder))
-    except InputError as error:
-        noted = replace(noted, status=FAILED, error=str(error))
+        from reasonir.training.run import train
+
+        setup_globals()
+        HydraConfig.instance().cfg = hydra_config
+        configure_log(hydra_config.hydra.job_logging, hydra_config.hydra.verbose)
+        if list((folder / "checkpoints").glob("step_*.ckpt")):
+            config.resume = str(folder)
+        else:
+            (folder / "metrics.csv").unlink(missing_ok=True)
+        noted = replace(noted, value=train(config, folder))
+        ended, error = FINISHED, ""
+    except InputError as refused:
+        ended, error = FAILED, str(refused)
     except (KeyboardInterrupt, SystemExit):
-        noted = replace(noted, status=KILLED, error="stopped by a signal")
         raise
-    except Exception as error:
+    except Exception as raised:
         log.exception("The job failed")
-        noted = replace(noted, status=FAILED, error=f"{type(error).__name__}: {error}")
+        ended, error = FAILED, f"{type(raised).__name__}: {raised}"
     finally:
-        noted.write(folder)
+        noted.ended(folder, ended, error, seconds=time.time() - started).write(folder)
 
 
-def _end_with_the_sweep() -> None:
+def _end_with_the_sweep(sweep: int | None) -> None:
+    """Stop the job when the process that started it is gone, or the sweep above that one."""
+    import psutil
+
     parent = multiprocessing.parent_process()
     assert parent is not None
-    wait([parent.sentinel])
+    with contextlib.suppress(psutil.NoSuchProcess):
+        above = psutil.Process(parent.pid)
+        while not wait([parent.sentinel], timeout=1) and (sweep is None or above.ppid() == sweep):
+            pass
     os.kill(os.getpid(), signal.SIGTERM)

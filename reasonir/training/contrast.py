@@ -6,7 +6,7 @@ import csv
 import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import count, product
+from itertools import chain, count, product
 from pathlib import Path
 from string import ascii_uppercase
 
@@ -19,7 +19,9 @@ from reasonir.eval.metrics import PerQuery
 from reasonir.eval.results import read_values
 from reasonir.files import completed
 from reasonir.training.display import show
+from reasonir.training.outcome import FINISHED, Outcome, outcomes
 from reasonir.training.plots import plot_contrasts
+from reasonir.training.sweep import Swept, title
 from reasonir.training.tracking import folder_of_run
 
 log = logging.getLogger(__name__)
@@ -34,9 +36,9 @@ def contrast_runs(config: DictConfig, folder: Path) -> None:
         InputError: fewer than two runs, one that isn't there, or runs that weren't judged alike.
     """
     runs = [str(run) for run in config.runs]
-    if len(runs) < 2:
-        raise InputError(f"runs={runs}: give two or more, runs=[outputs/first,outputs/second]")
     systems = read_systems(runs, Path(config.home))
+    if len(systems) < 2:
+        raise InputError(f"runs={runs}: give two or more, runs=[outputs/first,outputs/second], or a sweep's folder")
     contrasts = compare(systems, config.metric, seed=config.seed)
     document = {"metric": config.metric, "runs": runs, "contrasts": [contrast.to_dict() for contrast in contrasts]}
     with completed(folder / "comparison.json") as partial:
@@ -54,21 +56,21 @@ def contrast_runs(config: DictConfig, folder: Path) -> None:
 
 
 def read_systems(runs: Sequence[str], home: Path) -> dict[str, Mapping[str, PerQuery]]:
-    """The per-query values of systems by short names that tell them apart (sweeps call theirs 0, 1, ...).
+    """The per-query values of systems by short names that tell them apart; a sweep's jobs have theirs of its choices.
 
     Raises:
         InputError: a system is named twice, or what reading one reports.
     """
     found: dict[tuple[Path, str], Mapping[str, PerQuery]] = {}
-    for run in runs:
+    for run in chain.from_iterable(map(_jobs, runs)):
         folder, wanted, values = read_system(run, home)
         if (folder, wanted) in found:
             raise InputError(f"runs names {run} twice: give different runs, or systems of one (RUN:untrained)")
         found[folder, wanted] = values
-    folders = {folder for folder, _ in found}
-    depth = next(n for n in count(1) if len({folder.parts[-n:] for folder in folders}) == len(folders))
+    names = {folder: (*folder.parts[:-1], _name(folder)) for folder, _ in found}
+    depth = next(n for n in count(1) if len({parts[-n:] for parts in names.values()}) == len(names))
     return {
-        "/".join(folder.parts[-depth:]) + (f":{wanted}" if wanted else ""): values
+        "/".join(names[folder][-depth:]) + (f":{wanted}" if wanted else ""): values
         for (folder, wanted), values in found.items()
     }
 
@@ -89,6 +91,20 @@ def read_system(run: str, home: Path) -> tuple[Path, str, Mapping[str, PerQuery]
     if system not in known:
         raise InputError(f"run={run}: there is no system {system!r}: choose {', '.join(known)}")
     return folder, wanted, {task: systems[system] for task, systems in values.items() if system in systems}
+
+
+def _jobs(run: str) -> list[str]:
+    """The finished jobs of a sweep's folder; any other run itself."""
+    folder = Path(run).expanduser()
+    if Swept.read(folder) is None:
+        return [run]
+    return [str(job) for job, outcome in outcomes(folder).items() if outcome.status == FINISHED]
+
+
+def _name(folder: Path) -> str:
+    """What a job of a sweep is called in MLflow; of any other run its folder's name."""
+    swept, outcome = Swept.read(folder.parent), Outcome.read(folder)
+    return title(swept.choices(outcome.overrides)) if swept and outcome else folder.name
 
 
 def _letters() -> Iterator[str]:

@@ -22,6 +22,7 @@ from reasonir.training.sweep import Swept, title
 
 SEED = "seed"
 _MARKS = "os^Dv<>P"
+_LONGEST = 300
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
 
 
@@ -138,7 +139,7 @@ def _rows(jobs: Sequence[Job], metric: str) -> list[list[Any]]:
             _number(job.development),
             f"{job.outcome.seconds:.0f}",
             job.outcome.run_id or "",
-            _first_line(job.outcome.error),
+            _in_a_line(job.outcome.error),
         ]
         for job in jobs
     ]
@@ -148,8 +149,9 @@ def _number(value: float) -> str:
     return "" if isnan(value) else f"{value:.4f}"
 
 
-def _first_line(text: str) -> str:
-    return text.splitlines()[0] if text else ""
+def _in_a_line(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= _LONGEST else f"{line[:_LONGEST]} ..."
 
 
 def _markdown(by_seed: Sequence[Group], jobs: Sequence[Job], metric: str) -> str:

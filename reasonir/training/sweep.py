@@ -9,12 +9,16 @@ from __future__ import annotations
 
 import json
 import logging
+import signal
 import sys
+import threading
+import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from types import FrameType
 from typing import Any, ClassVar, NamedTuple
 
 from hydra.core.hydra_config import HydraConfig
@@ -24,11 +28,10 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from reasonir.files import completed
-from reasonir.training.child import JobError
-from reasonir.training.outcome import FAILED, FINISHED, KILLED, RUNNING, Outcome, overrides_of
+from reasonir.training.child import STOPPING, JobError
+from reasonir.training.outcome import FAILED, FINISHED, KILLED, RUNNING, SWEEP, Outcome, outcomes, overrides_of
 
 log = logging.getLogger(__name__)
-_FILE = "sweep.json"
 BROWSER = "In the browser: make ui, then %s"
 
 
@@ -49,12 +52,12 @@ class Swept:
     @classmethod
     def read(cls, folder: Path) -> Swept | None:
         """What the folder notes; None if it is no sweep's."""
-        file = folder / _FILE
+        file = folder / SWEEP
         return cls(**json.loads(file.read_text())) if file.is_file() else None
 
     def write(self, folder: Path) -> None:
         """Note it."""
-        with completed(folder / _FILE) as partial:
+        with completed(folder / SWEEP) as partial:
             partial.write_text(json.dumps(asdict(self), indent=2))
 
     def chosen(self, overrides: Sequence[str]) -> dict[str, str]:
@@ -124,6 +127,11 @@ class Sweep(Callback):
             swept = replace(swept, parent=parent)
         swept.write(self.folder)
         self.swept = swept
+        (self.folder / STOPPING).unlink(missing_ok=True)
+        self._stopping = False
+        self._previous = {}
+        if threading.current_thread() is threading.main_thread():
+            self._previous = {number: signal.signal(number, self._stop) for number in (signal.SIGINT, signal.SIGTERM)}
         Sweep.opened = self
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
@@ -133,21 +141,41 @@ class Sweep(Callback):
             return
         folder = Path(config.hydra.runtime.output_dir)
         outcome = Outcome.read(folder)
+        if outcome is None and (Path(config.hydra.sweep.dir) / STOPPING).exists():
+            return
         if outcome is None or outcome.status not in (FAILED, KILLED):  # refused before it began
             outcome = Outcome(overrides_of(config.hydra), FAILED, error=_error(job_return))
         log.error("Job %s %s: %s", folder.name, outcome.status.lower(), outcome.error)
-        if swept.parent is not None:
-            from reasonir.training.parents import mark_failed
+        _mark(swept, Path(config.home), folder, outcome)
 
-            name = title(swept.choices(outcome.overrides))
-            run_id = mark_failed(Path(config.home), folder, outcome, parent=swept.parent, name=name)
-            outcome = replace(outcome, run_id=run_id)
-        outcome.write(folder)
+    def _stop(self, number: int, _: FrameType | None) -> None:
+        """Let the jobs that run write their checkpoints, and end; the signal again ends them at once."""
+        import psutil
+
+        (self.folder / STOPPING).touch()
+        running = self._running()
+        for process in running:
+            with suppress(psutil.NoSuchProcess):
+                process.terminate()
+        if self._stopping:
+            return
+        self._stopping = True
+        name = signal.Signals(number).name
+        log.warning("%s: %d jobs stop after their present step with a checkpoint", name, len(running))
+        while self._running():
+            time.sleep(0.1)
+        raise SystemExit(128 + number)
+
+    def _running(self) -> list[Any]:
+        """The processes of the jobs that run on this machine."""
+        return [process for outcome in outcomes(self.folder).values() if (process := outcome.process())]
 
     def end(self, status: str) -> int:
         """Sum the sweep up; the number of jobs that didn't finish."""
         from reasonir.training.summary import summarise
 
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
         jobs = self.jobs()
         lost = [folder for folder, outcome in jobs.items() if outcome.status != FINISHED]
         summary = summarise(self.swept, jobs, self.folder)
@@ -159,23 +187,29 @@ class Sweep(Callback):
             close_sweep(self.home, self.swept.parent, ended, summary.files, summary.text)
             keys = list(dict.fromkeys(key for job in jobs.values() for key in self.swept.chosen(job.overrides)))
             log.info(BROWSER, save_sweep_view(self.home, self.swept.parent, keys, summary.metric))
-        finished = f"{len(jobs) - len(lost)} of {len(jobs)} jobs finished"
+        begun = "that began " if status == KILLED else ""
+        finished = f"{len(jobs) - len(lost)} of {len(jobs)} jobs {begun}finished"
         log.info("%s; everything is in %s", finished, self.folder)
-        if lost or status != FINISHED:
+        if jobs and (lost or status != FINISHED):
             log.warning("Go on with: python -m reasonir.train resume=%s", self.folder)
         return len(lost)
 
     def jobs(self) -> dict[Path, Outcome]:
         """How each job ended that began, in their order; what still reads as running was killed with the sweep."""
-        folders = [file.parent for file in self.folder.rglob("outcome.json")]
-        found = {folder: outcome for folder in folders if (outcome := Outcome.read(folder))}
-        ended = {
-            folder: replace(outcome, status=KILLED, error="killed with the sweep")
-            if outcome.status == RUNNING
-            else outcome
-            for folder, outcome in found.items()
-        }
-        return dict(sorted(ended.items(), key=lambda job: (len(job[0].name), job[0].name)))
+        for folder, outcome in outcomes(self.folder).items():
+            if outcome.status == RUNNING and outcome.process() is None:
+                _mark(self.swept, self.home, folder, outcome.ended(folder, KILLED, "killed with the sweep"))
+        return outcomes(self.folder)
+
+
+def _mark(swept: Swept, home: Path, folder: Path, outcome: Outcome) -> None:
+    """Note how a job ended that didn't finish, in MLflow and in its folder."""
+    if swept.parent is not None:
+        from reasonir.training.parents import mark_failed
+
+        name = title(swept.choices(outcome.overrides))
+        outcome = replace(outcome, run_id=mark_failed(home, folder, outcome, parent=swept.parent, name=name))
+    outcome.write(folder)
 
 
 def _error(job_return: JobReturn) -> str:

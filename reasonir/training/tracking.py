@@ -21,6 +21,7 @@ from lightning.pytorch.loggers.logger import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
 from reasonir.errors import InputError
+from reasonir.training.outcome import refuse_sweep
 
 log = logging.getLogger(__name__)
 
@@ -252,6 +253,7 @@ def folder_of_run(run: str, home: Path) -> Path:
     """
     path = Path(run).expanduser()
     if path.is_dir():
+        refuse_sweep(path)
         return path
     if not (home / "mlflow.db").is_file():
         raise InputError(f"run={run} is no folder, and {home} has no mlflow.db that could know the id: check it")

@@ -5,7 +5,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from reasonir.errors import InputError
+from reasonir.loading import run_of
 from reasonir.training.contrast import read_systems
+from reasonir.training.outcome import FINISHED, KILLED, Outcome
+from reasonir.training.sweep import Swept
+from reasonir.training.tracking import folder_of_run
 
 
 @pytest.fixture
@@ -33,3 +37,21 @@ def test_runs_of_two_sweeps_that_are_called_alike_are_told_apart(sweeps):
 def test_one_run_by_two_paths_is_the_same_run(sweeps):
     with pytest.raises(InputError, match="twice"):
         read_systems([f"{sweeps}/monday/0", f"{sweeps}/tuesday/../monday/0"], sweeps)
+
+
+def test_a_sweep_stands_for_its_finished_jobs_by_their_choices(sweeps):
+    Swept(["-m"], ["model=tiny"]).write(sweeps / "monday")
+    for job, status in (("0", FINISHED), ("1", FINISHED), ("2", KILLED)):
+        (sweeps / "monday" / job).mkdir(exist_ok=True)
+        Outcome(["model=tiny", f"seed={job}"], status).write(sweeps / "monday" / job)
+    assert list(read_systems([f"{sweeps}/monday"], sweeps)) == ["seed=0", "seed=1"]
+    assert list(read_systems([f"{sweeps}/monday/0", f"{sweeps}/tuesday/0"], sweeps)) == ["seed=0", "0"]
+
+
+def test_a_sweep_is_no_run(sweeps):
+    Swept(["-m"], []).write(sweeps / "monday")
+    Outcome([], KILLED).write(sweeps / "monday" / "0")
+    with pytest.raises(InputError, match=r"monday is a sweep: give one of its jobs, .*monday/0"):
+        folder_of_run(f"{sweeps}/monday", sweeps)
+    with pytest.raises(InputError, match="is a job that left no run: go on with"):
+        run_of(f"{sweeps}/monday/0")

@@ -2,14 +2,20 @@
 
 import csv
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 
+import psutil
 import pytest
 
 from reasonir.errors import InputError
-from reasonir.training.outcome import FAILED, FINISHED, KILLED, Outcome
+from reasonir.training.outcome import FAILED, FINISHED, KILLED, Outcome, outcomes
 from reasonir.training.summary import Job, groups
 from reasonir.training.sweep import Swept, title
-from tests.commands import run
+from tests.commands import SHORTER, run
 from tests.killing import FLAG
 
 SMALL = ("experiment=demo_tiny", "logger=mlflow", "data.variants=1", "evaluation.baselines=[]", "trainer.max_steps=4")
@@ -82,6 +88,43 @@ def test_a_killed_job_leaves_the_others_alone_and_goes_on(tmp_path, capfd):
     assert "| reasonir.loss" in client.get_run(parent.info.run_id).data.tags["mlflow.note.content"]
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("launcher", "number", "jobs"), [((), signal.SIGINT, {"0"}), (BESIDE_EACH_OTHER, signal.SIGTERM, {"0", "1"})]
+)
+def test_a_stopped_sweep_leaves_checkpoints_and_no_process(tmp_path, launcher, number, jobs):
+    longer = ("trainer.max_steps=10000", "trainer.max_epochs=10000", "milestones.dev_every=10000", "seed=1,2,3")
+    command = [sys.executable, "-m", "reasonir.train", "-m", *SMALL[:-1], *SHORTER, *longer, *launcher]
+    environment = {**os.environ, "REASONIR_HOME": str(tmp_path)}
+    process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    while {file.parent.name for file in tmp_path.glob("multirun/*/*/metrics.csv")} != jobs:
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.5)
+    os.killpg(process.pid, number) if number == signal.SIGINT else process.send_signal(number)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 128 + number
+    assert "Traceback" not in err
+    assert f"0 of {len(jobs)} jobs that began finished" in err
+
+    (folder,) = (tmp_path / "multirun").iterdir()
+    client = client_of(tmp_path)
+    assert client.get_run(Swept.read(folder).parent).info.status == "KILLED"
+    assert {job.name for job in outcomes(folder)} == jobs
+    for job, outcome in outcomes(folder).items():
+        assert (outcome.status, outcome.error, outcome.pid) == (KILLED, "stopped by a signal", None)
+        assert outcome.seconds > 0
+        assert client.get_run(outcome.run_id).info.status == "KILLED"
+        assert list(job.glob("checkpoints/step_*.ckpt"))
+    assert not [each for each in psutil.process_iter() if str(tmp_path) in _environment(each)]
+
+
+def _environment(process):
+    try:
+        return process.environ().get("REASONIR_HOME", "")
+    except psutil.Error:
+        return ""
+
+
 def log_of(folder):
     return (folder / "reasonir-train.log").read_text()
 
@@ -131,16 +174,23 @@ def test_a_job_that_is_tried_again_does_not_keep_its_old_error(tmp_path, monkeyp
 
         exitcode = -9
 
-        def __init__(self, target, args):
+        def __init__(self, **_):
             self.start = self.join = lambda: None
 
     monkeypatch.setattr(child.multiprocessing.get_context("spawn").__class__, "Process", Killed)
-    hydra = {"overrides": {"task": ["seed=1"]}, "launcher": {"_target_": "hydra.BasicLauncher"}}
+    hydra = {
+        "overrides": {"task": ["seed=1"]},
+        "launcher": {"_target_": "hydra.BasicLauncher"},
+        "sweep": {"dir": str(tmp_path)},
+    }
     monkeypatch.setattr(HydraConfig.instance(), "cfg", OmegaConf.create({"hydra": hydra}))
     Outcome(["seed=1"], FAILED, error="no such file").write(tmp_path)
     with pytest.raises(child.JobError, match="killed by SIGKILL"):
         child.run_child(OmegaConf.create({"hardware": {"devices": 1}}), tmp_path)
     assert Outcome.read(tmp_path).status == KILLED
+    (tmp_path / child.STOPPING).touch()
+    with pytest.raises(child.JobError, match="stopped before it began"):
+        child.run_child(OmegaConf.create({"hardware": {"devices": 1}}), tmp_path)
 
 
 def test_jobs_are_named_by_what_tells_them_apart():
