@@ -48,6 +48,7 @@ def misspelt(name: str, arguments: Sequence[str]) -> list[str]:
             overrides = OverridesParser.create().parse_overrides(words)
             found, good = _wrong_options(name, overrides)
             config = _compose_what_fits(name, good, found)
+            found += _unfitting_options(name, good, found)
         except (HydraException, OmegaConfBaseException) as error:
             return [str(error)]
         return found + problems(config) if found else []
@@ -92,6 +93,22 @@ def _compose_what_fits(name: str, overrides: list[Override], found: list[str]) -
         else:
             fitting.append(override)
     return compose(name, [_single(override) for override in fitting])
+
+
+def _unfitting_options(name: str, overrides: list[Override], known: Sequence[str]) -> list[str]:
+    """What doesn't fit the further options of groups that are swept; `known` doesn't fit the first ones."""
+    loader, parser = GlobalHydra.instance().config_loader(), OverridesParser.create()
+    found: list[str] = []
+    for place, swept in enumerate(overrides):
+        if not swept.is_sweep_override() or not loader.get_group_options(swept.key_or_group, config_name=name):
+            continue
+        for value in _values(swept)[1:]:
+            faults: list[str] = []
+            choice = f"{swept.get_key_element()}={value}"
+            chosen = [*overrides[:place], parser.parse_override(choice), *overrides[place + 1 :]]
+            _compose_what_fits(name, chosen, faults)
+            found += [f"with {choice}: {fault}" for fault in faults if fault not in known]
+    return found
 
 
 def _unknown_key(config: DictConfig, key: str) -> str | None:

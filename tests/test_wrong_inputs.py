@@ -52,6 +52,10 @@ def damaged(folder):
 
 
 WRONG = {
+    "key of one swept option": (
+        lambda f: ("-m", *DEMO, "model/head=colbert,biencoder", "model.head.query_length=32"),
+        ["with model/head=biencoder: model.head.query_length", "model.head has no 'query_length'"],
+    ),
     "temperature below zero": (lambda f: (*DEMO, "loss.temperature=-1"), ["temperature=-1", "give a number above 0"]),
     "misspelt key": (lambda f: (*DEMO, "loss.temprature=1"), ["loss.temprature", "did you mean 'temperature'"]),
     "misspelt section": (lambda f: (*DEMO, "optm.lr=1"), ["optm", "did you mean 'optim'"]),
