@@ -11,6 +11,7 @@ import contextlib
 import logging
 import multiprocessing
 import os
+import platform
 import signal
 import sys
 import threading
@@ -143,7 +144,7 @@ def _work(
     threading.Thread(target=_end_with_the_sweep, args=(sweep,), daemon=True).start()
     noted = Outcome.read(folder)
     assert noted is not None
-    noted = replace(noted, pid=os.getpid())
+    noted = replace(noted, pid=os.getpid(), host=platform.node())
     noted.write(folder)
     if output is not None:
         with output.open("a") as stream:

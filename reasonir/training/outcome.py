@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import platform
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -29,7 +30,8 @@ class Outcome:
         error: why it didn't finish.
         seconds: that it took, those before it was continued included.
         run_id: in MLflow.
-        pid: of its process while it runs, on the machine that it runs on.
+        pid: of its process while it runs.
+        host: the machine that it runs on.
     """
 
     overrides: Sequence[str]
@@ -39,6 +41,7 @@ class Outcome:
     seconds: float = 0.0
     run_id: str | None = None
     pid: int | None = None
+    host: str | None = None
 
     def write(self, folder: Path) -> None:
         """Note it in the job's folder."""
@@ -55,7 +58,7 @@ class Outcome:
         """The job's process (psutil's), None where it doesn't run any more, or on another machine."""
         import psutil
 
-        if self.status != RUNNING or self.pid is None:
+        if self.status != RUNNING or self.pid is None or self.host != platform.node():
             return None
         try:
             found = psutil.Process(self.pid)
@@ -63,6 +66,11 @@ class Outcome:
         except psutil.Error:
             return None
         return found if runs else None
+
+    @property
+    def gone(self) -> bool:
+        """Whether the job reads as running and doesn't; of another machine's that can't be told."""
+        return self.status == RUNNING and self.host in (None, platform.node()) and self.process() is None
 
     def ended(self, folder: Path, status: str, error: str = "", *, seconds: float = 0.0) -> Outcome:
         """How a job ended that ran for so many seconds more, with what its folder tells of it."""

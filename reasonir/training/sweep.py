@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -29,7 +29,7 @@ from omegaconf import DictConfig
 
 from reasonir.files import completed
 from reasonir.training.child import STOPPING, JobError
-from reasonir.training.outcome import FAILED, FINISHED, KILLED, RUNNING, SWEEP, Outcome, outcomes, overrides_of
+from reasonir.training.outcome import FAILED, FINISHED, KILLED, SWEEP, Outcome, outcomes, overrides_of
 
 log = logging.getLogger(__name__)
 BROWSER = "In the browser: make ui, then %s"
@@ -150,19 +150,15 @@ class Sweep(Callback):
 
     def _stop(self, number: int, _: FrameType | None) -> None:
         """Let the jobs that run write their checkpoints, and end; the signal again ends them at once."""
-        import psutil
-
         (self.folder / STOPPING).touch()
-        running = self._running()
-        for process in running:
-            with suppress(psutil.NoSuchProcess):
-                process.terminate()
+        told = _tell(self._running())
         if self._stopping:
             return
         self._stopping = True
         name = signal.Signals(number).name
-        log.warning("%s: %d jobs stop after their present step with a checkpoint", name, len(running))
-        while self._running():
+        log.warning("%s: %d jobs stop after their present step with a checkpoint", name, len(told))
+        while running := self._running():
+            told |= _tell(process for process in running if process.pid not in told)  # those that were just beginning
             time.sleep(0.1)
         raise SystemExit(128 + number)
 
@@ -197,9 +193,21 @@ class Sweep(Callback):
     def jobs(self) -> dict[Path, Outcome]:
         """How each job ended that began, in their order; what still reads as running was killed with the sweep."""
         for folder, outcome in outcomes(self.folder).items():
-            if outcome.status == RUNNING and outcome.process() is None:
+            if outcome.gone:
                 _mark(self.swept, self.home, folder, outcome.ended(folder, KILLED, "killed with the sweep"))
         return outcomes(self.folder)
+
+
+def _tell(processes: Iterable[Any]) -> set[int]:
+    """Send SIGTERM to processes; their numbers."""
+    import psutil
+
+    told = set()
+    for process in processes:
+        told.add(process.pid)
+        with suppress(psutil.Error):
+            process.terminate()
+    return told
 
 
 def _mark(swept: Swept, home: Path, folder: Path, outcome: Outcome) -> None:
