@@ -131,15 +131,16 @@ def with_the_runs_own(arguments: Sequence[str]) -> list[str]:
     if not named or named[-1] is None:
         return list(arguments)
     resume = str(named[-1])
-    if swept := Swept.read(Path(resume).expanduser()):
-        running = [str(outcome.pid) for outcome in outcomes(Path(resume).expanduser()).values() if outcome.process()]
+    folder = Path(resume).expanduser()
+    if swept := Swept.read(folder):
+        running = [str(outcome.pid) for outcome in outcomes(folder).values() if outcome.process()]
         if running:
             raise InputError(
                 f"resume={resume}: jobs of it still run (processes {', '.join(running)}): wait, or end them"
             )
         more = [override.input_line or "" for override in own if override.key_or_group != "resume"]
         flags = [argument for argument in arguments if argument.startswith("-") and argument not in swept.command]
-        return [*swept.command, *flags, *more, f"hydra.sweep.dir={Path(resume).expanduser().absolute()}"]
+        return [*swept.command, *flags, *more, f"hydra.sweep.dir={folder.absolute()}"]
     noted = Path(run_folder(resume, "")) / ".hydra" / "overrides.yaml"
     if not noted.is_file():
         raise InputError(f"resume={resume}: there is no {noted}: give the folder of a run, or one of its checkpoints")

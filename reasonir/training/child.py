@@ -165,8 +165,6 @@ def _work(
         ended, error = FINISHED, ""
     except InputError as refused:
         ended, error = FAILED, str(refused)
-    except (KeyboardInterrupt, SystemExit):
-        raise
     except Exception as raised:
         log.exception("The job failed")
         ended, error = FAILED, f"{type(raised).__name__}: {raised}"

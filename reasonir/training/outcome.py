@@ -92,7 +92,8 @@ def refuse_sweep(run: Path) -> None:
     Raises:
         InputError: naming the sweep's jobs, or how the job goes on.
     """
-    if jobs := outcomes(run) if (run / SWEEP).is_file() else {}:
+    jobs = outcomes(run) if (run / SWEEP).is_file() else {}
+    if jobs:
         raise InputError(f"{run} is a sweep: give one of its jobs, {', '.join(str(job) for job in jobs)}")
     outcome = Outcome.read(run)
     if outcome is not None and outcome.status != FINISHED and not (run / "config.yaml").is_file():

@@ -144,12 +144,13 @@ class MlflowTracking(Tracking):
         from time import time
 
         from mlflow.entities import Metric
-        from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 
         now = int(time() * 1000)
         noted = [Metric(_UNNAMEABLE.sub("_", key), value, now, step) for key, value in values.items()]
         self._client.log_batch(self.run_id, metrics=noted)
         if self._system is None:
+            from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
+
             self._system = SystemMetricsMonitor(self.run_id, resume_logging=True)
             self._system.start()
 

@@ -105,7 +105,7 @@ def _own(task: str, systems: Mapping[str, Mapping[str, float]]) -> list[Grid]:
     return [Grid(f"{task}: what else was measured", ["figure", *having], rows, folded=True)] if rows else []
 
 
-def headline_of(results: Results, judged: str) -> str:
+def headline_of(results: Results, document: Mapping[str, Any], judged: str) -> str:
     """The result in a sentence: of the only task, the first group of tasks, or the mean over all of them."""
     metric, tasks = spoken(results.headline), [task for task in results.protocol["tasks"] if task in results.values]
     group = next((name for name in results.figures() if name in results.groups), None)
@@ -122,11 +122,12 @@ def headline_of(results: Results, judged: str) -> str:
     )
     if beside is None:
         return f"{said}."
-    over = results.groups[group] if group else tasks
-    gap = (
-        results.difference_over(over, judged, beside) if len(over) > 1 else results.difference(over[0], judged, beside)
-    )
-    return f"{said}, {_gap(gap.delta, beside)} (p = {_short(gap.p)})."
+    place = group or (tasks[0] if len(tasks) == 1 else None)
+    if place is None:
+        gap = results.difference_over(tasks, judged, beside)._asdict()
+    else:
+        gap = document["differences"][place][beside][results.headline]
+    return f"{said}, {_gap(gap['delta'], beside)} (p = {_short(gap['p'])})."
 
 
 def _short(value: float, form: str = ".4f") -> str:

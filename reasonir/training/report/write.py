@@ -91,7 +91,7 @@ def page_of(
     return Page(
         title=_title(values, run),
         about=_about(values, tasks, results, run, plan=plan),
-        headline=facts.headline_of(results, judged),
+        headline=facts.headline_of(results, document, judged),
         results=facts.result_grids(results, document, judged),
         splits=_splits(tasks, results, document, judged),
         standing=_standing(folder),
