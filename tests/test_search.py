@@ -1,5 +1,6 @@
 """Searching as a command: what is kept and when, the ways to ask, and what is wrong with a request."""
 
+import contextlib
 import io
 import json
 import os
@@ -186,12 +187,20 @@ def test_a_terminal_is_left_quietly(corpus, tmp_path):
     read_until(ours, "leaves.", "> ")
     os.write(ours, b"bees dance\n")
     seen = read_until(ours, " ms", "> ")
-    process.send_signal(signal.SIGINT)
-    assert process.wait(60) == 0, seen
+    assert interrupted(process) == 0, seen
     assert "bees dance to tell where the flowers are" in seen
     assert "d6" in seen
     assert "Traceback" not in os.read(ours, 4096).decode()
     os.close(ours)
+
+
+def interrupted(process):
+    """Its status after Ctrl-C, pressed once more if it came before `input` had begun to read, which overlooks it."""
+    process.send_signal(signal.SIGINT)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(20)
+    process.send_signal(signal.SIGINT)
+    return process.wait(60)
 
 
 def read_until(terminal, *wanted):
