@@ -79,6 +79,8 @@ def run_child(config: DictConfig, folder: Path) -> float | None:
         kwargs={"started": started, "sweep": sweep},
     )
     process.start()
+    if output is not None:
+        log.info("Job %s runs and prints into %s", folder.name, output)
     stopped_by_the_sweep = launcher in ("BasicLauncher", "JoblibLauncher")
     try:
         with contextlib.nullcontext() if stopped_by_the_sweep else _passing_on(process):
@@ -88,6 +90,7 @@ def run_child(config: DictConfig, folder: Path) -> float | None:
         after = _ended(folder, overrides, process.exitcode, started)
     if after.status != FINISHED:
         raise JobError(after.error)
+    log.info("Job %s finished%s", folder.name, "" if after.value is None else f": dev nDCG@10 {after.value:.4f}")
     return after.value
 
 

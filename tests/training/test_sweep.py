@@ -70,7 +70,10 @@ def test_a_killed_job_leaves_the_others_alone_and_goes_on(tmp_path, capfd):
     (tmp_path / FLAG).unlink()
     again = run("train", f"resume={folder}", home=tmp_path)
     assert again.status == 0, again.err
-    assert "Job 0 finished before and is passed over" in capfd.readouterr().err  # said by joblib's process
+    said = capfd.readouterr().err  # by joblib's processes
+    assert "Job 0 finished before and is passed over" in said
+    assert f"Job 1 runs and prints into {folder / '1' / 'output.log'}" in said
+    assert f"Job 1 finished: dev nDCG@10 {Outcome.read(folder / '1').value:.4f}" in said
     assert "Resuming after step 2" in log_of(folder / "1")
     assert "Plan:" in (folder / "0" / "output.log").read_text()  # two that print together couldn't be told apart
     assert statuses(folder) == {"0": FINISHED, "1": FINISHED}
