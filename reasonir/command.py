@@ -24,7 +24,7 @@ from omegaconf.errors import OmegaConfBaseException
 from reasonir.config import CONF, VERSION_BASE, run_folder
 from reasonir.errors import InputError, raise_all
 from reasonir.training.launch import call, called, in_folder, leads, refuse_unlaunchable
-from reasonir.training.outcome import outcomes
+from reasonir.training.outcome import running
 from reasonir.training.sweep import Swept, closing_sweep
 
 _ONLY_LOOKING = (
@@ -133,11 +133,8 @@ def with_the_runs_own(arguments: Sequence[str]) -> list[str]:
     resume = str(named[-1])
     folder = Path(resume).expanduser()
     if swept := Swept.read(folder):
-        running = [str(outcome.pid) for outcome in outcomes(folder).values() if outcome.process()]
-        if running:
-            raise InputError(
-                f"resume={resume}: jobs of it still run (processes {', '.join(running)}): wait, or end them"
-            )
+        if processes := ", ".join(str(process.pid) for process in running(folder)):
+            raise InputError(f"resume={resume}: jobs of it still run (processes {processes}): wait, or end them")
         more = [override.input_line or "" for override in own if override.key_or_group != "resume"]
         flags = [argument for argument in arguments if argument.startswith("-") and argument not in swept.command]
         return [*swept.command, *flags, *more, f"hydra.sweep.dir={folder.absolute()}"]

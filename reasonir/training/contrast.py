@@ -21,7 +21,7 @@ from reasonir.files import completed
 from reasonir.training.display import show
 from reasonir.training.outcome import FINISHED, Outcome, outcomes
 from reasonir.training.plots import plot_contrasts
-from reasonir.training.sweep import Swept, title
+from reasonir.training.sweep import Swept
 from reasonir.training.tracking import folder_of_run
 
 log = logging.getLogger(__name__)
@@ -104,7 +104,7 @@ def _jobs(run: str) -> list[str]:
 def _name(folder: Path) -> str:
     """What a job of a sweep is called in MLflow; of any other run its folder's name."""
     swept, outcome = Swept.read(folder.parent), Outcome.read(folder)
-    return title(swept.choices(outcome.overrides)) if swept and outcome else folder.name
+    return swept.title(outcome.overrides) if swept and outcome else folder.name
 
 
 def _letters() -> Iterator[str]:

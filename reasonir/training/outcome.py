@@ -86,6 +86,11 @@ def outcomes(sweep: Path) -> dict[Path, Outcome]:
     return dict(sorted(found.items(), key=lambda job: (len(job[0].name), job[0].name)))
 
 
+def running(sweep: Path) -> list[Any]:
+    """The processes (psutil's) of a sweep's jobs that run on this machine."""
+    return [process for outcome in outcomes(sweep).values() if (process := outcome.process())]
+
+
 def refuse_sweep(run: Path) -> None:
     """Refuse the folder of a sweep, or of a job that left no run, where a run's is wanted.
 

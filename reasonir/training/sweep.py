@@ -29,7 +29,7 @@ from omegaconf import DictConfig
 
 from reasonir.files import completed
 from reasonir.training.child import STOPPING, JobError
-from reasonir.training.outcome import FAILED, FINISHED, KILLED, SWEEP, Outcome, outcomes, overrides_of
+from reasonir.training.outcome import FAILED, FINISHED, KILLED, SWEEP, Outcome, outcomes, overrides_of, running
 
 log = logging.getLogger(__name__)
 BROWSER = "In the browser: make ui, then %s"
@@ -71,6 +71,10 @@ class Swept:
         often = Counter(short.values())
         return {short[key] if often[short[key]] == 1 else key: value for key, value in chosen.items()}
 
+    def title(self, overrides: Sequence[str]) -> str:
+        """What a job of these overrides is called."""
+        return title(self.choices(overrides))
+
 
 def present_sweep() -> Swept | None:
     """The sweep that the present job belongs to."""
@@ -91,7 +95,7 @@ def present_job() -> JobOf | None:
     swept = present_sweep()
     if swept is None:
         return None
-    return JobOf(title(swept.choices(overrides_of(HydraConfig.get()))), swept.parent)
+    return JobOf(swept.title(overrides_of(HydraConfig.get())), swept.parent)
 
 
 def title(choices: Mapping[str, str]) -> str:
@@ -151,20 +155,16 @@ class Sweep(Callback):
     def _stop(self, number: int, _: FrameType | None) -> None:
         """Let the jobs that run write their checkpoints, and end; the signal again ends them at once."""
         (self.folder / STOPPING).touch()
-        told = _tell(self._running())
+        told = _tell(running(self.folder))
         if self._stopping:
             return
         self._stopping = True
         name = signal.Signals(number).name
         log.warning("%s: %d jobs stop after their present step with a checkpoint", name, len(told))
-        while running := self._running():
-            told |= _tell(process for process in running if process.pid not in told)  # those that were just beginning
+        while left := running(self.folder):
+            told |= _tell(process for process in left if process.pid not in told)  # those that were just beginning
             time.sleep(0.1)
         raise SystemExit(128 + number)
-
-    def _running(self) -> list[Any]:
-        """The processes of the jobs that run on this machine."""
-        return [process for outcome in outcomes(self.folder).values() if (process := outcome.process())]
 
     def end(self, status: str) -> int:
         """Sum the sweep up; the number of jobs that didn't finish."""
@@ -215,7 +215,7 @@ def _mark(swept: Swept, home: Path, folder: Path, outcome: Outcome) -> None:
     if swept.parent is not None:
         from reasonir.training.parents import mark_failed
 
-        name = title(swept.choices(outcome.overrides))
+        name = swept.title(outcome.overrides)
         outcome = replace(outcome, run_id=mark_failed(home, folder, outcome, parent=swept.parent, name=name))
     outcome.write(folder)
 
