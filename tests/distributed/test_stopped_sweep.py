@@ -24,8 +24,10 @@ def test_a_stopped_sweep_leaves_checkpoints_and_no_process(tmp_path, launcher, n
     command = [sys.executable, "-m", "reasonir.train", "-m", *SMALL[:-1], *SHORTER, *longer, *launcher]
     environment = {**os.environ, "REASONIR_HOME": str(tmp_path)}
     process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    deadline = time.monotonic() + 300
     while {file.parent.name for file in tmp_path.glob("multirun/*/*/metrics.csv")} != jobs:
         assert process.poll() is None, process.stderr.read()
+        assert time.monotonic() < deadline
         time.sleep(0.5)
     os.killpg(process.pid, number) if number == signal.SIGINT else process.send_signal(number)
     _, err = process.communicate(timeout=120)
