@@ -79,7 +79,6 @@ WRONG = {
     "missing value": (lambda f: (*TINY, "data=beir", "eval=demo"), ["data.path is missing", "give data.path="]),
     "head and loss": (own_loss, ["ColBERT is a retriever", "Pairs trains reranker heads", "choose another loss="]),
     "words as index": (lambda f: (*DEMO, "index=bm25"), ["index=", "choose index=exact"]),
-    "fp16 on a CPU": (lambda f: (*DEMO, "hardware.precision=16-mixed"), ["hardware.precision=16-mixed", "32-true"]),
     "bf16 on a T4": (
         lambda f: (*DEMO, "hardware=t4", "hardware.precision=bf16-mixed"),
         ["hardware.precision=bf16-mixed", "t4 doesn't compute in that", "16-mixed"],

@@ -74,8 +74,6 @@ class Hardware:
                 f"hardware.precision={self.precision}: {self.name} doesn't compute in that; it has "
                 f"{', '.join(self.precisions)}"
             )
-        elif self.precision == "16-mixed" and self.accelerator == "cpu":
-            found.append("hardware.precision=16-mixed needs a GPU: use 32-true or bf16-mixed on a CPU")
         for key in ("micro_batch_tokens", "kept_tokens"):
             value = getattr(self, key)
             if value is not None and value < (key == "micro_batch_tokens"):

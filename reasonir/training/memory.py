@@ -124,7 +124,7 @@ class Estimate:
         self.devices = max(1, hardware.devices) * hardware.nodes
         self.on_cpu = hardware.accelerator == "cpu"
         self.mixed = hardware.precision.endswith("-mixed") or (hardware.precision == "auto" and not self.on_cpu)
-        self.in_place = hardware.accelerator in (*FUSED, "auto") and hardware.precision != "16-mixed"
+        self.in_place = hardware.accelerator in (*FUSED, "auto")
         self.shards = self.devices if type(hardware.strategy).__name__ == "FSDPStrategy" else 1
 
     def layer(self, width: int) -> float:

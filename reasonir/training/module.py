@@ -17,10 +17,11 @@ from torch.optim import Optimizer
 from reasonir.errors import InputError
 from reasonir.loss.base import Objective
 from reasonir.model.encoder import Encoder
+from reasonir.training.gradients import clip, unscale
 from reasonir.training.optim import Optim
 from reasonir.training.ranks import Ranks, present_ranks
 from reasonir.training.recovery import Repeater, SetAside
-from reasonir.training.sharded import clipped, is_sharded
+from reasonir.training.sharded import is_sharded
 from reasonir.training.step import Budget, run_step
 from reasonir.types import Batch, PairBatch
 
@@ -61,6 +62,8 @@ class RetrieverModule(LightningModule):
         self.steps = steps
         self.seed = seed
         self.save_hyperparameters(dict(hparams or {}), logger=False)
+        self.norm: Tensor | None = None
+        """The gradients' norm in the last optimiser step, before they were clipped."""
         self.terms: list[dict[str, Tensor]] = []
         """The terms of the batches since the last optimiser step, this rank's shares."""
         self._repeated: tuple[Batch | PairBatch, Tensor, Tensor] | None = None
@@ -135,9 +138,10 @@ class RetrieverModule(LightningModule):
         gradient_clip_val: float | None = None,
         gradient_clip_algorithm: str | None = None,
     ) -> None:
-        """Clip as Lightning does, or by the norm of sharded weights, which it can't."""
-        if not (gradient_clip_val and clipped(self.trainer.strategy.model, gradient_clip_val)):
-            self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
+        """Divide the loss scale out of the gradients, clip them and keep their norm; called without a limit as well."""
+        unscale(getattr(self.trainer.precision_plugin, "scaler", None), optimizer)
+        parameters = self.trainer.precision_plugin.main_params(optimizer)
+        self.norm = clip(self.trainer.strategy.model, parameters, gradient_clip_val, gradient_clip_algorithm)
 
     def configure_optimizers(self) -> Any:
         """The optimiser, and the schedule stepped with it.
@@ -145,7 +149,7 @@ class RetrieverModule(LightningModule):
         The number of steps is given: asking the trainer for its estimate here would set the loader up before its state
         is restored, and a resumed run would start its data from the beginning.
         """
-        optimizer = self.optim.optimizer(self.encoder, fused=self.trainer.precision != "16-mixed")
+        optimizer = self.optim.optimizer(self.encoder)
         scheduler = self.optim.scheduler(optimizer, self.steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 

@@ -51,20 +51,24 @@ class Optim:
         for key, value, known in (("name", self.name, OPTIMIZERS), ("schedule", self.schedule, SCHEDULES)):
             if value not in known:
                 found.append(f"optim.{key}={value}: choose one of {', '.join(known)}")
-        if not 0 < self.lr < 1:
-            found.append(f"optim.lr={self.lr}: give a learning rate between 0 and 1")
+        for key, rate in (("lr", self.lr), ("head_lr", self.lr if self.head_lr is None else self.head_lr)):
+            if not 0 < rate < 1:
+                found.append(f"optim.{key}={rate}: give a learning rate between 0 and 1")
+        if not self.weight_decay >= 0:
+            found.append(f"optim.weight_decay={self.weight_decay}: give 0 or more")
+        if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
+            found.append(f"optim.betas={list(self.betas)}: give two numbers from 0 to below 1")
         if self.warmup < 0:
             found.append(f"optim.warmup={self.warmup}: give a share of all steps (below 1) or a number of steps")
         if self.name == "adamw_8bit" and _missing("bitsandbytes"):
             found.append("optim.name=adamw_8bit needs bitsandbytes: pip install bitsandbytes, or use adamw")
         return found
 
-    def optimizer(self, encoder: Encoder, *, fused: bool = True) -> Optimizer:
+    def optimizer(self, encoder: Encoder) -> Optimizer:
         """The optimiser over the encoder's trainable parameters.
 
         Args:
             encoder: on the device that it is trained on.
-            fused: update by one kernel where there is one. Lightning can't clip gradients under loss scaling with it.
 
         Raises:
             InputError: none is trainable.
@@ -73,7 +77,7 @@ class Optim:
         groups = [*self._groups(encoder.backbone, self.lr), *self._groups(head, self.head_lr or self.lr)]
         if not groups:
             raise InputError("nothing is left to train: lower model.freeze_layers or set model.lora")
-        return _make(self.name, groups, self.lr, tuple(self.betas), fused=fused and encoder.device.type in FUSED)
+        return _make(self.name, groups, self.lr, tuple(self.betas), fused=encoder.device.type in FUSED)
 
     def scheduler(self, optimizer: Optimizer, steps: int) -> LambdaLR:
         """The schedule over `steps` optimiser steps in all."""

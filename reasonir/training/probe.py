@@ -10,7 +10,7 @@ from __future__ import annotations
 import tempfile
 from dataclasses import replace
 
-from lightning import Trainer, seed_everything
+from lightning import seed_everything
 from omegaconf import DictConfig
 
 from reasonir.config import build
@@ -21,6 +21,7 @@ from reasonir.training.memory import FLOAT
 from reasonir.training.meter import GIB, Meter
 from reasonir.training.module import RetrieverModule
 from reasonir.training.plan import Plan
+from reasonir.training.trainer import build_trainer
 
 _STEPS = 2
 
@@ -42,22 +43,8 @@ def probe(config: DictConfig, model: Model, data: RetrievalData, plan: Plan) -> 
         encoder, build(config.loss), build(config.optim), plan.budget, steps=_STEPS, seed=config.seed
     )
     with tempfile.TemporaryDirectory() as place:
-        trainer: Trainer = build(
-            config.trainer,
-            accelerator=hardware.accelerator,
-            devices=hardware.devices,
-            strategy=hardware.strategy,
-            precision=hardware.precision,
-            max_steps=_STEPS,
-            max_epochs=-1,
-            logger=False,
-            default_root_dir=place,
-            enable_checkpointing=False,
-            enable_model_summary=False,
-            enable_progress_bar=False,
-            num_sanity_val_steps=0,
-            limit_val_batches=0,
-            use_distributed_sampler=False,
+        trainer = build_trainer(
+            config.trainer, hardware, max_steps=_STEPS, max_epochs=-1, logger=False, default_root_dir=place
         )
         encoder.to(hardware.torch_device)
         meter = Meter(encoder.device)

@@ -42,10 +42,10 @@ from reasonir.training.packaging import package_run
 from reasonir.training.plan import Plan
 from reasonir.training.plots import plot_run
 from reasonir.training.report.write import write_report
-from reasonir.training.sharded import ShardedPrecision
 from reasonir.training.step import Budget
 from reasonir.training.sweep import BROWSER, present_job
 from reasonir.training.tracking import Tracking
+from reasonir.training.trainer import build_trainer
 from reasonir.training.views import save_runs_view
 
 log = logging.getLogger(__name__)
@@ -166,26 +166,14 @@ class Session:
 
     def _trainer(self, milestones: Milestones) -> Trainer:
         loggers: Sequence[Logger] = [self.history, *self.tracking.loggers()]
-        sharded = isinstance(self.hardware.strategy, FSDPStrategy)
-        trainer: Trainer = build(
+        return build_trainer(
             self.config.trainer,
-            accelerator=self.hardware.accelerator,
-            devices=self.hardware.devices,
-            num_nodes=self.hardware.nodes,
-            strategy=self.hardware.strategy,
-            precision=None if sharded else self.hardware.precision,
+            self.hardware,
             logger=[] if self.config.logger == "none" else loggers,
             callbacks=[TrainingBar(), milestones],
-            plugins=[AtomicCheckpointIO(), *([ShardedPrecision(self.hardware.precision)] if sharded else [])],
+            plugins=(AtomicCheckpointIO(),),
             default_root_dir=str(self.folder),
-            enable_checkpointing=False,
-            enable_model_summary=False,
-            enable_progress_bar=False,
-            num_sanity_val_steps=0,
-            limit_val_batches=0,
-            use_distributed_sampler=False,
         )
-        return trainer
 
     def _fit(self, trainer: Trainer, resume: Path | None) -> None:
         module = RetrieverModule(
