@@ -8,6 +8,7 @@ valid name.
 from __future__ import annotations
 
 import inspect
+import math
 import types
 import typing
 from collections.abc import Iterable, Iterator, Sequence
@@ -56,7 +57,7 @@ def misspelt(name: str, arguments: Sequence[str]) -> list[str]:
 
 def problems(config: DictConfig) -> list[str]:
     """Everything that is wrong with a composed configuration."""
-    found = [*_missing(config), *_unbound(config)]
+    found = [*_missing(config), *_unbound(config), *_not_finite(config)]
     if not found:
         found += [*_out_of_range(config), *_unfitting(config)]
     return found
@@ -136,6 +137,19 @@ def _missing(node: Any, path: str = "") -> Iterator[str]:
                 yield f"{place} is missing: give {place}=..."
             elif not OmegaConf.is_interpolation(node, key):
                 yield from _missing(node[key], f"{place}.")
+
+
+def _not_finite(node: Any, path: str = "") -> Iterator[str]:
+    """Numbers that are nan or infinite, which no option means."""
+    if isinstance(node, DictConfig) and not node._is_none():
+        for key in map(str, node):
+            if not _unresolvable(node, key) and not OmegaConf.is_interpolation(node, key):
+                yield from _not_finite(node[key], f"{path}.{key}".lstrip("."))
+    elif isinstance(node, ListConfig) and not node._is_none():
+        for number, child in enumerate(node):
+            yield from _not_finite(child, f"{path}[{number}]")
+    elif isinstance(node, float) and not math.isfinite(node):
+        yield f"{path}={node}: give a finite number"
 
 
 def _unbound(node: Any, path: str = "") -> Iterator[str]:

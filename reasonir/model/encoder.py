@@ -15,6 +15,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from reasonir.errors import InputError
 from reasonir.model import varlen
 from reasonir.types import Padded, Pair, Representation, Side, Text, Tokens, micro_batches
 
@@ -163,6 +164,9 @@ class Encoder(nn.Module):
             tokens: tokenised texts.
             budget: padded tokens of a micro-batch.
             watch: hands on the micro-batches, each the numbers of its texts, while they pass.
+
+        Raises:
+            InputError: a value isn't finite, so nothing that is made of it would mean anything.
         """
         lengths_N = self.head.vectors(tokens)
         training = self.training
@@ -175,7 +179,14 @@ class Encoder(nn.Module):
                 order.append(chosen_M)
         finally:
             self.train(training)
-        return Representation.join(parts).take(torch.argsort(torch.cat(order)))
+        joined = Representation.join(parts)
+        if not bool(joined.values_TD.isfinite().all()):
+            raise InputError(
+                f"the model gives values that are not finite for a block of {len(tokens)} texts: its weights are "
+                "damaged or its training diverged (load an earlier checkpoint), or hardware.precision overflows "
+                "(use hardware.precision=32-true)"
+            )
+        return joined.take(torch.argsort(torch.cat(order)))
 
     def encode(self, texts: Sequence[Text], side: Side, *, budget: int = ENCODE_TOKENS) -> Representation:
         """Representations of `texts`, in their order."""

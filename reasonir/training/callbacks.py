@@ -21,6 +21,7 @@ from lightning import Callback, LightningModule, Trainer
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from reasonir.errors import InputError
 from reasonir.eval import metrics
 from reasonir.eval.retrieval import System
 from reasonir.files import completed
@@ -28,6 +29,7 @@ from reasonir.model.encoder import Encoder
 from reasonir.training.checkpoints import AtomicCheckpointIO, checkpoint_name, newest, step_of
 from reasonir.training.meter import peak_memory_gib
 from reasonir.training.module import RetrieverModule
+from reasonir.training.nonfinite import GRADIENT_NORM, Finding, NonFiniteGuard, nonfinite_weights
 from reasonir.training.ranks import present_ranks
 from reasonir.training.sharded import whole
 from reasonir.types import Batch, Task
@@ -138,6 +140,7 @@ class Milestones(Callback):
         self._since = self._ended = time.perf_counter()
         self._waited = 0.0
         self._lr = 0.0
+        self._guard = NonFiniteGuard()
 
     @property
     def best_file(self) -> Path:
@@ -166,6 +169,7 @@ class Milestones(Callback):
                     file.unlink()
         self._tokens, self._waited, self._since = 0, 0.0, time.perf_counter()
         self._ended = self._since
+        self._guard = NonFiniteGuard(scaled=getattr(trainer.precision_plugin, "scaler", None) is not None)
         self.interrupt.training_starts()
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Batch, batch_idx: int) -> None:
@@ -179,22 +183,47 @@ class Milestones(Callback):
         """The milestones, where this batch completed an optimiser step."""
         assert isinstance(pl_module, RetrieverModule)
         self._tokens += batch.token_count
-        if trainer.global_step != self._step:
+        stepped = trainer.global_step != self._step
+        self._guard.watch(self._step + 1, batch.step, pl_module.terms[-1])
+        if stepped:
             self._step = trainer.global_step
-            self._step_ended(trainer, pl_module, self._step)
+            assert pl_module.norm is not None
+            self._guard.watch(self._step, batch.step, {GRADIENT_NORM: pl_module.norm})
+            self._step_ended(trainer, pl_module, self._step, batch.step)
         self._ended = time.perf_counter()
 
-    def _step_ended(self, trainer: Trainer, pl_module: RetrieverModule, step: int) -> None:
+    def _step_ended(self, trainer: Trainer, pl_module: RetrieverModule, step: int, batch: int) -> None:
         last = step >= pl_module.steps
+        judged = self.dev is not None and (last or step % self._dev_every(trainer) == 0)
+        saved = last or step % self.options.checkpoint_every == 0
+        self._refuse_nonfinite(trainer, pl_module, batch, wait=judged or saved)
         self._log_training(trainer, pl_module, step)
-        if self.dev and (last or step % self._dev_every(trainer) == 0):
+        if judged:
             self._judge(trainer, pl_module, step)
         received = present_ranks().most(self.interrupt.received or 0)
         self.interrupt.received = received or None  # a signal to one rank is one to all
         stop = bool(received) or trainer.should_stop
-        if last or stop or step % self.options.checkpoint_every == 0:
+        if stop and not saved:
+            self._refuse_nonfinite(trainer, pl_module, batch, wait=True)
+        if saved or stop:
             self._save(trainer, step)
         trainer.should_stop = stop
+
+    def _refuse_nonfinite(self, trainer: Trainer, module: RetrieverModule, batch: int, *, wait: bool) -> None:
+        """End training where a number is not finite; with `wait` all numbers so far and the weights are looked at.
+
+        Raises:
+            InputError: one is not; with several ranks on every rank.
+        """
+        ranks = present_ranks()
+        wait = wait or ranks.size > 1  # ranks have to stop at the same step
+        finding = self._guard.first(wait=wait)
+        if finding is None and wait and (reason := nonfinite_weights(module)):
+            finding = Finding(self._step, batch, reason)
+        if ranks.most(int(finding is not None)):
+            finding = finding or Finding(self._step, batch, "another rank has a number that is not finite (its log)")
+            queries = trainer.datamodule.queries(finding.batch, ranks) if trainer.datamodule else []  # type: ignore[attr-defined]
+            raise InputError(finding.message(queries))
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Tell the interrupt."""
@@ -224,6 +253,8 @@ class Milestones(Callback):
         values = {f"train/{name}": torch.stack([each[name] for each in terms]).mean() for name in terms[0]}
         logged = {name: float(trainer.strategy.reduce(value, reduce_op="mean")) for name, value in values.items()}
         logged["train/lr"] = self._lr
+        if module.norm is not None and bool(module.norm.isfinite()):  # else the loss scaler skipped the step
+            logged["train/grad_norm"] = float(module.norm)
         logged["train/tokens_per_s"] = self._tokens * ranks.size / (now - self._since)
         logged["train/data_wait"] = self._waited / (now - self._since)  # a share of the time
         logged["train/seconds"] = now - self._since  # since the last time

@@ -24,7 +24,7 @@ from reasonir.mining.base import Mining
 from reasonir.mining.none import Unmined
 from reasonir.teacher.base import Teacher
 from reasonir.teacher.none import Untaught
-from reasonir.training.ranks import present_ranks
+from reasonir.training.ranks import Ranks, present_ranks
 from reasonir.types import Pair, Side, Task, Text
 
 
@@ -165,6 +165,11 @@ class RetrievalData(LightningDataModule):
             self.quotas,
             apart=self.options.batches == "one_source",
         )
+
+    def queries(self, batch: int, ranks: Ranks) -> list[str]:
+        """The queries of a rank in batch number `batch` of the run."""
+        plan = self.order(ranks.rank, ranks.size).plan(batch)
+        return [self.rows[int(self.items.row_I[item])]["query"] for item in plan.items]
 
     def batches_a_pass(self, ranks: int) -> int:
         """Batches in a pass over the data."""

@@ -11,6 +11,7 @@ import os
 import re
 import warnings
 from importlib import metadata
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -90,7 +91,11 @@ def register(address: str, name: str, run_id: str, metric: float | None) -> None
             raise
     tags = {} if metric is None else {METRIC: repr(metric)}
     client.create_model_version(name, address, run_id, tags=tags, model_id=address.removeprefix("models:/"))
-    judged = [each for each in client.search_model_versions(f"name='{name}'") if METRIC in each.tags]
+    judged = [
+        each
+        for each in client.search_model_versions(f"name='{name}'")
+        if isfinite(float(each.tags.get(METRIC, "nan")))  # nan compares as neither better nor worse
+    ]
     if judged:  # an earlier version stays the best one where a later is as good
         best = max(judged, key=lambda each: (float(each.tags[METRIC]), -int(each.version)))
         client.set_registered_model_alias(name, BEST, best.version)

@@ -44,7 +44,8 @@ def run_step(
 ) -> Mapping[str, Tensor]:
     """The terms of a step, each a scalar; `terms["loss"].backward()` gives the exact gradients.
 
-    Under DDP a term is this rank's share: the average over ranks is the value over the whole batch.
+    Under DDP a term is this rank's share: the average over ranks is the value over the whole batch. Beside the
+    objective's own terms there is `max_score`, the largest absolute score.
     """
     found = embed(encoder, batch.tokens, budget, ranks)
     with torch.autocast(found.values_TD.device.type, enabled=False):
@@ -52,8 +53,14 @@ def run_step(
             judged = _paired(encoder.head, batch, found, ranks)
         else:
             judged = _retrieved(encoder.head, batch, found, ranks)
-        views = [objective(view) for view in judged]
+        views = [{**objective(view), "max_score": _largest(view)} for view in judged]
         return {name: torch.stack([view[name] for view in views]).mean() for name in views[0]}
+
+
+def _largest(judged: Judged) -> Tensor:
+    scores = judged.scores_QN if isinstance(judged, Retrieved) else judged.scores_P
+    largest: Tensor = torch.linalg.vector_norm(scores.detach(), torch.inf)
+    return largest
 
 
 def _retrieved(head: Any, batch: Batch, found: Representation, ranks: Ranks) -> Iterator[Judged]:

@@ -13,6 +13,7 @@ class Trainer(SimpleNamespace):
     """Saves empty checkpoints."""
 
     is_global_zero = True
+    precision_plugin = None
 
     def save_checkpoint(self, file, weights_only):
         file.write_bytes(b"")
