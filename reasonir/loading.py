@@ -8,13 +8,13 @@ is.
 from __future__ import annotations
 
 import re
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from reasonir.errors import InputError
-from reasonir.model.backbone import Model
+from reasonir.model import manifest
 from reasonir.model.encoder import Encoder
+from reasonir.model.export import exported_as
 from reasonir.model.positions import module_options, stated_options
 from reasonir.model.weights import locate
 from reasonir.training.outcome import refuse_sweep
@@ -28,7 +28,8 @@ def read_encoder(path: str, *, device: str = "cpu") -> Encoder:
     """
     run = run_of(path)
     if run is None:
-        model = Model(path=path, head=partial(head_of(locate(path)).load))
+        folder = locate(path)
+        model = exported_as(folder, head_of(folder), manifest.read(folder))
     else:
         from reasonir.config import build
         from reasonir.training.exported import exported_model

@@ -63,8 +63,8 @@ OPENED = {
         """from pylate import models, rank
 
 model = models.ColBERT("{name}")
-queries = model.encode(["why does it rain"], is_query=True)
-documents = model.encode(["Warm air rises.", "Copper conducts."], is_query=False)
+queries = model.encode(["why does it rain"], is_query=True, prompt_name="query")
+documents = model.encode(["Warm air rises.", "Copper conducts."], is_query=False, prompt_name="document")
 print(rank.rerank([[0, 1]], queries, [documents]))""",
         _RETRIEVES,
     ),

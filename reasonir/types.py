@@ -217,7 +217,7 @@ class Tokens:
 
     ids_T are token ids; attend_T says which tokens the others may attend to (ColBERT's query expansion tokens are
     not attended to); keep_T which tokens give a vector (ColBERT skips punctuation); lengths_N counts tokens, lost_N
-    those that were cut off.
+    those that were cut off, and lost_query_N how many of these a pair's query lost.
     """
 
     ids_T: Tensor
@@ -225,22 +225,28 @@ class Tokens:
     keep_T: Tensor
     lengths_N: Tensor
     lost_N: Tensor
+    lost_query_N: Tensor
 
     def __len__(self) -> int:
         return self.lengths_N.numel()
 
     @classmethod
     def pack(
-        cls, rows: Sequence[tuple[Sequence[int], Sequence[bool], Sequence[bool]]], lost: Sequence[int] | None = None
+        cls,
+        rows: Sequence[tuple[Sequence[int], Sequence[bool], Sequence[bool]]],
+        lost: Sequence[int] | None = None,
+        lost_query: Sequence[int] | None = None,
     ) -> Tokens:
-        """Pack one (ids, attend, keep) a text, and how many tokens each lost (None: none did)."""
+        """Pack one (ids, attend, keep) per text, and how many tokens each lost (None: none did)."""
         ids, attend, keep = zip(*rows, strict=True)
+        none = [0] * len(rows)
         return cls(
             torch.tensor(list(chain.from_iterable(ids)), dtype=torch.int32),
             torch.tensor(list(chain.from_iterable(attend)), dtype=torch.bool),
             torch.tensor(list(chain.from_iterable(keep)), dtype=torch.bool),
             torch.tensor([len(row) for row in ids], dtype=torch.int64),
-            torch.tensor([0] * len(rows) if lost is None else lost, dtype=torch.int64),
+            torch.tensor(lost or none, dtype=torch.int64),
+            torch.tensor(lost_query or none, dtype=torch.int64),
         )
 
     @property
@@ -257,6 +263,7 @@ class Tokens:
             torch.cat([self.keep_T, other.keep_T]),
             torch.cat([self.lengths_N, other.lengths_N]),
             torch.cat([self.lost_N, other.lost_N]),
+            torch.cat([self.lost_query_N, other.lost_query_N]),
         )
 
     def pad(self, chosen_M: Tensor, *, packs: bool = False) -> Padded:

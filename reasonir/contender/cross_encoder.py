@@ -23,7 +23,7 @@ class CrossEncoder:
     kind: ClassVar[frozenset[str]] = frozenset({"CrossEncoder"})
 
     def load(self, workload: Workload) -> tuple[nn.Module, Callable[[], Tensor]]:
-        """See `Contender`; documents are cut where ours are."""
+        """See `Contender`; pairs are cut where ours are."""
         import sentence_transformers
 
         model = sentence_transformers.CrossEncoder(workload.model.path, **workload.loading)
@@ -31,7 +31,7 @@ class CrossEncoder:
         tokens = model.tokenizer(
             pairs,
             padding=True,
-            truncation="only_second",
+            truncation="longest_first",
             max_length=workload.limits["document"],
             return_tensors="pt",
         )

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import csv
 import gzip
-import hashlib
 import json
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
-from functools import lru_cache
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 from reasonir.errors import InputError
+from reasonir.files import sha256
 
 SUFFIXES = (".jsonl", ".json", ".csv", ".tsv", ".parquet", ".jsonl.gz", ".csv.gz", ".tsv.gz")
 
@@ -79,19 +78,7 @@ def find(folder: Path, names: Iterable[str]) -> list[Path]:
 
 def digests(files: Sequence[Path], root: Path) -> dict[str, str]:
     """The SHA-256 of each file, by its path relative to `root`."""
-    result = {}
-    for file in files:
-        status = file.stat()
-        name = str(file.relative_to(root) if file.is_relative_to(root) else file)
-        result[name] = _digest(file, status.st_size, status.st_mtime_ns)
-    return result
-
-
-@lru_cache(maxsize=4096)
-def _digest(file: Path, _size: int, _changed: int) -> str:
-    """The SHA-256 of a file, read once a process unless it changes."""
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    return {str(file.relative_to(root) if file.is_relative_to(root) else file): sha256(file) for file in files}
 
 
 def text_of(record: Record, key: str) -> str:

@@ -9,12 +9,13 @@ import torch
 from reasonir.data.progress import progress
 from reasonir.eval.retrieval import System, open_candidates
 from reasonir.model.encoder import Embedder, Encoder
+from reasonir.model.reader import Reader
 from reasonir.types import Pair, Run, Task, Text
 
 _QUERIES = 64
 
 
-def reranking(encoder: Encoder, first: System) -> System:
+def reranking(reader: Encoder | Reader, first: System) -> System:
     """The system that orders a task's candidates, or those that `first` ranks, by the scores of pairs."""
 
     def rank(task: Task) -> Run:
@@ -25,7 +26,7 @@ def reranking(encoder: Encoder, first: System) -> System:
         blocks = [names[start : start + _QUERIES] for start in range(0, len(names), _QUERIES)]
         for block in progress(blocks, "Reranking", total=len(names), size=len):
             asked = [(query, doc) for query in block for doc in given.get(query, ())]
-            scores_P = encoder.score_pairs([Pair(task.queries[query], Text(texts[doc])) for query, doc in asked])
+            scores_P = reader.score_pairs([Pair(task.queries[query], Text(texts[doc])) for query, doc in asked])
             for (query, doc), score in zip(asked, scores_P.tolist(), strict=True):
                 run.setdefault(query, {})[doc] = score
         return run

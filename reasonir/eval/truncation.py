@@ -1,4 +1,4 @@
-"""What a model's limits cut off of a benchmark's texts: part of every result, and said aloud where it is much."""
+"""Truncation of a benchmark's texts by a model's limits: part of every result, and warned of where it is much."""
 
 from __future__ import annotations
 
@@ -7,53 +7,69 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from reasonir.eval.retrieval import System
-from reasonir.model.reader import Cut, Reader
+from reasonir.model.reader import MUCH, Cut, Reader
 from reasonir.types import Run, Task
 
 log = logging.getLogger(__name__)
-_MUCH = 0.05
+Report = dict[str, dict[str, dict[str, float]]]
 
 
 @dataclass(slots=True)
 class Truncation:
-    """Counts what `reader` cuts while a system searches with it."""
+    """Counts what `reader` cuts while a system ranks with it."""
 
     reader: Reader
-    _documents: dict[int, Cut] = field(default_factory=dict)
+    _read: dict[int, tuple[Cut, Cut, Cut]] = field(default_factory=dict)
 
     def watching(self, system: System) -> System:
-        """The system, its corpora's counts noted."""
+        """The system, the counts of its corpora noted."""
+        reader = self.reader
 
         def rank(task: Task) -> Run:
-            self.reader.documents = Cut()
+            reader.documents = reader.pairs = reader.pair_queries = Cut()
             run = system(task)
-            self._documents[id(task.corpus)] = self.reader.documents
+            self._read[id(task.corpus)] = (reader.documents, reader.pairs, reader.pair_queries)
             return run
 
         return rank
 
-    def report(self, tasks: Sequence[Task]) -> dict[str, dict[str, dict[str, float]]]:
-        """By task, for queries and documents: distinct texts, the share that was cut, tokens read and lost."""
-        return {
-            task.name: {
-                "queries": _shares(sum((self.reader.queries[text] for text in task.queries.values()), Cut())),
-                "documents": _shares(self._documents[id(task.corpus)]),
-            }
-            for task in tasks
-        }
+    def report(self, tasks: Sequence[Task]) -> Report:
+        """By task, for queries and documents, or for pairs and their queries: texts, share cut, tokens read and lost.
 
+        Queries and documents are counted once each; pairs as often as they are scored.
+        """
+        return {task.name: self._sides(task) for task in tasks}
 
-def warn(report: Mapping[str, Mapping[str, Mapping[str, float]]], length: int) -> None:
-    """Say on which tasks many queries don't fit into `length` tokens."""
-    many = {task: sides["queries"]["cut"] for task, sides in report.items() if sides["queries"]["cut"] > _MUCH}
-    if many:
-        log.warning(
-            "Queries longer than %d tokens were cut: %s. A larger model.head.query_length (model.head.max_length of a "
-            "bi-encoder) lets the model read them",
-            length,
-            ", ".join(f"{task} {share:.0%}" for task, share in many.items()),
-        )
+    def _sides(self, task: Task) -> dict[str, dict[str, float]]:
+        documents, pairs, pair_queries = self._read[id(task.corpus)]
+        if self.reader.head.kind != "retriever":
+            queries = {key: value for key, value in _shares(pair_queries).items() if key != "tokens"}
+            return {"pairs": _shares(pairs), "queries": queries}
+        queries_of = sum((self.reader.queries[text] for text in task.queries.values()), Cut())
+        return {"queries": _shares(queries_of), "documents": _shares(documents)}
+
+    def warn(self, report: Mapping[str, Mapping[str, Mapping[str, float]]]) -> None:
+        """Warn of tasks on which many queries lose a part."""
+        many = {task: sides["queries"]["cut"] for task, sides in report.items() if sides["queries"]["cut"] > MUCH}
+        if not many:
+            return
+        shares = ", ".join(f"{task} {share:.0%}" for task, share in many.items())
+        limit = self.reader.head.tokenizer.limit("query")
+        if self.reader.head.kind == "retriever":
+            log.warning(
+                "Queries longer than %d tokens were cut: %s. A larger model.head.query_length (model.head.max_length "
+                "of a bi-encoder) lets the model read them",
+                limit,
+                shares,
+            )
+        else:
+            log.warning(
+                "Queries were cut beside their documents in pairs of %d tokens: %s of the pairs. A larger "
+                "model.head.max_length, or model.head.query_share, lets the model read them",
+                limit,
+                shares,
+            )
 
 
 def _shares(cut: Cut) -> dict[str, float]:
-    return {"texts": cut.texts, "cut": round(cut.cut / max(1, cut.texts), 4), "tokens": cut.tokens, "lost": cut.lost}
+    return {"texts": cut.texts, "cut": round(cut.share, 4), "tokens": cut.tokens, "lost": cut.lost}

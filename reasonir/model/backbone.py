@@ -156,7 +156,7 @@ class Model:
         backbone = self.lora.apply(backbone)
         if self.activation_checkpointing:
             backbone.gradient_checkpointing_enable(REPLAY)  # type: ignore[operator]
-        return Encoder(backbone, head, packs=packs).train()
+        return Encoder(backbone, head, packs=packs, trust_remote_code=self.trust_remote_code).train()
 
     def _freeze(self, backbone: nn.Module) -> None:
         if self.freeze_layers or self.freeze_embeddings:

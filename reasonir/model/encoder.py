@@ -68,7 +68,7 @@ def blocks(texts: Sequence[Text]) -> Iterator[tuple[slice, list[Text]]]:
 class Encoder(nn.Module):
     """Turns texts into representations: `backbone` reads tokens, `head` makes vectors and scores of them."""
 
-    def __init__(self, backbone: nn.Module, head: Any, *, packs: bool = False) -> None:
+    def __init__(self, backbone: nn.Module, head: Any, *, packs: bool = False, trust_remote_code: bool = False) -> None:
         super().__init__()
         self.backbone = backbone
         self.head = head
@@ -76,7 +76,10 @@ class Encoder(nn.Module):
         self._options = {"use_cache": False} if getattr(backbone.config, "use_cache", None) is not None else {}
         self._inputs: Callable[[Padded], dict[str, Tensor]] = getattr(head, "inputs", lambda _: {})
         """What the backbone reads besides tokens, by heads that have more to say."""
-        self._varlen = packs
+        self.may_pack = packs
+        """Whether texts are packed where that gives what padding them gives."""
+        self.trust_remote_code = trust_remote_code
+        """Whether the checkpoint brought Python code that was allowed to run."""
         self._packs: dict[tuple[str, bool], bool] = {}
 
     @property
@@ -112,7 +115,7 @@ class Encoder(nn.Module):
     @property
     def packs(self) -> bool:
         """Whether micro-batches may be packed now: on this device, in this number format, in training or not."""
-        if not self._varlen or (self.training and not varlen.trains_packed(self.backbone, self.device)):
+        if not self.may_pack or (self.training and not varlen.trains_packed(self.backbone, self.device)):
             return False
         key = (self.device.type, torch.is_autocast_enabled(self.device.type))
         if key not in self._packs:
@@ -199,17 +202,23 @@ class Encoder(nn.Module):
         for block, chosen in blocks(texts):
             yield block, self.represent(self.head.tokenizer(chosen, side), budget=budget)
 
-    def score_pairs(self, pairs: Sequence[Pair], *, budget: int = ENCODE_TOKENS) -> Tensor:
-        """scores_P of a reranker's head, on the CPU."""
+    def score_pairs(
+        self,
+        pairs: Sequence[Pair],
+        *,
+        budget: int = ENCODE_TOKENS,
+        note: Callable[[Tokens], object] = lambda tokens: None,
+    ) -> Tensor:
+        """scores_P of a reranker's head, on the CPU; `note` is shown the tokens that are read."""
         parts = []
         for start in range(0, len(pairs), _SORTED_TOGETHER):
             tokens, _ = self.head.tokenizer(pairs[start : start + _SORTED_TOGETHER])
+            note(tokens)
             parts.append(self.head.scores(self.represent(tokens, budget=budget)))
         return torch.cat(parts).float().cpu() if parts else torch.zeros(0)
 
-    def save(self, folder: Path) -> None:
-        """Write the model in the format its ecosystem loads, adapters merged, weights as safetensors."""
-        from reasonir.model.lora import merged
+    def save(self, folder: Path, *, texts: Sequence[str] = ()) -> None:
+        """Export the model, adapters merged (see `reasonir.model.export.export`)."""
+        from reasonir.model.export import export
 
-        folder.mkdir(parents=True, exist_ok=True)
-        self.head.save(merged(self.backbone), folder)
+        export(self, folder, texts=texts)

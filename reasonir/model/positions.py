@@ -8,7 +8,8 @@ from typing import Any
 
 from reasonir.errors import InputError
 
-_OFFSET_FAMILIES = ("roberta", "xlm-roberta", "camembert", "mpnet", "xmod", "longformer")
+OFFSET_FAMILIES = ("roberta", "xlm-roberta", "camembert", "mpnet", "xmod", "longformer")
+"""Model types that count positions from padding_idx + 1."""
 UNBOUNDED = 10**9
 """Longer than any text: a length that cuts nothing."""
 
@@ -23,7 +24,7 @@ def usable_positions(config: Any, tokenizer: Any) -> int:
     table: int | None = getattr(config, "max_position_embeddings", None)
     if not table:
         return tokenizer.model_max_length or UNBOUNDED
-    if getattr(config, "model_type", "") in _OFFSET_FAMILIES:
+    if getattr(config, "model_type", "") in OFFSET_FAMILIES:
         table -= (getattr(config, "pad_token_id", None) or 0) + 1
     return table
 

@@ -7,6 +7,7 @@ tokens, a document's score the highest of its blocks.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -19,9 +20,10 @@ from reasonir.errors import InputError
 from reasonir.model.encoder import ENCODE_TOKENS, Encoder
 from reasonir.types import Pair, Text
 
+log = logging.getLogger(__name__)
 _TOGETHER = 512
 LEAST_ROOM = 16
-"""Tokens that a query has to leave for documents that don't fit beside it."""
+"""The fewest tokens in which documents are read, a block at a time, where they don't fit beside their query."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +42,7 @@ def opinions(encoder: Encoder, pairs: Sequence[Pair], *, budget: int = ENCODE_TO
     """What a pruner's encoder says of the documents of `pairs` and their spans.
 
     Raises:
-        InputError: a query that leaves no room for a document.
+        InputError: the model is too short for a query and a document.
     """
     found: list[Opinion] = []
     starts = range(0, len(pairs), _TOGETHER)
@@ -53,6 +55,13 @@ def _opinions(encoder: Encoder, pairs: Sequence[Pair], budget: int) -> list[Opin
     head = encoder.head
     blocks = [(number, block) for number, pair in enumerate(pairs) for block in _blocks(head.tokenizer, pair)]
     tokens, span_T = head.tokenizer([block for _, block in blocks])
+    if cut := len({number for (number, _), lost in zip(blocks, tokens.lost_query_N.tolist(), strict=True) if lost}):
+        log.warning(
+            "%d of %d queries are cut beside their documents: raise model.head.max_length (%d tokens a pair)",
+            cut,
+            len(pairs),
+            head.tokenizer.max_length,
+        )
     read = encoder.represent(tokens, budget=budget)
     scores_B = head.scores(read).double().cpu().numpy()
     keeps = head.keeps(read)
@@ -84,8 +93,8 @@ def _blocks(tokenizer: Any, pair: Pair) -> Iterator[Pair]:
         return
     if room < LEAST_ROOM:
         raise InputError(
-            f"a query leaves {room} of model.head.max_length={tokenizer.max_length} tokens for documents: "
-            f"shorten {pair.query.text[:60]!r}, or raise that"
+            f"model.head.max_length={tokenizer.max_length} leaves {room} tokens for documents beside the query "
+            f"{pair.query.text[:60]!r}: raise it"
         )
     starts = np.array([start for start, _ in offsets])
     ends = [end for _, end in pair.spans]

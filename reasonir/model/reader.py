@@ -12,11 +12,15 @@ from functools import partial
 from typing import Any, Protocol
 
 import torch
+from torch import Tensor
 
 from reasonir.data.progress import part_of_it, progress
 from reasonir.model.encoder import ENCODE_TOKENS, Encoder, blocks
 from reasonir.model.store import Block, NoStore, Store, key_of
-from reasonir.types import Representation, Side, Text
+from reasonir.types import Pair, Representation, Side, Text, Tokens
+
+MUCH = 0.05
+"""The share of queries that are cut from which on a warning is due."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +31,11 @@ class Cut:
     cut: int = 0
     tokens: int = 0
     lost: int = 0
+
+    @property
+    def share(self) -> float:
+        """The share of the texts that were cut."""
+        return self.cut / max(1, self.texts)
 
     def __add__(self, other: Cut) -> Cut:
         return Cut(self.texts + other.texts, self.cut + other.cut, self.tokens + other.tokens, self.lost + other.lost)
@@ -75,6 +84,8 @@ class Reader:
         dtype: the type that vectors are rounded to, stored or not; they are computed with in float32.
         documents: what was cut of the documents read so far.
         queries: what was cut of each query read so far.
+        pairs: what was cut of the pairs scored so far.
+        pair_queries: how much of that their queries lost.
         workers: who encodes what the store doesn't have.
     """
 
@@ -83,6 +94,8 @@ class Reader:
     dtype: torch.dtype = torch.float32
     documents: Cut = field(default_factory=Cut)
     queries: dict[Text, Cut] = field(default_factory=dict)
+    pairs: Cut = field(default_factory=Cut)
+    pair_queries: Cut = field(default_factory=Cut)
     workers: Workers = ALONE
 
     @property
@@ -94,6 +107,16 @@ class Reader:
     def device(self) -> torch.device:
         """Where the weights are."""
         return self.encoder.device
+
+    def score_pairs(self, pairs: Sequence[Pair]) -> Tensor:
+        """See `Encoder.score_pairs`."""
+        return self.encoder.score_pairs(pairs, note=self.note_pairs)
+
+    def note_pairs(self, tokens: Tokens) -> None:
+        """Count what was cut of pairs."""
+        read, lost_N, query_N = int(tokens.lengths_N.sum()), tokens.lost_N, tokens.lost_query_N
+        self.pairs += Cut(len(tokens), int((lost_N > 0).sum()), read, int(lost_N.sum()))
+        self.pair_queries += Cut(len(tokens), int((query_N > 0).sum()), 0, int(query_N.sum()))
 
     def encode(self, texts: Sequence[Text], side: Side, *, budget: int = ENCODE_TOKENS) -> Representation:
         """See `Embedder`."""

@@ -5,13 +5,14 @@ Nothing here loads a weight; what comes back is a local folder, complete enough 
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from reasonir.errors import InputError
+from reasonir.files import sha256
+from reasonir.model import manifest
 
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+|[\w-]+")
 _CONFIGURATION = ["*.json", "*.txt", "*.model", "*.metadata", "*.py", "*.jinja"]
@@ -38,9 +39,7 @@ class Packaged:
             return None
         folder = Path(spec.origin).parent / self.folder
         weights = folder / "model.safetensors"
-        with weights.open("rb") as stream:
-            found = hashlib.file_digest(stream, "sha256").hexdigest()
-        if found != self.sha256:
+        if (found := sha256(weights)) != self.sha256:
             raise InputError(
                 f"{weights} has SHA-256 {found}, expected {self.sha256}: reinstall the extra '{self.extra}'"
             )
@@ -97,6 +96,7 @@ def _complete(folder: Path, path: str, weights: bool) -> Path:
         raise InputError(f"model.path={path}: {folder} holds no config.json. {_alternatives(path)}")
     if weights and not any([*folder.rglob("*.safetensors"), *folder.rglob("*.bin")]):
         raise InputError(f"model.path={path}: {folder} holds no weights. {_alternatives(path)}")
+    manifest.read(folder, weights=weights)
     return folder
 
 

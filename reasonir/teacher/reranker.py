@@ -22,8 +22,8 @@ from reasonir.errors import InputError
 from reasonir.files import completed
 from reasonir.loss.base import LABEL
 from reasonir.model.backbone import Model
-from reasonir.model.encoder import Encoder
 from reasonir.model.frozen import Machine, identity_of
+from reasonir.model.reader import MUCH, Reader
 from reasonir.teacher.report import Tally, sentence
 from reasonir.types import Example, Pair, Text
 
@@ -104,7 +104,7 @@ class Reranking:
         return {**identity_of(self.model), "seed": self.seed, "name": self.name, "scale": self.scale}
 
     def _examples(self, rows: Any, kept: Path, tally: Tally) -> Iterator[Example]:
-        encoder: Encoder | None = None
+        reader: Reader | None = None
         if kept.is_dir():
             log.info("Going on with the scores that lie in %s", kept)
         for start in range(0, len(rows), self.block):
@@ -114,8 +114,8 @@ class Reranking:
             if file.is_file():
                 scores_P = np.load(file)
             else:
-                encoder = encoder or self.model.load(seed=self.seed).to(self.hardware.resolve().torch_device)
-                scores_P = self._scores(encoder, block)
+                reader = reader or Reader(self.model.load(seed=self.seed).to(self.hardware.resolve().torch_device))
+                scores_P = self._scores(reader, block)
                 with completed(file) as partial, partial.open("wb") as stream:
                     np.save(stream, scores_P)
             scores = iter(scores_P.tolist())
@@ -127,14 +127,20 @@ class Reranking:
                 found = replace(example, documents=documents)
                 tally.add(*([each.teachers[self.name] for each in side] for side in (found.positives, found.negatives)))
                 yield found
+        if reader is not None and reader.pair_queries.share > MUCH:
+            log.warning(
+                "The teacher read %.0f %% of the pairs without a part of their query: raise "
+                "teacher.model.head.max_length",
+                100 * reader.pair_queries.share,
+            )
 
-    def _scores(self, encoder: Encoder, block: Sequence[Example]) -> np.ndarray:
+    def _scores(self, reader: Reader, block: Sequence[Example]) -> np.ndarray:
         """scores_P of the documents of every example, one example after the other."""
         pairs = [
             Pair(Text(example.query, example.instruction), Text(document.text, document.instruction))
             for example in block
             for document in example.documents
         ]
-        logits_P = encoder.score_pairs(pairs)
+        logits_P = reader.score_pairs(pairs)
         scores_P = logits_P if self.scale == "logit" else logits_P.double().sigmoid()
         return scores_P.float().numpy()

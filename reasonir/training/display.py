@@ -94,6 +94,12 @@ def show_plan(plan: Plan) -> None:
                 column.name,
                 limit,
             )
+    if measured.queries_cut > _MUCH:
+        log.warning(
+            "%.0f %% of the sampled pairs lose a part of their query beside the document: raise model.head.max_length, "
+            "or model.head.query_share",
+            100 * measured.queries_cut,
+        )
 
 
 def show_choices(plan: Plan, fits: Mapping[str, Fit]) -> None:

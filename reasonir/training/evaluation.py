@@ -18,7 +18,7 @@ from reasonir.eval.reranking import choosing, reranking
 from reasonir.eval.results import HEADLINE, Analysis, Results, read_analysis, read_values, run_file
 from reasonir.eval.retrieval import System, evaluate, guessing, searching
 from reasonir.eval.trec import read_run
-from reasonir.eval.truncation import Truncation, warn
+from reasonir.eval.truncation import Truncation
 from reasonir.index.base import Index
 from reasonir.index.best import AT, RECALL
 from reasonir.index.bm25 import Bm25
@@ -144,12 +144,10 @@ class Evaluation:
         rank = self._model(encoder, reader, name)
         if encoder.head.kind == "retriever":
             self._warn_of_instructions(encoder)
-            truncation = Truncation(reader)
-            evaluate(self.tasks, {name: truncation.watching(rank)}, self.results)
-            self.results.protocol["truncation"] = truncation.report(self.tasks)
-            warn(self.results.protocol["truncation"], encoder.head.tokenizer.limit("query"))
-        else:
-            evaluate(self.tasks, {name: rank}, self.results)
+        truncation = Truncation(reader)
+        evaluate(self.tasks, {name: truncation.watching(rank)}, self.results)
+        self.results.protocol["truncation"] = report = truncation.report(self.tasks)
+        truncation.warn(report)
         self._analyse(name, rank, encoder)
         self.results.write(self.folder, judged=name)
 
@@ -168,7 +166,7 @@ class Evaluation:
     def _model(self, encoder: Encoder, reader: Reader, name: str) -> System:
         """The system that ranks with the model, and notes what its index measured of itself."""
         if encoder.head.kind != "retriever":
-            return reranking(encoder, searching(self.options.bm25, depth=self.options.candidates))
+            return reranking(reader, searching(self.options.bm25, depth=self.options.candidates))
         index = self.index(reader)
         rank = choosing(reader, searching(index, depth=self.options.depth))
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf
 
 from reasonir.errors import InputError
+from reasonir.model import manifest
 from reasonir.model.backbone import Model
 
 
@@ -33,7 +34,7 @@ def exported_model(folder: Path) -> DictConfig:
     """
     model = saved_config(folder).model
     exported = folder / "model"
-    if not exported.is_dir():
+    if not manifest.is_export(exported):
         raise InputError(
             f"run={folder} has no exported model: let the run end (python -m reasonir.train resume={folder})"
         )

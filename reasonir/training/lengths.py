@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import Any, Literal
 
 import numpy as np
@@ -30,7 +31,8 @@ class Measured:
     """Columns of sampled texts, with what a model makes of them.
 
     `limits` are the tokens a text of a side may have, `least` those it is filled up to, `positions` bound any limit;
-    `counted` says by what: "tokens", "characters" where no tokenizer is here, "limits" where no data is.
+    `counted` says by what: "tokens", "characters" where no tokenizer is here, "limits" where no data is. `queries_cut`
+    is the share of pairs whose query loses a part beside its document; 0 for a head that reads texts by themselves.
     """
 
     columns: tuple[Column, ...]
@@ -38,6 +40,7 @@ class Measured:
     least: dict[Side, int]
     positions: int
     counted: Literal["tokens", "characters", "limits"]
+    queries_cut: float = 0.0
 
     def texts(self, counts: dict[str, int]) -> Texts:
         """A typical step of so many texts of each column, cut and filled up; queries first, where they are apart."""
@@ -59,12 +62,15 @@ def measure(model: Model, data: RetrievalData, *, rows: int) -> Measured:
         columns = tuple(_estimated(model, data, rows, folder))
         return Measured(columns, model.limits(folder), dict.fromkeys(sides, 0), UNBOUNDED, "characters")
     tokenizer, positions = model.read_tokenizer(folder)
+    pairs = {} if model.kind == "retriever" else data.sample_pairs(rows)
+    lost_P = [lost for given in pairs.values() for lost in tokenizer(given)[0].lost_query_N.tolist()]
     return Measured(
         tuple(_counted(model, data, rows, tokenizer.whole())),
         {side: tokenizer.limit(side) for side in sides},
         {side: tokenizer.least(side) for side in sides},
         positions,
         "tokens",
+        fmean(lost > 0 for lost in lost_P) if lost_P else 0.0,
     )
 
 

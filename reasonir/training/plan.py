@@ -106,6 +106,7 @@ class Plan:
             "lengths": {
                 column.name: column.to_dict(self.lengths.limits[column.side], tried) for column in self.lengths.columns
             },
+            "queries_cut": self.lengths.queries_cut,
             "probe": dict(self.measured),
         }
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -22,6 +21,7 @@ from reasonir.eval.base import Benchmark
 from reasonir.eval.results import Results
 from reasonir.model.backbone import Model
 from reasonir.model.encoder import Encoder
+from reasonir.model.export import export
 from reasonir.model.reader import ALONE, Workers
 from reasonir.training.board import show_leaderboard
 from reasonir.training.budgets import Remembered, graph_bytes
@@ -49,6 +49,7 @@ from reasonir.training.trainer import build_trainer
 from reasonir.training.views import save_runs_view
 
 log = logging.getLogger(__name__)
+_SAMPLED_WORDS = 200
 
 
 class Session:
@@ -191,11 +192,15 @@ class Session:
             self.history.rewind(step_of(resume))
         trainer.fit(module, datamodule=self.data, ckpt_path=str(resume) if resume else None, weights_only=True)
 
+    def _sample(self) -> list[str]:
+        """A few of the training texts, not whole where they are long."""
+        texts = [text.text for _, texts in self.data.sample(2).values() for text in texts]
+        return [" ".join(text.split()[:_SAMPLED_WORDS]) for text in texts]
+
     def _finish(self, encoder: Encoder, best: float | None, workers: Workers = ALONE) -> None:
         """Export and judge the trained model, and keep what came out."""
-        encoder.save(self.folder / "model")
-        shutil.copyfile(self.folder / DATA, self.folder / "model" / TRAINED_ON)
         encoder.to(self.hardware.torch_device)
+        export(encoder, self.folder / "model", texts=self._sample(), extra={TRAINED_ON: self.folder / DATA})
         self.evaluation.judge(encoder, "trained", workers)
         results = self.evaluation.results
         track_results(results, "trained", self.folder, self.tracking)

@@ -74,6 +74,12 @@ def test_a_long_document_is_judged_by_its_blocks(encoder):
     assert several[2].keep == ()
 
 
-def test_a_query_that_fills_the_model_is_refused(encoder):
-    with pytest.raises(InputError, match=r"a query leaves 1 of model.head.max_length=40 tokens for documents"):
+def test_a_long_query_leaves_documents_their_share(encoder):
+    (found,) = opinions(encoder, [pair(SENTENCES, query="rain " * 60)])
+    assert all(found.tokens)  # every sentence is read
+
+
+def test_a_model_that_is_too_short_for_blocks_is_named(bert):
+    encoder = load(bert, "provence", max_length=30).eval()
+    with pytest.raises(InputError, match=r"model.head.max_length=30 leaves 14 tokens for documents"):
         opinions(encoder, [pair(SENTENCES, query="rain " * 60)])

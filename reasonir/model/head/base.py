@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
+import torch
 from torch import Tensor, nn
 
 from reasonir.model.prompts import Prompts
@@ -44,7 +45,7 @@ class PairTokenizer(Protocol):
         """The tokens of `pairs`, and the label of every token that a pruner judges (see `PairBatch`)."""
 
     def limit(self, side: Side) -> int:
-        """The most tokens of a pair, whichever side; what is beyond is cut of the document."""
+        """The most tokens of a pair, whichever side."""
 
     def least(self, side: Side) -> int:
         """0: no pair is filled up."""
@@ -92,6 +93,9 @@ class Head(Protocol):
     def save(self, backbone: nn.Module, folder: Path) -> None:
         """Write the model in the format its ecosystem loads."""
 
+    def options(self) -> dict[str, Any]:
+        """Those options of `load` that an export of this head doesn't state by itself, as plain values."""
+
 
 class Retriever(Head, Protocol):
     """Scores every query against every document by their representations."""
@@ -110,6 +114,11 @@ class Retriever(Head, Protocol):
     def views(self, queries: Representation, documents: Representation) -> Iterator[Tensor]:
         """The scores that are trained: one scores_QN, or several where a head is trained at several sizes."""
 
+    def opened_elsewhere(
+        self, folder: Path, texts: Sequence[Text], side: Side, device: torch.device, *, trust_remote_code: bool
+    ) -> Mapping[str, Sequence[Tensor]]:
+        """The vectors of each text by the libraries that open an export, by the library's name; on `device`."""
+
 
 class Reranker(Head, Protocol):
     """Scores pairs."""
@@ -118,6 +127,11 @@ class Reranker(Head, Protocol):
 
     def scores(self, pairs: Representation) -> Tensor:
         """scores_P, logits: higher is better, 0 is undecided; differentiable."""
+
+    def opened_elsewhere(
+        self, folder: Path, pairs: Sequence[Pair], device: torch.device, *, trust_remote_code: bool
+    ) -> Mapping[str, Sequence[Tensor]]:
+        """The logit of each pair by the libraries that open an export, by the library's name; on `device`."""
 
 
 class Pruner(Reranker, Protocol):

@@ -20,7 +20,7 @@ from torch.nn.functional import normalize
 from reasonir.errors import InputError
 from reasonir.model.positions import check_length, module_options, stated_options, usable_positions
 from reasonir.model.prompts import Prompts
-from reasonir.model.tokens import OneLength, cut_ids
+from reasonir.model.tokens import OneLength, cut_ids, forget_calls, ready
 from reasonir.types import Padded, Representation, Side, Text, Tokens
 
 POOLINGS = ("cls", "mean", "lasttoken")
@@ -119,6 +119,7 @@ class BiEncoder(nn.Module):
         )
         source.float()
         backbone = source[0].auto_model
+        ready(source.tokenizer, backbone.config).padding_side = "right"  # as here, so that cls is the first token
         if len(source) < 2 or not isinstance(source[1], Pooling):  # a plain encoder, or a late-interaction model
             source = SentenceTransformer(
                 modules=[source[0], _pooling(source, pooling or "mean")], prompts=source.prompts
@@ -217,7 +218,30 @@ class BiEncoder(nn.Module):
         (source,) = self._source
         source[0].auto_model = backbone
         source.prompts = {side: self.tokenizer.prompts.of(side) for side in ("query", "document")}
+        forget_calls(source.tokenizer)
         source.save(str(folder), create_model_card=False)
+
+    def options(self) -> dict[str, Any]:
+        """See `Head.options`: a sentence-transformers checkpoint states everything."""
+        return {}
+
+    def opened_elsewhere(
+        self, folder: Path, texts: Sequence[Text], side: Side, device: torch.device, *, trust_remote_code: bool
+    ) -> dict[str, list[Tensor]]:
+        """See `Retriever.opened_elsewhere`: by sentence-transformers."""
+        from sentence_transformers import SentenceTransformer
+
+        source = SentenceTransformer(
+            str(folder),
+            device=str(device),
+            local_files_only=True,
+            trust_remote_code=trust_remote_code,
+            model_kwargs={"dtype": torch.float32},
+        )
+        vectors_ND = source.encode(
+            [text.text for text in texts], prompt_name=side, convert_to_tensor=True, show_progress_bar=False
+        )
+        return {"sentence-transformers": list(vectors_ND[:, None])}
 
 
 def _pooling(source: Any, mode: str) -> Any:

@@ -11,21 +11,24 @@ projection: docs/log.md has the comparison with PyLate's choices (32 tokens, exp
 from __future__ import annotations
 
 import json
+import logging
 import string
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from reasonir.model.maxsim import maxsim
 from reasonir.model.positions import UNBOUNDED, check_length, module_options, stated_options, usable_positions
 from reasonir.model.prompts import Prompts
-from reasonir.model.tokens import cut_ids
+from reasonir.model.tokens import cut_ids, forget_calls
 from reasonir.types import Padded, Representation, Side, Text, Tokens
 
+log = logging.getLogger(__name__)
 DEFAULT_LENGTHS: dict[Side, int] = {"query": 128, "document": 180}
 """Tokens of a text where a checkpoint states nothing."""
 DEFAULT_VECTOR = 128
@@ -225,6 +228,7 @@ class ColBERT(nn.Module):
         )
         _mend(source)
         if len(source) - 1 > _projections(folder):
+            log.warning("%s has no projection: a new one is initialized and has to be trained", folder)
             nn.init.orthogonal_(source[-1].linear.weight)
         backbone = source[0].auto_model
         positions = usable_positions(backbone.config, source.tokenizer)
@@ -280,7 +284,34 @@ class ColBERT(nn.Module):
         (source,) = self._source
         source[0].auto_model = backbone
         source.prompts = {side: self.tokenizer.prompts.of(side) for side in ("query", "document")}
+        forget_calls(source.tokenizer)
         source.save(str(folder), create_model_card=False)
+
+    def options(self) -> dict[str, Any]:
+        """See `Head.options`: a PyLate checkpoint states everything."""
+        return {}
+
+    def opened_elsewhere(
+        self, folder: Path, texts: Sequence[Text], side: Side, device: torch.device, *, trust_remote_code: bool
+    ) -> dict[str, list[Tensor]]:
+        """See `Retriever.opened_elsewhere`: by PyLate."""
+        from pylate.models import ColBERT as PyLateColBERT
+
+        source = PyLateColBERT(
+            str(folder),
+            device=str(device),
+            local_files_only=True,
+            trust_remote_code=trust_remote_code,
+            model_kwargs={"dtype": torch.float32},
+        )
+        vectors = source.encode(
+            [text.text for text in texts],
+            prompt_name=side,
+            is_query=side == "query",
+            convert_to_numpy=False,
+            show_progress_bar=False,
+        )
+        return {"PyLate": list(vectors)}
 
 
 def _stated(folder: Path | None) -> dict[Side, int]:

@@ -4,8 +4,8 @@ Any transformers sequence classifier works, and scores as transformers has it: i
 classifier run on the backbone's output, by its own code, its backbone replaced with one that hands over what it is
 given. One label is the logit, of several the first. A plain encoder gets a new classifier of one label.
 
-Pairs are tokenised as the checkpoint's tokenizer does it. What is too long is cut at the end of the document; the query
-is cut only where it leaves no room for any of it. The row of a pair's score is the last token before its document.
+Pairs are tokenised as the checkpoint's tokenizer does it. Of a pair that is too long the longer side is cut first, so
+that each side keeps its share of the room. The row of a pair's score is the last token before its document.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from torch import Tensor, nn
 
 from reasonir.errors import InputError
 from reasonir.model.encoder import Encoder
-from reasonir.model.positions import check_length, stated_options, usable_positions
+from reasonir.model.positions import UNBOUNDED, check_length, stated_options, usable_positions
 from reasonir.model.prompts import Prompts
 from reasonir.model.spans import spans_of_tokens
-from reasonir.model.tokens import OneLength
+from reasonir.model.tokens import QUERY_SHARE, OneLength, check_share, forget_calls, ready, split_room
 from reasonir.types import Padded, Pair, Representation, Side, Text, Tokens
 
 log = logging.getLogger(__name__)
@@ -36,7 +36,7 @@ _PROBE = ("how do bees find flowers", "Some dance. Others follow.")
 
 @dataclass(frozen=True, slots=True)
 class PairEncoding(OneLength):
-    """Tokenises pairs as the checkpoint does, the document cut to what is left of `max_length`.
+    """Tokenises pairs as the checkpoint does, each side cut to what it may have of `max_length` (`split_room`).
 
     With `judged`, every token of a document gives a vector, and a label where it belongs to a judged span.
     """
@@ -44,42 +44,51 @@ class PairEncoding(OneLength):
     tokenizer: Any
     prompts: Prompts
     max_length: int
+    query_share: float = QUERY_SHARE
     judged: bool = False
 
     def __call__(self, pairs: Sequence[Pair]) -> tuple[Tokens, Tensor]:
         """The tokens of `pairs`, and the label of every token of their documents if they are judged."""
-        prompts = [self.prompts.of("document", pair.document.instruction) for pair in pairs]
-        encoded = self.tokenizer(
-            self._queries(pairs),
-            [prompt + pair.document.text for prompt, pair in zip(prompts, pairs, strict=True)],
-            truncation="only_second",
-            max_length=self.max_length,
-            padding=False,
-            return_offsets_mapping=True,
-        )
-        rows, labels = [], []
-        for number, (pair, prompt) in enumerate(zip(pairs, prompts, strict=True)):
-            ids = encoded["input_ids"][number]
-            document = [place for place, side in enumerate(encoded.sequence_ids(number)) if side == 1]
-            before = (document[0] if document else len(ids) - 1) - 1
-            keep = [False] * len(ids)
-            for place in (before, *(document if self.judged else ())):
-                keep[place] = True
-            rows.append((ids, [True] * len(ids), keep))
+        queries, documents = zip(*self.prompted(pairs), strict=True)
+        encoded = self.tokenizer(list(queries), list(documents), truncation=False, padding=False, verbose=False)
+        rows, labels, lost, lost_query = [], [], [], []
+        for pair, encoding in zip(pairs, encoded.encodings, strict=True):
+            kept, cut_query, cut_document = self._kept(encoding.sequence_ids)
+            document = [at for at, place in enumerate(kept) if encoding.sequence_ids[place] == 1]
+            before = (document[0] if document else len(kept) - 1) - 1
+            keep = [False] * len(kept)
+            for at in (before, *(document if self.judged else ())):
+                keep[at] = True
+            rows.append(([encoding.ids[place] for place in kept], [True] * len(kept), keep))
+            lost.append(cut_query + cut_document)
+            lost_query.append(cut_query)
             if self.judged:
-                offsets = [encoded["offset_mapping"][number][place] for place in document]
-                labels.append(_labels(pair, prompt, offsets))
-        return Tokens.pack(rows), torch.cat(labels) if labels else torch.zeros(0)
+                offsets = [encoding.offsets[kept[at]] for at in document]
+                labels.append(_labels(pair, self.prompts.of("document", pair.document.instruction), offsets))
+        return Tokens.pack(rows, lost, lost_query), torch.cat(labels) if labels else torch.zeros(0)
+
+    def prompted(self, pairs: Sequence[Pair]) -> list[tuple[str, str]]:
+        """The strings that are tokenised of each pair."""
+        return [
+            (
+                self.prompts.of("query", pair.query.instruction) + pair.query.text,
+                self.prompts.of("document", pair.document.instruction) + pair.document.text,
+            )
+            for pair in pairs
+        ]
 
     def stamp(self) -> dict[str, Any]:
         """See `PairTokenizer`."""
         prompts = {"query_prompt": self.prompts.of("query"), "document_prompt": self.prompts.of("document")}
-        return {"max_length": self.max_length, **prompts}
+        return {"max_length": self.max_length, "query_share": self.query_share, **prompts}
 
     def room(self, query: Text) -> int:
-        """The tokens of a document that a pair with this query has room for, 1 or more."""
-        ids = self.tokenizer(self._queries([Pair(query, Text(""))])[0], add_special_tokens=False)["input_ids"]
-        return max(1, self._room() - len(ids))
+        """The tokens of a long document that a pair with this query has room for."""
+        ids = self.tokenizer(self.prompted([Pair(query, Text(""))])[0][0], add_special_tokens=False, verbose=False)[
+            "input_ids"
+        ]
+        room = self.max_length - int(self.tokenizer.num_special_tokens_to_add(pair=True))
+        return split_room(len(ids), UNBOUNDED, room, self.query_share)[1]
 
     def offsets(self, document: Text) -> list[tuple[int, int]]:
         """Where the tokens of a whole document stand in it, those of its prompt at its beginning."""
@@ -89,22 +98,16 @@ class PairEncoding(OneLength):
         )
         return [(max(start - len(prompt), 0), max(end - len(prompt), 0)) for start, end in given["offset_mapping"]]
 
-    def _room(self) -> int:
-        return self.max_length - int(self.tokenizer.num_special_tokens_to_add(pair=True))
-
-    def _queries(self, pairs: Sequence[Pair]) -> list[str]:
-        """The queries, each cut until it leaves room for a token of the document."""
-        texts = [self.prompts.of("query", pair.query.instruction) + pair.query.text for pair in pairs]
-        most = self._room() - 1
-        lengths = map(len, self.tokenizer(texts, add_special_tokens=False)["input_ids"])
-        return [text if length <= most else self._cut(text, most) for text, length in zip(texts, lengths, strict=True)]
-
-    def _cut(self, text: str, most: int) -> str:
-        while True:
-            offsets = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"]
-            if len(offsets) <= most:
-                return text
-            text = text[: min(offsets[most - 1][1], len(text) - 1)]
+    def _kept(self, side_T: Sequence[int | None]) -> tuple[Sequence[int], int, int]:
+        """Which tokens of a pair are kept, and how many its query and its document lose."""
+        if len(side_T) <= self.max_length:
+            return range(len(side_T)), 0, 0
+        query, document = ([place for place, side in enumerate(side_T) if side == own] for own in (0, 1))
+        room = self.max_length - (len(side_T) - len(query) - len(document))
+        kept_query, kept_document = split_room(len(query), len(document), room, self.query_share)
+        dropped = {*query[kept_query:], *document[kept_document:]}
+        kept = [place for place in range(len(side_T)) if place not in dropped]
+        return kept, len(query) - kept_query, len(document) - kept_document
 
 
 def _labels(pair: Pair, prompt: str, offsets: Sequence[tuple[int, int]]) -> Tensor:
@@ -139,6 +142,7 @@ class CrossEncoder(nn.Module):
         prompts: Prompts,
         model_kwargs: dict[str, Any],
         max_length: int | None = None,
+        query_share: float = QUERY_SHARE,
     ) -> tuple[nn.Module, CrossEncoder]:
         """The backbone and head of a sequence classifier, or of a plain encoder with a new classifier.
 
@@ -146,23 +150,30 @@ class CrossEncoder(nn.Module):
             folder: a transformers checkpoint.
             prompts: put before queries and documents.
             model_kwargs: for the transformers model (dtype, attn_implementation, trust_remote_code).
-            max_length: tokens of a pair; longer documents are cut. Default 512.
+            max_length: tokens of a pair; of a longer one the longer side is cut first. Default 512.
+            query_share: of the tokens, what a long query may have beside a long document.
 
         Raises:
-            InputError: a tokenizer that can't tell where tokens stand, a length that can't be, or a classifier that
-                looks at more than its backbone's output.
+            InputError: a tokenizer that can't tell where tokens stand, a length or share that can't be, or a classifier
+                that looks at more than its backbone's output.
         """
         source = read_classifier(folder, model_kwargs)
-        return cls._of(source, cls._encoding(folder, source, prompts, max_length, model_kwargs))
+        options = {"max_length": max_length, "query_share": query_share}
+        return cls._of(source, cls._encoding(folder, source, prompts, options, model_kwargs))
 
     @classmethod
     def _encoding(
-        cls, folder: Path, source: Any, prompts: Prompts, max_length: int | None, model_kwargs: Mapping[str, Any]
+        cls,
+        folder: Path,
+        source: Any,
+        prompts: Prompts,
+        options: Mapping[str, Any],
+        model_kwargs: Mapping[str, Any],
     ) -> PairEncoding:
         """The tokenizer of a checkpoint's pairs.
 
         Raises:
-            InputError: it can't tell where tokens stand, or the length can't be.
+            InputError: it can't tell where tokens stand, or the length or share can't be.
         """
         from transformers import AutoTokenizer
 
@@ -172,8 +183,9 @@ class CrossEncoder(nn.Module):
             raise InputError(
                 f"{folder} has no fast tokenizer, which alone says where in a text tokens stand: choose another"
             )
+        check_share(options["query_share"])
+        ready(tokenizer, source.config).truncation_side = "right"  # where pairs are cut here
         positions = usable_positions(source.config, tokenizer)
-        options = {"max_length": max_length}
         found = cls.read_tokenizer(folder, options, tokenizer=tokenizer, prompts=prompts, positions=positions)
         check_length("max_length", found.max_length, positions)
         if found.max_length < (least := int(tokenizer.num_special_tokens_to_add(pair=True)) + 16):
@@ -210,7 +222,8 @@ class CrossEncoder(nn.Module):
     ) -> PairEncoding:
         """See `Head.read_tokenizer`."""
         length = options.get("max_length") or min(MAX_LENGTH, positions)
-        return PairEncoding(tokenizer, prompts, length, judged=cls.kind == "pruner")
+        share = options.get("query_share") or QUERY_SHARE
+        return PairEncoding(tokenizer, prompts, length, share, judged=cls.kind == "pruner")
 
     @classmethod
     def length_options(cls, lengths: Mapping[Side, int]) -> dict[str, int]:
@@ -234,7 +247,7 @@ class CrossEncoder(nn.Module):
         return self._scores(hidden_NLH, padded)[:, None]
 
     def _scores(self, hidden_NLH: Tensor, padded: Padded) -> Tensor:
-        pad = self.classifier.config.pad_token_id or 0
+        pad = self.classifier.config.pad_token_id
         with torch.autocast(hidden_NLH.device.type, enabled=False):
             found = self.classifier(
                 input_ids=padded.ids_NL.masked_fill(~padded.attend_NL, pad),
@@ -257,7 +270,30 @@ class CrossEncoder(nn.Module):
         """Write the classifier, which transformers opens with the same scores."""
         with _whole(self.classifier, backbone):
             self.classifier.save_pretrained(folder)
-        self.tokenizer.tokenizer.save_pretrained(folder)
+        tokenizer = forget_calls(self.tokenizer.tokenizer)
+        tokenizer.model_max_length = self.tokenizer.max_length  # sentence-transformers cuts pairs there
+        tokenizer.save_pretrained(folder)
+
+    def options(self) -> dict[str, Any]:
+        """See `Head.options`."""
+        return {"max_length": self.tokenizer.max_length, "query_share": self.tokenizer.query_share}
+
+    def opened_elsewhere(
+        self, folder: Path, pairs: Sequence[Pair], device: torch.device, *, trust_remote_code: bool
+    ) -> dict[str, list[Tensor]]:
+        """See `Reranker.opened_elsewhere`: by sentence-transformers, which is given the prompts with the texts."""
+        from sentence_transformers import CrossEncoder as TheirCrossEncoder
+
+        source = TheirCrossEncoder(
+            str(folder), device=str(device), local_files_only=True, trust_remote_code=trust_remote_code
+        )
+        logits_P = source.predict(
+            self.tokenizer.prompted(pairs),
+            activation_fn=nn.Identity(),
+            convert_to_tensor=True,
+            show_progress_bar=False,
+        )
+        return {"sentence-transformers": list(logits_P.flatten(1)[:, :1] if logits_P.ndim > 1 else logits_P[:, None])}
 
 
 class _Given(nn.Module):

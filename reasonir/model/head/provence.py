@@ -21,6 +21,7 @@ from reasonir.errors import InputError
 from reasonir.model.head.cross_encoder import CrossEncoder, PairEncoding, read_classifier
 from reasonir.model.positions import stated_options
 from reasonir.model.prompts import Prompts
+from reasonir.model.tokens import QUERY_SHARE
 from reasonir.types import Padded, Representation, Tokens
 
 log = logging.getLogger(__name__)
@@ -53,6 +54,7 @@ class Provence(CrossEncoder):
         prompts: Prompts,
         model_kwargs: dict[str, Any],
         max_length: int | None = None,
+        query_share: float = QUERY_SHARE,
         dropout: float = 0.0,
     ) -> tuple[nn.Module, Provence]:
         """The backbone and head of a sequence classifier, a plain encoder, or a pruner of either format.
@@ -61,7 +63,8 @@ class Provence(CrossEncoder):
             folder: a transformers checkpoint, with the layer that judges tokens or without.
             prompts: put before queries and documents.
             model_kwargs: for the transformers model (dtype, attn_implementation, trust_remote_code).
-            max_length: tokens of a pair; longer documents are cut. Default 512.
+            max_length: tokens of a pair; of a longer one the longer side is cut first. Default 512.
+            query_share: of the tokens, what a long query may have beside a long document.
             dropout: of the hidden states that the layer reads.
 
         Raises:
@@ -72,7 +75,8 @@ class Provence(CrossEncoder):
             log.warning("%s brings no layer that judges tokens: a new one is drawn and has to be trained", folder)
         elif (found := tuple(keep["weight"].shape)) != (expected := (2, source.config.hidden_size)):
             raise InputError(f"{folder}: the layer that judges tokens has shape {found}, this model wants {expected}")
-        tokenizer = cls._encoding(folder, source, prompts, max_length, model_kwargs)
+        options = {"max_length": max_length, "query_share": query_share}
+        tokenizer = cls._encoding(folder, source, prompts, options, model_kwargs)
         return cls._of(source, tokenizer, dropout=dropout, keep=keep)
 
     def forward(self, hidden_NLH: Tensor, padded: Padded) -> Tensor:

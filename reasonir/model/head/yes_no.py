@@ -1,7 +1,7 @@
 """A language model that answers "yes" or "no" (Qwen3-Reranker, arXiv:2506.05176): the score of a pair is yes minus no.
 
-The template is the published one, byte for byte, in training and inference alike: what is too long is cut at the end of
-the document, so the question before and the answer's place behind it always survive. Of the vocabulary only the two
+The template is the published one, byte for byte, in training and inference alike, and never cut: of a pair that is too
+long the longer side is cut first, so that each keeps its share of the room. Of the vocabulary only the two
 rows of the answers are multiplied with the last token's hidden state, which gives the same score as all of them and
 costs neither their memory nor their gradient. The rows stay as they are, and so does an embedding that is tied to them.
 
@@ -11,7 +11,7 @@ costs neither their memory nor their gradient. The rows stay as they are, and so
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -21,8 +21,8 @@ from torch import Tensor, nn
 from reasonir.errors import InputError
 from reasonir.model.positions import check_length, stated_options, usable_positions
 from reasonir.model.prompts import Prompts
-from reasonir.model.tokens import OneLength
-from reasonir.types import Padded, Pair, Representation, Side, Tokens
+from reasonir.model.tokens import QUERY_SHARE, OneLength, check_share, forget_calls, ready, split_room
+from reasonir.types import Padded, Pair, Representation, Side, Text, Tokens
 
 PREFIX = (
     "<|im_start|>system\nJudge whether the Document meets the requirements based on the Query and the Instruct "
@@ -32,6 +32,8 @@ SUFFIX = "<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n\n"
 INSTRUCTION = "Given a web search query, retrieve relevant passages that answer the query"
 """Template and default instruction of the model card of Qwen/Qwen3-Reranker-0.6B."""
 MAX_LENGTH = 8192
+CLASSIFIER = "cross_encoder"
+"""The folder of the sequence classifier in an export."""
 
 
 def body(instruction: str, query: str, document: str) -> str:
@@ -48,21 +50,73 @@ class YesNoTokenizer(OneLength):
     max_length: int
     prefix: tuple[int, ...]
     suffix: tuple[int, ...]
+    query_share: float = QUERY_SHARE
 
     def __call__(self, pairs: Sequence[Pair]) -> tuple[Tokens, Tensor]:
-        """The tokens of `pairs`; a query's own instruction stands in place of the default one."""
-        bodies = [body(p.query.instruction or self.instruction, p.query.text, p.document.text) for p in pairs]
+        """The tokens of `pairs`; a query's own instruction replaces the default one."""
         room = self.max_length - len(self.prefix) - len(self.suffix)
-        encoded = self.tokenizer(bodies, truncation=True, max_length=room, padding=False, add_special_tokens=False)
-        rows = []
-        for ids in encoded["input_ids"]:
-            whole = [*self.prefix, *ids, *self.suffix]
+        rows, lost, lost_query = [], [], []
+        for pair, ids in zip(pairs, self._ids([self._body(pair) for pair in pairs]), strict=True):
+            kept, cut_query, cut_document = (ids, 0, 0) if len(ids) <= room else self._cut(pair, ids, room)
+            whole = [*self.prefix, *kept, *self.suffix]
             rows.append((whole, [True] * len(whole), [False] * (len(whole) - 1) + [True]))
-        return Tokens.pack(rows), torch.zeros(0)
+            lost.append(cut_query + cut_document)
+            lost_query.append(cut_query)
+        return Tokens.pack(rows, lost, lost_query), torch.zeros(0)
 
     def stamp(self) -> dict[str, Any]:
         """See `PairTokenizer`."""
-        return {"max_length": self.max_length, "template": "qwen3-reranker", "instruction": self.instruction}
+        return {
+            "max_length": self.max_length,
+            "query_share": self.query_share,
+            "template": "qwen3-reranker",
+            "instruction": self.instruction,
+        }
+
+    def _body(self, pair: Pair) -> str:
+        return body(pair.query.instruction or self.instruction, pair.query.text, pair.document.text)
+
+    def _ids(self, strings: list[str]) -> list[list[int]]:
+        ids: list[list[int]] = self.tokenizer(
+            strings, truncation=False, padding=False, add_special_tokens=False, verbose=False
+        )["input_ids"]
+        return ids
+
+    def _cut(self, pair: Pair, ids: list[int], room: int) -> tuple[list[int], int, int]:
+        """The body of a pair that is too long, and how many tokens its query and its document lose.
+
+        Tokens at the seams may join, so a body that is still too long is cut again, shorter by what is too much.
+        """
+        frame = len(self._ids([self._body(Pair(Text("", pair.query.instruction), Text("")))])[0])
+        query, document = (self._ends(text) for text in (pair.query.text, pair.document.text))
+        free = room - frame
+        while free > 1:
+            kept_query, kept_document = split_room(len(query), len(document), free, self.query_share)
+            lost = len(query) - kept_query, len(document) - kept_document
+            if not lost[0]:
+                return ids[:room], 0, len(ids) - room
+            shorter = Pair(
+                Text(_beginning(pair.query.text, query, kept_query), pair.query.instruction),
+                Text(_beginning(pair.document.text, document, kept_document)),
+            )
+            (cut,) = self._ids([self._body(shorter)])
+            if len(cut) <= room:
+                return cut, *lost
+            free -= len(cut) - room
+        raise InputError(
+            f"the instruction {pair.query.instruction or self.instruction!r} leaves no room for texts in "
+            f"model.head.max_length={self.max_length}: shorten it, or raise that"
+        )
+
+    def _ends(self, text: str) -> list[int]:
+        """Where each token of a text ends in it."""
+        given = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
+        return [end for _, end in given["offset_mapping"]]
+
+
+def _beginning(text: str, ends: Sequence[int], kept: int) -> str:
+    """The first `kept` tokens of a text, which end at `ends`."""
+    return text[: ends[kept - 1]] if kept else ""
 
 
 class YesNo(nn.Module):
@@ -87,6 +141,7 @@ class YesNo(nn.Module):
         prompts: Prompts,
         model_kwargs: dict[str, Any],
         max_length: int | None = None,
+        query_share: float = QUERY_SHARE,
         instruction: str | None = None,
         positive: str = "yes",
         negative: str = "no",
@@ -97,7 +152,8 @@ class YesNo(nn.Module):
             folder: a transformers checkpoint with a language model's head.
             prompts: their instruction, where `instruction` is None, is the default one; the template has no other.
             model_kwargs: for the transformers model (dtype, attn_implementation, trust_remote_code).
-            max_length: tokens of a pair, template included; longer documents are cut. Default 8192.
+            max_length: tokens of a pair, template included; of a longer one the longer side is cut first. Default 8192.
+            query_share: of the texts' tokens, what a long query may have beside a long document.
             instruction: what documents are judged for, for queries that bring none.
             positive: the answer that means relevant, one token.
             negative: the other one.
@@ -119,11 +175,14 @@ class YesNo(nn.Module):
         answers = (_token(tokenizer, "negative", negative), _token(tokenizer, "positive", positive))
         if source.get_output_embeddings().weight is source.get_input_embeddings().weight:
             source.get_input_embeddings().requires_grad_(False)
-        options = {"max_length": max_length, "instruction": instruction}
+        ready(tokenizer, source.config)
+        check_share(query_share)
+        options = {"max_length": max_length, "instruction": instruction, "query_share": query_share}
         positions = usable_positions(source.config, tokenizer)
         around = cls.read_tokenizer(folder, options, tokenizer=tokenizer, prompts=prompts, positions=positions)
         check_length("max_length", around.max_length, positions)
-        if around.max_length < (least := len(around.prefix) + len(around.suffix) + 16):
+        template = (*around.prefix, *around.suffix, *tokenizer.encode(body(around.instruction, "", "")))
+        if around.max_length < (least := len(template) + 16):
             raise InputError(
                 f"model.head.max_length={around.max_length} leaves no room beside the template: give {least} or more"
             )
@@ -143,7 +202,8 @@ class YesNo(nn.Module):
         prefix, suffix = (tuple(tokenizer.encode(text, add_special_tokens=False)) for text in (PREFIX, SUFFIX))
         instruction = options.get("instruction") or prompts.instruction or INSTRUCTION
         length = options.get("max_length") or min(MAX_LENGTH, positions)
-        return YesNoTokenizer(tokenizer, instruction, length, prefix, suffix)
+        share = options.get("query_share") or QUERY_SHARE
+        return YesNoTokenizer(tokenizer, instruction, length, prefix, suffix, share)
 
     @classmethod
     def length_options(cls, lengths: Mapping[Side, int]) -> dict[str, int]:
@@ -173,8 +233,42 @@ class YesNo(nn.Module):
         (source,) = self._source
         setattr(source, source.base_model_prefix, backbone)
         source.save_pretrained(folder)
-        self.tokenizer.tokenizer.save_pretrained(folder)
-        self._save_classifier(source, folder / "cross_encoder")
+        forget_calls(self.tokenizer.tokenizer).save_pretrained(folder)
+        self._save_classifier(source, folder / CLASSIFIER)
+
+    def options(self) -> dict[str, Any]:
+        """See `Head.options`."""
+        around, (negative, positive) = self.tokenizer, self.answers
+        return {
+            "max_length": around.max_length,
+            "query_share": around.query_share,
+            "instruction": around.instruction,
+            "positive": around.tokenizer.decode([positive]),
+            "negative": around.tokenizer.decode([negative]),
+        }
+
+    @torch.no_grad()
+    def opened_elsewhere(
+        self, folder: Path, pairs: Sequence[Pair], device: torch.device, *, trust_remote_code: bool
+    ) -> dict[str, list[Tensor]]:
+        """See `Reranker.opened_elsewhere`: language model and classifier by transformers, padded on the left."""
+        from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
+
+        given = {"local_files_only": True, "trust_remote_code": trust_remote_code}
+        tokenizer = AutoTokenizer.from_pretrained(folder, padding_side="left", **given)
+        tokens, _ = replace(self.tokenizer, tokenizer=tokenizer)(pairs)
+        rows = [ids.tolist() for ids in torch.split(tokens.ids_T, tokens.lengths_N.tolist())]
+        batch = tokenizer.pad({"input_ids": rows}, return_tensors="pt").to(device)
+        found = {}
+        for name, kind, place in (
+            ("transformers", AutoModelForCausalLM, folder),
+            ("transformers' classifier", AutoModelForSequenceClassification, folder / CLASSIFIER),
+        ):
+            logits = kind.from_pretrained(place, dtype=torch.float32, **given).to(device).eval()(**batch).logits
+            if logits.ndim == 3:
+                logits = logits[:, -1, self.answers[1:]] - logits[:, -1, self.answers[:1]]
+            found[name] = list(logits)
+        return found
 
     def _save_classifier(self, source: Any, folder: Path) -> None:
         from transformers import AutoConfig, AutoModelForSequenceClassification
@@ -192,7 +286,7 @@ class YesNo(nn.Module):
             assign=True,
         )
         classifier.save_pretrained(folder)
-        self.tokenizer.tokenizer.save_pretrained(folder)
+        forget_calls(self.tokenizer.tokenizer).save_pretrained(folder)
 
 
 def _token(tokenizer: Any, key: str, word: str) -> int:

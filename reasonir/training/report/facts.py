@@ -186,7 +186,7 @@ def length_grids(plan: Mapping[str, Any], truncation: Mapping[str, Any]) -> list
             f"{task}, {side}",
             f"{each['texts']:,}",
             f"{each['cut']:.1%}",
-            f"{each['tokens']:,}",
+            f"{each['tokens']:,}" if "tokens" in each else "",
             f"{each['lost']:,}",
         ]
         for task, sides in truncation.items()

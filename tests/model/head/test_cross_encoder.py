@@ -72,7 +72,7 @@ def theirs(folder, pairs, length):
                 **tokenizer(
                     [pair.query.text],
                     [pair.document.text],
-                    truncation="only_second",
+                    truncation="longest_first",
                     max_length=length,
                     return_tensors="pt",
                 )
@@ -99,19 +99,39 @@ def test_of_several_labels_the_first_is_the_score(classifier):
     assert torch.allclose(encoder.score_pairs(PAIRS), theirs(folder, PAIRS, 100), atol=1e-5)
 
 
-def test_the_document_is_cut_and_the_query_only_if_nothing_else_helps(bert):
+LONG = "water " * 60
+
+
+@pytest.mark.parametrize(
+    ("query", "document", "kept", "lost", "lost_query"),
+    [
+        ("water water", LONG, (2, 19), 41, 0),
+        (LONG, "water water", (19, 2), 41, 41),
+        (LONG, LONG, (10, 11), 99, 50),
+        (LONG + "water", LONG, (11, 10), 100, 50),
+        ("water water", "water", (2, 1), 0, 0),
+    ],
+)
+def test_of_a_long_pair_the_longer_side_is_cut_and_what_is_lost_is_counted(
+    bert, query, document, kept, lost, lost_query
+):
     encoder = load(bert, "cross_encoder", max_length=24)
-    tokenizer = encoder.head.tokenizer.tokenizer
-    pairs = [Pair(Text("why rain"), Text("water " * 60)), Pair(Text("water " * 60), Text("why rain"))]
-    tokens, labels = encoder.head.tokenizer(pairs)
-    first, second = (tokenizer.decode(ids).split() for ids in tokens.ids_T.split(tokens.lengths_N.tolist()))
-    assert len(labels) == 0
-    assert tokens.lengths_N.tolist() == [24, 24]
-    assert first[0] == second[0] == "[CLS]"
-    assert first[-1] == second[-1] == "[SEP]"
-    assert "why rain [SEP] water" in " ".join(first)
-    assert second.count("water") == 20
-    assert second[-2] == "why"
+    tokens, _ = encoder.head.tokenizer([Pair(Text(query), Text(document))])
+    text = encoder.head.tokenizer.tokenizer.decode(tokens.ids_T)
+    sides = [len(side.split()) for side in text.removeprefix("[CLS]").split("[SEP]")[:2]]
+    assert sides == list(kept)
+    assert text.endswith("[SEP]")
+    assert (tokens.lost_N.item(), tokens.lost_query_N.item()) == (lost, lost_query)
+
+
+def test_a_query_may_have_another_share(bert):
+    encoder = load(bert, "cross_encoder", max_length=24, query_share=0.25)
+    tokens, _ = encoder.head.tokenizer([Pair(Text(LONG), Text(LONG))])
+    assert tokens.lost_query_N.item() == 60 - 5
+    assert encoder.head.tokenizer.stamp()["query_share"] == 0.25
+    for share in (0, 1.0, -1):
+        with pytest.raises(InputError, match=rf"model.head.query_share={share}"):
+            load(bert, "cross_encoder", query_share=share)
 
 
 @pytest.mark.parametrize("family", ["bert", "modernbert"])

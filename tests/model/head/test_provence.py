@@ -207,5 +207,6 @@ def test_a_layer_of_another_size_is_refused(bert, tmp_path):
     load(bert, "provence").save(tmp_path)
     wrong = {"pruning_head.classifier.weight": torch.zeros(2, 8), "pruning_head.classifier.bias": torch.zeros(2)}
     save_file(wrong, tmp_path / "pruning_head.safetensors")
+    (tmp_path / "reasonir.json").unlink()
     with pytest.raises(InputError, match=r"has shape \(2, 8\), this model wants \(2, 64\)"):
         load(tmp_path, "provence")

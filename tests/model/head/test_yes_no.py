@@ -75,6 +75,30 @@ def test_a_long_document_is_cut_before_the_suffix_and_nothing_else_is(decoder):
     assert labels.numel() == 0
 
 
+@pytest.mark.parametrize("share", [0.5, 0.2])
+def test_beside_a_long_query_documents_keep_their_share_and_the_template_is_whole(decoder, share):
+    tokenizer = load(decoder, "yes_no", max_length=240, query_share=share).head.tokenizer
+    long = "a mason repairs ovens and stoves " * 200
+    pairs = [Pair(Text(long), Text(each)) for each in (long, "a mason", "copper conducts")]
+    tokens, _ = tokenizer(pairs)
+    whole, _ = tokenizer.whole()(pairs)
+    texts = [tokenizer.tokenizer.decode(ids) for ids in torch.split(tokens.ids_T, tokens.lengths_N.tolist())]
+    assert len(set(texts)) == 3
+    for text in texts:
+        parts = [
+            text.index(part)
+            for part in ("instruct [UNK] :", "query [UNK] :", "document [UNK] :", "<|im_start|> assistant")
+        ]
+        assert parts == sorted(parts)
+    assert tokens.lengths_N.max() <= 240
+    assert torch.allclose(whole.lengths_N - tokens.lengths_N, tokens.lost_N, atol=2, rtol=0)  # seams may join
+    assert tokens.lost_N[1:].tolist() == tokens.lost_query_N[1:].tolist()
+    texts_of_both = whole.lengths_N[0] - len(tokenizer([Pair(Text(""), Text(""))])[0].ids_T)
+    kept_query = texts_of_both / 2 - tokens.lost_query_N[0]
+    kept_document = texts_of_both / 2 - (tokens.lost_N[0] - tokens.lost_query_N[0])
+    assert kept_query / (kept_query + kept_document) == pytest.approx(share, abs=0.03)
+
+
 def test_a_querys_own_instruction_stands_in_place_of_the_default(decoder):
     encoder = load(decoder, "yes_no", instruction="be strict")
     decode = encoder.head.tokenizer.tokenizer.decode
