@@ -21,7 +21,7 @@ from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from hydra.utils import get_object
 from omegaconf import DictConfig, ListConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import InterpolationKeyError, OmegaConfBaseException
 
 from reasonir.config import CONF, VERSION_BASE, build
 from reasonir.errors import InputError, nearest
@@ -58,8 +58,8 @@ def misspelt(name: str, arguments: Sequence[str]) -> list[str]:
 def problems(config: DictConfig) -> list[str]:
     """Everything that is wrong with a composed configuration."""
     found = [*_missing(config), *_unbound(config), *_not_finite(config)]
-    if not found:
-        found += [*_out_of_range(config), *_unfitting(config)]
+    if not found:  # parts that don't fit together may refer to what the others lack
+        found = [*_unfitting(config)] or [*_unresolved(config)] or [*_out_of_range(config)]
     return found
 
 
@@ -137,6 +137,23 @@ def _missing(node: Any, path: str = "") -> Iterator[str]:
                 yield f"{place} is missing: give {place}=..."
             elif not OmegaConf.is_interpolation(node, key):
                 yield from _missing(node[key], f"{place}.")
+
+
+def _unresolved(node: Any, path: str = "") -> Iterator[str]:
+    """References to keys that the composition lacks."""
+    if isinstance(node, ListConfig) and not node._is_none():
+        for number, child in enumerate(node):
+            yield from _unresolved(child, f"{path}[{number}]")
+    if not isinstance(node, DictConfig) or node._is_none():
+        return
+    for key in map(str, node):
+        place = f"{path}.{key}".lstrip(".")
+        if OmegaConf.is_interpolation(node, key):
+            if _lacks_key(node, key):
+                wanted = OmegaConf.to_container(node, resolve=False)[key]  # type: ignore[index,call-overload]
+                yield f"{place}={wanted}: there is no such key here: give {place}=<value>, or choose another part"
+        elif not OmegaConf.is_missing(node, key):
+            yield from _unresolved(node[key], place)
 
 
 def _not_finite(node: Any, path: str = "") -> Iterator[str]:
@@ -258,6 +275,17 @@ def _unresolvable(node: DictConfig, key: Any) -> bool:
         node[key]
     except OmegaConfBaseException:
         return True
+    return False
+
+
+def _lacks_key(node: DictConfig, key: str) -> bool:
+    """Whether a value refers to a key that isn't there."""
+    try:
+        node[key]
+    except InterpolationKeyError:
+        return True
+    except OmegaConfBaseException:  # a resolver that needs a running command, or a value that is missing itself
+        return False
     return False
 
 

@@ -9,7 +9,9 @@ from typing import Any
 
 import hydra
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
 from hydra.core.object_type import ObjectType
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from reasonir.errors import InputError
@@ -44,9 +46,30 @@ def hydra_subfolder(resume: str | None, time: str) -> str:
     return f".hydra/resumed_{time}" if resume else ".hydra"
 
 
+def loss_of(head: str) -> str:
+    """The option of the group `loss` that trains a head, by the option of the group `model/head`."""
+    return {"gaussian": "gaussian", "cross_encoder": "bce", "yes_no": "bce", "provence": "provence"}.get(
+        head, "cached_contrastive"
+    )
+
+
+def eval_of(data: str | None) -> str:
+    """The option of the group `eval` that suits data, by the option of the group `data`."""
+    if data in ("context_relevance", "open_provence", "open_provence_ja"):
+        return "context_relevance"
+    return {None: "bright", "reasonir": "bright", "demo": "demo", "graded": "graded"}.get(data, "own")
+
+
+def overridden(group: str) -> bool:
+    """Whether the command line chooses an option of a group, or changes one of its keys; inside a command only."""
+    overrides = OverridesParser.create().parse_overrides(list(HydraConfig.get().overrides.task))
+    keys = (override.key_or_group for override in overrides)
+    return any(key == group or key.startswith((f"{group}.", f"{group}/")) for key in keys)
+
+
 def register_resolvers() -> None:
     """Make the pure functions that YAML files use known to OmegaConf; may be called again."""
-    for function in (reasonir_home, user_conf, run_folder, hydra_subfolder):
+    for function in (reasonir_home, user_conf, run_folder, hydra_subfolder, loss_of, eval_of):
         OmegaConf.register_new_resolver(function.__name__, function, replace=True)
 
 

@@ -34,13 +34,13 @@ PUBLISHED = {
 def rows(folder):
     """What the recipe of context rows is given."""
     path = write_rows(folder / "rows.jsonl", 12)
-    return [f"data.path={path}", f"eval.path={path}", "loader.holdout=2"]
+    return [f"data.path={path}", f"eval.path={path}", "loader.dev_size=2"]
 
 
 def facts(folder):
     """What the recipes on a collection are given."""
     path = collection(folder / "collection", dev=(3, 11, 27))
-    return [f"data.path={path}", f"eval.path={path}", "eval.split=dev", "loader.holdout=4"]
+    return [f"data.path={path}", f"eval.path={path}", "eval.split=dev", "loader.dev_size=4"]
 
 
 GIVEN = {

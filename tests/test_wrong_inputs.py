@@ -122,8 +122,8 @@ WRONG = {
         ["eval.split=test", "choose one of train"],
     ),
     "hold-out too large": (
-        lambda f: (*triplets(f, *({"query": f"q{i}", "positive": "same"} for i in range(9))), "loader.holdout=0.3"),
-        ["loader.holdout=0.3", "loader.holdout=0"],
+        lambda f: (*triplets(f, *({"query": f"q{i}", "positive": "same"} for i in range(9))), "loader.dev_size=0.3"),
+        ["loader.dev_size=0.3", "loader.dev_size=0"],
     ),
     "damaged checkpoint in a folder": (lambda f: (f"resume={damaged(f)}",), ["only damaged checkpoints"]),
     "damaged checkpoint": (

@@ -42,7 +42,7 @@ class Rows:
         seen: set[str] = set()
         rows: list[list[str]] = []
         for row in data.rows.select(range(len(data.rows))):
-            texts = [row["query"], row["pos"][0][1], *(text for _, text in row["neg"][:wanted])]
+            texts = [row["query"], *(text for _, text in row["pos"][:1]), *(text for _, text in row["neg"][:wanted])]
             if len(texts) == 2 + wanted and len({*texts}) == len(texts) and not seen & {*texts}:
                 rows.append(texts)
                 seen.update(texts)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -30,7 +30,9 @@ class Source(Protocol):
         """Everything the examples depend on, as plain values: equal identities mean equal examples."""
 
     def examples(self) -> Iterator[Example | Rejected]:
-        """The examples, in a fixed order; each with a query, an id and at least one positive.
+        """The examples, in a fixed order; each with a query, an id and at least one document.
+
+        Those without a positive train heads that read pairs, by what isn't relevant; retrievers leave them out.
 
         What is left out is said in between and goes into the prepared set's report.
 
@@ -44,10 +46,24 @@ class Source(Protocol):
 
 @runtime_checkable
 class Tested(Protocol):
-    """A source that keeps queries for testing: `eval=own` judges on them."""
+    """A source that keeps queries for testing: `eval=own` evaluates on them."""
 
     def tests(self) -> Iterator[Task]:
         """Tasks whose queries and relevant documents its examples hold nothing of."""
+
+
+class HeldOut(Protocol):
+    """Training data that kept queries for testing, whether its source did or part of its rows was held out."""
+
+    @property
+    def data_name(self) -> str:
+        """A short name for tables."""
+
+    def tests(self) -> Sequence[Task]:
+        """Tasks whose queries and relevant documents aren't trained on."""
+
+    def test_examples(self) -> Sequence[Example]:
+        """The rows that were held out, as examples; none where the source keeps test queries of its own."""
 
 
 @runtime_checkable

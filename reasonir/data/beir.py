@@ -52,17 +52,21 @@ def layout(path: str, split: str, *, revision: str | None = None, key: str = "da
     for found, what in ((corpus, "corpus.jsonl"), (queries, "queries.jsonl")):
         if not found:
             raise InputError(f"{key}.path={path}: {folder} holds no {what}: give the folder that holds it")
-    qrels = find(folder, [pattern.format(split) for pattern in _QRELS])
-    if (
-        not qrels and "/" in path and not Path(path).expanduser().exists()
-    ):  # BeIR/x keeps its judgements in BeIR/x-qrels
-        other = local_data(f"{path}-qrels", revision=revision, key=f"{key}.path")
-        qrels = find(other, [pattern.format(split) for pattern in _QRELS])
+    qrels = _judgements(folder, path, split, revision=revision, key=key)
     if not qrels:
         splits = sorted({file.name.split(".")[0].split("-")[0] for file in find(folder, ["qrels/*", "data/*"])})
         there = ", ".join(splits) or "none"
         raise InputError(f"{key}.split={split}: {folder} has no judgements of that split: choose one of {there}")
     return Layout(folder, tuple(corpus), tuple(queries), tuple(qrels))
+
+
+def _judgements(folder: Path, path: str, split: str, *, revision: str | None, key: str) -> list[Path]:
+    """The files with the judgements of a split; none where there is no such split."""
+    patterns = [pattern.format(split) for pattern in _QRELS]
+    found = find(folder, patterns)
+    if not found and "/" in path and not Path(path).expanduser().exists():  # BeIR/x keeps its own in BeIR/x-qrels
+        found = find(local_data(f"{path}-qrels", revision=revision, key=f"{key}.path"), patterns)
+    return found
 
 
 def read_task(path: str, split: str, *, revision: str | None = None, key: str = "data") -> Task:
@@ -154,12 +158,14 @@ class Beir:
         path: folder, or dataset repository on the hub.
         split: the judgements to train on.
         dev_split: the judgements to choose checkpoints by; None holds part of `split` out. Never the test split.
+        test_split: the judgements that eval=own evaluates on, where the collection has them.
         revision: branch, tag or commit of a hub id.
     """
 
     path: str
     split: str = "train"
     dev_split: str | None = None
+    test_split: str = "test"
     revision: str | None = None
 
     @property
@@ -191,6 +197,13 @@ class Beir:
         files = layout(self.path, self.split, revision=self.revision)
         for doc_id, text in _read_texts(files.corpus, document_text).items():
             yield Document(doc_id, text, label=0.0)
+
+    def tests(self) -> Iterator[Task]:
+        """The task of `test_split`, unless it is trained on or the collection has none."""
+        folder = local_data(self.path, revision=self.revision)
+        there = _judgements(folder, self.path, self.test_split, revision=self.revision, key="data")
+        if there and self.test_split not in (self.split, self.dev_split):
+            yield read_task(self.path, self.test_split, revision=self.revision)
 
     def dev(self) -> Task | None:
         """The task of `dev_split`."""

@@ -20,12 +20,12 @@ from reasonir.types import Batch, Document, Example, Pair, PairBatch, Relation, 
 Tokenize = Callable[[Sequence[Text], Side], Tokens]
 TokenizePairs = Callable[[Sequence[Pair]], tuple[Tokens, Tensor]]
 Assemble = Callable[[int, "Sequence[Group]"], Any]
-ALL = -1
+ALL, NONE = -1, -2
 
 
 @dataclass(frozen=True)
 class Items:
-    """What a pass over the data consists of: pairs of a row and one of its positives (or `ALL` of them)."""
+    """What a pass over the data consists of: pairs of a row and one of its positives, or `ALL` or `NONE` of them."""
 
     row_I: np.ndarray
     positive_I: np.ndarray
@@ -35,12 +35,17 @@ class Items:
 
     @classmethod
     def of(cls, rows: Any, chosen: np.ndarray, *, positives: str) -> Items:
-        """The items of the rows `chosen`: "each" relevant pair, or each query with "all" its relevant documents."""
+        """The items of the rows `chosen`: "each" relevant pair, or each query with "all" its relevant documents.
+
+        A row without a relevant document is one item of its negatives.
+        """
         if positives == "all":
             return cls(chosen, np.full(len(chosen), ALL))
-        counts = np.array([len(keys) for keys in rows.select(chosen)["pos_keys"]])
-        row_I = np.repeat(chosen, counts)
-        return cls(row_I, np.arange(len(row_I)) - np.repeat(counts.cumsum() - counts, counts))
+        counts = np.array([len(keys) for keys in rows.select(chosen)["pos_keys"]], dtype=np.int64)
+        times = np.maximum(counts, 1)
+        row_I = np.repeat(chosen, times)
+        positive_I = np.arange(len(row_I)) - np.repeat(times.cumsum() - times, times)
+        return cls(row_I, np.where(np.repeat(counts, times) == 0, NONE, positive_I))
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +93,7 @@ class Batches(Dataset[Any]):
         """An item's documents with their keys: its positives, then hard negatives drawn without repetition."""
         documents = example_of(row).documents
         positive = int(self.items.positive_I[item])
-        chosen = range(len(row["pos"])) if positive == ALL else [positive]
+        chosen = {ALL: range(len(row["pos"])), NONE: ()}.get(positive, (positive,))
         for index in chosen:
             yield row["pos_keys"][index], documents[index]
         allowed = [i for i, key in enumerate(row["neg_keys"]) if key not in self.dropped]

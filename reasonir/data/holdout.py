@@ -1,8 +1,9 @@
-"""A development set held out of training data without leaks: whole components of queries that share documents.
+"""Development and test sets held out of training data without leaks: whole components of queries that share documents.
 
 Two queries belong to one component when a chain of shared relevant documents (or equal query texts) joins them. Whole
-components go to one side, so no document that is relevant in the development set is relevant in training; where such a
-document is somebody's hard negative in training it is dropped there too (`relevant_keys`), whoever put it there.
+components go to one side, so no document that is relevant in dev or test is relevant in training; where such a document
+is somebody's hard negative in training it is dropped there too (`relevant_keys`), whoever put it there. Which queries
+are test doesn't depend on the run's seed, so runs that differ in it are compared on the same ones.
 """
 
 from __future__ import annotations
@@ -18,43 +19,65 @@ from reasonir.data.prepared import example_of
 from reasonir.errors import InputError
 from reasonir.types import Corpus, Task, Text
 
+_LEAST = 2
+"""Queries that training needs, to have something to contrast."""
+
+_TEST_SEED = 0
+
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """Row numbers of both sides."""
+    """Row numbers of the three parts."""
 
     train: np.ndarray
     dev: np.ndarray
+    test: np.ndarray
 
 
-def hold_out(rows: Any, share: float, *, seed: int) -> Split:
+def hold_out(rows: Any, dev: float, *, test: float = 0, seed: int) -> Split:
     """Split the rows of a prepared set.
+
+    Queries without a relevant document are trained on, if at all.
 
     Args:
         rows: the prepared set.
-        share: below 1 a share of the queries, otherwise their number; 0 holds nothing out.
-        seed: draws the components.
+        dev: below 1 a share of the queries, one at least, otherwise their number; 0 holds nothing out.
+        test: the same, for the test part.
+        seed: draws the components of the dev part.
 
     Raises:
-        InputError: every component is larger than what was asked for.
+        InputError: every component is larger than what was asked for, or too little is left for training.
     """
     total = len(rows)
-    wanted = round(share * total) if share < 1 else int(share)
-    if not wanted:
-        return Split(np.arange(total), np.arange(0))
-    keys = rows["pos_keys"][:]
-    groups = components(rows["query_key"][:], keys)
-    (dev,) = draw_groups(groups, [wanted], seed=seed)
-    if not dev or len(dev) == total:
-        largest = max(len(group) for group in groups)
+    wanted = {"test_size": _count(test, total), "dev_size": _count(dev, total)}
+    if not any(wanted.values()):
+        return Split(np.arange(total), np.arange(0), np.arange(0))
+    if total - sum(wanted.values()) < _LEAST:
         raise InputError(
-            f"loader.holdout={share}: no {wanted} of {total} queries can be held out that share no relevant document "
-            f"with the rest (the largest group of queries that do has {largest}): ask for more, name the source's "
-            "own development split (data.dev_split), or set loader.holdout=0"
+            f"{total} queries are too few to hold out {wanted['dev_size']} for development and {wanted['test_size']} "
+            "for testing: give more, or set loader.dev_size=0 or loader.test_size=0 (and then another eval=)"
         )
-    dev_rows = np.sort(np.array(dev))
-    train_rows = np.setdiff1d(np.arange(total), dev_rows)
-    return Split(train_rows, dev_rows)
+    positives = rows["pos_keys"][:]
+    groups = [group for group in components(rows["query_key"][:], positives) if all(positives[row] for row in group)]
+    drawn = {}
+    for key, own_seed in (("test_size", _TEST_SEED), ("dev_size", seed)):
+        (drawn[key],) = draw_groups(groups, [wanted[key]], seed=own_seed)
+        if wanted[key] and not drawn[key]:
+            raise InputError(
+                f"loader.{key}={test if key == 'test_size' else dev}: no {wanted[key]} of {total} queries can be held "
+                "out that share no relevant document with the rest (the largest group of queries that do has "
+                f"{max(map(len, groups), default=0)}): ask for more, or set loader.{key}=0"
+            )
+        taken = set(drawn[key])
+        groups = [group for group in groups if not taken.intersection(group)]
+    held = {key: np.sort(np.array(drawn[key], dtype=np.int64)) for key in drawn}
+    train = np.setdiff1d(np.arange(total), np.concatenate(list(held.values())))
+    return Split(train, held["dev_size"], held["test_size"])
+
+
+def _count(size: float, total: int) -> int:
+    """How many of `total` queries a size asks for."""
+    return max(1, round(size * total)) if 0 < size < 1 else int(size)
 
 
 def relevant_keys(task: Task) -> frozenset[int]:
@@ -65,24 +88,31 @@ def relevant_keys(task: Task) -> frozenset[int]:
     return frozenset(content_key(text) for doc_id, text in texts if doc_id in relevant)
 
 
-def dev_task(rows: Any, dev: np.ndarray, *, documents: int, seed: int) -> Task:
-    """The retrieval task of the held-out rows: their documents among up to `documents` of the whole set.
+def held_out_task(rows: Any, held: np.ndarray, *, name: str, documents: int | None = None, seed: int = 0) -> Task:
+    """The retrieval task of held-out rows: their documents among those of the whole set.
 
-    Equal texts are one document. Other rows' documents fill the corpus up, drawn by `seed`.
+    Equal texts are one document.
+
+    Args:
+        rows: the prepared set.
+        held: the numbers of the rows that are held out.
+        name: of the task.
+        documents: search about so many, others than theirs drawn by `seed`; None searches all.
+        seed: see `documents`.
     """
     texts: dict[str, str] = {}
     queries, qrels = {}, {}
-    for row in dev.tolist():
+    for row in held.tolist():
         example = example_of(rows[row])
         queries[example.query_id] = Text(example.query, example.instruction)
         qrels[example.query_id] = {str(key): 1 for key in rows[row]["pos_keys"]}
         texts |= _texts(rows[row])
     for row in np.random.default_rng([seed, 2]).permutation(len(rows)).tolist():
-        if len(texts) >= documents:
+        if documents is not None and len(texts) >= documents:
             break
         texts |= _texts(rows[row])
     protocol = {"collection": "held-out", "documents": str(len(texts)), "queries": str(len(queries))}
-    return Task("dev", queries, Corpus(list(texts), list(texts.values())), qrels, protocol=protocol)
+    return Task(name, queries, Corpus(list(texts), list(texts.values())), qrels, protocol=protocol)
 
 
 def _texts(row: Any) -> dict[str, str]:

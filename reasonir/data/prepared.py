@@ -369,8 +369,8 @@ def _faults(row: Mapping[str, Any]) -> list[str]:
     faults = []
     if not row["query"].strip():
         faults.append("the query is empty")
-    if not row["pos"]:
-        faults.append("it has no positive document")
+    if not row["pos"] and not row["neg"]:
+        faults.append("it has no document")
     for kind in ("pos", "neg"):
         if any(len(pair) != 2 or not pair[1].strip() for pair in row[kind]):
             faults.append(f"a document of '{kind}' is empty or isn't [instruction, text]")

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
+from reasonir.data.base import HeldOut
 from reasonir.eval.leaderboard import Leaderboard
 from reasonir.eval.results import HEADLINE, Analysis
 from reasonir.eval.retrieval import System
@@ -52,6 +53,15 @@ class Benchmark(Protocol):
     def misfit(cls, head: Any) -> str | None:
         """Why this benchmark can't judge a class of heads, a sentence with the remedy; None where it can."""
         return None
+
+    @property
+    def needs_held_out(self) -> bool:
+        """Whether it evaluates on queries held out of the run's own data."""
+        return False
+
+    def with_held_out(self, data: HeldOut) -> Self:
+        """The same, evaluating on what `data` held out where it needs that."""
+        return self
 
     @property
     def leaderboard(self) -> Leaderboard:

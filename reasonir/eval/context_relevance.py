@@ -12,13 +12,14 @@ import csv
 import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
+from reasonir.data.base import HeldOut
 from reasonir.data.context_rows import read_examples, task_of
 from reasonir.errors import InputError
 from reasonir.eval.base import Benchmark, Subject
@@ -40,7 +41,8 @@ class ContextRelevance(Benchmark):
     """One or more sets of the context-relevance schema.
 
     Attributes:
-        path: a set, or several: file, folder or hub id, each with ":" and its subset where it has subsets.
+        path: a set, or several: file, folder or hub id, each with ":" and its subset where it has subsets. None takes
+            the rows that the run's own data held out.
         split: which part of a folder.
         revision: branch, tag or commit of a hub id.
         rows: only so many rows of each set, the first; None for all.
@@ -50,7 +52,7 @@ class ContextRelevance(Benchmark):
         tolerance: how far from them is unremarkable.
     """
 
-    path: str | Sequence[str]
+    path: str | Sequence[str] | None = None
     split: str = "test"
     revision: str | None = None
     rows: int | None = None
@@ -58,6 +60,7 @@ class ContextRelevance(Benchmark):
     reference: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     reference_threshold: float = 0.1
     tolerance: float = 0.05
+    held_out: HeldOut | None = None
 
     def __post_init__(self) -> None:
         if not self.thresholds or not all(0 <= threshold < 1 for threshold in self.thresholds):
@@ -73,10 +76,24 @@ class ContextRelevance(Benchmark):
                 if figure not in _PRUNED:
                     raise InputError(f"eval.reference.{name}.{figure}: choose from {', '.join(_PRUNED)}")
 
+    @property
+    def needs_held_out(self) -> bool:
+        """Whether no set is named."""
+        return self.path is None
+
+    def with_held_out(self, data: HeldOut) -> Self:
+        """See `Benchmark.with_held_out`."""
+        return replace(self, held_out=data) if self.path is None else self
+
     def tasks(self, *, corpus: bool = True) -> Iterator[Task]:
-        """A task a set: to order each row's own texts."""
+        """A task per set: to order each row's own texts.
+
+        Raises:
+            InputError: no set is named, and the run's data held out nothing.
+        """
         for name, place in self._sets().items():
-            protocol = {"collection": place, "split": self.split, "revision": self.revision or "newest"}
+            split = "held-out" if self.path is None else self.split
+            protocol = {"collection": place, "split": split, "revision": self.revision or "newest"}
             yield task_of(name, self._rows(name), protocol)
 
     def analyse(self, subject: Subject, folder: Path) -> Mapping[str, Analysis]:
@@ -88,12 +105,19 @@ class ContextRelevance(Benchmark):
 
     def _sets(self) -> dict[str, str]:
         """The sets by the names of their tasks."""
+        if self.path is None:
+            return {self.held_out.data_name: self.held_out.data_name} if self.held_out else {}
         places = [self.path] if isinstance(self.path, str) else self.path
         return {
             "-".join([Path(path).name.split(".")[0], *subset]): place for place, path, *subset in map(_split, places)
         }
 
     def _rows(self, name: str) -> list[Example]:
+        if self.held_out is not None:
+            rows = list(islice(self.held_out.test_examples(), self.rows))
+            if not rows:
+                raise InputError(f"eval.path is null, and {name} held out no rows: set loader.test_size above 0")
+            return rows
         _, path, *subset = _split(self._sets()[name])
         found = read_examples(
             path, self.split, subset=subset[0] if subset else None, revision=self.revision, key="eval"

@@ -1,16 +1,18 @@
-"""What the training data's own source keeps back for testing, searched over all its documents.
+"""Evaluation on queries of the training data that were kept for testing, searched over all its documents.
 
-The source isn't chosen here: it is the run's. Training takes the one it trains on, `reasonir.evaluate run=...` the one
-that run was trained on, as long as it still gives what it gave then. So no share, seed or changed file can put a
-pair that was trained on into the test.
+The data isn't chosen here: it is the run's. Training takes the one it trains on, `reasonir.evaluate run=...` the one
+that run was trained on, as long as it still gives what it gave then. So no share, seed or changed file can put a pair
+that was trained on into the test. A source may keep test queries itself; otherwise `loader.test_size` of them are held
+out.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
-from reasonir.data.base import Source, Tested
+from reasonir.data.base import HeldOut, Source
 from reasonir.errors import InputError
 from reasonir.eval.base import Benchmark
 from reasonir.types import Task
@@ -18,22 +20,37 @@ from reasonir.types import Task
 
 @dataclass(frozen=True, slots=True)
 class Own(Benchmark):
-    """The test tasks of a source."""
+    """The test tasks of the run's data.
+
+    Attributes:
+        source: where the data comes from; None where neither a run nor data is named.
+        held_out: the data itself, once it is open.
+    """
 
     source: Source | None
+    held_out: HeldOut | None = None
+
+    @property
+    def needs_held_out(self) -> bool:
+        """Always."""
+        return True
+
+    def with_held_out(self, data: HeldOut) -> Self:
+        """See `Benchmark.with_held_out`."""
+        return replace(self, held_out=data)
 
     def tasks(self, *, corpus: bool = True) -> Iterator[Task]:
-        """One task a source that keeps queries back.
+        """One task for each source that keeps queries for testing, or one of the queries that were held out.
 
         Raises:
-            InputError: there is no source, or it keeps none.
+            InputError: there is no data, or it kept none.
         """
-        if self.source is None:
-            raise InputError("eval=own judges on what a source keeps back: name a run (run=outputs/...) or give data=")
-        found = list(self.source.tests()) if isinstance(self.source, Tested) else []
+        if self.source is None or self.held_out is None:
+            raise InputError("eval=own evaluates on a run's own data: name a run (run=outputs/...) or give data=")
+        found = self.held_out.tests()
         if not found:
             raise InputError(
-                f"eval=own: the source {self.source.name} keeps no test queries: give it a test share "
-                "(data.splits=[0.8,0.1,0.1] where it has one), or choose another eval="
+                f"eval=own: {self.held_out.data_name} keeps no test queries: set loader.test_size (or "
+                "data.splits, where the data has them) above 0, or choose another eval="
             )
         yield from found

@@ -18,6 +18,9 @@ from reasonir.types import Representation
 
 LABEL = "label"
 """The target that stands for the data's own labels."""
+LABELS, DOCUMENTS, ORDER, SPANS = "labels", "documents", "order", "spans"
+"""What an objective may need to learn anything: pairs whose labels differ, several documents of a query, documents of a
+query whose labels differ, documents with judged spans."""
 PAIRWISE = frozenset({"retriever", "reranker", "pruner"})
 """The heads that give judged pairs scores: all there are."""
 
@@ -79,6 +82,12 @@ class Pruned(Judged):
     pair_T: Tensor
 
 
+def needs_of(objective: Any) -> frozenset[str]:
+    """What an objective needs of its batches; nothing where it doesn't say (a user's own)."""
+    needs: frozenset[str] = getattr(objective, "needs", frozenset())
+    return needs
+
+
 def above_zero(**values: float) -> None:
     """Refuse what an objective divides by otherwise.
 
@@ -100,6 +109,10 @@ class Objective(Protocol):
     def teachers(self) -> frozenset[str]:
         """The teachers whose scores it reads."""
 
+    @property
+    def needs(self) -> frozenset[str]:
+        """Of `LABELS`, `DOCUMENTS`, `ORDER` and `SPANS`, what batches must hold so that it learns; often nothing."""
+
     def __call__(self, judged: Any) -> Mapping[str, Tensor]:
         """Scalars by term, of what the heads it accepts give (a `Judged` at least); "loss" is minimised."""
 
@@ -114,8 +127,17 @@ class Targeted:
 
     target: str = LABEL
     accepts: ClassVar[frozenset[str]] = PAIRWISE
+    compares: ClassVar[bool] = False
+    """Whether the documents of a query are compared with each other."""
 
     @property
     def teachers(self) -> frozenset[str]:
         """The teacher that is the target, if one is."""
         return frozenset() if self.target == LABEL else frozenset({self.target})
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """Targets that differ: labels do not by themselves, a teacher's scores do."""
+        if self.target == LABEL:
+            return frozenset({ORDER if self.compares else LABELS})
+        return frozenset({DOCUMENTS} if self.compares else ())

@@ -23,6 +23,7 @@ class CachedContrastive:
 
     temperature: float
     accepts: ClassVar[frozenset[str]] = frozenset({"retriever"})
+    needs: ClassVar[frozenset[str]] = frozenset()
     teachers: ClassVar[frozenset[str]] = frozenset()
 
     def __post_init__(self) -> None:

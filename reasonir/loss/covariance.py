@@ -24,6 +24,7 @@ class Covariance:
     """||Cov - var I||_F / D."""
 
     accepts: ClassVar[frozenset[str]] = frozenset({"retriever"})
+    needs: ClassVar[frozenset[str]] = frozenset()
     teachers: ClassVar[frozenset[str]] = frozenset()
 
     def __call__(self, judged: Retrieved) -> Mapping[str, Tensor]:

@@ -33,6 +33,7 @@ class Gaussian:
     weight: float = 0.02
     sigreg: Sigreg = field(default_factory=Sigreg)
     accepts: ClassVar[frozenset[str]] = frozenset({"retriever"})
+    needs: ClassVar[frozenset[str]] = frozenset()
     teachers: ClassVar[frozenset[str]] = frozenset()
 
     def __post_init__(self) -> None:

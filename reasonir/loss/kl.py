@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -26,6 +27,7 @@ class Kl(Targeted):
 
     temperature: float = 1.0
     target_temperature: float = 1.0
+    compares: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         above_zero(temperature=self.temperature, target_temperature=self.target_temperature)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -28,6 +29,7 @@ class Lambda(Targeted):
 
     mu: float = 10.0
     sigma: float = 1.0
+    compares: ClassVar[bool] = True
 
     def __call__(self, judged: Judged) -> Mapping[str, Tensor]:
         """The mean over pairs of documents whose targets differ, in bits."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -25,6 +26,7 @@ class Listwise(Targeted):
     """
 
     temperature: float = 1.0
+    compares: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         above_zero(temperature=self.temperature)

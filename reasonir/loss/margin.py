@@ -27,6 +27,7 @@ class Margin:
     margin: float = 1.0
     negatives: str = "hardest"
     accepts: ClassVar[frozenset[str]] = frozenset({"retriever"})
+    needs: ClassVar[frozenset[str]] = frozenset()
     teachers: ClassVar[frozenset[str]] = frozenset()
 
     def __post_init__(self) -> None:

@@ -4,16 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor
 
-from reasonir.loss.base import Judged, Targeted
+from reasonir.loss.base import ORDER, Judged, Targeted
 from reasonir.loss.groups import by_query, ordered_pairs
 
 
 @dataclass(frozen=True, slots=True)
 class MarginMse(Targeted):
     """The squared difference of the two margins, for every relevant document against every less relevant one."""
+
+    compares: ClassVar[bool] = True
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """Documents of a query whose labels differ, whatever the target."""
+        return frozenset({ORDER})
 
     def __call__(self, judged: Judged) -> Mapping[str, Tensor]:
         """The mean over such pairs of documents."""

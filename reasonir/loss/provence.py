@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from reasonir.errors import InputError
-from reasonir.loss.base import Objective, Pruned
+from reasonir.loss.base import SPANS, Objective, Pruned, needs_of
 from reasonir.loss.bce import Bce
 
 AVERAGES = ("token", "document")
@@ -48,6 +48,11 @@ class Provence:
     def teachers(self) -> frozenset[str]:
         """Those of the ranking term."""
         return self.ranking.teachers
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """What the ranking term needs, and judged spans for the other."""
+        return needs_of(self.ranking) | {SPANS}
 
     def __call__(self, judged: Pruned) -> Mapping[str, Tensor]:
         """The sum, and both terms."""

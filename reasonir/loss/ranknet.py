@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor
 from torch.nn.functional import softplus
@@ -21,6 +22,7 @@ class Ranknet(Targeted):
     """
 
     temperature: float = 1.0
+    compares: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         above_zero(temperature=self.temperature)

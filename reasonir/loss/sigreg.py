@@ -40,6 +40,7 @@ class Sigreg:
     knots: int = 17
     unit: bool = False
     accepts: ClassVar[frozenset[str]] = frozenset({"retriever"})
+    needs: ClassVar[frozenset[str]] = frozenset()
     teachers: ClassVar[frozenset[str]] = frozenset()
 
     def __post_init__(self) -> None:

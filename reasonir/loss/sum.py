@@ -9,7 +9,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from reasonir.errors import InputError
-from reasonir.loss.base import PAIRWISE, Judged, Objective
+from reasonir.loss.base import PAIRWISE, Judged, Objective, needs_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +36,11 @@ class Sum:
     def teachers(self) -> frozenset[str]:
         """Those of all terms."""
         return frozenset().union(*(term.teachers for term in self.terms.values()))
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """What all terms need, since one that learns nothing is a mistake."""
+        return frozenset().union(*(needs_of(term) for term in self.terms.values()))
 
     def __call__(self, judged: Judged) -> Mapping[str, Tensor]:
         """The sum, each term's loss by the term's name, and what else it says as <term>_<name>."""

@@ -18,6 +18,7 @@ class Variance:
     """(std - 1)^2."""
 
     accepts: ClassVar[frozenset[str]] = frozenset({"retriever"})
+    needs: ClassVar[frozenset[str]] = frozenset()
     teachers: ClassVar[frozenset[str]] = frozenset()
 
     def __call__(self, judged: Retrieved) -> Mapping[str, Tensor]:

@@ -118,6 +118,9 @@ class HardNegatives:
                 left = self._left(run[row["query_id"]], pool, keys, positive, tally)
                 chosen = self._choose(left, number)
                 example = example_of(row)
+                if not example.positives:
+                    yield replace(example, documents=tuple(replace(each, teachers={}) for each in example.documents))
+                    continue
                 tally.add(example, chosen)
                 own = example.positives if self.replace_own else example.documents
                 untaught = (replace(document, teachers={}) for document in own)

@@ -120,7 +120,7 @@ class ExportCheck:
         """A text that is cut where the limit isn't far, and in any case longer than the attention window."""
         config: Any = self.encoder.backbone.config
         window = max(getattr(config, name, None) or 0 for name in ("sliding_window", "local_attention"))
-        tokens = limit + 16 if limit <= _CUT_UP_TO else min(limit, max(2 * window + 64, _LONG))
+        tokens = limit + 16 if limit <= _CUT_UP_TO else min(limit, max(window + 64, _LONG))
         words = " ".join(texts).split()
         return " ".join(words[place % len(words)] for place in range(tokens))  # a word has a token at least
 

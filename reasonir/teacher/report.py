@@ -24,13 +24,13 @@ class Tally:
         self.negatives += len(negatives)
         self.positive_sum += sum(positives)
         self.negative_sum += sum(negatives)
-        self.contrasted += bool(negatives)
-        self.above += bool(negatives) and max(negatives) > max(positives)
+        self.contrasted += bool(negatives and positives)
+        self.above += bool(negatives and positives) and max(negatives) > max(positives)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for the manifest; None where there are no negatives."""
         return {
-            "mean_positive": self.positive_sum / self.positives,
+            "mean_positive": self.positive_sum / self.positives if self.positives else None,
             "mean_negative": self.negative_sum / self.negatives if self.negatives else None,
             "queries_with_negatives": self.contrasted,
             "negative_above_positives": self.above / self.contrasted if self.contrasted else None,
@@ -39,6 +39,8 @@ class Tally:
 
 def sentence(found: Mapping[str, Any]) -> str:
     """The report in a line."""
+    if found["mean_positive"] is None:
+        return f"Teacher {found['name']} scored no positives"
     begin = f"Teacher {found['name']} gives positives {found['mean_positive']:.3f} on average"
     if not found["queries_with_negatives"]:
         return f"{begin}; there are no negatives"

@@ -1,12 +1,14 @@
 """The LightningDataModule: a source prepared once, split without leaks, served in an order that can be continued.
 
-It lives here and not in `data/`, which knows nothing of Lightning. Mining adds negatives to training alone, and a
-teacher its scores: the split and the development task are those of the source's own documents, so runs with and without
-them are judged alike.
+It is here and not in `data/`, which knows nothing of Lightning. Mining adds negatives to training alone, and a teacher
+its scores: the split, and the development and test tasks, are those of the source's own documents, so runs with and
+without them are evaluated alike.
 """
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,15 +19,18 @@ from lightning import LightningDataModule
 
 from reasonir.data.base import Mixed, Source, Tested
 from reasonir.data.collate import Assemble, Batches, Items, positives_of_repeated_queries
-from reasonir.data.holdout import Split, dev_task, hold_out, relevant_keys
+from reasonir.data.holdout import Split, held_out_task, hold_out, relevant_keys
 from reasonir.data.loader import Order, Quota, StepLoader
-from reasonir.data.prepared import prepare, read, read_manifest
+from reasonir.data.prepared import example_of, prepare, read, read_manifest
+from reasonir.loss.base import DOCUMENTS, LABELS, ORDER, SPANS
 from reasonir.mining.base import Mining
 from reasonir.mining.none import Unmined
 from reasonir.teacher.base import Teacher
 from reasonir.teacher.none import Untaught
 from reasonir.training.ranks import Ranks, present_ranks
-from reasonir.types import Pair, Side, Task, Text
+from reasonir.types import Example, Pair, Side, Task, Text
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +43,11 @@ class LoaderOptions:
         batches: "mixed", or each of "one_source" where the data has several.
         positives: "each" relevant pair is an item, or each query with "all" its relevant documents.
         sample_size: train on that many queries, drawn by the seed; None trains on all.
-        holdout: development queries held out of the data: below 1 a share, otherwise a number. Unused where the source
+        dev_size: development queries held out of the data: below 1 a share, otherwise a number. Unused where the source
             brings a development task of its own; 0 for none.
-        dev_documents: how many documents the held-out queries search.
+        test_size: test queries held out of the data, where the run is evaluated on its own data (eval=own) and the
+            source keeps none; a share or a number.
+        dev_documents: how many documents the development queries search.
         workers: processes that make batches; 0 makes them in the training process.
     """
 
@@ -49,7 +56,8 @@ class LoaderOptions:
     batches: str = "mixed"
     positives: str = "each"
     sample_size: int | None = None
-    holdout: float = 0.05
+    dev_size: float = 0.05
+    test_size: float = 0.05
     dev_documents: int = 5000
     workers: int = 2
 
@@ -65,8 +73,11 @@ class LoaderOptions:
                 found.append(f"loader.{key}={getattr(self, key)}: give {least} or more")
         if self.sample_size is not None and self.sample_size < 2:
             found.append(f"loader.sample_size={self.sample_size}: give 2 or more, or null for all")
-        if self.holdout < 0:
-            found.append(f"loader.holdout={self.holdout}: give a share below 1, a number of queries, or 0")
+        found += [
+            f"loader.{key}={getattr(self, key)}: give a share below 1, a number of queries, or 0"
+            for key in ("dev_size", "test_size")
+            if getattr(self, key) < 0
+        ]
         return found
 
 
@@ -80,6 +91,8 @@ class RetrievalData(LightningDataModule):
         seed: of the split, the order and what is drawn.
         mining: finds hard negatives for the training queries.
         teacher: scores their documents.
+        pairs: whether the head reads query and document together, and learns from queries without a relevant document.
+        tested: whether the run is evaluated on queries of this data.
     """
 
     def __init__(
@@ -91,6 +104,8 @@ class RetrievalData(LightningDataModule):
         seed: int,
         mining: Mining | None = None,
         teacher: Teacher | None = None,
+        pairs: bool = False,
+        tested: bool = False,
     ) -> None:
         super().__init__()
         self.source = source
@@ -99,10 +114,14 @@ class RetrievalData(LightningDataModule):
         self.options = options
         self.home = home
         self.seed = seed
+        self.pairs = pairs
+        self.tested = tested
         self.assemble: Assemble | None = None
         self.rows: Any = None
-        self.split: Split | None = None
         self.dev: Task | None = None
+        self._own: Any = None
+        self.split: Split | None = None
+        self._tests: list[Task] = []
         self.withheld: frozenset[int] = frozenset()
 
     def prepare_data(self) -> None:
@@ -117,21 +136,66 @@ class RetrievalData(LightningDataModule):
         """Open the prepared set and split it."""
         if self.rows is not None:
             return
-        own = prepare(self.source, self.home)
+        own, split = self.hold_out()
         self.folder = self._trained_on(own)
-        rows, self.rows = read(own), read(self.folder)
-        self.dev = self.source.dev()
-        share = 0.0 if self.dev else self.options.holdout
-        self.split = hold_out(rows, share, seed=self.seed)
-        if self.dev is None and len(self.split.dev):
-            self.dev = dev_task(rows, self.split.dev, documents=self.options.dev_documents, seed=self.seed)
-        kept_back = [
-            *([self.dev] if self.dev else []),
-            *(self.source.tests() if isinstance(self.source, Tested) else ()),
-        ]
+        self.rows = read(self.folder)
+        kept_back = [*([self.dev] if self.dev else []), *self._tests]
         self.withheld = frozenset().union(*map(relevant_keys, kept_back))
-        self.items = Items.of(self.rows, self._sampled(self.split.train), positives=self.options.positives)
+        train = self._sampled(self._useful(split.train))
+        self.items = Items.of(self.rows, train, positives=self.options.positives)
         self.quotas = self._quotas()
+
+    def _useful(self, train: np.ndarray) -> np.ndarray:
+        """The rows that the head learns from: a retriever from those with a relevant document, which others do without.
+
+        A row that would give no document, since all of its negatives are withheld, is left out.
+        """
+        keys = self.rows.select(train).select_columns(["pos_keys", "neg_keys"])
+        kept = [bool(row["pos_keys"]) or (self.pairs and not self.withheld.issuperset(row["neg_keys"])) for row in keys]
+        if count := kept.count(False):
+            log.info("Left out: %d queries without a relevant document", count)
+        useful: np.ndarray = train[np.array(kept, dtype=bool)]
+        return useful
+
+    def hold_out(self) -> tuple[Path, Split]:
+        """Divide the rows of the source itself, before any stage added to them: their set's folder, and the parts."""
+        own = prepare(self.source, self.home)
+        if self.split is None:
+            self._own = rows = read(own)
+            self.dev = self.source.dev()
+            self._tests = list(self.source.tests()) if isinstance(self.source, Tested) else []
+            test = self.options.test_size if self.tested and not self._tests else 0.0
+            self.split = hold_out(rows, 0.0 if self.dev else self.options.dev_size, test=test, seed=self.seed)
+            if len(self.split.dev):
+                documents = self.options.dev_documents
+                self.dev = held_out_task(rows, self.split.dev, name="dev", documents=documents, seed=self.seed)
+            if len(self.split.test):
+                self._tests = [held_out_task(rows, self.split.test, name=self.data_name)]
+            self._report(self.split)
+        return own, self.split
+
+    def _report(self, split: Split) -> None:
+        held = {"development": len(split.dev), "testing": len(split.test)}
+        if any(held.values()):
+            log.info(
+                "Held out of %d queries: %s; none of their relevant documents is trained on",
+                len(self._own),
+                ", ".join(f"{count} for {what}" for what, count in held.items() if count),
+            )
+
+    @property
+    def data_name(self) -> str:
+        """See `reasonir.data.base.HeldOut`."""
+        return self.source.name
+
+    def tests(self) -> Sequence[Task]:
+        """See `reasonir.data.base.HeldOut`."""
+        return self._tests
+
+    def test_examples(self) -> Sequence[Example]:
+        """See `reasonir.data.base.HeldOut`."""
+        assert self.split is not None
+        return [example_of(self._own[row]) for row in self.split.test.tolist()]
 
     def _quotas(self) -> tuple[Quota, ...]:
         """Where each source's items stand, and how many of them a pass takes."""
@@ -152,6 +216,25 @@ class RetrievalData(LightningDataModule):
     def has_negatives(self) -> bool:
         """Whether the data brings hard negatives."""
         return bool(read_manifest(self.folder)["counts"]["negatives"])
+
+    @property
+    def contrasts(self) -> frozenset[str]:
+        """What batches hold of that which an objective may need (see `Objective.needs`)."""
+        rows = self.rows.select(np.unique(self.items.row_I))
+        found = {SPANS} if any(any(row["spans"]) for row in rows.select_columns(["spans"])) else set()
+        seen: set[float] = set()
+        for labels in rows["labels"][:]:
+            positives = [label for label in labels if label > 0]
+            negatives = [label for label in labels if label <= 0] if self.options.negatives else []
+            together = len(positives) if self.options.positives == "all" else min(1, len(positives))
+            if together + min(len(negatives), self.options.negatives) > 1:
+                found.add(DOCUMENTS)
+                if len({*(positives if together > 1 else positives[:1]), *negatives}) > 1:
+                    found.add(ORDER)
+            seen.update(positives, negatives)
+            if found >= {DOCUMENTS, ORDER}:
+                break
+        return frozenset(found | ({LABELS} if len(seen) > 1 else set()))
 
     def order(self, rank: int, ranks: int) -> Order:
         """The order of a rank's batches."""

@@ -11,16 +11,16 @@ from pathlib import Path
 from lightning import seed_everything
 from omegaconf import DictConfig
 
-from reasonir.config import build, plain
+from reasonir.config import build, overridden, plain
 from reasonir.errors import InputError
 from reasonir.eval.base import Benchmark
-from reasonir.eval.own import Own
 from reasonir.eval.results import Results
 from reasonir.eval.retrieval import evaluate as evaluate_tasks
 from reasonir.eval.retrieval import replaying
 from reasonir.model.backbone import Model
 from reasonir.training.board import show_leaderboard
 from reasonir.training.crew import assemble, together
+from reasonir.training.datamodule import LoaderOptions, RetrievalData
 from reasonir.training.display import show
 from reasonir.training.evaluation import Evaluation, EvaluationOptions, read_benchmark, table
 from reasonir.training.exported import exported_model, saved_config
@@ -50,7 +50,7 @@ def evaluate(config: DictConfig, folder: Path) -> None:
     home = Path(config.home)
     source = folder_of_run(str(config.run), home) if config.run else None
     if source:
-        _take_data(config, source)
+        _take_from_run(config, source)
     untrained, trained = _models(config, source)
     hardware: Hardware = build(config.hardware)
     options = build(config.evaluation)
@@ -62,8 +62,8 @@ def evaluate(config: DictConfig, folder: Path) -> None:
     )
     hardware = hardware.resolve()
     benchmark: Benchmark = build(config.eval)
-    if source and isinstance(benchmark, Own) and benchmark.source is not None:
-        refuse_other_data(benchmark.source, source)
+    if benchmark.needs_held_out and config.data is not None:
+        benchmark = benchmark.with_held_out(_held_out(config, source))
     tasks = read_benchmark(benchmark) if leads() else []
     call(folder)
     group = assemble()
@@ -159,14 +159,33 @@ def _models(config: DictConfig, source: Path | None) -> tuple[Model, Model | Non
     return build(saved_config(source).model), build(exported_model(source))
 
 
-def _take_data(config: DictConfig, source: Path) -> None:
-    """Let the evaluation know the data that the run was trained on, as the run knows it."""
+def _held_out(config: DictConfig, source: Path | None) -> RetrievalData:
+    """What the data of a run, or `config.data`, keeps for testing; as a run with the same data and options holds it.
+
+    Raises:
+        InputError: the data isn't any more what the run was trained on.
+    """
+    saved = saved_config(source) if source else None
+    options = build(saved.loader) if saved else LoaderOptions()
+    seed = saved.seed if saved else config.seed
+    data = RetrievalData(build(config.data), options, home=Path(config.home), seed=seed, tested=True)
+    if source:
+        refuse_other_data(data.source, source)
+    data.hold_out()
+    return data
+
+
+def _take_from_run(config: DictConfig, source: Path) -> None:
+    """Let the evaluation know the data that the run was trained on and, where no other is chosen, its evaluation."""
     if config.data is not None:
         raise InputError(
             f"data= can't be chosen for run={config.run}, which brings its own: leave it out, or judge its weights as "
             f"a model of its own (model=any model.path={source / 'model'})"
         )
-    config.data = saved_config(source).data
+    saved = saved_config(source)
+    config.data = saved.data
+    if not overridden("eval"):
+        config.eval = saved.eval
 
 
 def _tracking(config: DictConfig, source: Path | None, folder: Path) -> Tracking:

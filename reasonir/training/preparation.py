@@ -46,6 +46,6 @@ def mine(config: DictConfig) -> None:
         config.model = exported_model(folder_of_run(str(config.run), Path(config.home)))
     manifest = write(config)
     if "mining" not in manifest:
-        raise InputError("mining=none mines nothing: choose mining=bm25 or mining=model")
+        raise InputError("mining=none mines nothing: choose mining=bm25, mining=model or mining=random")
     for table in tables(manifest["mining"]):
         show(table)

@@ -26,7 +26,7 @@ from reasonir.data.progress import TerminalHandler, show_no_bars
 from reasonir.errors import InputError, NotHereError, raise_all
 from reasonir.eval.base import Benchmark
 from reasonir.files import completed
-from reasonir.loss.base import Objective
+from reasonir.loss.base import LABELS, SPANS, Objective, needs_of
 from reasonir.model.backbone import Model
 from reasonir.teacher.base import Teacher
 from reasonir.teacher.none import Untaught
@@ -65,6 +65,7 @@ def train(config: DictConfig, folder: Path) -> float | None:
     hardware: Hardware = build(config.hardware)
     teacher, objective = teacher_of(config), build(config.loss)
     _refuse_unread_teacher(objective, teacher)
+    benchmark: Benchmark = build(config.eval)
     data = RetrievalData(
         build(config.data),
         build(config.loader),
@@ -72,8 +73,9 @@ def train(config: DictConfig, folder: Path) -> float | None:
         seed=config.seed,
         mining=build(config.mining),
         teacher=Untaught() if config.dry_run else teacher,  # no plan needs hours of scoring
+        pairs=model.kind != "retriever",
+        tested=benchmark.needs_held_out,
     )
-    benchmark: Benchmark = build(config.eval)
     resume = find_checkpoint(config.resume) if config.resume else None
     if not config.dry_run:
         require(
@@ -104,6 +106,8 @@ def train(config: DictConfig, folder: Path) -> float | None:
         if resume and not config.dry_run and (folder / DATA).is_file():
             refuse_other_rows(data, folder)
         _refuse_missing_teachers(objective, data, teacher)
+        _refuse_missing_contrast(objective, data)
+        benchmark = benchmark.with_held_out(data)
         planned = planned_lengths(folder / "plan.json") if resume else {}
         model, lengths, found = _fit_lengths(config, model, data, planned)
     plan = plan_run(
@@ -134,8 +138,9 @@ def train(config: DictConfig, folder: Path) -> float | None:
 
 
 def _reach(benchmark: Benchmark) -> None:
-    """Read the first of what is judged on, without its documents, so that it is known to be there."""
-    next(benchmark.tasks(corpus=False), None)
+    """Read the first task, without its documents, so that it is known to be there; not what is held out only later."""
+    if not benchmark.needs_held_out:
+        next(benchmark.tasks(corpus=False), None)
 
 
 def _fit_lengths(
@@ -197,6 +202,23 @@ def _refuse_missing_teachers(objective: Objective, data: RetrievalData, teacher:
             f"the loss reads the scores of teacher {name!r}, and {data.folder} has "
             f"{'those of ' + ', '.join(there) if there else 'none'}: name one it has, target=label, or let a reranker "
             f"give them (teacher=reranker teacher.name={name})"
+        )
+
+
+def _refuse_missing_contrast(objective: Objective, data: RetrievalData) -> None:
+    needs = needs_of(objective)
+    missing = needs - data.contrasts if needs else needs
+    if SPANS in missing:
+        raise InputError(
+            f"the loss trains pruning by judged spans, and {data.folder} has none: take data=context_relevance, or "
+            "another loss= and model/head="
+        )
+    if missing:
+        lacks = "pairs whose labels differ" if LABELS in missing else "documents of a query that differ in relevance"
+        raise InputError(
+            f"the loss learns from {lacks}, and batches of {data.folder} hold none, so nothing would be learned: mine "
+            "hard negatives (mining=bm25 or mining=model), draw random ones (mining=random), or give graded labels "
+            "(data=graded). Negatives that the data has are left out by loader.negatives=0"
         )
 
 

@@ -1,7 +1,6 @@
 """Every YAML composes and binds, and lies where its code lies."""
 
 import importlib
-import re
 import subprocess
 import sys
 import time
@@ -35,8 +34,6 @@ GIVEN = {
     "eval/instructions": ["eval=bright"],
     "model": ["model.path=x"],
 }
-PAIRS = re.compile("yes_no|cross_encoder|provence")
-"""The heads that read query and document together, which the default loss doesn't train."""
 OPTIONS = [(group, file.stem) for group in GROUPS for file in sorted((CONF / group).glob("*.yaml"))]
 
 
@@ -54,7 +51,6 @@ def test_every_option_composes_and_binds(composed, group, option):
     text = (CONF / group / f"{option}.yaml").read_text()
     needed = [word for word in GIVEN.get(group, []) if "???" in text or not word.endswith("=x")]
     needed += [f"{key}=x" for key in ("data.path", "eval.path") if group == "experiment" and f"{key}=" in text]
-    needed += ["loss=bce"] if group.startswith("model") and PAIRS.search(text) else []
     needed += ["model/head=provence"] if (group, option) == ("loss", "provence") else []
     needed += ["loss.target=bge"] if (group, option) == ("loss", "margin_mse") else []
     needed += ["+loss@loss.terms.bce=bce"] if (group, option) == ("loss", "sum") else []

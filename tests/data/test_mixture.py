@@ -113,7 +113,7 @@ def test_queries_that_share_documents_are_held_out_together_across_sources(tmp_p
 @pytest.mark.parametrize("batches", ["mixed", "one_source"])
 def test_loading_takes_the_proportions_of_the_mixture(tmp_path, batches):
     mixture = Mixture({"a": Given(several("x", 40)), "b": Given(several("y", 8))}, weights={"a": 1, "b": 1})
-    options = LoaderOptions(batch_size=8, holdout=0, batches=batches)
+    options = LoaderOptions(batch_size=8, dev_size=0, batches=batches)
     data = RetrievalData(mixture, options, home=tmp_path, seed=0)
     data.setup()
     order = data.order(0, 1)

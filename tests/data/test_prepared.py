@@ -87,7 +87,7 @@ def test_an_interrupted_preparation_leaves_nothing(tmp_path):
     [
         ([], "the source gives no examples"),
         ([EXAMPLE, EXAMPLE], "query 'q1': the id is there twice"),
-        ([Example("q", "why", (Document("a", "no", label=0.0),))], "query 'q': it has no positive document"),
+        ([Example("q", "why", ())], "query 'q': it has no document"),
         ([Example("q", " ", (Document("a", "x"),))], "query 'q': the query is empty"),
         ([Example("q", "why", (Document("a", ""),))], "query 'q': a document of 'pos' is empty"),
     ],

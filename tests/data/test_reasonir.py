@@ -212,7 +212,7 @@ def test_a_model_trains_on_it_and_carries_the_level_of_decontamination(tmp_path,
     put(tmp_path)
     examples_of_bright(tmp_path)
     given = (f"data.path={tmp_path / 'reasonir'}", f"data.documents={tmp_path / 'bright'}", "data.decontaminate=gold")
-    options = ("loader.holdout=0", "loader.batch_size=4", "loader.workers=0", "trainer.max_steps=2", "logger=csv")
+    options = ("loader.dev_size=0", "loader.batch_size=4", "loader.workers=0", "trainer.max_steps=2", "logger=csv")
     done = run("train", "experiment=demo_tiny", "data=reasonir", *given, *options, "evaluation.baselines=[]", home=home)
     assert done.status == 0, done.err
     assert "decontaminate: gold" in (done.folder / "config.yaml").read_text()

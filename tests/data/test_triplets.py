@@ -117,56 +117,87 @@ def many(folder, count=40):
     )
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_splits_keep_queries_whose_documents_are_not_trained_on(tmp_path, seed):
-    source = Triplets(many(tmp_path), splits=[0.6, 0.2, 0.2], seed=seed)
-    found = list(source.examples())
-    train = [each for each in found if isinstance(each, Example)]
-    dev, (test,) = source.dev(), source.tests()
-    asked = [{text.text for text in task.queries.values()} for task in (dev, test)]
-    trained = {example.query for example in train}
-    assert [len(trained), *map(len, asked)] == [24, 8, 8]
-    assert len(trained | asked[0] | asked[1]) == 40
-    seen = {document.text for example in train for document in example.documents}
-    for task in (dev, test):
-        texts = dict(zip(task.corpus.ids, task.corpus.texts, strict=True))
-        assert set(texts.values()) == {f"p{n}" for n in range(20)}
-        for query_id, text in task.queries.items():
-            relevant = {texts[doc_id] for doc_id in task.qrels[query_id]}
-            assert relevant == {f"p{int(text.text[1:]) // 2}"}
-            assert not relevant & seen
-    dropped = [each for each in found if isinstance(each, Rejected)]
-    assert {each.kind for each in dropped} == {"held_out_negative"}
-    assert len(dropped) + sum(len(example.negatives) for example in train) == 24
+LABELLED = [
+    {"sentence1": "q", "sentence2": "a", "label": 1},
+    {"sentence1": "q", "sentence2": "b", "label": 0},
+    {"sentence1": "r", "sentence2": "c", "label": "0"},
+]
 
 
-def test_without_splits_everything_is_trained_on(tmp_path):
-    source = Triplets(many(tmp_path))
-    assert len(list(source.examples())) == 40
-    assert source.dev() is None
-    assert list(source.tests()) == []
-    only_test = Triplets(many(tmp_path), splits=[0.9, 0, 0.1])
-    assert only_test.dev() is None
-    assert len(list(only_test.examples())) == 36 + 4
+def test_labels_say_which_documents_are_relevant(tmp_path):
+    assert read(jsonl(tmp_path, *LABELLED)) == [("", "q", ["a"], ["b"]), ("", "r", [], ["c"])]
+    listed = {"query": "q", "positive": ["a", "b", "c"], "labels": [0, 1, True]}
+    assert read(jsonl(tmp_path, listed)) == [("", "q", ["b", "c"], ["a"])]
+    named = jsonl(tmp_path, {"query": "q", "positive": "a", "gold": 0})
+    assert read(named, columns={"label": "gold"}) == [("", "q", [], ["a"])]
 
 
-def test_splits_are_part_of_the_identity(tmp_path):
-    path = many(tmp_path)
-    given = ({}, {"splits": [0.8, 0.1, 0.1]}, {"splits": [0.9, 0, 0.1]}, {"splits": [0.8, 0.1, 0.1], "seed": 1})
-    assert len({json.dumps(Triplets(path, **options).identity()) for options in given}) == 4
+def test_a_teachers_scores_are_kept_with_the_documents(tmp_path):
+    row = {"query": "q", "pos": ["a"], "neg": ["b", "c"], "pos_scores": [0.9], "neg_scores": [0.4, "0.1"]}
+    (example,) = Triplets(jsonl(tmp_path, row)).examples()
+    assert [(d.text, d.teachers) for d in example.documents] == [
+        ("a", {"scores": 0.9}),
+        ("b", {"scores": 0.4}),
+        ("c", {"scores": 0.1}),
+    ]
+
+
+def test_an_instruction_has_a_column_of_its_own_too(tmp_path):
+    rows = ({"query": "q", "pos": ["a"], "prompt": "find it"}, {"query": "r", "pos": ["a"], "prompt": ""})
+    assert [each[:2] for each in read(jsonl(tmp_path, *rows))] == [("find it", "q"), ("", "r")]
+
+
+def test_rows_of_another_split_are_left_out_and_counted(tmp_path):
+    rows = [{"query": f"q{n}", "positive": "p", "split": split} for n, split in enumerate(("train", "test", "train"))]
+    found = list(Triplets(jsonl(tmp_path, *rows)).examples())
+    assert [each.query for each in found if isinstance(each, Example)] == ["q0", "q2"]
+    assert [each.kind for each in found if isinstance(each, Rejected)] == ["row_of_another_split"]
+    test = [each for each in Triplets(jsonl(tmp_path, *rows), split="test").examples() if isinstance(each, Example)]
+    assert [each.query for each in test] == ["q1"]
 
 
 @pytest.mark.parametrize(
-    ("rows", "splits", "message"),
+    ("row", "message"),
     [
-        ([{"query": f"q{n}", "positive": "same"} for n in range(20)], [0.8, 0.1, 0.1], "no 2 of 20 queries .* has 20"),
-        ([{"query": "q", "positive": "p"}], [0.8, 0.1, 0.1], "1 queries leave nothing to train on"),
-        ([{"query": "q", "positive": "p"}], [0.8, 0.1], "three numbers that add up to 1"),
+        ({"query": "q", "positive": "p", "label": 0.4}, r"'label' is 0\.4, expected 1 .relevant. or 0 .* data=graded"),
+        ({"query": "q", "positive": "p", "label": "entailment"}, "'label' is 'entailment', expected 1"),
+        ({"query": "q", "positive": ["p", "o"], "labels": [1]}, r"'labels' is \[1\] for 2 documents"),
+        ({"query": "q", "positive": ["p", "o"], "label": 1}, "'label' is 1 for 2 documents"),
+        (
+            {"query": "q", "positive": "p", "negative": "n", "label": 1},
+            r"the row has negatives, and 'label' is 1.*ignore",
+        ),
+        (
+            {"query": "q", "positive": "p", "score": 4.2},
+            r"column 'score' seems to grade the row.*data.columns.label=score",
+        ),
+        ({"query": "q", "positive": "p", "human_rating": 4}, r"data.ignore=\[human_rating\]"),
+        ({"query": "q", "positive": "p", "is_duplicate": 0}, "column 'is_duplicate'"),
+        ({"query": "q", "positive": "p", "teacher_scores.bge": 0.1}, "column 'teacher_scores.bge'"),
+        ({"query": "q", "pos": ["p"], "pos_scores": [1, 2]}, r"'pos_scores' is \[1, 2\] for 1 documents"),
+        ({"query": "q", "pos": ["p"], "pos_scores": ["high"]}, "'pos_scores' holds 'high', expected a number"),
+        ({"query": "q", "pos": ["p"], "prompt": 3}, "'prompt' holds 3, expected a text"),
     ],
 )
-def test_splits_that_cannot_be_made_are_refused(tmp_path, rows, splits, message):
-    with pytest.raises(InputError, match=message):
-        list(Triplets(jsonl(tmp_path, *rows), splits=splits).examples())
+def test_a_column_that_grades_a_row_is_read_or_refused(tmp_path, row, message):
+    path = jsonl(tmp_path, {"query": "first", "positive": "p"}, row)
+    with pytest.raises(InputError, match=f"line 2: .*{message}"):
+        list(Triplets(path).examples())
+
+
+@pytest.mark.parametrize("name", ["label", "score", "human_rating"])
+def test_a_column_may_be_ignored_by_name(tmp_path, name):
+    row = {"query": "q", "positive": "p", "negative": "n", name: 4.2}
+    assert read(jsonl(tmp_path, row), ignore=[name]) == [("", "q", ["p"], ["n"])]
+    other = jsonl(tmp_path, {"query": "q", "positive": "p", "id": 7, "source": "web", "labeler": "me"})
+    assert len(read(other)) == 1
+
+
+def test_columns_and_what_is_ignored_are_part_of_the_identity(tmp_path):
+    path = many(tmp_path)
+    given = ({}, {"columns": {"query": "query"}}, {"ignore": ["score"]}, {"split": "test"})
+    assert len({json.dumps(Triplets(path, **options).identity()) for options in given}) == 4
+    assert Triplets(path, columns={"query": None}).identity() == Triplets(path).identity()
 
 
 def test_a_spreadsheets_csv_is_read(tmp_path):

@@ -153,7 +153,7 @@ def test_a_pruner_trains_is_judged_and_judged_again(home, tmp_path):
         "loss.ranking.target=big/one",
         "loss.average=document",
         "loader.workers=0",
-        "loader.holdout=4",
+        "loader.dev_size=4",
         "trainer.max_epochs=1",
     )
     done = run("train", "experiment=provence_toy", "model/head=provence", *small, home=home)

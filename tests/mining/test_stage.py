@@ -47,7 +47,7 @@ def test_nothing_relevant_in_development_is_trained_on(tmp_path, own):
     dev = (3, 11, 27) if own else ()
     source = Beir(str(collection(tmp_path / "col", dev=dev)), dev_split="dev" if own else None)
     mining = HardNegatives(Words(Bm25()), ranks=(0, COUNT), num_negatives=COUNT)
-    mined = data(source, tmp_path, mining, holdout=6)
+    mined = data(source, tmp_path, mining, dev_size=6)
     held = relevant_keys(mined.dev)
     assert len(held) == (3 if own else 6)
     everywhere = {key for row in mined.rows.select(mined.split.train) for key in row["neg_keys"]}
@@ -59,8 +59,8 @@ def test_nothing_relevant_in_development_is_trained_on(tmp_path, own):
 
 def test_mining_leaves_split_and_development_task_as_they_are(tmp_path):
     source = Beir(str(collection(tmp_path / "col")))
-    plain = data(source, tmp_path, None, holdout=6)
-    mined = data(source, tmp_path, HardNegatives(Words(Bm25()), ranks=(0, 9)), holdout=6)
+    plain = data(source, tmp_path, None, dev_size=6)
+    mined = data(source, tmp_path, HardNegatives(Words(Bm25()), ranks=(0, 9)), dev_size=6)
     assert mined.folder != plain.folder
     assert np.array_equal(mined.split.train, plain.split.train)
     assert mined.dev == plain.dev

@@ -142,7 +142,7 @@ def test_samples_are_cut_and_longer_than_the_window(bert, tmp_path):
     assert encoder.head.tokenizer(queries, "query").lost_N[-1] > 0
     monkey = load(tmp_path / "gemma", "biencoder", max_length=512)
     long = export_check.ExportCheck(monkey, None, tmp_path)._long(SENTENCES, 100_000)
-    assert monkey.head.tokenizer([Text(long)], "document").lengths_N.item() > 2 * 100
+    assert monkey.head.tokenizer([Text(long)], "document").lengths_N.item() > 100
     assert documents[-1].text
 
 

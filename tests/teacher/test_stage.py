@@ -34,7 +34,7 @@ def complete(done):
 def judge(home):
     """A run that trained a reranker."""
     options = ("model=tiny_reranker", "loss=bce", "data=demo", "data.variants=1", "eval=demo", "hardware=cpu")
-    done = run("train", *options, *SHORT, "evaluation.candidates=3", "loader.holdout=4", home=home)
+    done = run("train", *options, *SHORT, "evaluation.candidates=3", "loader.dev_size=4", home=home)
     assert done.status == 0, done.err
     return done.folder
 
@@ -68,7 +68,7 @@ def test_a_taught_set_is_prepared_trained_on_resumed_and_judged(home, tmp_path):
 def test_teaching_leaves_split_and_development_task_as_they_are(decoder, tmp_path):
     source = Beir(str(collection(tmp_path / "col")))
     found = [
-        RetrievalData(source, LoaderOptions(8, 3, workers=0, holdout=6), home=tmp_path, seed=1, teacher=stage)
+        RetrievalData(source, LoaderOptions(8, 3, workers=0, dev_size=6), home=tmp_path, seed=1, teacher=stage)
         for stage in (None, teacher(decoder))
     ]
     for data in found:
@@ -93,7 +93,7 @@ def test_a_runs_own_reranker_teaches(home, judge):
 def test_a_pruner_learns_the_probabilities_of_another(home, tmp_path):
     path = write_rows(tmp_path / "rows.jsonl", 12)
     by = ("teacher=reranker", "model@teacher.model=tiny", "model/head@teacher.model.head=provence")
-    given = (f"data.path={path}", f"eval.path={path}", "model=tiny", "model/head=provence", "loader.holdout=2")
+    given = (f"data.path={path}", f"eval.path={path}", "model=tiny", "model/head=provence", "loader.dev_size=2")
     options = ("teacher.scale=probability", "loss.ranking.target=reranker")
     done = run("train", "experiment=provence_toy", *given, *by, *options, *SHORT, home=home)
     assert done.status == 0, done.err
@@ -153,7 +153,7 @@ def test_what_users_get_wrong(tmp_path, command, arguments, expected):
 
 
 def test_a_retriever_of_a_run_is_refused_before_anything_is_read(tmp_path):
-    trained = run("train", "experiment=demo_tiny", "data.variants=1", *SHORT, "loader.holdout=4", home=tmp_path)
+    trained = run("train", "experiment=demo_tiny", "data.variants=1", *SHORT, "loader.dev_size=4", home=tmp_path)
     assert trained.status == 0, trained.err
     done = run(
         "prepare",

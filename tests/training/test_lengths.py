@@ -27,7 +27,7 @@ def data(folder, rows, *, seed=0, **options):
     file = folder / "rows.jsonl"
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
     made = RetrievalData(
-        Triplets(path=str(file), columns={}), LoaderOptions(holdout=0, **options), home=folder, seed=seed
+        Triplets(path=str(file), columns={}), LoaderOptions(dev_size=0, **options), home=folder, seed=seed
     )
     made.setup()
     return made
