@@ -83,8 +83,9 @@ def _questions(config: DictConfig) -> Mapping[str, Text] | None:
 def _pipeline(config: DictConfig) -> Pipeline:
     hardware: Hardware = build(config.hardware)
     device = hardware.resolve().torch_device
-    stages = Stages(config.reranker, config.pruner, config.threshold)
-    judged = None if config.run == BM25 else read_encoder(str(config.run), device=device)
+    trust = config.trust_remote_code
+    stages = Stages(config.reranker, config.pruner, config.threshold, trust)
+    judged = None if config.run == BM25 else read_encoder(str(config.run), device=device, trust_remote_code=trust)
     if judged is not None and judged.head.kind != "retriever":
         log.info("run=%s is a %s: BM25 finds its candidates", config.run, judged.head.kind)
     pipeline = replace(stages.open(judged, device=device), candidates=config.candidates)
@@ -114,8 +115,9 @@ def _package(config: DictConfig, retriever: Finder, index: Path | None, folder: 
         tags={key: str(value) for key, value in config.tags.items()},
     )
     with tracking.closing():
-        export, device = run / "model" if run else locate(path), retriever.encoder.device.type
-        address = package(tracking, export, run=run, index=index, device=device)
+        trust = config.trust_remote_code
+        export = run / "model" if run else locate(path, trust_remote_code=trust)
+        address = package(tracking, export, run=run, index=index, device=retriever.encoder.device.type)
     log.info(
         "Serve it: MLFLOW_TRACKING_URI=%s mlflow models serve --env-manager local -m %s",
         mlflow.get_tracking_uri(),

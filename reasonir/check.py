@@ -218,6 +218,8 @@ def _out_of_range(config: DictConfig) -> Iterator[str]:
                 yield from getattr(build(config[name]), "problems", list)()  # a loss refuses to be built
             except InputError as error:
                 yield str(error)
+    if not isinstance(config.get("trust_remote_code", False), bool):
+        yield f"trust_remote_code={config.trust_remote_code}: choose true or false"
     if "logger" in config and config.logger not in ("mlflow", "csv", "none"):
         hint = nearest(str(config.logger), ("mlflow", "csv", "none"))
         yield f"logger={config.logger}: choose mlflow, csv or none{hint}"

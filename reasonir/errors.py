@@ -8,6 +8,9 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Sequence
 
+HOW_TO_TRUST = "trust_remote_code=true (in Python trust_remote_code=True)"
+"""The remedy of messages that refuse to run code from a checkpoint or a run's folder."""
+
 
 class InputError(ValueError):
     """Something a user gave cannot be used: the message names it, its value and the remedy."""

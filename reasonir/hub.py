@@ -65,22 +65,19 @@ def push(folder: Path, to: str, *, private: bool = False) -> str:
     return address
 
 
-def load(repo: str, *, revision: str | None = None, device: str = "cpu") -> Retriever | Reranker | Pruner:
-    """What was pushed, at a branch, tag or commit; `reasonir.load` takes the newest.
+def load(
+    repo: str, *, revision: str | None = None, device: str = "cpu", trust_remote_code: bool = False
+) -> Retriever | Reranker | Pruner:
+    """What was pushed, at a branch, tag or commit; `reasonir.load` takes the newest, and says what the others mean.
 
     Raises:
-        InputError: the hub doesn't give it.
+        InputError: the hub doesn't give it; or as `reasonir.load`.
     """
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError
-
     import reasonir
+    from reasonir.model.weights import locate
 
-    try:
-        folder = snapshot_download(repo, revision=revision)
-    except (HfHubHTTPError, OSError) as error:
-        raise InputError(f"{repo} at {revision or 'its newest commit'} can't be reached: check both names") from error
-    return reasonir.load(folder, device=device)
+    folder = locate(repo, revision=revision, trust_remote_code=trust_remote_code)
+    return reasonir.load(folder, device=device, trust_remote_code=trust_remote_code)
 
 
 def check_name(to: str) -> None:

@@ -20,16 +20,22 @@ from reasonir.model.weights import locate
 from reasonir.training.outcome import refuse_sweep
 
 
-def read_encoder(path: str, *, device: str = "cpu") -> Encoder:
+def read_encoder(path: str, *, device: str = "cpu", trust_remote_code: bool = False) -> Encoder:
     """The model of a run's folder or MLflow id, of an exported folder or a hub id, for inference.
 
+    Args:
+        path: of any of these.
+        device: where it runs.
+        trust_remote_code: run Python code that the checkpoint brings.
+
     Raises:
-        InputError: it can't be reached, or doesn't say which head it has.
+        InputError: it can't be reached, doesn't say which head it has, or would run code that isn't trusted.
     """
     run = run_of(path)
     if run is None:
-        folder = locate(path)
-        model = exported_as(folder, head_of(folder), manifest.read(folder))
+        folder = locate(path, trust_remote_code=trust_remote_code)
+        stated = manifest.read(folder)
+        model = exported_as(path, head_of(folder), stated, trust_remote_code=trust_remote_code)
     else:
         from reasonir.config import build
         from reasonir.training.exported import exported_model

@@ -75,16 +75,20 @@ class Pipeline:
         candidates: int = 50,
         threshold: float = 0.1,
         device: str = "cpu",
+        trust_remote_code: bool = False,
     ) -> Pipeline:
-        """The pipeline of these models, without documents.
+        """The pipeline of these models, without documents; all of them may run code of theirs if that is trusted.
 
         Raises:
-            InputError: one can't be reached, or can't do what it is named for.
+            InputError: one can't be reached, can't do what it is named for, or would run code that isn't trusted.
         """
-        first = None if retriever == BM25 else read_encoder(retriever, device=device)
+        first = (
+            None if retriever == BM25 else read_encoder(retriever, device=device, trust_remote_code=trust_remote_code)
+        )
         if first is not None and first.head.kind != "retriever":
             raise InputError(f"retriever={retriever} holds a {first.head.kind}: name a retriever, or {BM25}")
-        return replace(Stages(reranker, pruner, threshold).open(first, device=device), candidates=candidates)
+        stages = Stages(reranker, pruner, threshold, trust_remote_code)
+        return replace(stages.open(first, device=device), candidates=candidates)
 
     def add_documents(self, texts: Sequence[str], ids: Sequence[str] | None = None) -> list[str]:
         """See `Finder.add_documents`."""
@@ -151,11 +155,13 @@ class Stages:
         reranker: run, exported folder or hub id of a reranker or pruner; None keeps the first stage's order.
         pruner: of a pruner; None keeps documents whole.
         threshold: sentences with a higher probability are kept.
+        trust_remote_code: run Python code that these models bring or name.
     """
 
     reranker: str | None = None
     pruner: str | None = None
     threshold: float = 0.1
+    trust_remote_code: bool = False
     _loaded: dict[str, Encoder] = field(init=False, default_factory=dict, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -186,7 +192,8 @@ class Stages:
         if path is None:
             return None
         if path not in self._loaded:
-            self._loaded[path] = read_encoder(path, device=device)
+            trust = self.trust_remote_code
+            self._loaded[path] = read_encoder(path, device=device, trust_remote_code=trust)
         kind = self._loaded[path].head.kind
         if kind not in ("pruner", place):
             raise InputError(f"{place}={path} holds a {kind}: name a model that can do it, or null")

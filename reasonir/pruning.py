@@ -80,19 +80,21 @@ class Pruner(Reranker):
         language: str = "auto",
         max_length: int | None = None,
         device: str = "cpu",
+        trust_remote_code: bool = False,
     ) -> Pruner:
-        """The pruner of a run's folder, an exported folder or a hub id.
+        """The pruner of a run's folder, an exported folder or a hub id; see `reasonir.load`.
 
         Raises:
-            InputError: it can't be reached or used.
+            InputError: as `reasonir.load`; or it is no pruner.
         """
         from reasonir.model.backbone import Model
         from reasonir.model.head.provence import Provence
 
         if max_length is None:
-            encoder = read_encoder(str(path), device=device)
+            encoder = read_encoder(str(path), device=device, trust_remote_code=trust_remote_code)
         else:
-            encoder = Model(path=str(path), head=partial(Provence.load, max_length=max_length)).load().eval().to(device)
+            head = partial(Provence.load, max_length=max_length)
+            encoder = Model(path=str(path), head=head, trust_remote_code=trust_remote_code).load().eval().to(device)
         return cls(encoder, threshold, partial(sentences, language=language))
 
     def __post_init__(self) -> None:

@@ -40,13 +40,13 @@ class Reranker:
             raise InputError(f"{type(head).__name__} is a retriever, which reads no pairs: load it by reasonir.load")
 
     @classmethod
-    def load(cls, path: str | Path, *, device: str = "cpu") -> Reranker:
-        """The reranker of a run's folder, an exported folder or a hub id.
+    def load(cls, path: str | Path, *, device: str = "cpu", trust_remote_code: bool = False) -> Reranker:
+        """The reranker of a run's folder, an exported folder or a hub id; see `reasonir.load`.
 
         Raises:
-            InputError: it can't be reached, or is a retriever.
+            InputError: as `reasonir.load`; or it is a retriever.
         """
-        return cls(read_encoder(str(path), device=device))
+        return cls(read_encoder(str(path), device=device, trust_remote_code=trust_remote_code))
 
     def score(self, query: str | Text, texts: Sequence[str]) -> list[float]:
         """The probability that each text is relevant: the sigmoid of the head's logit."""

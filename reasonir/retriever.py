@@ -51,13 +51,13 @@ class Retriever(Finder):
             raise InputError(f"{type(head).__name__} is a {head.kind}, which can't search: load it by reasonir.load")
 
     @classmethod
-    def load(cls, path: str | Path, *, device: str = "cpu") -> Retriever:
-        """The retriever of a run's folder, an exported folder or a hub id, without documents.
+    def load(cls, path: str | Path, *, device: str = "cpu", trust_remote_code: bool = False) -> Retriever:
+        """The retriever of a run's folder, an exported folder or a hub id, without documents; see `reasonir.load`.
 
         Raises:
-            InputError: it can't be reached, or is no retriever.
+            InputError: as `reasonir.load`; or it is no retriever.
         """
-        return cls(read_encoder(str(path), device=device))
+        return cls(read_encoder(str(path), device=device, trust_remote_code=trust_remote_code))
 
     def _index(self, texts: Sequence[str]) -> None:
         self._take(block for _, block in self.encoder.stream(Plain(texts), "document"))

@@ -15,6 +15,7 @@ import torch
 from reasonir.files import completed
 from reasonir.model.backbone import Model
 from reasonir.model.tiny import Tiny
+from reasonir.model.weights import locate
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +49,7 @@ class RandomQwen(Model):
         if not (folder / "config.json").is_file():
             with completed(folder) as partial:
                 self._write(partial)
-        return folder
+        return locate(str(folder), weights=weights, trust_remote_code=self.trust_remote_code)
 
     def _write(self, folder: Path) -> None:
         from tokenizers import Tokenizer

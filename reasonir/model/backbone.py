@@ -15,13 +15,14 @@ from typing import Any
 import torch
 from torch import nn
 
-from reasonir.errors import InputError
+from reasonir.errors import HOW_TO_TRUST, InputError, NotHereError
 from reasonir.model import varlen
 from reasonir.model.encoder import Encoder
 from reasonir.model.head.base import HeadLoader
 from reasonir.model.lora import LoRA
 from reasonir.model.positions import usable_positions
 from reasonir.model.prompts import Prompts
+from reasonir.model.remote_code import naming_remote_code
 from reasonir.model.replay import REPLAY
 from reasonir.model.shape import Shape
 from reasonir.model.weights import Packaged, locate
@@ -73,7 +74,13 @@ class Model:
     def locate(self, *, weights: bool = True) -> Path:
         """The checkpoint's local folder (see `weights.locate` for what is raised)."""
         packaged = self.packaged if self.path == self.hub_id else None
-        return locate(self.path, revision=self.revision, packaged=packaged, weights=weights)
+        return locate(
+            self.path,
+            revision=self.revision,
+            packaged=packaged,
+            weights=weights,
+            trust_remote_code=self.trust_remote_code,
+        )
 
     def measure(self) -> Shape:
         """The backbone's dimensions, read from the checkpoint or else those stated in the YAML.
@@ -83,7 +90,7 @@ class Model:
         """
         try:
             return Shape.read(self.locate(weights=False))
-        except InputError:
+        except NotHereError:
             if self.shape is None or self.path != self.hub_id:
                 raise
             return self.shape
@@ -97,8 +104,9 @@ class Model:
         from transformers import AutoConfig, AutoTokenizer
 
         given = {"local_files_only": True, "trust_remote_code": self.trust_remote_code}
-        tokenizer = AutoTokenizer.from_pretrained(folder, verbose=False, **given)
-        positions = usable_positions(AutoConfig.from_pretrained(folder, **given), tokenizer)
+        with naming_remote_code(folder):
+            tokenizer = AutoTokenizer.from_pretrained(folder, verbose=False, **given)
+            positions = usable_positions(AutoConfig.from_pretrained(folder, **given), tokenizer)
         read = self._head.read_tokenizer(
             folder, self.head_options, tokenizer=tokenizer, prompts=self.prompts, positions=positions
         )
@@ -141,13 +149,17 @@ class Model:
             InputError: the checkpoint can't be reached or doesn't fit what was configured.
         """
         folder = self.locate()
+        if "/" in self.attention and not self.trust_remote_code:
+            raise InputError(
+                f"model.attention={self.attention} is a kernel of the hub, which is code: choose sdpa, eager or "
+                f"flash_attention_2, or if you trust it, give {HOW_TO_TRUST}"
+            )
         torch.manual_seed(seed)
-        kwargs: dict[str, Any] = {"dtype": torch.float32}
+        kwargs: dict[str, Any] = {"dtype": torch.float32, "trust_remote_code": self.trust_remote_code}
         if self.attention not in ("sdpa", varlen.NAME):  # those that transformers takes by itself, where they are
             kwargs["attn_implementation"] = self.attention
-        if self.trust_remote_code:
-            kwargs["trust_remote_code"] = True
-        backbone, head = self.head(folder, prompts=self.prompts, model_kwargs=kwargs)
+        with naming_remote_code(folder):
+            backbone, head = self.head(folder, prompts=self.prompts, model_kwargs=kwargs)
         _refuse_batch_norm(backbone, self.path)
         for parameter in _pooler(backbone):  # no head reads it, and DDP waits for gradients that never come
             parameter.requires_grad_(False)

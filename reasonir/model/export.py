@@ -9,8 +9,9 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from functools import partial
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,9 @@ from reasonir.model.export_check import ExportCheck
 from reasonir.model.lora import merged
 from reasonir.model.positions import stated_options
 from reasonir.model.prompts import Prompts
+
+_GIVEN = {"folder", "prompts", "model_kwargs"}
+"""What `Model.load` gives a head's `load` besides options."""
 
 
 def export(
@@ -53,7 +57,7 @@ def export(
         del backbone
         stated = description(encoder)
         manifest.finish(place, stated)
-        again = exported_as(place, type(encoder.head), stated, trust_remote_code=encoder.trust_remote_code)
+        again = exported_as(str(place), type(encoder.head), stated, trust_remote_code=encoder.trust_remote_code)
         ExportCheck(encoder, again, folder).run(texts)
 
 
@@ -67,21 +71,35 @@ def description(encoder: Encoder) -> dict[str, Any]:
     }
 
 
-def exported_as(folder: Path, head: Any, stated: Mapping[str, Any], *, trust_remote_code: bool = False) -> Model:
+def exported_as(path: str, head: Any, stated: Mapping[str, Any], *, trust_remote_code: bool = False) -> Model:
     """The model of an export, opened as the one that was exported.
 
     Args:
-        folder: the export's.
+        path: the export's folder, or hub id.
         head: the class of its head.
-        stated: its `description`; empty takes what the folder's other files state.
+        stated: its `description`; empty takes what its other files state.
         trust_remote_code: run Python code that the checkpoint brings.
+
+    Raises:
+        InputError: `stated`, which a file says, isn't a description of this head.
     """
+    options = _known(path, stated.get("options", {}), set(signature(head.load).parameters) - _GIVEN)
+    prompts = _known(path, stated.get("prompts", {}), {each.name for each in fields(Prompts)})
     return Model(
-        path=str(folder),
-        head=partial(head.load, **stated.get("options", {})),
-        prompts=Prompts(**stated.get("prompts", {})),
+        path=path,
+        head=partial(head.load, **options),
+        prompts=Prompts(**prompts),
         trust_remote_code=trust_remote_code,
     )
+
+
+def _known(path: str, values: Any, names: set[str]) -> dict[str, Any]:
+    """Options that a file states, once they are plain values under these names."""
+    if not isinstance(values, dict) or not all(
+        name in names and isinstance(value, str | int | float | None) for name, value in values.items()
+    ):
+        raise InputError(f"{path}: {manifest.MANIFEST} states {values!r}, which isn't how an export is opened")
+    return values
 
 
 def _restore_window(folder: Path, config: Any) -> None:

@@ -16,6 +16,7 @@ import torch
 from reasonir.errors import InputError
 from reasonir.files import completed
 from reasonir.model.backbone import Model
+from reasonir.model.weights import locate
 
 _SPECIAL = {
     "unk_token": "[UNK]",
@@ -46,7 +47,7 @@ class Tiny(Model):
         if not (folder / "config.json").is_file():
             with completed(folder) as partial:
                 self._write(partial)
-        return folder
+        return locate(str(folder), weights=weights, trust_remote_code=self.trust_remote_code)
 
     def _write(self, folder: Path) -> None:
         from transformers import BertConfig, BertModel, PreTrainedTokenizerFast

@@ -30,6 +30,7 @@ _WITHOUT_A_COLUMN = (
     "dry_run",
     "probe",
     "tags",
+    "trust_remote_code",
     "model.hub_id",
     "model.packaged",
     "model.shape",

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from reasonir.data.lengths import Column, LengthOptions, fitting
-from reasonir.errors import InputError
+from reasonir.errors import NotHereError
 from reasonir.model.backbone import Model
 from reasonir.model.positions import UNBOUNDED, stated_options
 from reasonir.training.datamodule import RetrievalData
@@ -117,5 +117,5 @@ def lengths_found(model: Model, measured: Measured, options: LengthOptions) -> d
 def _folder(model: Model) -> Path | None:
     try:
         return model.locate(weights=False)
-    except InputError:
+    except NotHereError:
         return None

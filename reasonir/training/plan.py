@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from reasonir.data.lengths import caps
-from reasonir.errors import InputError
+from reasonir.errors import NotHereError
 from reasonir.files import completed
 from reasonir.model.backbone import Model
 from reasonir.training.datamodule import RetrievalData
@@ -159,7 +159,7 @@ def plan_run(
     shape = model.measure()
     try:
         folder = model.locate(weights=False)
-    except InputError:
+    except NotHereError:
         folder = None
     training = Training.of(
         model, shape, model.vector_size(folder, shape.hidden), optimiser=optimiser, accumulates=accumulates

@@ -127,9 +127,8 @@ def _published(stated: Mapping[str, Any], weights: Mapping[str, Tensor], model_k
     from transformers import AutoConfig, AutoModelForSequenceClassification
 
     config = AutoConfig.for_model(**stated)
-    source = AutoModelForSequenceClassification.from_config(
-        config, **{key: value for key, value in model_kwargs.items() if key != "trust_remote_code"}
-    )
+    own = {**model_kwargs, "trust_remote_code": False}  # transformers prompts for it otherwise
+    source = AutoModelForSequenceClassification.from_config(config, **own)
     source.load_state_dict(_under(_RANK, weights))
     return source
 

@@ -277,7 +277,7 @@ class YesNo(nn.Module):
         config.num_labels = 1
         config.pad_token_id = self.tokenizer.tokenizer.pad_token_id
         with torch.device("meta"):
-            classifier = AutoModelForSequenceClassification.from_config(config)
+            classifier = AutoModelForSequenceClassification.from_config(config, trust_remote_code=False)
         weights = dict(getattr(source, source.base_model_prefix).state_dict())
         prefix = classifier.base_model_prefix
         row_1H = (self.rows_2H[1] - self.rows_2H[0])[None].cpu()
