@@ -22,7 +22,7 @@ def load(path: str | Path, *, device: str = "cpu", trust_remote_code: bool = Fal
     Args:
         path: of any of these.
         device: where it runs.
-        trust_remote_code: run Python code that the checkpoint brings.
+        trust_remote_code: run Python code that the checkpoint brings, or that the run's configuration names.
 
     Raises:
         InputError: it can't be reached, doesn't say which head it has, or would run code that isn't trusted.

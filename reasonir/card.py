@@ -14,9 +14,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
+import yaml
 
-from reasonir.config import flat, plain
+from reasonir.config import flat
 from reasonir.opening import OPENED
 from reasonir.training.exported import saved_config
 from reasonir.training.origin import DATA
@@ -40,7 +40,7 @@ def card_of(run: Path, name: str, *, licence: str | None = None) -> str:
     """
     from huggingface_hub import ModelCardData
 
-    config = plain(saved_config(run))
+    config = saved_config(run)
     manifest, results, environment = (_read(run / file) for file in (DATA, "results.json", "environment.json"))
     head = str(config["model"]["head"]["_target_"]).split(".")[-3]
     base, opened = _hub_id(config["model"]["path"]), OPENED.get(head)
@@ -143,7 +143,7 @@ def _training(run: Path, environment: Mapping[str, Any], seed: int) -> Iterator[
     """The command, and the versions that it ran with."""
     given = run / ".hydra" / "overrides.yaml"
     if given.is_file():
-        words = [str(word) for word in OmegaConf.load(given)]
+        words = [str(word) for word in yaml.safe_load(given.read_text())]
         yield "## Training"
         yield "\n".join(["```bash", " ".join(["python -m reasonir.train", *map(_quoted, words)]), "```"])
     if environment:

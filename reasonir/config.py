@@ -27,10 +27,16 @@ def reasonir_home() -> str:
     return str(Path(os.environ.get("REASONIR_HOME") or Path.cwd()).expanduser().absolute())
 
 
-def user_conf() -> list[str]:
-    """Hydra's search path for a user's own YAML files: conf/ in the working directory, unless that is ours."""
+def own_conf() -> Path | None:
+    """The folder of a user's own YAML files: conf/ in the working directory, unless that is ours."""
     own = Path.cwd() / "conf"
-    return [f"file://{own}"] if own.is_dir() and own.resolve() != CONF.resolve() else []
+    return own if own.is_dir() and own.resolve() != CONF.resolve() else None
+
+
+def user_conf() -> list[str]:
+    """Hydra's search path for a user's own YAML files."""
+    own = own_conf()
+    return [] if own is None else [f"file://{own}"]
 
 
 def run_folder(resume: str | None, fresh: str) -> str:

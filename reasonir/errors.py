@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Sequence
 
-HOW_TO_TRUST = "trust_remote_code=true (in Python trust_remote_code=True)"
+HOW_TO_TRUST = "trust_remote_code=true (in Python trust_remote_code=True, served REASONIR_TRUST_REMOTE_CODE=1)"
 """The remedy of messages that refuse to run code from a checkpoint or a run's folder."""
 
 

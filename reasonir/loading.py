@@ -26,7 +26,7 @@ def read_encoder(path: str, *, device: str = "cpu", trust_remote_code: bool = Fa
     Args:
         path: of any of these.
         device: where it runs.
-        trust_remote_code: run Python code that the checkpoint brings.
+        trust_remote_code: run Python code that the checkpoint brings, or that the run's configuration names.
 
     Raises:
         InputError: it can't be reached, doesn't say which head it has, or would run code that isn't trusted.
@@ -40,7 +40,7 @@ def read_encoder(path: str, *, device: str = "cpu", trust_remote_code: bool = Fa
         from reasonir.config import build
         from reasonir.training.exported import exported_model
 
-        model = build(exported_model(run))
+        model = build(exported_model(run, trust_remote_code=trust_remote_code))
     return model.load().eval().to(device)
 
 

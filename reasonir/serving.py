@@ -11,11 +11,13 @@ of them have an `instruction` or none. The answer, {"predictions": [...]}, holds
 first: of a retriever `id`, `text`, `score`; of a reranker `place` (which of the documents) and `score`; of a pruner
 these with the `kept` text and every sentence's probability. The parameters: `top_k` (ten of a retriever, all of the
 others) and a pruner's `threshold`. Scores are those of `reasonir.load`. This file is the model's code, which
-`reasonir.training.packaging` logs.
+`reasonir.training.packaging` logs. Whoever serves a model that brings code of its own, or whose configuration names a
+class that isn't reasonir's, says so: REASONIR_TRUST_REMOTE_CODE=1. Nothing in the model can say it.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from threading import Lock
@@ -47,7 +49,8 @@ class Served(PythonModel):  # type: ignore[misc]
         device = context.model_config["device"]
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
-        self._model = reasonir.load(context.artifacts["model"], device=device)
+        trust = os.environ.get("REASONIR_TRUST_REMOTE_CODE") == "1"
+        self._model = reasonir.load(context.artifacts["model"], device=device, trust_remote_code=trust)
         if "index" in context.artifacts:
             assert isinstance(self._model, Retriever)
             self._model.load_index(context.artifacts["index"])

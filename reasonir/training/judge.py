@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from lightning import seed_everything
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from reasonir.config import build, overridden, plain
 from reasonir.errors import InputError
@@ -23,7 +23,7 @@ from reasonir.training.crew import assemble, together
 from reasonir.training.datamodule import LoaderOptions, RetrievalData
 from reasonir.training.display import show
 from reasonir.training.evaluation import Evaluation, EvaluationOptions, read_benchmark, table
-from reasonir.training.exported import exported_model, saved_config
+from reasonir.training.exported import exported_model, saved_config, saved_data, saved_eval, untrained_model
 from reasonir.training.hardware import Hardware
 from reasonir.training.launch import call, leads
 from reasonir.training.origin import refuse_other_data
@@ -62,13 +62,13 @@ def evaluate(config: DictConfig, folder: Path) -> None:
     )
     hardware = hardware.resolve()
     benchmark: Benchmark = build(config.eval)
-    if benchmark.needs_held_out and config.data is not None:
+    if benchmark.needs_held_out and (source or config.data is not None):
         benchmark = benchmark.with_held_out(_held_out(config, source))
     tasks = read_benchmark(benchmark) if leads() else []
     call(folder)
     group = assemble()
     seed_everything(config.seed, workers=True, verbose=False)
-    seed = config.seed if source is None else saved_config(source).seed
+    seed = config.seed if source is None else saved_config(source)["seed"]
     first = untrained.load(seed=seed).to(hardware.torch_device) if wants_untrained else None
     judged = trained.load(seed=seed).to(hardware.torch_device) if trained else first
     assert judged is not None
@@ -156,7 +156,8 @@ def _models(config: DictConfig, source: Path | None) -> tuple[Model, Model | Non
         if config.get("model") is None:
             raise InputError("nothing to evaluate: name a run (run=outputs/...) or a model (model=minilm)")
         return build(config.model), None
-    return build(saved_config(source).model), build(exported_model(source))
+    trust = {"trust_remote_code": config.trust_remote_code}
+    return build(untrained_model(source, **trust)), build(exported_model(source, **trust))
 
 
 def _held_out(config: DictConfig, source: Path | None) -> RetrievalData:
@@ -165,11 +166,14 @@ def _held_out(config: DictConfig, source: Path | None) -> RetrievalData:
     Raises:
         InputError: the data isn't any more what the run was trained on.
     """
-    saved = saved_config(source) if source else None
-    options = build(saved.loader) if saved else LoaderOptions()
-    seed = saved.seed if saved else config.seed
-    data = RetrievalData(build(config.data), options, home=Path(config.home), seed=seed, tested=True)
-    if source:
+    home = Path(config.home)
+    if source is None:
+        data = RetrievalData(build(config.data), LoaderOptions(), home=home, seed=config.seed, tested=True)
+    else:
+        saved, trust = saved_config(source), config.trust_remote_code
+        options = LoaderOptions(**{key: value for key, value in saved["loader"].items() if key != "_target_"})
+        own = build(saved_data(source, trust_remote_code=trust))
+        data = RetrievalData(own, options, home=home, seed=saved["seed"], tested=True)
         refuse_other_data(data.source, source)
     data.hold_out()
     return data
@@ -182,10 +186,10 @@ def _take_from_run(config: DictConfig, source: Path) -> None:
             f"data= can't be chosen for run={config.run}, which brings its own: leave it out, or judge its weights as "
             f"a model of its own (model=any model.path={source / 'model'})"
         )
-    saved = saved_config(source)
-    config.data = saved.data
     if not overridden("eval"):
-        config.eval = saved.eval
+        config.eval = saved_eval(source, trust_remote_code=config.trust_remote_code)
+    if "${data" in OmegaConf.to_yaml(config.eval):  # eval=own; others are evaluated whatever the data names
+        config.data = saved_data(source, trust_remote_code=config.trust_remote_code)
 
 
 def _tracking(config: DictConfig, source: Path | None, folder: Path) -> Tracking:

@@ -43,7 +43,8 @@ def mine(config: DictConfig) -> None:
         InputError: nothing is to be mined, or there is no such run.
     """
     if config.run:
-        config.model = exported_model(folder_of_run(str(config.run), Path(config.home)))
+        run = folder_of_run(str(config.run), Path(config.home))
+        config.model = exported_model(run, trust_remote_code=config.trust_remote_code)
     manifest = write(config)
     if "mining" not in manifest:
         raise InputError("mining=none mines nothing: choose mining=bm25, mining=model or mining=random")

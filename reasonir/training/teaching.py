@@ -20,7 +20,8 @@ def teacher_of(config: DictConfig) -> Teacher:
         InputError: there is no such run, or its model reads no pairs.
     """
     if config.teacher.get("run"):
-        config.teacher.model = exported_model(folder_of_run(str(config.teacher.run), Path(config.home)))
+        run = folder_of_run(str(config.teacher.run), Path(config.home))
+        config.teacher.model = exported_model(run, trust_remote_code=config.trust_remote_code)
     teacher: Teacher = build(config.teacher)
     raise_all(teacher.problems(), "mistake in the configuration")
     return teacher

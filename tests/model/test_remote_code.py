@@ -16,7 +16,7 @@ from tests.hostile import Hostile, add_module, edit
 
 EVIL = {"model_type": "evil", "auto_map": {"AutoConfig": "evil.Evil"}}
 BRINGS = "by which opening the checkpoint could run code"
-TRUST = r"give trust_remote_code=true \(in Python trust_remote_code=True"
+TRUST = r"give trust_remote_code=true \(in Python trust_remote_code=True, "
 
 
 @pytest.fixture(scope="module")
