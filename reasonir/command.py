@@ -18,13 +18,14 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from reasonir.config import CONF, VERSION_BASE, run_folder
 from reasonir.errors import InputError, raise_all
 from reasonir.training.launch import call, called, in_folder, leads, refuse_unlaunchable
-from reasonir.training.outcome import running
+from reasonir.training.outcome import SWEEP, running
+from reasonir.training.overrides import resumed_command, saved_overrides
 from reasonir.training.sweep import Swept, closing_sweep
 
 _ONLY_LOOKING = (
@@ -123,28 +124,31 @@ def with_the_runs_own(arguments: Sequence[str]) -> list[str]:
     Of a sweep it is the sweep's own command, with its folder.
 
     Raises:
-        InputError: the run's folder doesn't say how it was started.
+        InputError: the run's folder doesn't say how it was started, or says more than a folder can.
     """
-    parser = OverridesParser.create()
-    own = parser.parse_overrides([argument for argument in arguments if not argument.startswith("-")])
+    words = [argument for argument in arguments if not argument.startswith("-")]
+    own = OverridesParser.create().parse_overrides(words)
     named = [override.value() for override in own if override.key_or_group == "resume" and not override.is_delete()]
     if not named or named[-1] is None:
         return list(arguments)
     resume = str(named[-1])
     folder = Path(resume).expanduser()
+    given = list(arguments)
     if swept := Swept.read(folder):
         if processes := ", ".join(str(process.pid) for process in running(folder)):
             raise InputError(f"resume={resume}: jobs of it still run (processes {processes}): wait, or end them")
-        more = [override.input_line or "" for override in own if override.key_or_group != "resume"]
-        flags = [argument for argument in arguments if argument.startswith("-") and argument not in swept.command]
-        return [*swept.command, *flags, *more, f"hydra.sweep.dir={folder.absolute()}"]
-    noted = Path(run_folder(resume, "")) / ".hydra" / "overrides.yaml"
-    if not noted.is_file():
-        raise InputError(f"resume={resume}: there is no {noted}: give the folder of a run, or one of its checkpoints")
-    said = {(override.key_or_group, override.package) for override in own}
-    earlier = parser.parse_overrides(list(OmegaConf.load(noted)))
-    kept = [each.input_line or "" for each in earlier if (each.key_or_group, each.package) not in said]
-    return [*kept, *arguments]
+        replaced = [override.input_line for override in own if override.key_or_group == "resume"]
+        given = [argument for argument in arguments if argument not in replaced]
+        given.append(f"hydra.sweep.dir={folder.absolute()}")
+        saved, file = swept.command, folder / SWEEP
+    else:
+        file = Path(run_folder(resume, "")) / ".hydra" / "overrides.yaml"
+        if not file.is_file():
+            raise InputError(
+                f"resume={resume}: there is no {file}: give the folder of a run, or one of its checkpoints"
+            )
+        saved = saved_overrides(file)
+    return resumed_command(saved, given, file=file, resume=resume)
 
 
 def _fail(message: str) -> NoReturn:

@@ -1,9 +1,12 @@
 """Every command that opens somebody's checkpoint or run: its files run nothing, unless the user trusts them."""
 
+import json
+import shutil
 from contextlib import nullcontext
 
 import mlflow
 import pytest
+import torch
 import yaml
 
 import reasonir
@@ -247,3 +250,96 @@ def test_a_served_model_trusts_whoever_serves_it_alone(place, hostile, monkeypat
             mlflow.pyfunc.load_model(address)
         assert hostile.done
     mlflow.set_tracking_uri(None)
+
+
+def resumable(hostile, *words, name="stopped", damaged=False):
+    """The folder of a run that was started with these words and stopped after a step."""
+    folder = hostile.place / name
+    (folder / ".hydra").mkdir(parents=True)
+    (folder / "checkpoints").mkdir()
+    (folder / ".hydra" / "overrides.yaml").write_text(yaml.safe_dump([*TRAIN[1:], "model=tiny", *words]))
+    torch.save({}, folder / "checkpoints" / "step_00000001.ckpt")
+    if damaged:
+        (folder / "checkpoints" / "step_00000001.ckpt").write_bytes(b"half of it")
+    return folder
+
+
+def foreign_conf(hostile):
+    """A folder of YAML files beside the run; that of the group `local` is part of every composition."""
+    conf = hostile.place / "downloaded"
+    (conf / "local").mkdir(parents=True)
+    (conf / "local" / "default.yaml").write_text("# @package model.shape\n" + yaml.safe_dump(hostile.calls()))
+    return conf
+
+
+def called(hostile, key):
+    return f"{key}={{_target_: torch.load, f: {hostile.pickle}, weights_only: false}}"
+
+
+RESUMED = {
+    "a node": lambda made: [called(made, "model.shape")],
+    "a key": lambda made: [
+        "+model.shape._target_=torch.load",
+        f"+model.shape.f={made.pickle}",
+        "+model.shape.weights_only=false",
+    ],
+    "a callback": lambda made: [called(made, "+hydra.callbacks.x")],
+    "a search path": lambda made: [f"hydra.searchpath=[file://{foreign_conf(made)}]"],
+}
+
+
+@pytest.mark.filterwarnings("ignore:Callback")  # Hydra's, of what the payload makes
+@pytest.mark.parametrize("attack", list(RESUMED))
+def test_a_resumed_run_is_what_the_user_says(attack, place, hostile):
+    words = RESUMED[attack](hostile)
+    folder = resumable(hostile, *words, damaged=True)  # which is said once the model is built
+    done = run("train", f"resume={folder}", home=place)
+    assert not hostile.done
+    assert done.status == 2
+    assert f"overrides.yaml says {words[0]}, which decides what code runs" in done.err
+    again = run("train", f"resume={folder}", *words, home=place)
+    assert "holds only damaged checkpoints" in again.err
+    assert hostile.done
+
+
+def test_a_resumed_run_trusts_nothing_by_itself(place, hostile, hub):
+    evil = hostile(place / "export")
+    add_module(evil, "evil.Evil")
+    hub(evil, "some/model")
+    words = ("model=any", "model.path=some/model", "model/head=biencoder")
+    folder = resumable(hostile, *words, "model.trust_remote_code=true")
+    done = run("train", f"resume={folder}", home=place)
+    assert not hostile.done
+    assert done.status == 2
+    assert f"python -m reasonir.train resume={folder} model.trust_remote_code=true" in done.err
+    plain = resumable(hostile, *words, name="plain")
+    refused(run("train", f"resume={plain}", home=place), hostile, "modules.json has type: evil.Evil")
+    with pytest.raises(AttributeError, match="'Evil' has no attribute 'load'"):
+        run("train", f"resume={folder}", "model.trust_remote_code=true", home=place)
+    assert hostile.done
+
+
+@pytest.mark.parametrize("attack", ["a callback", "a flag", "a launcher"])
+def test_a_resumed_sweep_is_what_the_user_says(attack, place, hostile):
+    words = {
+        "a callback": [called(hostile, "+hydra.callbacks.x")],
+        "a flag": [f"--config-dir={foreign_conf(hostile)}"],
+        "a launcher": ["hydra.launcher._target_=torch.load", "seed=1,2"],
+    }[attack]
+    folder = hostile.place / "sweep"
+    folder.mkdir()
+    swept = {"command": ["-m", *TRAIN[1:], "model=tiny", *words], "overrides": [], "parent": None}
+    (folder / "sweep.json").write_text(json.dumps(swept))
+    done = run("train", f"resume={folder}", home=place)
+    assert not hostile.done
+    assert done.status == 2
+    assert f"sweep.json says {words[0]}, which decides what code runs" in done.err
+
+
+def test_a_pickle_is_no_checkpoint(place, hostile):
+    folder = resumable(hostile)
+    shutil.copy(hostile.pickle, folder / "checkpoints" / "step_00000002.ckpt")
+    done = run("train", f"resume={folder}", "trust_remote_code=true", home=place)
+    assert not hostile.done
+    assert done.status == 2
+    assert "step_00000002.ckpt can't be read" in done.err

@@ -71,7 +71,10 @@ def test_a_killed_job_leaves_the_others_alone_and_goes_on(tmp_path, capfd):
     assert "killed by SIGKILL" in killed.data.tags["error"]
 
     (tmp_path / FLAG).unlink()
-    again = run("train", f"resume={folder}", home=tmp_path)
+    refused = run("train", f"resume={folder}", home=tmp_path)
+    assert refused.status == 2
+    assert f"sweep.json says {KILLING[0]}, which decides what code runs" in refused.err
+    again = run("train", f"resume={folder}", KILLING[0], home=tmp_path)
     assert again.status == 0, again.err
     said = capfd.readouterr().err  # by joblib's processes
     assert "Job 0 finished before and is passed over" in said

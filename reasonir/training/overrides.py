@@ -1,0 +1,117 @@
+"""The part of a saved command line that is data; what decides which code runs is said again by the user.
+
+A run's .hydra/overrides.yaml and a sweep's sweep.json become part of the command line of `resume=`, and their folder
+may come from anywhere. Overrides are told apart by their text, in which Hydra's grammar can disguise nothing: its
+special keys, its own settings (search path, launcher, callbacks, logging), resolvers, option names that leave conf/,
+and trust.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import yaml
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+
+from reasonir.errors import InputError
+
+_SPECIAL = ("_target_", "_args_", "_partial_", "_convert_", "_recursive_")
+_UNTRUSTED = re.compile(r"\+*([\w.]+\.)?trust_remote_code=false")
+_LAUNCHER = (
+    "account|array_parallelism|constraint|cpus_per_task|gpus_per_node|gpus_per_task|max_num_timeout|mem_gb|mem_per_cpu|"
+    "mem_per_gpu|n_jobs|nodes|partition|qos|signal_delay_s|tasks_per_node|timeout_min|verbose"
+)
+_SWEEPER = r"direction|max_batch_size|n_jobs|n_trials|sampler\.seed|study_name"
+_SWEEPING = re.compile(
+    r"\+*hydra(\.mode=\w+|/(launcher|sweeper|sweeper/sampler)=[\w-]+"
+    rf"|\.launcher\.({_LAUNCHER})=[\w.-]+|\.sweeper\.({_SWEEPER})=[\w.-]+)"
+)
+"""Hydra's settings that say how often, how long and on how much a sweep runs, and nothing else."""
+_FLAGS = ("-m", "--multirun")
+
+
+def saved_overrides(file: Path) -> list[str]:
+    """The overrides that Hydra noted of a run.
+
+    Raises:
+        InputError: the file holds something else.
+    """
+    try:
+        saved = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"{file} can't be read as YAML ({error}): get the folder again") from error
+    if not isinstance(saved, list):
+        raise InputError(f"{file} is no list of overrides: get the folder again")
+    return [str(override) for override in saved]
+
+
+def resumed_command(saved: Sequence[str], given: Sequence[str], *, file: Path, resume: str) -> list[str]:
+    """The arguments that a run goes on with: saved ones in their order, replaced where the present ones say otherwise.
+
+    Args:
+        saved: arguments of the command that started the run.
+        given: those of the present one.
+        file: where `saved` was read.
+        resume: what is resumed, for the message.
+
+    Raises:
+        InputError: saved arguments decide which code runs, and the present command line doesn't repeat them.
+    """
+    left = list(given)
+    keys = {_key(argument) for argument in given}
+    kept: list[str] = []
+    refused: list[str] = []
+    for argument in _joined(saved):
+        if argument in left:  # a sweep numbers its jobs by the order of what it sweeps
+            left.remove(argument)
+            kept.append(argument)
+            continue
+        try:
+            key = _key(argument)
+        except HydraException as error:
+            raise InputError(f"{file} says {argument}, which is no override ({error}): get the folder again") from error
+        if key not in keys:
+            (refused if _decides_code(key, argument) else kept).append(argument)
+    if refused:
+        again = shlex.join([f"resume={resume}", *refused])
+        raise InputError(
+            f"{file} says {', '.join(refused)}, which decides what code runs, and a folder's files can't say that: if "
+            f"you trust it, say it yourself: python -m reasonir.train {again}"
+        )
+    return sorted([*kept, *left], key=lambda argument: not argument.startswith("-"))  # Hydra wants flags together
+
+
+def _joined(arguments: Sequence[str]) -> Iterator[str]:
+    """Yield arguments, a flag and its value as one."""
+    words = list(map(str, arguments))
+    while words:
+        word = words.pop(0)
+        if word.startswith("-") and "=" not in word and word not in _FLAGS and words and "=" not in words[0]:
+            word = f"{word}={words.pop(0)}"
+        yield word
+
+
+def _key(argument: str) -> tuple[str, str]:
+    """The key and package that an override sets, or a flag's name."""
+    if argument.startswith("-"):
+        return argument.split("=", maxsplit=1)[0], ""
+    (override,) = OverridesParser.create().parse_overrides([argument])
+    return override.key_or_group, override.package or ""
+
+
+def _decides_code(key: tuple[str, str], argument: str) -> bool:
+    name, package = key
+    _, interpolation, after = argument.partition("${")
+    return (
+        (argument.startswith("-") and argument not in _FLAGS)
+        or (re.split("[./]", name)[0] == "hydra" and not _SWEEPING.fullmatch(argument))
+        or "hydra" in package.split(".")
+        or any(word in argument for word in _SPECIAL)
+        or ("trust_remote_code" in argument and not _UNTRUSTED.fullmatch(argument))
+        or (bool(interpolation) and ":" in after)  # a resolver
+        or ("." not in name and ".." in argument)  # an option, which is a file's name
+    )
