@@ -31,6 +31,10 @@ _MODEL_PARTS = {
 
 _CALLED = {"model", "head", "data", "eval", *_MODEL_PARTS}
 _DATA_PART, _EVAL_PART = "part of the data", "part of the evaluation"
+_METHODS = {"data": ("identity", "examples", "dev"), "eval": ("tasks", "analyse", "misfit")}
+"""What a component has to have in a place that a protocol describes."""
+_ROOMS = {_DATA_PART: ("reasonir.data.",), _EVAL_PART: ("reasonir.eval.", "reasonir.pipeline")}
+"""Where the components are defined that may stand within such a one."""
 
 
 def refuse_foreign(node: Any, role: str, file: Path, *, trust_remote_code: bool = False) -> None:
@@ -154,9 +158,6 @@ def _fits(role: str, found: Any) -> bool:
         return issubclass(found, Model)
     if role in _MODEL_PARTS:
         return issubclass(found, component(_MODEL_PARTS[role]))
-    if role == "data":
-        return all(callable(getattr(found, name, None)) for name in ("identity", "examples", "dev"))
-    if role == "eval":
-        return all(callable(getattr(found, name, None)) for name in ("tasks", "analyse", "misfit"))
-    rooms = {_DATA_PART: ("reasonir.data.",), _EVAL_PART: ("reasonir.eval.", "reasonir.pipeline")}
-    return role in rooms and (found.__module__.startswith(rooms[role]) or not _OURS.match(found.__module__))
+    if role in _METHODS:
+        return all(callable(getattr(found, name, None)) for name in _METHODS[role])
+    return role in _ROOMS and (found.__module__.startswith(_ROOMS[role]) or not _OURS.match(found.__module__))

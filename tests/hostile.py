@@ -9,6 +9,8 @@ from pathlib import Path
 import torch
 import yaml
 
+from reasonir.model.manifest import MANIFEST, finish
+
 
 class Hostile:
     """Makes folders whose code writes `marker`."""
@@ -28,20 +30,34 @@ class Hostile:
         return open, (str(self.marker), "w")
 
     def __call__(self, source: Path, name: str = "hostile") -> Path:
-        """A copy of a checkpoint with evil.py in it."""
+        """A copy of a checkpoint with evil.py in it, which doesn't say that it is an export."""
+        folder = self._copy(source, name)
+        (folder / MANIFEST).unlink(missing_ok=True)
+        return folder
+
+    def _copy(self, source: Path, name: str) -> Path:
         folder = self.place / name
         shutil.copytree(source, folder)
         (folder / "evil.py").write_text(self.code)
         return folder
 
-    def run(self, export: Path, *, model: dict | None = None, data: dict | None = None, name: str = "run") -> Path:
+    def run(
+        self,
+        export: Path,
+        *,
+        model: dict | None = None,
+        data: dict | None = None,
+        evaluation: dict | None = None,
+        name: str = "run",
+    ) -> Path:
         """The folder of a finished run on the demo with this export, its configuration changed."""
-        folder = self(export, f"{name}/model").parent
+        folder = self._copy(export, f"{name}/model").parent
         config = {
             "seed": 1,
             "model": {**MODEL, "path": str(export), **(model or {})},
             "data": data or DATA,
-            "eval": {},
+            "eval": evaluation or {},
+            "loader": {},
         }
         (folder / "config.yaml").write_text(yaml.safe_dump(config))
         return folder
@@ -72,6 +88,11 @@ def edit(file: Path, **change) -> None:
     values = json.loads(file.read_text()) if file.is_file() else {}
     file.parent.mkdir(exist_ok=True)
     file.write_text(json.dumps({**values, **change}))
+
+
+def sign(export: Path) -> None:
+    """List the files of an export as they are now, which whoever changes them can do as well."""
+    finish(export, {})
 
 
 def add_module(folder: Path, kind: str, path: str = "") -> None:

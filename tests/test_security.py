@@ -20,7 +20,7 @@ from reasonir.training.packaging import package
 from reasonir.training.tracking import open_tracking
 from tests.commands import run
 from tests.helpers import load
-from tests.hostile import DATA, Hostile, add_module, edit
+from tests.hostile import DATA, Hostile, add_module, edit, sign
 
 DEMO = ("data=demo", "data.variants=1", "eval=demo", "hardware=cpu", "logger=csv")
 TRAIN = ("train", *DEMO, "loader.workers=0", "trainer.max_steps=1", "evaluation.baselines=[]")
@@ -137,6 +137,7 @@ def test_trust_is_never_taken_from_a_folder(place, hostile):
     (folder / "config.yaml").write_text(yaml.safe_dump({**config, "trust_remote_code": True}))
     add_module(folder / "model", "evil.Evil")
     edit(folder / "model" / "sentence_bert_config.json", model_args={"trust_remote_code": True})
+    sign(folder / "model")
     refused(said(RUN["evaluate"], folder, place), hostile, "modules.json has type: evil.Evil")
 
 
@@ -159,6 +160,32 @@ def test_a_runs_data_is_checked_where_it_is_read(place, hostile):
     assert not hostile.done
     assert said(own, folder, place, "trust_remote_code=true").status == 2  # what is loaded is no data
     assert hostile.done
+
+
+@pytest.mark.parametrize(
+    ("evaluation", "message"),
+    [
+        (lambda made: made.calls(), "eval._target_=torch.load is no eval of reasonir"),
+        (
+            lambda made: {"_target_": "reasonir.eval.own.Own", "source": made.calls()},
+            "eval.source._target_=torch.load is no data of reasonir",
+        ),
+        (
+            lambda made: {"_target_": "reasonir.eval.bright.Bright", "instructions": made.calls()},
+            "eval.instructions._target_=torch.load is no part of the evaluation of reasonir",
+        ),
+        (
+            lambda made: {"_target_": "reasonir.eval.pipeline.Pipeline", "collection": made.calls()},
+            "eval.collection._target_=torch.load is no eval of reasonir",
+        ),
+        (lambda made: {"_target_": "reasonir.data.demo.Demo"}, "eval._target_=reasonir.data.demo.Demo is no eval"),
+    ],
+)
+def test_the_evaluation_of_a_run_is_checked_where_no_other_is_chosen(place, hostile, evaluation, message):
+    folder = hostile.run(place / "export", evaluation=evaluation(hostile))
+    refused(said((*EVALUATE, "run={it}"), folder, place), hostile, f"config.yaml: {message}")
+    assert said(RUN["evaluate its model"], folder, place).status == 0
+    assert not hostile.done
 
 
 def test_nothing_of_the_environment_gets_into_what_is_published(place, hostile, monkeypatch):
@@ -237,6 +264,7 @@ def test_a_served_model_trusts_whoever_serves_it_alone(place, hostile, monkeypat
         hostile.run(place / "export", name="brings"),
     ]
     add_module(runs[1] / "model", "evil.Evil")
+    sign(runs[1] / "model")
     for folder, message in zip(runs, ("is no shape of reasonir", "has type: evil.Evil"), strict=True):
         tracking = open_tracking("mlflow", place, project="p", name="x", folder=folder, tags={})
         with tracking.closing():

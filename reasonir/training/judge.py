@@ -171,7 +171,7 @@ def _held_out(config: DictConfig, source: Path | None) -> RetrievalData:
         data = RetrievalData(build(config.data), LoaderOptions(), home=home, seed=config.seed, tested=True)
     else:
         saved, trust = saved_config(source), config.trust_remote_code
-        options = LoaderOptions(**{key: value for key, value in saved["loader"].items() if key != "_target_"})
+        options = LoaderOptions(**{key: value for key, value in saved.get("loader", {}).items() if key != "_target_"})
         own = build(saved_data(source, trust_remote_code=trust))
         data = RetrievalData(own, options, home=home, seed=saved["seed"], tested=True)
         refuse_other_data(data.source, source)
