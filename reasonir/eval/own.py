@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Self
 
-from reasonir.data.base import HeldOut, Source
+from reasonir.data.base import HeldOut, Source, Tested
 from reasonir.errors import InputError
 from reasonir.eval.base import Benchmark
 from reasonir.types import Task
@@ -24,7 +24,7 @@ class Own(Benchmark):
 
     Attributes:
         source: where the data comes from; None where neither a run nor data is named.
-        held_out: the data itself, once it is open.
+        held_out: the data itself, once it is open; without it, only what the source keeps by itself.
     """
 
     source: Source | None
@@ -45,12 +45,13 @@ class Own(Benchmark):
         Raises:
             InputError: there is no data, or it kept none.
         """
-        if self.source is None or self.held_out is None:
+        if self.source is None:
             raise InputError("eval=own evaluates on a run's own data: name a run (run=outputs/...) or give data=")
-        found = self.held_out.tests()
+        data = self.held_out or self.source
+        found = list(data.tests()) if isinstance(data, Tested) else []
         if not found:
             raise InputError(
-                f"eval=own: {self.held_out.data_name} keeps no test queries: set loader.test_size (or "
+                f"eval=own: {self.source.name} keeps no test queries: set loader.test_size (or "
                 "data.splits, where the data has them) above 0, or choose another eval="
             )
         yield from found

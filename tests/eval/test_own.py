@@ -29,16 +29,19 @@ def test_the_demos_own_test_is_that_of_its_benchmark():
 class Nothing:
     """Data that held nothing out."""
 
-    data_name = "t"
-
     def tests(self):
         return []
 
 
-@pytest.mark.parametrize(("data", "message"), [(None, "name a run"), (Nothing(), "t keeps no test queries")])
-def test_nothing_kept_back_is_an_error(data, message):
-    with pytest.raises(InputError, match=message):
+@pytest.mark.parametrize("data", [None, Nothing()])
+def test_nothing_kept_back_is_an_error(data):
+    with pytest.raises(InputError, match="t keeps no test queries"):
         list(Own(Triplets("x/t.csv"), data).tasks())
+
+
+def test_without_data_a_run_has_to_be_named():
+    with pytest.raises(InputError, match="name a run"):
+        list(Own(None).tasks())
 
 
 @pytest.fixture(scope="module")
