@@ -104,7 +104,7 @@ def test_sharded_weights_train_what_whole_ones_train(home, tmp_path):
     refused = run("train", resume, "hardware=cpu", "hardware.devices=1", "hardware.strategy=auto", home=tmp_path)
     assert refused.status == 2
     assert "was made with FSDP" in refused.err
-    start(LIGHTNING, "train", resume, home=tmp_path)
+    start(LIGHTNING, "train", resume, on_cpu, home=tmp_path)
     assert losses(together) == pytest.approx(losses(alone.folder), rel=1e-3)
 
 
@@ -146,3 +146,12 @@ def test_a_signal_to_one_rank_stops_all_with_a_checkpoint(tmp_path):
     assert process.wait(120) == 143
     (checkpoint,) = tmp_path.glob("outputs/*/checkpoints/step_*.ckpt")
     assert 0 < step_of(checkpoint) < 1000
+
+
+@pytest.mark.slow
+def test_a_number_that_is_not_finite_ends_every_rank(tmp_path):
+    with pytest.raises(AssertionError, match="training stopped at step 1: the loss is nan"):
+        start(TORCHRUN, "train", *GIVEN, *TWO, "loss.temperature=1e-40", home=tmp_path)
+    (folder,) = (tmp_path / "outputs").iterdir()
+    assert not (folder / "checkpoints").exists()
+    assert not (folder / "model").exists()
