@@ -1,14 +1,23 @@
-"""Files and folders that are either complete or not there, and what identifies their content."""
+"""Files and folders that are complete or not there, changed by one process at a time, and identified by content."""
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import logging
 import os
+import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
+
+log = logging.getLogger(__name__)
+NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS)
+"""Errors of a file system that has no locks."""
+_SOON = 2.0
+"""Seconds of waiting for a lock that nobody needs to hear of."""
 
 
 @contextmanager
@@ -22,12 +31,13 @@ def completed(path: Path, *, replaces: bool = False) -> Iterator[Path]:
         OSError: the place can't be written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.partial-{os.getpid()}")
+    mine = f"{os.getpid()}-{secrets.token_hex(4)}"  # containers have the same process numbers
+    partial = path.with_name(f"{path.name}.partial-{mine}")
     try:
         yield partial
         if partial.is_dir():
             if replaces and path.exists():
-                path.rename(aside := path.with_name(f"{path.name}.replaced-{os.getpid()}"))
+                path.rename(aside := path.with_name(f"{path.name}.replaced-{mine}"))
                 partial.rename(path)
                 shutil.rmtree(aside)
                 return
@@ -45,6 +55,32 @@ def completed(path: Path, *, replaces: bool = False) -> Iterator[Path]:
             shutil.rmtree(partial, ignore_errors=True)
         else:
             partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def exclusive(path: Path) -> Iterator[None]:
+    """Hold the lock `<path>.lock` during the block, in which a file or folder is made or changed.
+
+    It ends with the process, however that ends. A file system without locks is warned of, and the block runs.
+    """
+    from filelock import FileLock, Timeout
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path.with_name(f"{path.name}.lock"))
+    try:
+        try:
+            lock.acquire(timeout=_SOON)
+        except Timeout:
+            log.info("Waiting for another process, which is writing %s", path)
+            lock.acquire()
+    except OSError as error:
+        if error.errno not in NO_LOCKS:
+            raise
+        log.warning("%s has no file locks (%s): only one process at a time may use it", path.parent, error.strerror)
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def sha256(file: Path) -> str:

@@ -19,7 +19,7 @@ import numpy as np
 
 from reasonir.data.prepared import TEACHER, digest_of, example_of, notes_of, read, read_manifest, write_set
 from reasonir.errors import InputError
-from reasonir.files import completed
+from reasonir.files import completed, exclusive
 from reasonir.loss.base import LABEL
 from reasonir.model.backbone import Model
 from reasonir.model.frozen import Machine, identity_of
@@ -87,16 +87,17 @@ class Reranking:
         identity = {"source": "taught", "of": manifest["identity"], "teacher": self._identity()}
         kept = home / "cache" / "teachers" / digest_of(identity)
         tally = Tally()
-        folder = write_set(
-            f"{own.name.rsplit('-', 1)[0]}-{self.name}",
-            identity,
-            lambda: self._examples(rows, kept, tally),
-            home,
-            what="Scoring",
-            total=len(rows),
-            notes=lambda: {**notes_of(manifest), "teacher": {"name": self.name, **tally.to_dict()}},
-        )
-        shutil.rmtree(kept, ignore_errors=True)
+        with exclusive(kept):  # the first process to end would remove what another one reads
+            folder = write_set(
+                f"{own.name.rsplit('-', 1)[0]}-{self.name}",
+                identity,
+                lambda: self._examples(rows, kept, tally),
+                home,
+                what="Scoring",
+                total=len(rows),
+                notes=lambda: {**notes_of(manifest), "teacher": {"name": self.name, **tally.to_dict()}},
+            )
+            shutil.rmtree(kept, ignore_errors=True)
         log.info("%s", sentence(read_manifest(folder)["teacher"]))
         return folder
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from reasonir.files import completed
+from reasonir.files import completed, exclusive
 from reasonir.model.encoder import Encoder
 from reasonir.training.hardware import Hardware, number_format
 from reasonir.training.step import Budget
@@ -49,10 +49,10 @@ class Remembered:
 
     def keep(self, budget: Budget) -> None:
         """Remember a budget."""
-        known = self._read() | {self.key: {"micro_batch": budget.micro_batch, "kept": budget.kept}}
-        self.file.parent.mkdir(parents=True, exist_ok=True)
-        with completed(self.file) as partial:
-            partial.write_text(json.dumps(known, indent=2))
+        with exclusive(self.file):
+            known = self._read() | {self.key: {"micro_batch": budget.micro_batch, "kept": budget.kept}}
+            with completed(self.file) as partial:
+                partial.write_text(json.dumps(known, indent=2))
 
     def _read(self) -> dict[str, dict[str, int]]:
         return json.loads(self.file.read_text()) if self.file.is_file() else {}

@@ -1,6 +1,7 @@
 """A teacher's column holds a reranker's own scores, made once for each checkpoint, whatever stopped it in between."""
 
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 
@@ -122,7 +123,15 @@ def test_a_scoring_that_was_killed_goes_on_where_it_was(decoder, tmp_path, score
     assert resumed.name == undisturbed.name
     assert read(resumed)[:] == read(undisturbed)[:]
     assert read_manifest(resumed)["teacher"] == read_manifest(undisturbed)["teacher"]
-    assert not list((home / "cache" / "teachers").iterdir())
+    assert not [each for each in (home / "cache" / "teachers").iterdir() if each.is_dir()]
+
+
+def test_of_two_runs_that_start_at_once_one_scores(decoder, tmp_path, scored):
+    own = prepare(Given(GIVEN), tmp_path)
+    with ThreadPoolExecutor(2) as threads:
+        first, second = threads.map(lambda _: teacher(decoder, block=1).taught(own, tmp_path), range(2))
+    assert first == second
+    assert sum(scored.counts) == PAIRS
 
 
 def test_a_second_teacher_has_another_name(decoder, tmp_path):
