@@ -24,7 +24,7 @@ from omegaconf.errors import OmegaConfBaseException
 from reasonir.config import CONF, VERSION_BASE, run_folder
 from reasonir.errors import InputError, raise_all
 from reasonir.training.launch import call, called, in_folder, leads, refuse_unlaunchable
-from reasonir.training.outcome import SWEEP, running
+from reasonir.training.outcome import SWEEP
 from reasonir.training.overrides import resumed_command, saved_overrides
 from reasonir.training.sweep import Swept, closing_sweep
 
@@ -135,8 +135,6 @@ def with_the_runs_own(arguments: Sequence[str]) -> list[str]:
     folder = Path(resume).expanduser()
     given = list(arguments)
     if swept := Swept.read(folder):
-        if processes := ", ".join(str(process.pid) for process in running(folder)):
-            raise InputError(f"resume={resume}: jobs of it still run (processes {processes}): wait, or end them")
         replaced = [override.input_line for override in own if override.key_or_group == "resume"]
         given = [argument for argument in arguments if argument not in replaced]
         given.append(f"hydra.sweep.dir={folder.absolute()}")

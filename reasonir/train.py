@@ -20,9 +20,14 @@ def main(config: DictConfig) -> float | None:
         from reasonir.training.child import run_child
 
         return run_child(config, folder)
+    from reasonir.training.launch import own_rank
+    from reasonir.training.lock import lock_folder
     from reasonir.training.run import train
 
-    return train(config, folder)
+    if config.dry_run or config.probe or own_rank() != 0:
+        return train(config, folder)
+    with lock_folder(folder):
+        return train(config, folder)
 
 
 if __name__ == "__main__":

@@ -29,6 +29,7 @@ from hydra.core.utils import configure_log, setup_globals
 from omegaconf import DictConfig
 
 from reasonir.errors import InputError
+from reasonir.training.lock import lock_folder
 from reasonir.training.outcome import FAILED, FINISHED, KILLED, RUNNING, Outcome, overrides_of
 
 log = logging.getLogger(__name__)
@@ -147,24 +148,16 @@ def _work(
     threading.Thread(target=_end_with_the_sweep, args=(sweep,), daemon=True).start()
     noted = Outcome.read(folder)
     assert noted is not None
-    noted = replace(noted, pid=os.getpid(), host=platform.node())
-    noted.write(folder)
     if output is not None:
         with output.open("a") as stream:
             os.dup2(stream.fileno(), sys.stdout.fileno())
             os.dup2(stream.fileno(), sys.stderr.fileno())
     ended, error = KILLED, "stopped by a signal"
     try:
-        from reasonir.training.run import train
-
-        setup_globals()
-        HydraConfig.instance().cfg = hydra_config
-        configure_log(hydra_config.hydra.job_logging, hydra_config.hydra.verbose)
-        if list((folder / "checkpoints").glob("step_*.ckpt")):
-            config.resume = str(folder)
-        else:
-            (folder / "metrics.csv").unlink(missing_ok=True)
-        noted = replace(noted, value=train(config, folder))
+        with lock_folder(folder):
+            noted = replace(noted, pid=os.getpid(), host=platform.node())
+            noted.write(folder)
+            noted = replace(noted, value=_train(config, hydra_config, folder))
         ended, error = FINISHED, ""
     except InputError as refused:
         ended, error = FAILED, str(refused)
@@ -173,6 +166,20 @@ def _work(
         ended, error = FAILED, f"{type(raised).__name__}: {raised}"
     finally:
         noted.ended(folder, ended, error, seconds=time.time() - started).write(folder)
+
+
+def _train(config: DictConfig, hydra_config: Any, folder: Path) -> float | None:
+    """Start the job's run, or continue it from its last checkpoint."""
+    from reasonir.training.run import train
+
+    setup_globals()
+    HydraConfig.instance().cfg = hydra_config
+    configure_log(hydra_config.hydra.job_logging, hydra_config.hydra.verbose)
+    if list((folder / "checkpoints").glob("step_*.ckpt")):
+        config.resume = str(folder)
+    else:
+        (folder / "metrics.csv").unlink(missing_ok=True)
+    return train(config, folder)
 
 
 def _end_with_the_sweep(sweep: int | None) -> None:

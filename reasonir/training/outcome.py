@@ -11,6 +11,7 @@ from typing import Any
 
 from reasonir.errors import InputError
 from reasonir.files import completed
+from reasonir.training.lock import is_locked
 
 RUNNING, FINISHED, FAILED, KILLED = "RUNNING", "FINISHED", "FAILED", "KILLED"
 """The words are MLflow's."""
@@ -67,10 +68,9 @@ class Outcome:
             return None
         return found if runs else None
 
-    @property
-    def gone(self) -> bool:
-        """Whether the job reads as running and doesn't; of another machine's that can't be told."""
-        return self.status == RUNNING and self.host in (None, platform.node()) and self.process() is None
+    def gone(self, folder: Path) -> bool:
+        """Whether the job of this folder reads as running and doesn't, on whatever machine."""
+        return self.status == RUNNING and not is_locked(folder)
 
     def ended(self, folder: Path, status: str, error: str = "", *, seconds: float = 0.0) -> Outcome:
         """How a job ended that ran for so many seconds more, with what its folder tells of it."""

@@ -15,7 +15,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import FrameType
@@ -29,6 +29,7 @@ from omegaconf import DictConfig
 
 from reasonir.files import completed
 from reasonir.training.child import STOPPING, JobError
+from reasonir.training.lock import lock_folder, refuse_locked
 from reasonir.training.outcome import FAILED, FINISHED, KILLED, SWEEP, Outcome, outcomes, overrides_of, running
 
 log = logging.getLogger(__name__)
@@ -107,10 +108,26 @@ def title(choices: Mapping[str, str]) -> str:
     return " ".join(f"{key}={value}" for key, value in choices.items())
 
 
+class UnopenedSweep(BaseException):
+    """A sweep couldn't begin; a BaseException, since Hydra turns the exceptions of callbacks into warnings.
+
+    Args:
+        error: why.
+    """
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
 class Sweep(Callback):
-    """Opens a sweep's parent run before any job, so that none races on making the database, and notes failed jobs."""
+    """Locks a sweep's folder and opens its parent run before any job, and notes failed jobs."""
 
     opened: ClassVar[Sweep | None] = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Nothing: launchers copy callbacks to their processes, where failed jobs are noted."""
+        return {}
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Note the sweep in its folder and in MLflow; one that goes on keeps what it noted first."""
@@ -118,25 +135,38 @@ class Sweep(Callback):
             return
         self.folder = Path(config.hydra.sweep.dir)
         self.home = Path(config.home)
-        overrides = overrides_of(config.hydra)
-        swept = Swept.read(self.folder) or Swept(sys.argv[1:], overrides)
-        if config.logger == "mlflow":
-            from reasonir.training.parents import open_sweep
-
-            tags = {key: str(value) for key, value in config.tags.items()}
-            name = "sweep " + " ".join(overrides)
-            parent = open_sweep(
-                self.home, swept.parent, project=config.project, name=name, folder=self.folder, tags=tags
-            )
-            swept = replace(swept, parent=parent)
-        swept.write(self.folder)
-        self.swept = swept
+        try:
+            with ExitStack() as lock:
+                lock.enter_context(lock_folder(self.folder))
+                for job in outcomes(self.folder):
+                    refuse_locked(job)
+                self._open(config)
+                self._lock = lock.pop_all()
+        except Exception as error:
+            raise UnopenedSweep(error) from None
         (self.folder / STOPPING).unlink(missing_ok=True)
         self._stopping = False
         self._previous = {}
         if threading.current_thread() is threading.main_thread():
             self._previous = {number: signal.signal(number, self._stop) for number in (signal.SIGINT, signal.SIGTERM)}
         Sweep.opened = self
+
+    def _open(self, config: DictConfig) -> None:
+        overrides = overrides_of(config.hydra)
+        self.swept = Swept.read(self.folder) or Swept(sys.argv[1:], overrides)
+        if config.logger == "mlflow":
+            from reasonir.training.parents import open_sweep
+
+            parent = open_sweep(
+                self.home,
+                self.swept.parent,
+                project=config.project,
+                name="sweep " + " ".join(overrides),
+                folder=self.folder,
+                tags={key: str(value) for key, value in config.tags.items()},
+            )
+            self.swept = replace(self.swept, parent=parent)
+        self.swept.write(self.folder)
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
         """Mark what failed, in the job's folder and in MLflow, with its error (in the process that ran the job)."""
@@ -168,10 +198,14 @@ class Sweep(Callback):
 
     def end(self, status: str) -> int:
         """Sum the sweep up; the number of jobs that didn't finish."""
-        from reasonir.training.summary import summarise
-
         for number, handler in self._previous.items():
             signal.signal(number, handler)
+        with self._lock:
+            return self._sum_up(status)
+
+    def _sum_up(self, status: str) -> int:
+        from reasonir.training.summary import summarise
+
         jobs = self.jobs()
         lost = [folder for folder, outcome in jobs.items() if outcome.status != FINISHED]
         summary = summarise(self.swept, jobs, self.folder)
@@ -193,7 +227,7 @@ class Sweep(Callback):
     def jobs(self) -> dict[Path, Outcome]:
         """How each job ended that began, in their order; what still reads as running was killed with the sweep."""
         for folder, outcome in outcomes(self.folder).items():
-            if outcome.gone:
+            if outcome.gone(folder):
                 _mark(self.swept, self.home, folder, outcome.ended(folder, KILLED, "killed with the sweep"))
         return outcomes(self.folder)
 
@@ -232,12 +266,15 @@ def closing_sweep() -> Iterator[None]:
     """The block may be a sweep; however it ends, the sweep is summed up, and marked as finished, failed or killed.
 
     Raises:
+        InputError: another process runs this sweep.
         SystemExit: with status 1, jobs failed, which the summary names.
     """
     Sweep.opened = None
     status = FINISHED
     try:
         yield
+    except UnopenedSweep as unopened:
+        raise unopened.error from None
     except (KeyboardInterrupt, SystemExit):
         status = KILLED
         raise

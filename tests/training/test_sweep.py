@@ -2,14 +2,11 @@
 
 import csv
 import json
-import multiprocessing
-import platform
-import time
 
 import pytest
 
 from reasonir.errors import InputError
-from reasonir.training.outcome import FAILED, FINISHED, KILLED, Outcome, outcomes, running
+from reasonir.training.outcome import FAILED, FINISHED, KILLED, Outcome
 from reasonir.training.summary import Job, groups
 from reasonir.training.sweep import Swept, title
 from tests.commands import run
@@ -107,24 +104,6 @@ def test_jobs_that_cannot_begin_are_marked_with_their_error(tmp_path):
     assert {entry.info.run_name for entry in entries} >= {"devices=2", "devices=3"}
     other = json.loads((folder / "sweep.json").read_text())
     assert other["command"][0] == "-m"
-
-
-def test_a_sweep_does_not_go_on_beside_its_own_jobs(tmp_path):
-    job = multiprocessing.get_context("spawn").Process(target=time.sleep, args=(600,), daemon=True)
-    job.start()
-    Swept(["-m", *SMALL, "seed=1,2"], list(SMALL)).write(tmp_path)
-    for name, host in (("0", platform.node()), ("1", "elsewhere")):
-        (tmp_path / name).mkdir()
-        Outcome([f"seed={name}"], pid=job.pid, host=host).write(tmp_path / name)
-    try:
-        refused = run("train", f"resume={tmp_path}", home=tmp_path)
-        assert refused.status == 2
-        assert f"jobs of it still run (processes {job.pid}): wait, or end them" in refused.err
-    finally:
-        job.kill()
-        job.join()
-    assert running(tmp_path) == []
-    assert [outcome.gone for outcome in outcomes(tmp_path).values()] == [True, False]
 
 
 def test_a_continued_sweep_keeps_its_choices(tmp_path):
