@@ -35,6 +35,7 @@ from reasonir.training.checkpoints import find_checkpoint
 from reasonir.training.datamodule import RetrievalData
 from reasonir.training.describing import choices, command_line, parameters
 from reasonir.training.display import show_choices, show_config, show_plan, show_probe
+from reasonir.training.environment import environment
 from reasonir.training.hardware import Hardware
 from reasonir.training.launch import call, launched, own_rank
 from reasonir.training.lengths import Measured, lengths_found, longest, measure
@@ -44,7 +45,7 @@ from reasonir.training.probe import probe
 from reasonir.training.session import Session
 from reasonir.training.sweep import present_job
 from reasonir.training.teaching import teacher_of
-from reasonir.training.tracking import Tracking, environment, open_tracking
+from reasonir.training.tracking import Tracking, open_tracking
 
 log = logging.getLogger(__name__)
 

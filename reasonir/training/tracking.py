@@ -7,13 +7,9 @@ the home folder with the artifacts beside it; a resumed run continues under its 
 from __future__ import annotations
 
 import logging
-import os
-import platform
 import re
-import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -268,48 +264,6 @@ def folder_of_run(run: str, home: Path) -> Path:
     if not folder.is_dir():
         raise InputError(f"run={run} was made in {folder}, which is gone: give run=<its folder> where it is now")
     return folder
-
-
-def environment() -> dict[str, Any]:
-    """What else a result depends on: machine, packages, the state of the code."""
-    import torch
-
-    return {
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "cpus": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "gpus": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
-        "git": _git(),
-        "packages": dict(sorted(_packages())),
-    }
-
-
-def _packages() -> Iterator[tuple[str, str]]:
-    """Names and versions of what is installed, without what a broken uninstallation left."""
-    for distribution in metadata.distributions():
-        try:
-            name = distribution.metadata["Name"]
-        except FileNotFoundError:  # by the backport that other packages put in the standard library's place
-            name = None
-        if name:
-            yield name, distribution.version
-
-
-def _git() -> dict[str, Any]:
-    """Commit and cleanliness of the checkout that the package is run from, empty outside one."""
-    here = Path(__file__).resolve().parent
-
-    def ask(*words: str) -> str:
-        return subprocess.run(
-            ["git", "-C", str(here), *words], capture_output=True, text=True, check=True
-        ).stdout.strip()
-
-    try:
-        tracked = ask("ls-files", "--error-unmatch", str(Path(__file__).resolve()))
-        return {"commit": ask("rev-parse", "HEAD"), "clean": not ask("status", "--porcelain")} if tracked else {}
-    except (OSError, subprocess.CalledProcessError):
-        return {}
 
 
 def _uri(home: Path) -> str:

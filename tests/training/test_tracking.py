@@ -12,7 +12,8 @@ import yaml
 
 from reasonir.errors import InputError
 from reasonir.training import callbacks
-from reasonir.training.tracking import Tracking, client_of, environment, folder_of_run, open_tracking
+from reasonir.training.environment import environment
+from reasonir.training.tracking import Tracking, client_of, folder_of_run, open_tracking
 from tests.commands import run
 
 TRACKED = ("experiment=demo_tiny", "logger=mlflow", "data.variants=1", "evaluation.baselines=[random,untrained]")

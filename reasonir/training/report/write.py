@@ -17,13 +17,13 @@ from reasonir.config import readable
 from reasonir.eval.results import Results
 from reasonir.files import completed
 from reasonir.model.encoder import Encoder
+from reasonir.training.environment import environment
 from reasonir.training.evaluation import ANALYSIS
 from reasonir.training.history import History
 from reasonir.training.report import facts
 from reasonir.training.report.figures import draw_curves, draw_tasks, kept_picture
 from reasonir.training.report.page import LEVELS, Figure, Page
 from reasonir.training.report.queries import examples_of
-from reasonir.training.tracking import environment
 from reasonir.types import Task
 
 REPORT = "report.html"
