@@ -6,6 +6,7 @@ READY := $(VENV)/.ready
 PEERS := .venv-peers
 PEERS_READY := $(PEERS)/.ready
 BENCH := HF_HUB_OFFLINE=1 $(BIN)/python -m reasonir.bench --multirun
+RUNS := $(abspath $(or $(REASONIR_HOME),.))
 PARALLEL ?= --numprocesses=auto --maxprocesses=4 --dist=loadfile
 export HF_HUB_DISABLE_TELEMETRY := 1
 
@@ -44,7 +45,8 @@ format: $(READY) ## mend what ruff can mend
 	$(BIN)/ruff format .
 
 ui: $(READY) ## open MLflow on the runs of this folder (or REASONIR_HOME), on this machine only
-	$(BIN)/mlflow ui --host 127.0.0.1 --backend-store-uri sqlite:///$(abspath $(or $(REASONIR_HOME),.))/mlflow.db
+	@test -f $(RUNS)/mlflow.db || $(BIN)/python -c "from pathlib import Path; from reasonir.training.database import client_of; client_of(Path('$(RUNS)'))"
+	$(BIN)/mlflow ui --host 127.0.0.1 --backend-store-uri sqlite:///$(RUNS)/mlflow.db
 
 bench-peers: $(PEERS_READY) ## make .venv-peers with sentence-transformers 6.2, the newest peer that bench times
 

@@ -29,6 +29,7 @@ from reasonir.loading import read_encoder, run_of
 from reasonir.model.weights import locate
 from reasonir.pipeline import BM25, Answer, Passage, Pipeline, Stages
 from reasonir.retriever import Retriever
+from reasonir.training.database import refuse_unusable
 from reasonir.training.hardware import Hardware
 from reasonir.training.packaging import package
 from reasonir.training.run import quiet_libraries
@@ -48,6 +49,8 @@ def search(config: DictConfig, folder: Path) -> None:
         SystemExit: interrupted, with status 130.
     """
     quiet_libraries()
+    if config.package:
+        refuse_unusable(config.logger, Path(config.home), config.project)
     questions = _questions(config)
     try:
         pipeline = _pipeline(config)

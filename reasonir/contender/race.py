@@ -28,6 +28,7 @@ from reasonir.contender.useful import peak_operations, useful_operations
 from reasonir.errors import InputError, nearest
 from reasonir.files import completed
 from reasonir.model.backbone import Model
+from reasonir.training.database import refuse_unusable
 from reasonir.training.display import show
 from reasonir.training.run import quiet_libraries
 from reasonir.training.tracking import open_tracking
@@ -48,6 +49,7 @@ def bench(config: DictConfig, folder: Path) -> None:
     for key, least in (("repeats", 1), ("batch_size", 2), ("negatives", 0)):
         if config[key] < least:
             raise InputError(f"{key}={config[key]}: give {least} or more")
+    refuse_unusable(config.logger, Path(config.home), config.project)
     found, metrics = MODES[config.mode](config, folder)
     with completed(folder / "bench.json") as partial:
         partial.write_text(json.dumps(found, indent=2))

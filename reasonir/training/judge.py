@@ -20,6 +20,7 @@ from reasonir.eval.retrieval import replaying
 from reasonir.model.backbone import Model
 from reasonir.training.board import show_leaderboard
 from reasonir.training.crew import assemble, together
+from reasonir.training.database import refuse_unusable
 from reasonir.training.datamodule import LoaderOptions, RetrievalData
 from reasonir.training.display import show
 from reasonir.training.evaluation import Evaluation, EvaluationOptions, read_benchmark, table
@@ -44,10 +45,12 @@ def evaluate(config: DictConfig, folder: Path) -> None:
         InputError: there is no such run, it has no exported model, or whatever else can't be used.
     """
     quiet_libraries()
+    home = Path(config.home)
+    if leads():
+        refuse_unusable(config.logger, home, config.project)
     if config.trec:
         _judge_run_files(config, folder)
         return
-    home = Path(config.home)
     source = folder_of_run(str(config.run), home) if config.run else None
     if source:
         _take_from_run(config, source)

@@ -5,12 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from reasonir.training.database import client_of, refuse_unusable
 from reasonir.training.outcome import Outcome
-from reasonir.training.tracking import ERROR_TAG, NOTE_TAG, SWEEP, client_of, new_run
+from reasonir.training.tracking import ERROR_TAG, NOTE_TAG, SWEEP, new_run
 
 
 def open_sweep(home: Path, known: str | None, *, project: str, name: str, folder: Path, tags: Mapping[str, str]) -> str:
-    """The id of a sweep's parent run: a new one, or the `known` one of a sweep that goes on, running again."""
+    """The id of a sweep's parent run: a new one, or the `known` one of a sweep that goes on, running again.
+
+    Raises:
+        InputError: the database can't be used.
+    """
+    refuse_unusable("mlflow", home, project)
     client = client_of(home)
     if known is None:
         return new_run(client, home, project=project, name=name, folder=folder, tags=tags, kind=SWEEP)

@@ -32,6 +32,7 @@ from reasonir.teacher.base import Teacher
 from reasonir.teacher.none import Untaught
 from reasonir.training.callbacks import Interrupt
 from reasonir.training.checkpoints import find_checkpoint
+from reasonir.training.database import refuse_unusable
 from reasonir.training.datamodule import RetrievalData
 from reasonir.training.describing import choices, command_line, parameters
 from reasonir.training.display import show_choices, show_config, show_plan, show_probe
@@ -78,6 +79,7 @@ def train(config: DictConfig, folder: Path) -> float | None:
         tested=benchmark.needs_held_out,
     )
     resume = find_checkpoint(config.resume) if config.resume else None
+    tracks = own_rank() == 0 and not config.probe
     if not config.dry_run:
         require(
             partial(_other_world, hardware),
@@ -86,6 +88,7 @@ def train(config: DictConfig, folder: Path) -> float | None:
             teacher.reach,
             data.source.identity,
             partial(_reach, benchmark),
+            *([partial(refuse_unusable, config.logger, home, config.project)] if tracks else []),
         )
     if hardware.missing() is None:
         hardware = hardware.resolve()

@@ -17,6 +17,7 @@ from lightning.pytorch.loggers.logger import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
 from reasonir.errors import InputError
+from reasonir.training.database import address_of, artifacts_of, client_of, database_of, exclusively
 from reasonir.training.outcome import refuse_sweep
 
 log = logging.getLogger(__name__)
@@ -106,10 +107,9 @@ class MlflowTracking(Tracking):
     ) -> None:
         import mlflow
 
-        logging.getLogger("mlflow").setLevel(logging.WARNING)  # importing it makes it talkative
         self._home = home
         self._client = client_of(home)
-        mlflow.set_tracking_uri(_uri(home))
+        mlflow.set_tracking_uri(address_of(home))
         if run_id is None:
             run_id = new_run(self._client, home, project=project, name=name, folder=folder, tags=tags, parent=parent)
         self.run_id = run_id
@@ -175,7 +175,7 @@ class MlflowTracking(Tracking):
 
     def exclusively(self) -> AbstractContextManager[Any]:
         """The only block of its kind on this database at a time."""
-        return _lock(self._home)
+        return exclusively(self._home)
 
     def end(self, status: str) -> None:
         """Close the run; its system metrics stop."""
@@ -252,42 +252,24 @@ def folder_of_run(run: str, home: Path) -> Path:
     if path.is_dir():
         refuse_sweep(path)
         return path
-    if not (home / "mlflow.db").is_file():
+    if not database_of(home).is_file():
         raise InputError(f"run={run} is no folder, and {home} has no mlflow.db that could know the id: check it")
     from mlflow.exceptions import MlflowException
 
     try:
         found = client_of(home).get_run(run)
     except MlflowException as error:
-        raise InputError(f"run={run} is neither a folder nor the id of a run in {home / 'mlflow.db'}") from error
+        raise InputError(f"run={run} is neither a folder nor the id of a run in {database_of(home)}") from error
     folder = Path(found.data.tags.get(_FOLDER_TAG, ""))
     if not folder.is_dir():
         raise InputError(f"run={run} was made in {folder}, which is gone: give run=<its folder> where it is now")
     return folder
 
 
-def _uri(home: Path) -> str:
-    return f"sqlite:///{(home / 'mlflow.db').resolve()}"
-
-
-def client_of(home: Path) -> Any:
-    """MLflow's client for the database under `home`, which is made if it isn't there."""
-    from mlflow import MlflowClient
-
-    return MlflowClient(tracking_uri=_uri(home))
-
-
-def _lock(home: Path) -> AbstractContextManager[Any]:
-    """MLflow looks for datasets, versions and the like before it makes them, which two processes may do at once."""
-    from filelock import FileLock
-
-    return FileLock(home / "mlflow.db.lock")
-
-
 def _experiment(client: Any, name: str, home: Path) -> str:
-    with _lock(home):
+    with exclusively(home):
         found = client.get_experiment_by_name(name)
         if found is not None:
             return str(found.experiment_id)
-        place = (home / "mlartifacts").resolve().as_uri()
+        place = artifacts_of(home)
         return str(client.create_experiment(name, artifact_location=place, tags=_EXPERIMENT_KIND))

@@ -15,7 +15,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from reasonir.training.tracking import KIND_TAG, PARENT_TAG, RUN, client_of
+from reasonir.training.database import client_of
+from reasonir.training.tracking import KIND_TAG, PARENT_TAG, RUN
 
 _TAG = "mlflow.sharedViewState."
 _ALL = "all-runs"

@@ -12,8 +12,9 @@ import yaml
 
 from reasonir.errors import InputError
 from reasonir.training import callbacks
+from reasonir.training.database import client_of
 from reasonir.training.environment import environment
-from reasonir.training.tracking import Tracking, client_of, folder_of_run, open_tracking
+from reasonir.training.tracking import Tracking, folder_of_run, open_tracking
 from tests.commands import run
 
 TRACKED = ("experiment=demo_tiny", "logger=mlflow", "data.variants=1", "evaluation.baselines=[random,untrained]")
@@ -241,7 +242,6 @@ def test_jobs_side_by_side_do_not_race_for_what_mlflow_makes_once(tmp_path):
             at_once.wait()
             tracking.dataset("beir", "a1b2", "/data", "training")
 
-    client_of(tmp_path).search_experiments()  # makes the database, as a sweep's parent does
     with ThreadPoolExecutor(6) as jobs:
         list(jobs.map(note, range(6)))
     experiment = client_of(tmp_path).get_experiment_by_name("race").experiment_id
