@@ -29,8 +29,9 @@ from reasonir.loading import read_encoder, run_of
 from reasonir.model.weights import locate
 from reasonir.pipeline import BM25, Answer, Passage, Pipeline, Stages
 from reasonir.retriever import Retriever
-from reasonir.training.database import refuse_unusable
+from reasonir.training.database import address_of, refuse_unusable
 from reasonir.training.hardware import Hardware
+from reasonir.training.outbox import PATIENCE
 from reasonir.training.packaging import package
 from reasonir.training.run import quiet_libraries
 from reasonir.training.tracking import open_tracking
@@ -50,7 +51,7 @@ def search(config: DictConfig, folder: Path) -> None:
     """
     quiet_libraries()
     if config.package:
-        refuse_unusable(config.logger, Path(config.home), config.project)
+        refuse_unusable(config.logger, Path(config.home), config.project, patience=PATIENCE)
     questions = _questions(config)
     try:
         pipeline = _pipeline(config)
@@ -105,13 +106,11 @@ def _package(config: DictConfig, retriever: Finder, index: Path | None, folder: 
         raise InputError(f"package=true: run={config.run} is no model that searches: name a retriever")
     if config.logger != "mlflow":
         raise InputError(f"package=true logger={config.logger}: leave it to MLflow, logger=mlflow")
-    import mlflow
-
-    path = str(config.run)
+    path, home = str(config.run), Path(config.home)
     run = run_of(path)
     tracking = open_tracking(
         config.logger,
-        Path(config.home),
+        home,
         project=config.project,
         name=f"search-{folder.name}",
         folder=folder,
@@ -120,10 +119,11 @@ def _package(config: DictConfig, retriever: Finder, index: Path | None, folder: 
     with tracking.closing():
         trust = config.trust_remote_code
         export = run / "model" if run else locate(path, trust_remote_code=trust)
-        address = package(tracking, export, run=run, index=index, device=retriever.encoder.device.type)
+        device = retriever.encoder.device.type
+        address = package(home, str(tracking.run_id), export, run=run, index=index, device=device)
     log.info(
         "Serve it: MLFLOW_TRACKING_URI=%s mlflow models serve --env-manager local -m %s",
-        mlflow.get_tracking_uri(),
+        address_of(home),
         address,
     )
 

@@ -268,7 +268,7 @@ def test_a_served_model_trusts_whoever_serves_it_alone(place, hostile, monkeypat
     for folder, message in zip(runs, ("is no shape of reasonir", "has type: evil.Evil"), strict=True):
         tracking = open_tracking("mlflow", place, project="p", name="x", folder=folder, tags={})
         with tracking.closing():
-            address = package(tracking, folder / "model", run=folder)
+            address = package(place, tracking.run_id, folder / "model", run=folder)
         monkeypatch.delenv("REASONIR_TRUST_REMOTE_CODE", raising=False)
         with pytest.raises(InputError, match=message):
             mlflow.pyfunc.load_model(address, model_config={"trust_remote_code": True})

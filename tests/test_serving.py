@@ -38,7 +38,7 @@ def packaged(request, bert, decoder, tmp_path_factory):
         load({"bert": bert, "decoder": decoder}[checkpoint], head).save(folder / head)
         tracking = open_tracking("mlflow", folder, project="p", name=head, folder=folder, tags={})
         with tracking.closing():
-            addresses[head] = package(tracking, folder / head, run=None)
+            addresses[head] = package(folder, tracking.run_id, folder / head, run=None)
     yield folder, addresses
     mlflow.set_tracking_uri(None)
 

@@ -11,6 +11,7 @@ import os
 import sqlite3
 import time
 from contextlib import AbstractContextManager, closing
+from functools import cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -20,6 +21,8 @@ from reasonir.files import completed, exclusive
 
 _BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 _POLL = 0.1
+_MLFLOW_WAITS = 2000
+"""Milliseconds."""
 
 
 def database_of(home: Path) -> Path:
@@ -43,6 +46,7 @@ def client_of(home: Path) -> Any:
 
     logging.getLogger("mlflow").setLevel(logging.WARNING)  # importing it makes it talkative
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # prints the traceback of what it raises
+    _wait_less()
     _create(home)
     return MlflowClient(tracking_uri=address_of(home))
 
@@ -108,6 +112,17 @@ def refuse_unusable(logger: str, home: Path, project: str, *, patience: float | 
             f"project={project}: this experiment was deleted in MLflow: choose another name, or restore it "
             f"(mlflow experiments restore --experiment-id {experiment.experiment_id})"
         )
+
+
+@cache
+def _wait_less() -> None:
+    """Let MLflow wait 2 seconds for a locked database, not 20: no signal is handled meanwhile, and `blocked` waits."""
+    from sqlalchemy import Engine, event
+
+    @event.listens_for(Engine, "before_cursor_execute", retval=True)
+    def shorten(connection: Any, cursor: Any, statement: str, parameters: Any, *context: Any) -> tuple[str, Any]:
+        waits = statement.startswith("PRAGMA busy_timeout")
+        return (f"PRAGMA busy_timeout = {_MLFLOW_WAITS}" if waits else statement), parameters
 
 
 def _create(home: Path) -> None:

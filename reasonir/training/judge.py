@@ -27,11 +27,12 @@ from reasonir.training.evaluation import Evaluation, EvaluationOptions, read_ben
 from reasonir.training.exported import exported_model, saved_config, saved_data, saved_eval, untrained_model
 from reasonir.training.hardware import Hardware
 from reasonir.training.launch import call, leads
+from reasonir.training.mlflow_tracking import deliver
 from reasonir.training.origin import refuse_other_data
 from reasonir.training.report.write import write_report
 from reasonir.training.run import quiet_libraries, require
 from reasonir.training.session import stamp, track_results
-from reasonir.training.tracking import Tracking, folder_of_run, open_tracking
+from reasonir.training.tracking import Tracking, folder_of_run, noted_id, open_tracking
 
 log = logging.getLogger(__name__)
 
@@ -52,6 +53,10 @@ def evaluate(config: DictConfig, folder: Path) -> None:
         _judge_run_files(config, folder)
         return
     source = folder_of_run(str(config.run), home) if config.run else None
+    run_id = None
+    if source and leads() and config.logger == "mlflow":
+        deliver(home, source)
+        run_id = noted_id(source)
     if source:
         _take_from_run(config, source)
     untrained, trained = _models(config, source)
@@ -96,7 +101,7 @@ def evaluate(config: DictConfig, folder: Path) -> None:
     together(group, judged, partial(evaluation.judge, judged, name))
     if not leads():
         return
-    tracking = _tracking(config, source, folder)
+    tracking = _tracking(config, folder, source, run_id)
     with tracking.closing():
         track_results(evaluation.results, name, folder, tracking)
         show(table(evaluation.results, name))
@@ -122,7 +127,7 @@ def _judge_run_files(config: DictConfig, folder: Path) -> None:
     system = replaying(run_files(path, [task.name for task in tasks]), depth=options.depth)
     evaluate_tasks(tasks, {name: system}, results, searched=False)
     results.write(folder, judged=name)
-    tracking = _tracking(config, None, folder)
+    tracking = _tracking(config, folder)
     with tracking.closing():
         track_results(results, name, folder, tracking)
         show(table(results, name))
@@ -195,17 +200,17 @@ def _take_from_run(config: DictConfig, source: Path) -> None:
         config.data = saved_data(source, trust_remote_code=config.trust_remote_code)
 
 
-def _tracking(config: DictConfig, source: Path | None, folder: Path) -> Tracking:
+def _tracking(config: DictConfig, folder: Path, source: Path | None = None, run_id: str | None = None) -> Tracking:
     """The run that is judged, continued, where MLflow knows it; otherwise one for this evaluation."""
-    known = source / "run_id" if source else None
     tracking = open_tracking(
         config.logger,
         Path(config.home),
         project=config.project,
         name=f"evaluate-{folder.name}",
-        folder=source or folder,
+        folder=folder,
         tags={key: str(value) for key, value in config.tags.items()},
-        run_id=known.read_text() if known and known.is_file() else None,
+        run=source,
+        run_id=run_id,
     )
     if source:  # what it was judged by before stays
         tracking.place = f"evaluations/{folder.name}"

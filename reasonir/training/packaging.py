@@ -10,6 +10,8 @@ from __future__ import annotations
 import os
 import re
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import metadata
 from math import isfinite
 from pathlib import Path
@@ -17,7 +19,7 @@ from typing import Any
 
 from reasonir.config import PACKAGE
 from reasonir.training.callbacks import DEV_METRIC
-from reasonir.training.tracking import Tracking
+from reasonir.training.database import address_of, client_of, exclusively
 
 MODEL, BEST = "model", "best"
 METRIC = f"dev/{DEV_METRIC}"
@@ -26,12 +28,13 @@ _UNNAMEABLE = re.compile("[/:]")
 
 
 def package(
-    tracking: Tracking, export: Path, *, run: Path | None, index: Path | None = None, device: str = "auto"
+    home: Path, run_id: str, export: Path, *, run: Path | None, index: Path | None = None, device: str = "auto"
 ) -> str:
-    """Log an exported model as the MLflow model named `model` of the tracked run that is open.
+    """Log an exported model as the MLflow model named `model` of a run.
 
     Args:
-        tracking: one that MLflow knows.
+        home: MLflow's database is under it.
+        run_id: of the run in MLflow.
         export: what `Encoder.save` wrote.
         run: the folder of the run that trained it, if there is one.
         index: of a retriever, what `Retriever.save` wrote: a corpus that it searches.
@@ -42,14 +45,14 @@ def package(
     """
     import mlflow
 
-    assert tracking.run_id is not None
     artifacts = {
         "model": export,
         **({"config": run / "config.yaml"} if run else {}),
         **({"index": index} if index else {}),
     }
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-    with warnings.catch_warnings():
+    mlflow.set_tracking_uri(address_of(home))
+    with _active(run_id), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*input example")  # one would have to be answered first
         logged = mlflow.pyfunc.log_model(
             name=MODEL,
@@ -62,43 +65,58 @@ def package(
     return str(logged.model_uri)
 
 
-def package_run(tracking: Tracking, folder: Path, name: str, metric: float | None) -> None:
-    """Log the model of a finished run and register it, if MLflow knows the run.
+def register(home: Path, address: str, name: str, run_id: str, metric: float | None) -> None:
+    """Make a logged model a version of a registered one, and the alias `best` that of the best version.
 
     Args:
-        tracking: of the run.
-        folder: of the run.
+        home: MLflow's database is under it.
+        address: what `package` returned; a second call with it adds nothing.
         name: of the registered model.
+        run_id: of the run in MLflow.
         metric: the best development metric.
     """
-    if tracking.run_id is None:
-        return
-    address = package(tracking, folder / "model", run=folder)
-    with tracking.exclusively():
-        register(address, _UNNAMEABLE.sub("_", name), tracking.run_id, metric)
-
-
-def register(address: str, name: str, run_id: str, metric: float | None) -> None:
-    """Make a logged model a version of a registered one, and let the alias `best` point to the best version."""
-    from mlflow import MlflowClient
+    import mlflow
     from mlflow.exceptions import MlflowException
 
-    client = MlflowClient()
-    try:
-        client.create_registered_model(name)
-    except MlflowException as error:
-        if error.error_code != "RESOURCE_ALREADY_EXISTS":
-            raise
-    tags = {} if metric is None else {METRIC: repr(metric)}
-    client.create_model_version(name, address, run_id, tags=tags, model_id=address.removeprefix("models:/"))
-    judged = [
+    mlflow.set_tracking_uri(address_of(home))  # creating a version looks the model up there, whatever the client
+    client, name = client_of(home), _UNNAMEABLE.sub("_", name)
+    with exclusively(home):
+        try:
+            client.create_registered_model(name)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+        if not any(each.source == address for each in client.search_model_versions(f"name='{name}'")):
+            tags = {} if metric is None else {METRIC: repr(metric)}
+            client.create_model_version(name, address, run_id, tags=tags, model_id=address.removeprefix("models:/"))
+        point_to_best(client, name)
+
+
+def point_to_best(client: Any, name: str) -> None:
+    """Let the alias `best` point to the version with the highest metric, the earliest of several."""
+    measured = [
         each
         for each in client.search_model_versions(f"name='{name}'")
         if isfinite(float(each.tags.get(METRIC, "nan")))  # nan compares as neither better nor worse
     ]
-    if judged:  # an earlier version stays the best one where a later is as good
-        best = max(judged, key=lambda each: (float(each.tags[METRIC]), -int(each.version)))
+    if measured:
+        best = max(measured, key=lambda each: (float(each.tags[METRIC]), -int(each.version)))
         client.set_registered_model_alias(name, BEST, best.version)
+
+
+@contextmanager
+def _active(run_id: str) -> Iterator[None]:
+    """A block in which a run is MLflow's active one, as logging a model needs; its status stays what it was."""
+    import mlflow
+
+    before = mlflow.get_run(run_id).info
+    mlflow.start_run(run_id=run_id, nested=True)
+    try:
+        yield
+    finally:
+        mlflow.end_run(before.status)
+        if before.end_time:
+            mlflow.MlflowClient().set_terminated(run_id, before.status, before.end_time)
 
 
 def _signature() -> Any:

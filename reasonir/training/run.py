@@ -31,7 +31,7 @@ from reasonir.model.backbone import Model
 from reasonir.teacher.base import Teacher
 from reasonir.teacher.none import Untaught
 from reasonir.training.callbacks import Interrupt
-from reasonir.training.checkpoints import find_checkpoint
+from reasonir.training.checkpoints import find_checkpoint, step_of
 from reasonir.training.database import refuse_unusable
 from reasonir.training.datamodule import RetrievalData
 from reasonir.training.describing import choices, command_line, parameters
@@ -46,7 +46,7 @@ from reasonir.training.probe import probe
 from reasonir.training.session import Session
 from reasonir.training.sweep import present_job
 from reasonir.training.teaching import teacher_of
-from reasonir.training.tracking import Tracking, open_tracking
+from reasonir.training.tracking import Tracking, noted_id, open_tracking
 
 log = logging.getLogger(__name__)
 
@@ -134,7 +134,7 @@ def train(config: DictConfig, folder: Path) -> float | None:
             plan.write(folder)
         return None
     call(folder)
-    with Interrupt() as interrupt, _tracked(config, folder, plan, data) as tracking:
+    with Interrupt() as interrupt, _tracked(config, folder, plan, data, resume) as tracking:
         run = Session(
             config, folder, benchmark=benchmark, model=model, hardware=hardware, data=data, plan=plan, tracking=tracking
         )
@@ -263,7 +263,9 @@ def quiet_libraries() -> None:
 
 
 @contextmanager
-def _tracked(config: DictConfig, folder: Path, plan: Plan, data: RetrievalData) -> Iterator[Tracking]:
+def _tracked(
+    config: DictConfig, folder: Path, plan: Plan, data: RetrievalData, resume: Path | None
+) -> Iterator[Tracking]:
     """A tracked run around the block, closed as finished, killed or failed."""
     if own_rank() != 0:
         yield Tracking()
@@ -279,21 +281,19 @@ def _tracked(config: DictConfig, folder: Path, plan: Plan, data: RetrievalData) 
     for name, text in notes.items():
         with completed(folder / name) as partial:
             partial.write_text(text)
-    known, job = folder / "run_id", present_job()
+    home, job = Path(config.home), present_job()
     tracking = open_tracking(
         config.logger,
-        Path(config.home),
+        home,
         project=config.project,
         name=job.name if job else config.run_name,
         parent=job.parent if job else None,
         folder=folder,
         tags={**choices(), **{key: str(value) for key, value in config.tags.items()}},
-        run_id=known.read_text() if known.is_file() else None,
+        run_id=noted_id(folder),
+        resumed_at=step_of(resume) if resume else None,
     )
     with tracking.closing():
-        if tracking.run_id:
-            with completed(known) as partial:
-                partial.write_text(tracking.run_id)
         tracking.parameters(parameters(values))
         for name in notes:
             tracking.artifact(folder / name)

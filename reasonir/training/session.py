@@ -38,15 +38,13 @@ from reasonir.training.launch import own_rank
 from reasonir.training.memory import Estimate
 from reasonir.training.module import RetrieverModule
 from reasonir.training.origin import DATA, TRAINED_ON
-from reasonir.training.packaging import package_run
 from reasonir.training.plan import Plan
 from reasonir.training.plots import plot_run
 from reasonir.training.report.write import write_report
 from reasonir.training.step import Budget
-from reasonir.training.sweep import BROWSER, present_job
+from reasonir.training.sweep import present_job
 from reasonir.training.tracking import Tracking
 from reasonir.training.trainer import build_trainer
-from reasonir.training.views import save_runs_view
 
 log = logging.getLogger(__name__)
 _SAMPLED_WORDS = 200
@@ -210,7 +208,7 @@ class Session:
         if (self.folder / "metrics.csv").is_file():
             self.tracking.artifact(self.folder / "metrics.csv")
         head = type(encoder.head).__module__.rpartition(".")[2]
-        package_run(self.tracking, self.folder, f"{self.data.source.name}-{head}", best)
+        self.tracking.model(self.folder, f"{self.data.source.name}-{head}", best)
         show(table(results, "trained"))
         show_leaderboard(self.leaderboard, results, "trained", self.folder, self.tracking)
         self.tracking.artifact(
@@ -224,9 +222,8 @@ class Session:
                 run=self.folder,
             )
         )
-        if self.tracking.run_id and present_job() is None:  # a sweep has a view of its own
-            address = save_runs_view(Path(self.config.home), self.tracking.run_id, results.headline)
-            log.info(BROWSER, address)
+        if present_job() is None:  # a sweep has a view of its own
+            self.tracking.view(results.headline)
         log.info("Everything is in %s", self.folder)
 
 

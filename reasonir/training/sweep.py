@@ -19,7 +19,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import FrameType
-from typing import Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import JobReturn, JobStatus
@@ -32,8 +32,10 @@ from reasonir.training.child import STOPPING, JobError
 from reasonir.training.lock import lock_folder, refuse_locked
 from reasonir.training.outcome import FAILED, FINISHED, KILLED, SWEEP, Outcome, outcomes, overrides_of, running
 
+if TYPE_CHECKING:
+    from reasonir.training.mlflow_tracking import MlflowTracking
+
 log = logging.getLogger(__name__)
-BROWSER = "In the browser: make ui, then %s"
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +136,8 @@ class Sweep(Callback):
         if config.dry_run or config.probe:
             return
         self.folder = Path(config.hydra.sweep.dir)
-        self.home = Path(config.home)
+        self.home, self.project = Path(config.home), config.project
+        self.tracking: MlflowTracking | None = None
         try:
             with ExitStack() as lock:
                 lock.enter_context(lock_folder(self.folder))
@@ -157,15 +160,15 @@ class Sweep(Callback):
         if config.logger == "mlflow":
             from reasonir.training.parents import open_sweep
 
-            parent = open_sweep(
+            self.tracking = open_sweep(
                 self.home,
                 self.swept.parent,
-                project=config.project,
+                project=self.project,
                 name="sweep " + " ".join(overrides),
                 folder=self.folder,
                 tags={key: str(value) for key, value in config.tags.items()},
             )
-            self.swept = replace(self.swept, parent=parent)
+            self.swept = replace(self.swept, parent=self.tracking.run_id)
         self.swept.write(self.folder)
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
@@ -180,7 +183,7 @@ class Sweep(Callback):
         if outcome is None or outcome.status not in (FAILED, KILLED):  # refused before it began
             outcome = Outcome(overrides_of(config.hydra), FAILED, error=_error(job_return))
         log.error("Job %s %s: %s", folder.name, outcome.status.lower(), outcome.error)
-        _mark(swept, Path(config.home), folder, outcome)
+        _mark(swept, Path(config.home), config.project, folder, outcome)
 
     def _stop(self, number: int, _: FrameType | None) -> None:
         """Let the jobs that run write their checkpoints, and end; the signal again ends them at once."""
@@ -209,14 +212,12 @@ class Sweep(Callback):
         jobs = self.jobs()
         lost = [folder for folder, outcome in jobs.items() if outcome.status != FINISHED]
         summary = summarise(self.swept, jobs, self.folder)
-        if self.swept.parent is not None:
+        if self.tracking is not None:
             from reasonir.training.parents import close_sweep
-            from reasonir.training.views import save_sweep_view
 
             ended = status if status != FINISHED or not lost else FAILED
-            close_sweep(self.home, self.swept.parent, ended, summary.files, summary.text)
             keys = list(dict.fromkeys(key for job in jobs.values() for key in self.swept.chosen(job.overrides)))
-            log.info(BROWSER, save_sweep_view(self.home, self.swept.parent, keys, summary.metric))
+            close_sweep(self.tracking, ended, summary.files, summary.text, keys=keys, metric=summary.metric)
         begun = "that began " if status == KILLED else ""
         finished = f"{len(jobs) - len(lost)} of {len(jobs)} jobs {begun}finished"
         log.info("%s; everything is in %s", finished, self.folder)
@@ -228,7 +229,8 @@ class Sweep(Callback):
         """How each job ended that began, in their order; what still reads as running was killed with the sweep."""
         for folder, outcome in outcomes(self.folder).items():
             if outcome.gone(folder):
-                _mark(self.swept, self.home, folder, outcome.ended(folder, KILLED, "killed with the sweep"))
+                killed = outcome.ended(folder, KILLED, "killed with the sweep")
+                _mark(self.swept, self.home, self.project, folder, killed)
         return outcomes(self.folder)
 
 
@@ -244,13 +246,14 @@ def _tell(processes: Iterable[Any]) -> set[int]:
     return told
 
 
-def _mark(swept: Swept, home: Path, folder: Path, outcome: Outcome) -> None:
+def _mark(swept: Swept, home: Path, project: str, folder: Path, outcome: Outcome) -> None:
     """Note how a job ended that didn't finish, in MLflow and in its folder."""
     if swept.parent is not None:
         from reasonir.training.parents import mark_failed
 
         name = swept.title(outcome.overrides)
-        outcome = replace(outcome, run_id=mark_failed(home, folder, outcome, parent=swept.parent, name=name))
+        run_id = mark_failed(home, folder, outcome, parent=swept.parent, project=project, name=name)
+        outcome = replace(outcome, run_id=run_id)
     outcome.write(folder)
 
 
@@ -266,7 +269,7 @@ def closing_sweep() -> Iterator[None]:
     """The block may be a sweep; however it ends, the sweep is summed up, and marked as finished, failed or killed.
 
     Raises:
-        InputError: another process runs this sweep.
+        InputError: another process runs this sweep, or MLflow can't be used.
         SystemExit: with status 1, jobs failed, which the summary names.
     """
     Sweep.opened = None

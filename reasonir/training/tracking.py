@@ -1,37 +1,29 @@
 """Tracked runs: what a run was, what it did and what came out, in MLflow or only in the run's folder.
 
-`Tracking` is the null object: a run without MLflow writes its folder and nothing else. MLflow's database lies under
-the home folder with the artifacts beside it; a resumed run continues under its old id.
+`Tracking` is the null object: a run without MLflow writes its folder and nothing else. `MlflowTracking` is the other
+one. A resumed run continues under its id, which its folder notes, as long as MLflow has a run of that id.
 """
 
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from lightning.pytorch.loggers.logger import Logger
-from lightning.pytorch.utilities import rank_zero_only
 
 from reasonir.errors import InputError
-from reasonir.training.database import address_of, artifacts_of, client_of, database_of, exclusively
+from reasonir.training.database import client_of, database_of
 from reasonir.training.outcome import refuse_sweep
 
 log = logging.getLogger(__name__)
 
-LOGGERS = ("mlflow", "csv", "none")
-PARENT_TAG, NOTE_TAG, ERROR_TAG, KIND_TAG = "mlflow.parentRunId", "mlflow.note.content", "error", "kind"
-RUN, SWEEP = "run", "sweep"
-"""What a run in MLflow can be, by its tag `kind`."""
-_EXPERIMENT_KIND = {"mlflow.experimentKind": "custom_model_development"}
-"""Without it MLflow's interface takes an experiment for one about agents."""
-_FOLDER_TAG = "reasonir.folder"
-_LONGEST_PARAMETER = 6000
-_UNNAMEABLE = re.compile(r"[^\w\-. :/]")
-"""What MLflow takes in no metric's name, and a collection's folder may have in its name."""
+RUN_ID = "run_id"
+"""The file of a folder that has the id of its run in MLflow."""
+FOLDER_TAG = "reasonir.folder"
+_UNKNOWN = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
 
 
 class Tracking:
@@ -39,7 +31,7 @@ class Tracking:
 
     run_id: str | None = None
     place: str = ""
-    """Where among the run's artifacts this work's lie: a run is judged more than once."""
+    """Where this command's files go among the run's artifacts: a run is evaluated more than once."""
 
     def loggers(self) -> list[Logger]:
         """What Lightning's numbers go to, besides the run's own history."""
@@ -60,9 +52,11 @@ class Tracking:
     def artifact(self, path: Path, folder: str | None = None) -> None:
         """Keep a file, or a folder's contents."""
 
-    def exclusively(self) -> AbstractContextManager[Any]:
-        """A block in which no other process on this database is: what is looked for and then made there."""
-        return nullcontext()
+    def model(self, run: Path, name: str, metric: float | None) -> None:
+        """Register the exported model of a run's folder, with its best development metric."""
+
+    def view(self, headline: str) -> None:
+        """Save a view of all runs with their headline metric, and log its address."""
 
     def end(self, status: str) -> None:
         """Close the run as FINISHED, FAILED or KILLED."""
@@ -81,133 +75,6 @@ class Tracking:
             self.end(status)
 
 
-class MlflowTracking(Tracking):
-    """A run in MLflow.
-
-    Args:
-        home: the database mlflow.db and the folder mlartifacts lie here.
-        project: the MLflow experiment.
-        name: of the run.
-        folder: of the run, found again by its id.
-        tags: shown in the interface.
-        run_id: an earlier run to continue.
-        parent: the sweep whose child a new run is.
-    """
-
-    def __init__(
-        self,
-        home: Path,
-        *,
-        project: str,
-        name: str,
-        folder: Path,
-        tags: Mapping[str, str],
-        run_id: str | None = None,
-        parent: str | None = None,
-    ) -> None:
-        import mlflow
-
-        self._home = home
-        self._client = client_of(home)
-        mlflow.set_tracking_uri(address_of(home))
-        if run_id is None:
-            run_id = new_run(self._client, home, project=project, name=name, folder=folder, tags=tags, parent=parent)
-        self.run_id = run_id
-        self._open = mlflow.start_run(run_id=run_id)
-        self._end = mlflow.end_run
-        self._system: Any = None
-
-    def loggers(self) -> list[Logger]:
-        """One that writes to this run."""
-        return [_Metrics(self)]
-
-    def parameters(self, values: Mapping[str, Any]) -> None:
-        """Note those that aren't noted yet: a resumed run keeps what it was started with."""
-        assert self.run_id is not None
-        from mlflow.entities import Param
-
-        known = self._client.get_run(self.run_id).data.params
-        fresh = [Param(key, str(value)[:_LONGEST_PARAMETER]) for key, value in values.items() if key not in known]
-        for start in range(0, len(fresh), 100):
-            self._client.log_batch(self.run_id, params=fresh[start : start + 100])
-
-    def metrics(self, values: Mapping[str, float], step: int = 0) -> None:
-        """Note numbers at a step, in one request.
-
-        The system's are noted from then on only: MLflow's comparison begins with the metric that a run noted first.
-        """
-        assert self.run_id is not None
-        from time import time
-
-        from mlflow.entities import Metric
-
-        now = int(time() * 1000)
-        noted = [Metric(_UNNAMEABLE.sub("_", key), value, now, step) for key, value in values.items()]
-        self._client.log_batch(self.run_id, metrics=noted)
-        if self._system is None:
-            from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
-
-            self._system = SystemMetricsMonitor(self.run_id, resume_logging=True)
-            self._system.start()
-
-    def describe(self, text: str) -> None:
-        """Show Markdown above the run's figures."""
-        self._client.set_tag(self.run_id, NOTE_TAG, text)
-
-    def dataset(self, name: str, digest: str, source: str, context: str) -> None:
-        """Note a dataset by name, digest and place."""
-        assert self.run_id is not None
-        from mlflow.entities import Dataset, DatasetInput, InputTag
-
-        dataset = Dataset(name=name, digest=digest[:36], source_type="local", source=source)
-        tags = [InputTag("mlflow.data.context", context)]
-        with self.exclusively():
-            self._client.log_inputs(self.run_id, [DatasetInput(dataset, tags)])
-
-    def artifact(self, path: Path, folder: str | None = None) -> None:
-        """Copy a file or a folder's contents into the run's artifacts."""
-        assert self.run_id is not None
-        under = "/".join(part for part in (self.place, folder) if part) or None
-        if path.is_dir():
-            self._client.log_artifacts(self.run_id, str(path), under)
-        else:
-            self._client.log_artifact(self.run_id, str(path), under)
-
-    def exclusively(self) -> AbstractContextManager[Any]:
-        """The only block of its kind on this database at a time."""
-        return exclusively(self._home)
-
-    def end(self, status: str) -> None:
-        """Close the run; its system metrics stop."""
-        if self._system is not None:
-            self._system.finish()
-        self._end(status=status)
-
-
-class _Metrics(Logger):
-    """Lightning's view of a tracked run: numbers only."""
-
-    def __init__(self, tracking: Tracking) -> None:
-        super().__init__()
-        self._tracking = tracking
-
-    @property
-    def name(self) -> str:
-        return "mlflow"
-
-    @property
-    def version(self) -> str:
-        return self._tracking.run_id or ""
-
-    @rank_zero_only
-    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        self._tracking.metrics({name: value for name, value in metrics.items() if name != "epoch"}, step or 0)
-
-    @rank_zero_only
-    def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
-        """Nothing: the configuration is noted as a whole."""
-
-
 def open_tracking(
     logger: str,
     home: Path,
@@ -216,30 +83,40 @@ def open_tracking(
     name: str,
     folder: Path,
     tags: Mapping[str, str],
+    run: Path | None = None,
     run_id: str | None = None,
+    resumed_at: int | None = None,
     parent: str | None = None,
 ) -> Tracking:
-    """The tracking that `logger` names (see `MlflowTracking` for the arguments)."""
+    """The tracking that `logger` names.
+
+    Args:
+        logger: mlflow, csv or none.
+        home: MLflow's database and the folder mlartifacts are under it.
+        project: the MLflow experiment.
+        name: of the run.
+        folder: of this command's output.
+        tags: shown in MLflow's interface.
+        run: the folder that is found by the run's id, where it isn't `folder`.
+        run_id: an earlier run to continue.
+        resumed_at: the step that it continues from.
+        parent: the sweep whose child a new run is.
+    """
     if logger != "mlflow":
         return Tracking()
-    return MlflowTracking(home, project=project, name=name, folder=folder, tags=tags, run_id=run_id, parent=parent)
+    from reasonir.training.mlflow_tracking import MlflowTracking
+
+    tracking = MlflowTracking(home, folder, run_id)
+    if resumed_at is not None:
+        tracking.rewind(resumed_at)
+    tracking.open(project=project, name=name, run=run or folder, tags=tags, parent=parent)
+    return tracking
 
 
-def new_run(
-    client: Any,
-    home: Path,
-    *,
-    project: str,
-    name: str,
-    folder: Path,
-    tags: Mapping[str, str],
-    parent: str | None = None,
-    kind: str = RUN,
-) -> str:
-    """The id of a run made now (see `MlflowTracking` for the arguments)."""
-    above = {PARENT_TAG: parent} if parent else {}
-    all_tags = {KIND_TAG: kind, **tags, _FOLDER_TAG: str(folder.resolve()), **above}
-    return str(client.create_run(_experiment(client, project, home), run_name=name, tags=all_tags).info.run_id)
+def noted_id(folder: Path) -> str | None:
+    """The id that a folder notes of its run in MLflow."""
+    file = folder / RUN_ID
+    return file.read_text() if file.is_file() else None
 
 
 def folder_of_run(run: str, home: Path) -> Path:
@@ -252,24 +129,22 @@ def folder_of_run(run: str, home: Path) -> Path:
     if path.is_dir():
         refuse_sweep(path)
         return path
-    if not database_of(home).is_file():
+    database = database_of(home)
+    if not database.is_file():
         raise InputError(f"run={run} is no folder, and {home} has no mlflow.db that could know the id: check it")
     from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
 
     try:
         found = client_of(home).get_run(run)
-    except MlflowException as error:
-        raise InputError(f"run={run} is neither a folder nor the id of a run in {database_of(home)}") from error
-    folder = Path(found.data.tags.get(_FOLDER_TAG, ""))
+    except (MlflowException, SQLAlchemyError) as error:
+        if getattr(error, "error_code", "") not in _UNKNOWN:
+            raise InputError(
+                f"run={run} is no folder, and {database} can't be read ({str(error).splitlines()[0]}): "
+                "give the run's folder, or try again"
+            ) from error
+        raise InputError(f"run={run} is neither a folder nor the id of a run in {database}") from error
+    folder = Path(found.data.tags.get(FOLDER_TAG, ""))
     if not folder.is_dir():
         raise InputError(f"run={run} was made in {folder}, which is gone: give run=<its folder> where it is now")
     return folder
-
-
-def _experiment(client: Any, name: str, home: Path) -> str:
-    with exclusively(home):
-        found = client.get_experiment_by_name(name)
-        if found is not None:
-            return str(found.experiment_id)
-        place = artifacts_of(home)
-        return str(client.create_experiment(name, artifact_location=place, tags=_EXPERIMENT_KIND))

@@ -12,11 +12,9 @@ import json
 import time
 import zlib
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import Any
 
-from reasonir.training.database import client_of
-from reasonir.training.tracking import KIND_TAG, PARENT_TAG, RUN
+from reasonir.training.mlflow_tracking import KIND_TAG, PARENT_TAG, RUN
 
 _TAG = "mlflow.sharedViewState."
 _ALL = "all-runs"
@@ -24,20 +22,20 @@ _TAGS = ("model", "head", "data", "loss", "hardware", "protocol")
 _MOST_TASKS = 12
 ADDRESS = "http://127.0.0.1:5000"
 """Where `make ui` serves."""
+BROWSER = "In the browser: make ui, then %s"
 
 
-def save_runs_view(home: Path, run_id: str, headline: str) -> str:
+def save_runs_view(client: Any, run_id: str, headline: str) -> str:
     """Save the view of all runs of an experiment, which grows by the tasks they are judged on.
 
     Args:
-        home: MLflow's database lies under it.
+        client: MLflow's.
         run_id: one of the experiment's, newly ended.
         headline: the metric that counts.
 
     Returns:
         Its address.
     """
-    client = client_of(home)
     experiment = client.get_run(run_id).info.experiment_id
     runs = client.search_runs([experiment], f"tags.{KIND_TAG} = '{RUN}'", max_results=100)
     figures = _figures(runs, headline)
@@ -46,11 +44,11 @@ def save_runs_view(home: Path, run_id: str, headline: str) -> str:
     return _save(client, experiment, _ALL, "All runs", state)
 
 
-def save_sweep_view(home: Path, parent: str, keys: Sequence[str], headline: str) -> str:
+def save_sweep_view(client: Any, parent: str, keys: Sequence[str], headline: str) -> str:
     """Save the view of a sweep's jobs.
 
     Args:
-        home: MLflow's database lies under it.
+        client: MLflow's.
         parent: the sweep's run.
         keys: the parameters that were swept.
         headline: the metric that counts.
@@ -58,7 +56,6 @@ def save_sweep_view(home: Path, parent: str, keys: Sequence[str], headline: str)
     Returns:
         Its address.
     """
-    client = client_of(home)
     entry = client.get_run(parent)
     jobs = client.search_runs([entry.info.experiment_id], f"tags.`{PARENT_TAG}` = '{parent}'")
     figures = _figures(jobs, headline)

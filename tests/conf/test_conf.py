@@ -67,10 +67,12 @@ def test_every_option_composes_and_binds(composed, group, option):
         assert found == []
 
 
-@pytest.mark.parametrize("command", ["train", "evaluate", "prepare", "mine", "bench", "compare", "search", "push"])
+@pytest.mark.parametrize(
+    "command", ["train", "evaluate", "prepare", "mine", "bench", "compare", "search", "push", "sync"]
+)
 def test_every_command_composes_and_binds(composed, command):
-    needed = {"compare": ["runs=[a,b]"], "search": ["run=a", "corpus=b"], "push": ["run=a", "to=b"]}.get(command, [])
-    assert problems(composed(command, *needed)) == []
+    needed = {"compare": ["runs=[a,b]"], "search": ["run=a", "corpus=b"], "push": ["run=a", "to=b"], "sync": ["run=a"]}
+    assert problems(composed(command, *needed.get(command, []))) == []
 
 
 @pytest.mark.parametrize(

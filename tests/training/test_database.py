@@ -7,9 +7,11 @@ import sys
 import time
 
 import pytest
+from mlflow.exceptions import MlflowException
 
 from reasonir.errors import InputError
 from reasonir.training.database import blocked, client_of, database_of, refuse_unusable
+from reasonir.training.outbox import UNDELIVERED
 from reasonir.training.packaging import METRIC
 from tests.commands import run
 from tests.helpers import load
@@ -57,6 +59,15 @@ def test_a_locked_database_is_waited_for(database):
         assert blocked(home, 0.3) == f"{database} is locked by another program"
         assert 0.3 <= time.monotonic() - started < 1.5
     assert blocked(home, 5.0) is None
+
+
+def test_mlflow_itself_gives_up_soon(database):
+    client = client_of(database.parent)
+    with locked(database):
+        started = time.monotonic()
+        with pytest.raises(MlflowException, match="database is locked"):
+            client.create_experiment("e")
+        assert time.monotonic() - started < 10
 
 
 def test_a_reader_blocks_as_a_writer_does(database):
@@ -153,3 +164,4 @@ def test_first_commands_in_an_empty_home_all_work(tmp_path, bert):
     best = client.get_model_version_by_alias("demo-biencoder", "best")
     assert float(best.tags[METRIC]) == max(float(each.tags[METRIC]) for each in versions)
     assert not list(home.rglob("*.partial*"))
+    assert not list(home.rglob(UNDELIVERED))

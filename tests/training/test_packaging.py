@@ -5,8 +5,7 @@ import pytest
 from mlflow import MlflowClient
 
 import reasonir
-from reasonir.training.packaging import METRIC, package_run, register
-from reasonir.training.tracking import Tracking
+from reasonir.training.packaging import METRIC, package, point_to_best, register
 from reasonir.types import Text
 from tests.commands import run
 
@@ -55,17 +54,37 @@ def test_the_version_says_its_metric_and_its_run(finished):
 
 
 def test_the_best_version_has_the_highest_metric(finished):
-    home, _, client = finished
-    mlflow.set_tracking_uri(f"sqlite:///{home / 'mlflow.db'}")
+    _, _, client = finished
     (version,) = client.search_model_versions("name='demo-biencoder'")
+    for name in "ab":
+        client.create_registered_model(name)
+
+    def add(name, metric):
+        tags = {} if metric is None else {METRIC: repr(metric)}
+        client.create_model_version(name, version.source, version.run_id, tags=tags)
+        point_to_best(client, name)
+
     for metric, best in ((None, None), (0.2, 2), (0.5, 3), (0.5, 3), (None, 3), (1e-5, 3), (0.6, 7)):
-        register(version.source, "a", version.run_id, metric)
+        add("a", metric)
         found = client.get_registered_model("a").aliases.get("best")
         assert found is best or int(found) == best
-    register(version.source, "b", version.run_id, 0.1)
+    add("b", 0.1)
     assert int(client.get_model_version_by_alias("b", "best").version) == 1
 
 
-def test_without_mlflow_nothing_is_packaged(tmp_path):
-    package_run(Tracking(), tmp_path, "name", 0.5)
-    assert list(tmp_path.iterdir()) == []
+def test_a_model_is_registered_once_however_often_that_is_tried(finished):
+    home, _, client = finished
+    (version,) = client.search_model_versions("name='demo-biencoder'")
+    for _ in range(2):
+        register(home, version.source, "rain/2:1", version.run_id, 0.5)
+    (registered,) = client.search_model_versions("name='rain_2_1'")
+    assert registered.tags[METRIC] == "0.5"
+
+
+def test_packaging_a_run_leaves_its_status_alone(finished):
+    home, folder, client = finished
+    before = client.get_run((folder / "run_id").read_text()).info
+    package(home, before.run_id, folder / "model", run=folder)
+    after = client.get_run(before.run_id).info
+    assert (after.status, after.end_time) == (before.status, before.end_time)
+    assert mlflow.active_run() is None

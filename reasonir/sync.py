@@ -1,0 +1,42 @@
+"""python -m reasonir.sync: deliver to MLflow what a run couldn't, because the database was locked or the disk full."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from reasonir.command import command
+
+log = logging.getLogger(__name__)
+
+
+@command("sync")
+def main(config: DictConfig) -> None:
+    """Deliver what is left in the folders below `config.run`; an error names those of which something remains."""
+    from reasonir.errors import InputError, raise_all
+    from reasonir.training.database import refuse_unusable
+    from reasonir.training.mlflow_tracking import deliver
+    from reasonir.training.outbox import LAST_PATIENCE, UNDELIVERED
+
+    path, home = Path(str(config.run)).expanduser(), Path(config.home)
+    if not path.is_dir():
+        raise InputError(f"run={config.run} is no folder: give that of a run or sweep, or one with many of them")
+    refuse_unusable("mlflow", home, config.project, patience=LAST_PATIENCE)
+    folders = [file.parent for file in sorted(path.rglob(UNDELIVERED))]
+    problems = []
+    for folder in folders:
+        try:
+            failure = deliver(home, folder)
+        except InputError as error:
+            failure = str(error)
+        if failure is not None:
+            problems.append(f"{folder}: {failure}")
+    raise_all(problems, "run not delivered")
+    if not folders:
+        log.info("There is nothing to deliver in %s", path)
+
+
+if __name__ == "__main__":
+    main()
