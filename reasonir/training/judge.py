@@ -32,7 +32,7 @@ from reasonir.training.origin import refuse_other_data
 from reasonir.training.report.write import write_report
 from reasonir.training.run import quiet_libraries, require
 from reasonir.training.session import stamp, track_results
-from reasonir.training.tracking import Tracking, folder_of_run, noted_id, open_tracking
+from reasonir.training.tracking import Tracking, folder_of_run, known_run, open_tracking
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +56,7 @@ def evaluate(config: DictConfig, folder: Path) -> None:
     run_id = None
     if source and leads() and config.logger == "mlflow":
         deliver(home, source)
-        run_id = noted_id(source)
+        run_id = known_run(config.logger, home, source)
     if source:
         _take_from_run(config, source)
     untrained, trained = _models(config, source)

@@ -23,7 +23,7 @@ from reasonir.training.database import address_of, artifacts_of, client_of, excl
 from reasonir.training.lock import lock_folder
 from reasonir.training.outbox import OPEN, UNDELIVERED, Call, Outbox
 from reasonir.training.outcome import KILLED
-from reasonir.training.tracking import FOLDER_TAG, RUN_ID, Tracking, noted_id
+from reasonir.training.tracking import FOLDER_TAG, RUN_ID, Tracking, continued, noted_id
 
 log = logging.getLogger(__name__)
 
@@ -201,8 +201,8 @@ class MlflowTracking(Tracking):
         return client_of(self._home)
 
     def _open(self, run_id: str | None, project: str, name: str, tags: dict[str, str], at: int) -> Call | None:
-        """Create the run, or continue it."""
-        if run_id is None:
+        """Create the run, or continue it where MLflow still has it."""
+        if run_id is None or continued(self._home, run_id, self._folder) is None:
             made = self._client.create_run(self._experiment(project), start_time=at, run_name=name, tags=tags)
             call = {"call": OPEN, "project": project, "name": name, "tags": tags, "at": at}
             return {**call, "run_id": str(made.info.run_id)}

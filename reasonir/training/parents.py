@@ -9,6 +9,7 @@ from reasonir.training import outbox
 from reasonir.training.database import refuse_unusable
 from reasonir.training.mlflow_tracking import ERROR_TAG, SWEEP, MlflowTracking
 from reasonir.training.outcome import Outcome
+from reasonir.training.tracking import continued
 
 
 def open_sweep(
@@ -20,7 +21,7 @@ def open_sweep(
         InputError: the database can't be used, or stays locked: the jobs' runs have to name their parent.
     """
     refuse_unusable("mlflow", home, project, patience=outbox.LAST_PATIENCE)
-    tracking = MlflowTracking(home, folder, known)
+    tracking = MlflowTracking(home, folder, continued(home, known, folder) if known else None)
     tracking.open(project=project, name=name, run=folder, tags=tags, kind=SWEEP)
     return tracking
 

@@ -46,7 +46,7 @@ from reasonir.training.probe import probe
 from reasonir.training.session import Session
 from reasonir.training.sweep import present_job
 from reasonir.training.teaching import teacher_of
-from reasonir.training.tracking import Tracking, noted_id, open_tracking
+from reasonir.training.tracking import Tracking, known_run, open_tracking
 
 log = logging.getLogger(__name__)
 
@@ -290,7 +290,7 @@ def _tracked(
         parent=job.parent if job else None,
         folder=folder,
         tags={**choices(), **{key: str(value) for key, value in config.tags.items()}},
-        run_id=noted_id(folder),
+        run_id=known_run(config.logger, home, folder),
         resumed_at=step_of(resume) if resume else None,
     )
     with tracking.closing():

@@ -15,7 +15,8 @@ from typing import Any
 from lightning.pytorch.loggers.logger import Logger
 
 from reasonir.errors import InputError
-from reasonir.training.database import client_of, database_of
+from reasonir.training import outbox
+from reasonir.training.database import blocked, client_of, database_of, unavailable
 from reasonir.training.outcome import refuse_sweep
 
 log = logging.getLogger(__name__)
@@ -113,10 +114,37 @@ def open_tracking(
     return tracking
 
 
+def known_run(logger: str, home: Path, folder: Path) -> str | None:
+    """The id that a run's folder notes, if that run can be continued in MLflow; a line says so where it can't."""
+    known = noted_id(folder)
+    return continued(home, known, folder) if logger == "mlflow" and known else None
+
+
 def noted_id(folder: Path) -> str | None:
     """The id that a folder notes of its run in MLflow."""
     file = folder / RUN_ID
     return file.read_text() if file.is_file() else None
+
+
+def continued(home: Path, run_id: str, folder: Path) -> str | None:
+    """A run's id, or None if MLflow has no such run or it was deleted there; a line says so."""
+    from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
+
+    if blocked(home, outbox.PATIENCE):
+        return run_id  # looked up again when something is delivered
+    try:
+        deleted = client_of(home).get_run(run_id).info.lifecycle_stage == "deleted"
+    except (MlflowException, SQLAlchemyError) as error:
+        if unavailable(error):
+            return run_id
+        if getattr(error, "error_code", "") not in _UNKNOWN:
+            raise
+        log.warning("%s has no run %s, which %s notes: a new run continues it", database_of(home), run_id, folder)
+        return None
+    if deleted:
+        log.warning("The run %s of %s was deleted in MLflow: a new run continues it", run_id, folder)
+    return None if deleted else run_id
 
 
 def folder_of_run(run: str, home: Path) -> Path:

@@ -5,7 +5,7 @@ import pytest
 from reasonir.training import outbox
 from reasonir.training.database import client_of, database_of
 from reasonir.training.mlflow_tracking import deliver
-from reasonir.training.outcome import FAILED, KILLED, Outcome
+from reasonir.training.outcome import FAILED, FINISHED, KILLED, Outcome
 from reasonir.training.parents import close_sweep, mark_failed, open_sweep
 from tests.commands import run
 from tests.training.locking import locked
@@ -47,6 +47,18 @@ def test_a_sweep_ends_while_the_database_is_locked(home, tmp_path):
     assert (lost.info.status, lost.info.run_name) == (KILLED, "seed=1")
     assert lost.data.tags["error"] == "killed by SIGKILL"
     assert lost.data.tags["mlflow.parentRunId"] == sweep.run_id
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_a_sweep_goes_on_under_its_run_if_mlflow_still_has_it(home, tmp_path, known):
+    sweep = opened(home, tmp_path)
+    close_sweep(sweep, KILLED, [], "none", keys=[], metric="ndcg_at_10")
+    if not known:
+        client_of(home).delete_run(sweep.run_id)
+    again = opened(home, tmp_path, sweep.run_id)
+    assert (again.run_id == sweep.run_id) == known
+    assert client_of(home).get_run(again.run_id).info.status == "RUNNING"
+    again.end(FINISHED)
 
 
 def test_a_sweep_does_not_begin_without_its_run(home):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -193,6 +194,55 @@ def test_a_killed_run_is_marked_and_goes_on_under_its_id(home_with_runs, monkeyp
     assert [metric.step for metric in client.get_metric_history(run_id, "train/loss")] == list(range(1, 9))
     first = client.get_metric_history(entry.info.run_id, "train/loss")
     assert [m.value for m in client.get_metric_history(run_id, "train/loss")] == [m.value for m in first]
+
+
+@pytest.mark.parametrize("why", ["copied", "deleted", "deleted with its experiment"])
+def test_a_run_that_mlflow_does_not_have_any_more_goes_on_under_a_new_one(home_with_runs, tmp_path, why):
+    home, folder, entry, client = home_with_runs
+    words, said = ["logger=mlflow", "evaluation.baselines=[]"], f"The run {entry.info.run_id} of {folder} was deleted"
+    if why == "copied":
+        folder = shutil.copytree(folder, tmp_path / "copy")
+        (folder / "run_id").write_text("0" * 32)
+        said = f"{home / 'mlflow.db'} has no run {'0' * 32}, which {folder} notes"
+    elif why == "deleted":
+        client.delete_run(entry.info.run_id)
+    else:
+        client.delete_experiment(entry.info.experiment_id)
+        words.append("project=other")
+    try:
+        judged = run("evaluate", f"run={folder}", "eval=demo", "eval.split=dev", *words, home=home)
+        assert judged.status == 0, judged.err
+        assert judged.err.count(f"{said}") == 1
+        mine = client.get_run((judged.folder / "run_id").read_text())
+        assert mine.data.tags["reasonir.folder"] == str(folder.resolve())
+        assert "eval/demo-dev/ndcg_at_10" in mine.data.metrics
+        if why == "copied":
+            again = run("train", f"resume={folder}", "trainer.max_steps=9", "trainer.max_epochs=2", *words, home=home)
+            assert again.status == 0, again.err
+            assert again.err.count(said) == 1
+            continued = client.get_run((folder / "run_id").read_text())
+            assert continued.info.run_id not in ("0" * 32, mine.info.run_id, entry.info.run_id)
+            assert (continued.info.status, continued.data.tags["reasonir.folder"]) == ("FINISHED", str(folder))
+        else:
+            assert client.get_run(entry.info.run_id).info.lifecycle_stage == "deleted"  # restoring isn't ours to do
+    finally:
+        if why == "deleted":
+            client.restore_run(entry.info.run_id)
+        elif why != "copied":
+            client.restore_experiment(entry.info.experiment_id)
+
+
+def test_a_run_that_is_deleted_is_still_found_by_its_id(home_with_runs):
+    home, folder, entry, client = home_with_runs
+    client.delete_run(entry.info.run_id)
+    assert folder_of_run(entry.info.run_id, home) == folder
+    client.restore_run(entry.info.run_id)
+
+
+def test_a_database_that_cannot_be_read_is_not_an_unknown_run(tmp_path):
+    (tmp_path / "mlflow.db").write_bytes(b"this is no database, whatever its name says" * 100)
+    with pytest.raises(InputError, match=r"run=abc is no folder, and .+mlflow.db can't be read \(.+not a database"):
+        folder_of_run("abc", tmp_path)
 
 
 def test_a_failed_run_is_marked(home_with_runs, monkeypatch):
