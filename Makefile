@@ -9,6 +9,9 @@ BENCH := HF_HUB_OFFLINE=1 $(BIN)/python -m reasonir.bench --multirun
 RUNS := $(abspath $(or $(REASONIR_HOME),.))
 PARALLEL ?= --numprocesses=auto --maxprocesses=4 --dist=loadfile
 export HF_HUB_DISABLE_TELEMETRY := 1
+# Tests start many commands: they need cached bytecode, and cores that nobody waits on busily.
+unexport PYTHONDONTWRITEBYTECODE
+export OMP_WAIT_POLICY := PASSIVE
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-slow check format ui bench bench-peers bench-gpu lock docs clean
