@@ -8,7 +8,7 @@ from reasonir.model.prompts import Prompts
 from reasonir.types import Corpus, Text
 from tests.helpers import SENTENCES, load
 
-CORPUS = {f"d{n}": f"{text}, and {SENTENCES[(n * 7 + 3) % 12]}" for n, text in enumerate(SENTENCES * 3)}
+CORPUS = {f"d{n}": f"{text}, and {SENTENCES[(n * 7 + n // 12 + 3) % 12]}" for n, text in enumerate(SENTENCES * 3)}
 QUERIES = {f"q{n}": f"what is it that {text}" for n, text in enumerate(SENTENCES)}
 QRELS = {f"q{n}": {f"d{(n + 12 * m + m) % 36}": 1 for m in range(3)} for n in range(12)}
 
