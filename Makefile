@@ -48,7 +48,7 @@ format: $(READY) ## mend what ruff can mend
 	$(BIN)/ruff format .
 
 ui: $(READY) ## open MLflow on the runs of this folder (or REASONIR_HOME), on this machine only
-	@test -f $(RUNS)/mlflow.db || $(BIN)/python -c "from pathlib import Path; from reasonir.training.database import client_of; client_of(Path('$(RUNS)'))"
+	@test -f $(RUNS)/mlflow.db || $(BIN)/python -c "from pathlib import Path; from reasonir.tracking.database import client_of; client_of(Path('$(RUNS)'))"
 	$(BIN)/mlflow ui --host 127.0.0.1 --backend-store-uri sqlite:///$(RUNS)/mlflow.db
 
 bench-peers: $(PEERS_READY) ## make .venv-peers with sentence-transformers 6.2, the newest peer that bench times

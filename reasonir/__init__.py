@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from reasonir.pruning import Pruner
-    from reasonir.reranker import Reranker
-    from reasonir.retriever import Retriever
+    from reasonir.inference.pruner import Pruner
+    from reasonir.inference.reranker import Reranker
+    from reasonir.inference.retriever import Retriever
 
 __version__ = "0.1.0"
 
@@ -27,10 +27,10 @@ def load(path: str | Path, *, device: str = "cpu", trust_remote_code: bool = Fal
     Raises:
         InputError: it can't be reached, doesn't say which head it has, or would run code that isn't trusted.
     """
-    from reasonir.loading import read_encoder
-    from reasonir.pruning import Pruner
-    from reasonir.reranker import Reranker
-    from reasonir.retriever import Retriever
+    from reasonir.inference.loading import read_encoder
+    from reasonir.inference.pruner import Pruner
+    from reasonir.inference.reranker import Reranker
+    from reasonir.inference.retriever import Retriever
 
     encoder = read_encoder(str(path), device=device, trust_remote_code=trust_remote_code)
     kinds: dict[str, type[Retriever | Reranker]] = {"retriever": Retriever, "reranker": Reranker, "pruner": Pruner}

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from reasonir.command import command
+from reasonir.cli.command import command
 
 
 @command("bench")
@@ -14,7 +14,7 @@ def main(config: DictConfig) -> None:
     """Time what the configuration names."""
     from hydra.core.hydra_config import HydraConfig
 
-    from reasonir.contender.race import bench
+    from reasonir.benchmarking.compare import bench
 
     bench(config, Path(HydraConfig.get().runtime.output_dir))
 

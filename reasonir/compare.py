@@ -6,7 +6,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from reasonir.command import command
+from reasonir.cli.command import command
 
 
 @command("compare")
@@ -14,7 +14,7 @@ def main(config: DictConfig) -> None:
     """Compare the runs that the configuration names."""
     from hydra.core.hydra_config import HydraConfig
 
-    from reasonir.training.contrast import contrast_runs
+    from reasonir.commands.compare import contrast_runs
 
     contrast_runs(config, Path(HydraConfig.get().runtime.output_dir))
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from reasonir.command import command
+from reasonir.cli.command import command
 
 
 @command("evaluate")
@@ -14,7 +14,7 @@ def main(config: DictConfig) -> None:
     """Judge what the configuration names."""
     from hydra.core.hydra_config import HydraConfig
 
-    from reasonir.training.judge import evaluate
+    from reasonir.commands.evaluate import evaluate
 
     evaluate(config, Path(HydraConfig.get().runtime.output_dir))
 

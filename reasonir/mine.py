@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from omegaconf import DictConfig
 
-from reasonir.command import command
+from reasonir.cli.command import command
 
 
 @command("mine")
 def main(config: DictConfig) -> None:
     """Mine hard negatives for the source's queries."""
-    from reasonir.training.preparation import mine
+    from reasonir.commands.prepare import mine
 
     mine(config)
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from omegaconf import DictConfig
 
-from reasonir.command import command
+from reasonir.cli.command import command
 
 
 @command("prepare")
 def main(config: DictConfig) -> None:
     """Prepare the source, then check every row of what was written."""
-    from reasonir.training.preparation import write
+    from reasonir.commands.prepare import write
 
     write(config)
 

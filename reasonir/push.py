@@ -7,7 +7,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from reasonir.command import command
+from reasonir.cli.command import command
 
 log = logging.getLogger(__name__)
 
@@ -17,8 +17,8 @@ def main(config: DictConfig) -> None:
     """Save the model with its card and, unless it is only to be looked at, upload it."""
     from hydra.core.hydra_config import HydraConfig
 
-    from reasonir.hub import check_name, push, save
-    from reasonir.training.tracking import folder_of_run
+    from reasonir.publishing.hub import check_name, push, save
+    from reasonir.tracking.base import folder_of_run
 
     check_name(config.to)
     run = folder_of_run(str(config.run), Path(config.home))

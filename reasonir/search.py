@@ -6,7 +6,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from reasonir.command import command
+from reasonir.cli.command import command
 
 
 @command("search")
@@ -14,7 +14,7 @@ def main(config: DictConfig) -> None:
     """Search the corpus that the configuration names."""
     from hydra.core.hydra_config import HydraConfig
 
-    from reasonir.asking import search
+    from reasonir.commands.search import search
 
     search(config, Path(HydraConfig.get().runtime.output_dir))
 

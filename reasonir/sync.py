@@ -7,7 +7,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from reasonir.command import command
+from reasonir.cli.command import command
 
 log = logging.getLogger(__name__)
 
@@ -16,9 +16,9 @@ log = logging.getLogger(__name__)
 def main(config: DictConfig) -> None:
     """Deliver what is left in the folders below `config.run`; an error names those of which something remains."""
     from reasonir.errors import InputError, raise_all
-    from reasonir.training.database import refuse_unusable
-    from reasonir.training.mlflow_tracking import deliver
-    from reasonir.training.outbox import LAST_PATIENCE, UNDELIVERED
+    from reasonir.tracking.database import refuse_unusable
+    from reasonir.tracking.mlflow import deliver
+    from reasonir.tracking.outbox import LAST_PATIENCE, UNDELIVERED
 
     path, home = Path(str(config.run)).expanduser(), Path(config.home)
     if not path.is_dir():

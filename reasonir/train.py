@@ -6,7 +6,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from reasonir.command import command
+from reasonir.cli.command import command
 
 
 @command("train")
@@ -17,12 +17,12 @@ def main(config: DictConfig) -> float | None:
 
     folder = Path(HydraConfig.get().runtime.output_dir)
     if HydraConfig.get().mode == RunMode.MULTIRUN and not config.dry_run:
-        from reasonir.training.child import run_child
+        from reasonir.sweep.job_process import run_child
 
-        return run_child(config, folder)
-    from reasonir.training.launch import own_rank
-    from reasonir.training.lock import lock_folder
-    from reasonir.training.run import train
+        return run_child(config, folder, "reasonir.commands.train:train")
+    from reasonir.commands.train import train
+    from reasonir.distributed.launch import own_rank
+    from reasonir.runs.lock import lock_folder
 
     if config.dry_run or config.probe or own_rank() != 0:
         return train(config, folder)

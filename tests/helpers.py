@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from reasonir.data import collate
+from reasonir.data.batches import collate
 from reasonir.model.backbone import Model
 from reasonir.model.encoder import Encoder
 from reasonir.model.head.biencoder import BiEncoder

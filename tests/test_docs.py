@@ -33,7 +33,7 @@ def test_every_option_has_an_entry_that_says_what_it_is(configuration):
 def test_keys_come_with_defaults_and_what_comments_or_else_the_class_say(configuration):
     text = """# A loss.
 defaults: [other, _self_]
-_target_: reasonir.training.hardware.Hardware
+_target_: reasonir.hardware.Hardware
 name: "a # b"  # what it is | called
 devices: -1
 nested:

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from reasonir.data.hub import local_data
-from reasonir.data.records import digests, find, read, text_of
+from reasonir.data.files.hub import local_data
+from reasonir.data.files.records import digests, find, read, text_of
 from reasonir.errors import InputError
 from reasonir.types import Corpus, Document, Example, Task, Text
 

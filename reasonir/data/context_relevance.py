@@ -1,4 +1,4 @@
-"""Queries with passages whose sentences are judged (`reasonir.data.context_rows` has their schema).
+"""Queries with passages whose sentences are judged (`reasonir.data.files.context_rows` has their schema).
 
 What is taken of them is decided in this order: filter_zero_relevance, items, upsample_factor, n_samples.
 """
@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from reasonir.data.base import Rejected
-from reasonir.data.context_rows import files_of, read_examples, task_of
-from reasonir.data.records import digests
+from reasonir.data.files.context_rows import files_of, read_examples, task_of
+from reasonir.data.files.records import digests
 from reasonir.errors import InputError
 from reasonir.types import Document, Example, Task
 

@@ -21,11 +21,11 @@ from typing import Any
 import numpy as np
 
 from reasonir.data.base import Rejected, content_key
-from reasonir.data.hub import local_data
-from reasonir.data.parts import PARTS, check_shares, sizes
-from reasonir.data.records import digests
-from reasonir.data.sentences import Span, passages, sentences, words
-from reasonir.data.texts import RawText, read_texts, text_files
+from reasonir.data.files.hub import local_data
+from reasonir.data.files.raw_documents import RawText, read_texts, text_files
+from reasonir.data.files.records import digests
+from reasonir.data.passages import Span, passages, sentences, words
+from reasonir.data.splits.shares import PARTS, check_shares, sizes
 from reasonir.errors import InputError
 from reasonir.types import Corpus, Document, Example, Task, Text
 

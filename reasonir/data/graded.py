@@ -1,8 +1,9 @@
 """Judged pairs: a query, a document, and how relevant raters found it (Home Depot product search and its like).
 
-All documents of a query, however it is spelt, are one example, and go to one part (`reasonir.data.strata`). Labels run
-from 0, the lowest relevance, to 1, the highest, or are cut at `threshold`. Dev and test order the documents that were
-judged for a query; the gain of one in nDCG is its distance from the lowest relevance, so that the lowest gains nothing.
+All documents of a query, however it is spelt, are one example, and go to one part (`reasonir.data.splits.stratified`).
+Labels run from 0, the lowest relevance, to 1, the highest, or are cut at `threshold`. Dev and test order the documents
+that were judged for a query; the gain of one in nDCG is its distance from the lowest relevance, so that the lowest
+gains nothing.
 
 Documents may be judged for queries of several parts: the manifest counts them. Where one is relevant in dev or test,
 training drops it from the negatives.
@@ -22,10 +23,10 @@ from typing import Any
 import numpy as np
 
 from reasonir.data.base import Rejected, content_key
-from reasonir.data.parts import PARTS, check_shares
-from reasonir.data.ratings import Asked, Columns, Judgements, files_of, gather, read_ratings
-from reasonir.data.records import digests
-from reasonir.data.strata import divide, normalise, shuffled
+from reasonir.data.files.ratings import Asked, Columns, Judgements, files_of, gather, read_ratings
+from reasonir.data.files.records import digests
+from reasonir.data.splits.shares import PARTS, check_shares
+from reasonir.data.splits.stratified import divide, normalise, shuffled
 from reasonir.errors import InputError
 from reasonir.types import Corpus, Document, Example, Task, Text
 

@@ -19,7 +19,7 @@ from zlib import crc32
 import numpy as np
 
 from reasonir.data.base import Rejected, Source, Tested, content_key
-from reasonir.data.parts import apart
+from reasonir.data.splits.shares import apart
 from reasonir.errors import InputError, nearest
 from reasonir.types import Example, Task
 

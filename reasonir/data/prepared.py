@@ -22,11 +22,11 @@ from pathlib import Path
 from typing import Any
 
 from reasonir.data.base import Noted, Rejected, Source, content_key
-from reasonir.data.progress import progress
-from reasonir.data.records import digests
+from reasonir.data.files.records import digests
 from reasonir.errors import InputError, raise_all
-from reasonir.files import completed
 from reasonir.types import Document, Example, Task
+from reasonir.utils.files import completed
+from reasonir.utils.progress import progress
 
 log = logging.getLogger(__name__)
 

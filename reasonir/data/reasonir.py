@@ -18,14 +18,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from reasonir.data import bright
 from reasonir.data.base import Rejected, content_key
-from reasonir.data.decontamination import LEVELS, Decontamination
-from reasonir.data.hub import local_data
-from reasonir.data.progress import progress
-from reasonir.data.records import Record, digests, find, read
+from reasonir.data.files import bright
+from reasonir.data.files.hub import local_data
+from reasonir.data.files.records import Record, digests, find, read
+from reasonir.data.splits.decontamination import LEVELS, Decontamination
 from reasonir.errors import InputError
 from reasonir.types import Document, Example, Task
+from reasonir.utils.progress import progress
 
 log = logging.getLogger(__name__)
 SUBSETS = ("hq", "vl")

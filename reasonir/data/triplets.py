@@ -22,9 +22,9 @@ from pathlib import Path
 from typing import Any
 
 from reasonir.data.base import Rejected, content_key
-from reasonir.data.hub import local_data
-from reasonir.data.records import SUFFIXES, Record, digests, find, read
-from reasonir.data.triplet_rows import Columns, Triplet
+from reasonir.data.files.hub import local_data
+from reasonir.data.files.records import SUFFIXES, Record, digests, find, read
+from reasonir.data.files.triplet_rows import Columns, Triplet
 from reasonir.errors import InputError
 from reasonir.types import Example, Task
 

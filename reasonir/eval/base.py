@@ -14,7 +14,7 @@ from typing import Any, Protocol, Self
 from reasonir.data.base import HeldOut
 from reasonir.eval.leaderboard import Leaderboard
 from reasonir.eval.results import HEADLINE, Analysis
-from reasonir.eval.retrieval import System
+from reasonir.eval.systems import System
 from reasonir.model.encoder import Encoder
 from reasonir.types import Run, Task
 

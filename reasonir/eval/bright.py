@@ -15,16 +15,25 @@ from pathlib import Path
 
 import numpy as np
 
-from reasonir.data.bright import GROUPS, HUB_ID, LONG_SPLITS, REVISION, SPLITS, folder_of, read_corpus, read_queries
-from reasonir.data.corpus import Stored
-from reasonir.data.records import Record, read, text_of
+from reasonir.data.files.bright import (
+    GROUPS,
+    HUB_ID,
+    LONG_SPLITS,
+    REVISION,
+    SPLITS,
+    folder_of,
+    read_corpus,
+    read_queries,
+)
+from reasonir.data.files.corpus_store import Stored
+from reasonir.data.files.records import Record, read, text_of
 from reasonir.errors import InputError
 from reasonir.eval.base import Benchmark
 from reasonir.eval.instructions import Instructions
 from reasonir.eval.leaderboard import Leaderboard, read_leaderboard
-from reasonir.eval.metrics import NAMES
 from reasonir.eval.results import HEADLINE
-from reasonir.eval.retrieval import CORRECTED
+from reasonir.eval.stats.ranking_metrics import NAMES
+from reasonir.eval.systems import CORRECTED
 from reasonir.eval.trec import read_judgements
 from reasonir.types import Corpus, Qrels, Task, Text
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from reasonir.data.bright_mini import write_mini
 from reasonir.eval.bright import Bright
+from reasonir.eval.bright_mini_files import write_mini
 from reasonir.eval.leaderboard import Leaderboard
 
 

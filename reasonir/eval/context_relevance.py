@@ -3,7 +3,8 @@
 The rows' own texts are ranked, as in every evaluation. A pruner is looked at further: its sentences (the spans of the
 data) are kept where the mean of their tokens' probabilities is above a threshold. Beside it stand, at the very same
 compression, sentences drawn by chance and the best by BM25, and keeping everything or nothing. One threshold is chosen
-on one half of the queries and applied to the other, both ways. Definitions are those of `reasonir.eval.pruning`.
+on one half of the queries and applied to the other, both ways.
+Definitions: `reasonir.eval.stats.pruning_metrics`.
 """
 
 from __future__ import annotations
@@ -20,15 +21,15 @@ from typing import Any, Self
 import numpy as np
 
 from reasonir.data.base import HeldOut
-from reasonir.data.context_rows import read_examples, task_of
+from reasonir.data.files.context_rows import read_examples, task_of
 from reasonir.errors import InputError
 from reasonir.eval.base import Benchmark, Subject
-from reasonir.eval.metrics import per_query
-from reasonir.eval.pruning import Sentences, lexical
 from reasonir.eval.results import HEADLINE, Analysis
-from reasonir.files import completed
-from reasonir.model.pruning import opinions
+from reasonir.eval.stats.pruning_metrics import Sentences, lexical
+from reasonir.eval.stats.ranking_metrics import per_query
+from reasonir.model.span_scoring import opinions
 from reasonir.types import Example, Pair, Run, Task, Text
+from reasonir.utils.files import completed
 
 log = logging.getLogger(__name__)
 

@@ -1,9 +1,9 @@
 """A collection in the BEIR layout, and on it the shape of an encoder's single vectors and what that is good for.
 
 Ranked and judged as `eval=beir`. The vectors of the untrained and the trained model are then described
-(`reasonir.eval.space`), and searched as they are, rounded, cut short and by a graph. All of it is done again after
-whitening fitted on the documents, which needs no training: what a training for isotropy has to be better than. Isotropy
-helps rounding and makes graphs harder to search, so both stand in the table.
+(`reasonir.eval.stats.vector_space`), and searched as they are, rounded, cut short and by a graph. All of it is done
+again after whitening fitted on the documents, which needs no training: what a training for isotropy has to be better
+than. Isotropy helps rounding and makes graphs harder to search, so both stand in the table.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from reasonir.data.beir import read_task
 from reasonir.errors import InputError
 from reasonir.eval.base import Subject
 from reasonir.eval.beir import Beir
-from reasonir.eval.metrics import mean, per_query
 from reasonir.eval.results import HEADLINE, Analysis
-from reasonir.eval.space import Space, figures
-from reasonir.files import completed
+from reasonir.eval.stats.ranking_metrics import mean, per_query
+from reasonir.eval.stats.vector_space import Space, figures
 from reasonir.index import quantised
 from reasonir.index.quantised import Found
-from reasonir.model.reader import Reader
+from reasonir.model.caching_encoder import Reader
 from reasonir.types import Plain, Task
+from reasonir.utils.files import completed
 
 log = logging.getLogger(__name__)
 

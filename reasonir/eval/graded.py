@@ -25,14 +25,14 @@ import numpy as np
 
 from reasonir.data.graded import Graded as Source
 from reasonir.errors import InputError
-from reasonir.eval import pairs
 from reasonir.eval.base import Subject
-from reasonir.eval.metrics import chance_ndcg, per_query
-from reasonir.eval.own import Own
-from reasonir.eval.pairs import Drawn, Floats, ScoredPairs
 from reasonir.eval.results import Analysis
-from reasonir.files import completed
+from reasonir.eval.stats import pair_metrics as pairs
+from reasonir.eval.stats.pair_metrics import Drawn, Floats, ScoredPairs
+from reasonir.eval.stats.ranking_metrics import chance_ndcg, per_query
+from reasonir.eval.test_split import Own
 from reasonir.types import Qrels, Run, Task
+from reasonir.utils.files import completed
 
 log = logging.getLogger(__name__)
 

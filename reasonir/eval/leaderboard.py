@@ -18,8 +18,8 @@ from statistics import fmean
 from typing import Any, Literal
 
 from reasonir.eval.results import HEADLINE, Results
-from reasonir.eval.retrieval import CORRECTED
-from reasonir.files import completed
+from reasonir.eval.systems import CORRECTED
+from reasonir.utils.files import completed
 
 _JUDGING = ("protocol", "judgements")
 """The rules that are known of a run file too: everything else happened before the file was written."""

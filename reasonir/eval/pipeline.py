@@ -1,7 +1,8 @@
 """What reranking and pruning add to a first stage, or cost: over the number of candidates that are reranked.
 
-The judged model takes the place that its head is made for, other models stand in the others (`reasonir.pipeline`), and
-every system that finds documents is a first stage: BM25, the untrained model, the trained one. Of each stage are said
+The judged model takes the place that its head is made for, other models stand in the others
+(`reasonir.inference.pipeline`), and every system that finds documents is a first stage: BM25, the untrained model, the
+trained one. Of each stage are said
 
 - nDCG@10 of the ranking: candidates in their new order, what wasn't reranked behind them (more candidates may hurt:
   Jacob et al. 2024, arXiv:2411.11767);
@@ -22,20 +23,20 @@ from pathlib import Path
 from statistics import fmean, median
 from typing import Any, Protocol
 
-from reasonir.data.context_rows import read_examples
-from reasonir.data.progress import progress
-from reasonir.data.strata import normalise
+from reasonir.data.files.context_rows import read_examples
+from reasonir.data.splits.stratified import normalise
 from reasonir.errors import InputError
 from reasonir.eval.base import Benchmark, Subject
 from reasonir.eval.leaderboard import Leaderboard
-from reasonir.eval.metrics import per_query
-from reasonir.eval.own import Own
 from reasonir.eval.results import HEADLINE, Analysis
-from reasonir.eval.significance import difference
+from reasonir.eval.stats.ranking_metrics import per_query
+from reasonir.eval.stats.significance import difference
+from reasonir.eval.test_split import Own
 from reasonir.eval.trec import ordered
-from reasonir.files import completed
 from reasonir.model.encoder import Encoder
 from reasonir.types import Run, Task, Text
+from reasonir.utils.files import completed
+from reasonir.utils.progress import progress
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +50,7 @@ Row = dict[str, Any]
 
 
 class Stages(Protocol):
-    """The models around the one that is judged: `reasonir.pipeline.Stages`."""
+    """The models around the one that is judged: `reasonir.inference.pipeline.Stages`."""
 
     reranker: str | None
     pruner: str | None

@@ -6,11 +6,11 @@ from collections import defaultdict
 
 import torch
 
-from reasonir.data.progress import progress
-from reasonir.eval.retrieval import System, open_candidates
+from reasonir.eval.systems import System, open_candidates
+from reasonir.model.caching_encoder import Reader
 from reasonir.model.encoder import Embedder, Encoder
-from reasonir.model.reader import Reader
 from reasonir.types import Pair, Run, Task, Text
+from reasonir.utils.progress import progress
 
 _QUERIES = 64
 

@@ -14,8 +14,8 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from reasonir.eval.metrics import NAMES, PerQuery, mean
-from reasonir.eval.significance import (
+from reasonir.eval.stats.ranking_metrics import NAMES, PerQuery, mean
+from reasonir.eval.stats.significance import (
     Difference,
     Interval,
     difference,
@@ -24,8 +24,8 @@ from reasonir.eval.significance import (
     stratified_interval,
 )
 from reasonir.eval.trec import write_run
-from reasonir.files import completed
 from reasonir.types import Run, Task
+from reasonir.utils.files import completed
 
 HEADLINE = "ndcg_at_10"
 

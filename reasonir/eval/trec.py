@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 
 from reasonir.errors import InputError
-from reasonir.files import completed
 from reasonir.types import Run
+from reasonir.utils.files import completed
 
 _RANKED = re.compile(r"(?P<query>.+?)\s+Q0\s+(?P<document>.+?)\s+\d+\s+(?P<score>\S+)\s+\S+", re.IGNORECASE)
 _JUDGED = re.compile(r"(?P<query>\S+)\s+\S+\s+(?P<document>.+?)\s+(?P<label>-?\d+)")

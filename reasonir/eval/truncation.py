@@ -6,8 +6,8 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from reasonir.eval.retrieval import System
-from reasonir.model.reader import MUCH, Cut, Reader
+from reasonir.eval.systems import System
+from reasonir.model.caching_encoder import MUCH, Cut, Reader
 from reasonir.types import Run, Task
 
 log = logging.getLogger(__name__)

@@ -16,9 +16,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from reasonir.data.progress import progress
 from reasonir.index.base import excluded_places
 from reasonir.types import Corpus, Run, Text
+from reasonir.utils.progress import progress
 
 _TOGETHER = 8192
 

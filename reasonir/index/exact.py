@@ -16,9 +16,9 @@ from typing import ClassVar
 import torch
 
 from reasonir.index.base import excluded_places, require_fit
-from reasonir.index.best import Best, report, sampled
-from reasonir.index.copies import Copies
+from reasonir.index.dedup import Copies
 from reasonir.index.pooling import Pooling
+from reasonir.index.topk import Best, report, sampled
 from reasonir.model.encoder import ENCODE_TOKENS, Embedder
 from reasonir.types import Corpus, Plain, Run, Text
 

@@ -17,7 +17,7 @@ import torch
 
 from reasonir.errors import InputError
 from reasonir.index.base import excluded_places, require_fit
-from reasonir.index.best import report, sampled
+from reasonir.index.topk import report, sampled
 from reasonir.model.encoder import ENCODE_TOKENS, Embedder
 from reasonir.types import Corpus, Plain, Representation, Run, Text
 

@@ -28,14 +28,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from reasonir.data.progress import progress
 from reasonir.errors import InputError
 from reasonir.index.base import excluded_places, require_fit
-from reasonir.index.best import report, sampled
 from reasonir.index.pooling import Pooling
 from reasonir.index.stored import Stored
+from reasonir.index.topk import report, sampled
 from reasonir.model.encoder import ENCODE_TOKENS, Embedder
 from reasonir.types import Corpus, Plain, Run, Text
+from reasonir.utils.progress import progress
 
 log = logging.getLogger(__name__)
 _BITS = (1, 2, 4, 8)

@@ -15,8 +15,8 @@ from torch import Tensor
 
 from reasonir.loss.base import Retrieved, above_zero
 from reasonir.loss.cached_contrastive import CachedContrastive
-from reasonir.loss.sides import positives
 from reasonir.loss.sigreg import Sigreg
+from reasonir.loss.vectors import positives
 
 
 @dataclass(frozen=True, slots=True)

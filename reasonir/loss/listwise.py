@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from reasonir.loss.base import Judged, Targeted, above_zero
-from reasonir.loss.groups import by_query
+from reasonir.loss.per_query import by_query
 
 
 @dataclass(frozen=True, slots=True)

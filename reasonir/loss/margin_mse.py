@@ -9,7 +9,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from reasonir.loss.base import ORDER, Judged, Targeted
-from reasonir.loss.groups import by_query, ordered_pairs
+from reasonir.loss.per_query import by_query, ordered_pairs
 
 
 @dataclass(frozen=True, slots=True)

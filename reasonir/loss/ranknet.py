@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 from reasonir.loss.base import Judged, Targeted, above_zero
-from reasonir.loss.groups import by_query, ordered_pairs
+from reasonir.loss.per_query import by_query, ordered_pairs
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from reasonir.errors import InputError
 from reasonir.loss.base import Retrieved
-from reasonir.loss.sides import both_sides
+from reasonir.loss.vectors import both_sides
 
 FLOOR = 1.0525
 """What a Gaussian sample scores in expectation, for t up to 3."""

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from reasonir.loss.base import Retrieved
-from reasonir.loss.sides import positives
+from reasonir.loss.vectors import positives
 
 
 @dataclass(frozen=True, slots=True)

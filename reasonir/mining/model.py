@@ -15,9 +15,9 @@ import torch
 from reasonir.errors import InputError
 from reasonir.index.base import Index
 from reasonir.model.backbone import Model
+from reasonir.model.caching_encoder import Reader
 from reasonir.model.encoder import Embedder, Encoder
-from reasonir.model.frozen import Machine, identity_of, options_of
-from reasonir.model.reader import Reader
+from reasonir.model.fingerprint import Machine, identity_of, options_of
 from reasonir.types import Corpus, Run, Text
 
 

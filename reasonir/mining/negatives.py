@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from reasonir.data.base import Collection, Source, content_key
-from reasonir.data.collate import positives_of_repeated_queries
+from reasonir.data.batches.collate import positives_of_repeated_queries
 from reasonir.data.prepared import TEACHER, example_of, notes_of, read, read_manifest, write_set
 from reasonir.mining.base import Candidate, Ranker, Searcher
 from reasonir.mining.report import Tally, sentence

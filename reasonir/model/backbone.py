@@ -17,15 +17,15 @@ from torch import nn
 
 from reasonir.errors import HOW_TO_TRUST, InputError, NotHereError
 from reasonir.model import varlen
+from reasonir.model.checkpoint_config import usable_positions
+from reasonir.model.download import Packaged, locate
 from reasonir.model.encoder import Encoder
 from reasonir.model.head.base import HeadLoader
 from reasonir.model.lora import LoRA
-from reasonir.model.positions import usable_positions
 from reasonir.model.prompts import Prompts
 from reasonir.model.remote_code import naming_remote_code
 from reasonir.model.replay import REPLAY
 from reasonir.model.shape import Shape
-from reasonir.model.weights import Packaged, locate
 from reasonir.types import Side
 
 log = logging.getLogger(__name__)

@@ -16,14 +16,14 @@ from pathlib import Path
 from typing import Any
 
 from reasonir.errors import InputError
-from reasonir.files import completed
 from reasonir.model import manifest
 from reasonir.model.backbone import Model
+from reasonir.model.checkpoint_config import stated_options
 from reasonir.model.encoder import Encoder
 from reasonir.model.export_check import ExportCheck
 from reasonir.model.lora import merged
-from reasonir.model.positions import stated_options
 from reasonir.model.prompts import Prompts
+from reasonir.utils.files import completed
 
 _GIVEN = {"folder", "prompts", "model_kwargs"}
 """What `Model.load` gives a head's `load` besides options."""

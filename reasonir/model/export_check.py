@@ -20,7 +20,7 @@ from torch import Tensor
 from reasonir.errors import InputError
 from reasonir.model.backbone import Model
 from reasonir.model.encoder import Encoder
-from reasonir.model.tokens import QUERY_SHARE
+from reasonir.model.tokenize import QUERY_SHARE
 from reasonir.types import Pair, Side, Text
 
 TOLERANCE = 1e-3

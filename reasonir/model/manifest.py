@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from reasonir.errors import InputError
-from reasonir.files import sha256
+from reasonir.utils.files import sha256
 
 MANIFEST = "reasonir.json"
 _FORMAT = 1

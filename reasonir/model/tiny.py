@@ -14,9 +14,9 @@ from typing import Any, ClassVar
 import torch
 
 from reasonir.errors import InputError
-from reasonir.files import completed
 from reasonir.model.backbone import Model
-from reasonir.model.weights import locate
+from reasonir.model.download import locate
+from reasonir.utils.files import completed
 
 _SPECIAL = {
     "unk_token": "[UNK]",

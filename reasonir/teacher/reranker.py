@@ -19,13 +19,13 @@ import numpy as np
 
 from reasonir.data.prepared import TEACHER, digest_of, example_of, notes_of, read, read_manifest, write_set
 from reasonir.errors import InputError
-from reasonir.files import completed, exclusive
 from reasonir.loss.base import LABEL
 from reasonir.model.backbone import Model
-from reasonir.model.frozen import Machine, identity_of
-from reasonir.model.reader import MUCH, Reader
+from reasonir.model.caching_encoder import MUCH, Reader
+from reasonir.model.fingerprint import Machine, identity_of
 from reasonir.teacher.report import Tally, sentence
 from reasonir.types import Example, Pair, Text
+from reasonir.utils.files import completed, exclusive
 
 log = logging.getLogger(__name__)
 SCALES = ("logit", "probability")

@@ -21,21 +21,20 @@ from lightning import Callback, LightningModule, Trainer
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from reasonir.distributed.ranks import present_ranks
 from reasonir.errors import InputError
-from reasonir.eval import metrics
-from reasonir.eval.retrieval import System
-from reasonir.files import completed
+from reasonir.eval.stats import ranking_metrics
+from reasonir.eval.systems import System
 from reasonir.model.encoder import Encoder
 from reasonir.training.checkpoints import AtomicCheckpointIO, checkpoint_name, newest, step_of
-from reasonir.training.meter import peak_memory_gib
+from reasonir.training.fsdp import whole
 from reasonir.training.module import RetrieverModule
 from reasonir.training.nonfinite import GRADIENT_NORM, Finding, NonFiniteGuard, nonfinite_weights
-from reasonir.training.ranks import present_ranks
-from reasonir.training.sharded import whole
 from reasonir.types import Batch, Task
+from reasonir.utils.files import completed
+from reasonir.utils.memory_meter import peak_memory_gib
 
 log = logging.getLogger(__name__)
-DEV_METRIC = "ndcg_at_10"
 _DEV_METRICS = ("ndcg_at_10", "recall_at_100", "mrr", "map")
 
 
@@ -267,9 +266,10 @@ class Milestones(Callback):
         started = time.perf_counter()
         with whole(trainer.strategy.model):
             run = self.system(module.encoder)(self.dev)
-        found = metrics.mean(metrics.per_query(run, self.dev.qrels, relevant_from=self.dev.relevant_from))
+        per_query = ranking_metrics.per_query(run, self.dev.qrels, relevant_from=self.dev.relevant_from)
+        found = ranking_metrics.mean(per_query)
         _log(trainer, {f"dev/{name}": found[name] for name in _DEV_METRICS}, step)
-        value = float(trainer.strategy.broadcast(found[DEV_METRIC]))  # what follows from it, all ranks do
+        value = float(trainer.strategy.broadcast(found[ranking_metrics.DEV_METRIC]))  # all ranks decide by it
         log.info("Step %d: dev nDCG@10 %.4f", step, value)
         if self.best is None or value > self.best:
             self.best, self.best_step, self.without_improvement = value, step, 0

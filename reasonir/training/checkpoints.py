@@ -13,7 +13,7 @@ import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from reasonir.errors import InputError
-from reasonir.files import completed
+from reasonir.utils.files import completed
 
 log = logging.getLogger(__name__)
 _NAME = re.compile(r"step_(\d+)\.ckpt")

@@ -18,16 +18,16 @@ import torch
 from lightning import LightningDataModule
 
 from reasonir.data.base import Mixed, Source, Tested
-from reasonir.data.collate import Assemble, Batches, Items, positives_of_repeated_queries
-from reasonir.data.holdout import Split, held_out_task, hold_out, relevant_keys
-from reasonir.data.loader import Order, Quota, StepLoader
+from reasonir.data.batches.collate import Assemble, Batches, Items, positives_of_repeated_queries
+from reasonir.data.batches.loader import Order, Quota, StepLoader
 from reasonir.data.prepared import example_of, prepare, read, read_manifest
+from reasonir.data.splits.holdout import Split, held_out_task, hold_out, relevant_keys
+from reasonir.distributed.ranks import Ranks, present_ranks
 from reasonir.loss.base import DOCUMENTS, LABELS, ORDER, SPANS
 from reasonir.mining.base import Mining
 from reasonir.mining.none import Unmined
 from reasonir.teacher.base import Teacher
 from reasonir.teacher.none import Untaught
-from reasonir.training.ranks import Ranks, present_ranks
 from reasonir.types import Example, Pair, Side, Task, Text
 
 log = logging.getLogger(__name__)

@@ -14,15 +14,15 @@ from lightning import LightningModule
 from torch import Tensor
 from torch.optim import Optimizer
 
+from reasonir.distributed.ranks import Ranks, present_ranks
+from reasonir.engine.oom_retry import Repeater, SetAside
+from reasonir.engine.step import Budget, run_step
 from reasonir.errors import InputError
 from reasonir.loss.base import Objective
 from reasonir.model.encoder import Encoder
+from reasonir.training.fsdp import is_sharded
 from reasonir.training.gradients import clip, unscale
 from reasonir.training.optim import Optim
-from reasonir.training.ranks import Ranks, present_ranks
-from reasonir.training.recovery import Repeater, SetAside
-from reasonir.training.sharded import is_sharded
-from reasonir.training.step import Budget, run_step
 from reasonir.types import Batch, PairBatch
 
 _SHARDED = "sharded"

@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 from torch.amp.grad_scaler import GradScaler
 
 from reasonir.config import build
-from reasonir.training.hardware import Hardware
+from reasonir.hardware import Hardware
 
 
 class ShardedPrecision(FSDPPrecision):

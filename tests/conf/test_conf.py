@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from reasonir.check import misspelt, problems
+from reasonir.cli.check import misspelt, problems
 from reasonir.config import CONF, flat, readable, run_folder, user_conf
 
 GROUPS = (

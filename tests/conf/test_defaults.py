@@ -2,7 +2,7 @@
 
 import pytest
 
-from reasonir.check import problems
+from reasonir.cli.check import problems
 from reasonir.config import CONF, loss_of
 
 

@@ -1,7 +1,7 @@
 from reasonir.data.demo import Demo, build_world
-from reasonir.eval import metrics
 from reasonir.eval.demo import Demo as Benchmark
-from reasonir.eval.retrieval import check_task, guessing, searching
+from reasonir.eval.stats import ranking_metrics
+from reasonir.eval.systems import check_task, guessing, searching
 from reasonir.index.bm25 import Bm25
 
 
@@ -46,7 +46,7 @@ def test_shared_words_mislead():
     assert 300 <= len(task.corpus) <= 600
     assert len(task.excluded) > 20
     figures = [
-        metrics.mean(metrics.per_query(system(task), task.qrels))["ndcg_at_10"]
+        ranking_metrics.mean(ranking_metrics.per_query(system(task), task.qrels))["ndcg_at_10"]
         for system in (searching(Bm25(), depth=100), guessing(depth=100, seed=0))
     ]
     assert max(figures) < 0.05

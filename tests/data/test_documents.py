@@ -4,14 +4,14 @@ from collections import Counter
 import pytest
 
 from reasonir.data.base import Rejected, content_key
-from reasonir.data.collate import contrast, groups_of
+from reasonir.data.batches.collate import contrast, groups_of
 from reasonir.data.documents import Documents
+from reasonir.data.files.raw_documents import read_texts
+from reasonir.data.passages import sentences
 from reasonir.data.prepared import fingerprint_of, prepare, read_manifest, validate
-from reasonir.data.sentences import sentences
-from reasonir.data.texts import read_texts
 from reasonir.errors import InputError
 from reasonir.types import Example
-from tests.data.test_collate import letters
+from tests.data.batches.test_collate import letters
 
 
 def paragraph(number, count=4):

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from reasonir.data.files.ratings import Columns
 from reasonir.data.graded import Graded
 from reasonir.data.prepared import prepare, read_manifest
-from reasonir.data.ratings import Columns
 from reasonir.errors import InputError
 
 HEADER = ("query", "entity_id", "name", "description", "relevance")

@@ -5,14 +5,14 @@ from pathlib import Path
 import pytest
 
 from reasonir.data.base import Rejected
-from reasonir.data.holdout import hold_out
 from reasonir.data.mixture import Mixture
 from reasonir.data.prepared import fingerprint_of, prepare, read, read_manifest
+from reasonir.data.splits.holdout import hold_out
 from reasonir.errors import InputError
 from reasonir.training.datamodule import LoaderOptions, RetrievalData
 from reasonir.types import Corpus, Document, Example, Task, Text
-from tests.commands import run
 from tests.data.test_documents import written
+from tests.running import run
 
 
 def example(number, positive, *negatives):

@@ -5,12 +5,12 @@ import json
 import pytest
 
 from reasonir.data.base import Rejected
-from reasonir.data.decontamination import Overlap
 from reasonir.data.prepared import prepare, read, read_manifest, validate
 from reasonir.data.reasonir import ReasonIR
+from reasonir.data.splits.decontamination import Overlap
 from reasonir.errors import InputError
 from reasonir.types import Example
-from tests.commands import run
+from tests.running import run
 
 INSTRUCTION = "Given this reasoning-intensive query, find relevant documents that could help answer the question. "
 DOCUMENTS = {
@@ -78,7 +78,7 @@ def put(folder, hq_rows=HQ, documents=DOCUMENTS):
 
 
 def examples_of_bright(folder, **rows):
-    from reasonir.data.bright import SPLITS
+    from reasonir.data.files.bright import SPLITS
 
     for split in SPLITS:
         (folder / "bright" / split).mkdir(exist_ok=True)

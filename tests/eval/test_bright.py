@@ -9,10 +9,10 @@ from reasonir.errors import InputError
 from reasonir.eval.bright import Bright
 from reasonir.eval.instructions import Instructions
 from reasonir.eval.results import Results
-from reasonir.eval.retrieval import evaluate, replaying, searching
+from reasonir.eval.systems import evaluate, replaying, searching
 from reasonir.index.bm25 import Bm25
 from reasonir.types import Text
-from tests.commands import run
+from tests.running import run
 
 DOCUMENTS = {
     "biology": [("a/b c_0.txt", "bees dance to tell"), ("a/b c_1.txt", "bees dance to tell"), ("d.txt", "salt melts")],

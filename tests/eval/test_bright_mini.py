@@ -5,16 +5,16 @@ import json
 import pyarrow.parquet as pq
 import pytest
 
-from reasonir.data.bright import GROUPS, LONG_SPLITS, SPLITS
-from reasonir.data.bright_mini import write_mini
 from reasonir.data.demo import build_world
+from reasonir.data.files.bright import GROUPS, LONG_SPLITS, SPLITS
 from reasonir.errors import InputError
 from reasonir.eval.bright_mini import BrightMini
-from reasonir.eval.metrics import per_query
+from reasonir.eval.bright_mini_files import write_mini
+from reasonir.eval.stats.ranking_metrics import per_query
 from reasonir.index.exact import Exact
 from reasonir.types import Text
-from tests.commands import run
 from tests.helpers import load
+from tests.running import run
 
 TINY = (
     "model=tiny",
@@ -194,7 +194,7 @@ def test_a_kept_evaluation_gives_the_same_results_and_encodes_nothing_twice(home
     plain = run("evaluate", *TINY, home=home)
     first = run("evaluate", *TINY, "evaluation.cache=float32", home=home)
     monkeypatch.setattr(Encoder, "represent", None)
-    monkeypatch.setattr("reasonir.training.judge.write_report", lambda *given, **named: None)  # reads what it shows
+    monkeypatch.setattr("reasonir.commands.evaluate.write_report", lambda *given, **named: None)  # reads what it shows
     again = run("evaluate", *TINY, "evaluation.cache=float32", home=home)
     assert again.status == 0, again.err
     assert "Embeddings are kept in" in again.err
@@ -225,7 +225,7 @@ def test_mteb_is_a_protocol_of_its_own(home, composed):
 
 def test_rewritten_queries_help_words_as_they_do_in_bright(home):
     from reasonir.eval.results import Results
-    from reasonir.eval.retrieval import evaluate, searching
+    from reasonir.eval.systems import evaluate, searching
     from reasonir.index.bm25 import Bm25
 
     def figure(**options):

@@ -10,14 +10,14 @@ import pytest
 from reasonir.errors import InputError
 from reasonir.eval.base import Subject
 from reasonir.eval.context_relevance import ContextRelevance, _ndcg
-from reasonir.eval.metrics import per_query
-from reasonir.eval.pruning import Sentences
 from reasonir.eval.reranking import reranking
-from reasonir.model.pruning import opinions
+from reasonir.eval.stats.pruning_metrics import Sentences
+from reasonir.eval.stats.ranking_metrics import per_query
+from reasonir.model.span_scoring import opinions
 from reasonir.types import Pair, Text
-from tests.commands import run
 from tests.helpers import load
 from tests.rows import write_rows
+from tests.running import run
 
 
 @pytest.fixture(scope="module")

@@ -6,11 +6,11 @@ import json
 import numpy as np
 import pytest
 
-from reasonir.check import problems
+from reasonir.cli.check import problems
 from reasonir.errors import InputError
 from reasonir.eval.geometry import Geometry, _prefixes, _shared
-from tests.commands import run
 from tests.helpers import HEADS, SENTENCES
+from tests.running import run
 
 ROWS = ["untrained", "untrained + whitening", "trained", "trained + whitening"]
 

@@ -11,9 +11,9 @@ from reasonir.data.graded import Graded as Source
 from reasonir.errors import InputError
 from reasonir.eval.base import Subject
 from reasonir.eval.graded import Graded, above_chance
-from reasonir.eval.retrieval import guessing, open_candidates
-from tests.commands import run
+from reasonir.eval.systems import guessing, open_candidates
 from tests.data.test_graded import HEADER, SHOP, shop, source, table
+from tests.running import run
 
 RERANKER = SimpleNamespace(head=SimpleNamespace(kind="reranker"))
 

@@ -1,7 +1,7 @@
 import pytest
 
 from reasonir.config import build
-from reasonir.data.bright import SPLITS
+from reasonir.data.files.bright import SPLITS
 from reasonir.errors import InputError
 from reasonir.eval.instructions import Instructions
 from reasonir.types import Text

@@ -5,13 +5,13 @@ from statistics import fmean
 
 import pytest
 
-from reasonir.data.bright import GROUPS, LONG_SPLITS, SPLITS
+from reasonir.data.files.bright import GROUPS, LONG_SPLITS, SPLITS
 from reasonir.eval.bright import Bright
 from reasonir.eval.leaderboard import Leaderboard, Row, write_standings
 from reasonir.eval.results import Results
 from reasonir.types import Corpus, Task
-from tests.commands import run
 from tests.eval.test_bright import put
+from tests.running import run
 
 USUAL = {"protocol": "bright-official", "queries": "examples", "rerank": "none", "judgements": "official"}
 

@@ -9,21 +9,21 @@ import torch
 
 from reasonir.errors import InputError
 from reasonir.eval.base import Benchmark, Subject
-from reasonir.eval.metrics import per_query
 from reasonir.eval.pipeline import Pipeline as Judged
 from reasonir.eval.pipeline import _told
-from reasonir.eval.retrieval import searching
-from reasonir.finder import Words
+from reasonir.eval.stats.ranking_metrics import per_query
+from reasonir.eval.systems import searching
 from reasonir.index.bm25 import Bm25
 from reasonir.index.exact import Exact
-from reasonir.pipeline import Pipeline, Stages
-from reasonir.pruning import Pruner
-from reasonir.reranker import Reranker
-from reasonir.retriever import Retriever
+from reasonir.inference.pipeline import Pipeline, Stages
+from reasonir.inference.pruner import Pruner
+from reasonir.inference.reranker import Reranker
+from reasonir.inference.retriever import Retriever
+from reasonir.inference.search_engine import Words
 from reasonir.types import Corpus, Task, Text
-from tests.commands import run
 from tests.helpers import load
 from tests.rows import rows
+from tests.running import run
 
 
 def capitalised(row):

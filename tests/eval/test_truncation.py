@@ -5,12 +5,12 @@ import logging
 
 from reasonir.eval.reranking import reranking
 from reasonir.eval.results import Results
-from reasonir.eval.retrieval import evaluate
+from reasonir.eval.systems import evaluate
 from reasonir.eval.truncation import Truncation
-from reasonir.model.reader import Reader
+from reasonir.model.caching_encoder import Reader
 from reasonir.types import Corpus, Task, Text
-from tests.commands import run
 from tests.helpers import load
+from tests.running import run
 
 WATER = "water " * 60
 

@@ -4,13 +4,13 @@ import json
 
 import pytest
 
-from reasonir.check import problems
+from reasonir.cli.check import problems
 from reasonir.errors import InputError
 from reasonir.index.exact import Exact
 from reasonir.index.faiss import Faiss
 from reasonir.types import Corpus, Text
-from tests.commands import run
 from tests.helpers import SENTENCES, load
+from tests.running import run
 
 CORPUS = Corpus([f"d{i}" for i in range(300)], [f"{SENTENCES[i % 12]} {i} {SENTENCES[i * 7 % 11]}" for i in range(300)])
 QUERIES = {f"q{i}": Text(f"{text} why") for i, text in enumerate(SENTENCES)}

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 import torch
 
-from reasonir.check import problems
+from reasonir.cli.check import problems
 from reasonir.errors import InputError
 from reasonir.index.exact import Exact
 from reasonir.index.plaid import Plaid
 from reasonir.index.pooling import Pooling
 from reasonir.types import Corpus, Text
-from tests.commands import run
 from tests.helpers import SENTENCES, load
+from tests.running import run
 
 CORPUS = Corpus([f"d{i}" for i in range(80)], [f"{SENTENCES[i % 12]} {i} {SENTENCES[i * 7 % 11]}" for i in range(80)])
 QUERIES = {f"q{i}": Text(f"{text} why") for i, text in enumerate(SENTENCES[:6])}

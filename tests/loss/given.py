@@ -2,8 +2,8 @@
 
 import torch
 
+from reasonir.distributed.ranks import Alone
 from reasonir.loss.base import Judged, Retrieved
-from reasonir.training.ranks import Alone
 from reasonir.types import Representation
 
 

@@ -5,11 +5,11 @@ from math import exp, log, nan
 import pytest
 import torch
 
+from reasonir.distributed.ranks import Alone
 from reasonir.errors import InputError
 from reasonir.loss.base import Pruned
 from reasonir.loss.mse import Mse
 from reasonir.loss.provence import Provence
-from reasonir.training.ranks import Alone
 
 KEEP, LABELS, PAIRS = [2.0, -1.0, 0.5, 3.0, 0.0], [1.0, 0.0, nan, 0.0, nan], [0, 0, 0, 1, 2]
 

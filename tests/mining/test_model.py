@@ -9,12 +9,12 @@ import torch
 from reasonir.data.demo import Demo
 from reasonir.data.prepared import example_of, prepare, read
 from reasonir.errors import InputError
+from reasonir.hardware import Hardware
 from reasonir.index.exact import Exact
 from reasonir.index.faiss import Faiss
 from reasonir.mining.model import Neural
 from reasonir.mining.negatives import HardNegatives
 from reasonir.model.backbone import Model
-from reasonir.training.hardware import Hardware
 from reasonir.types import Corpus, Text
 from tests.helpers import HEADS, SENTENCES
 

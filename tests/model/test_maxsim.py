@@ -77,7 +77,7 @@ def test_nothing_is_remembered_without_gradients():
 _BIG = """
 import torch
 from reasonir.model.maxsim import maxsim
-from reasonir.training.meter import Meter
+from reasonir.utils.memory_meter import Meter
 from reasonir.types import Representation
 
 meter = Meter(torch.device("cpu"))

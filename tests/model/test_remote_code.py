@@ -9,8 +9,8 @@ import torch
 
 import reasonir
 from reasonir.errors import InputError
+from reasonir.inference.retriever import Retriever
 from reasonir.model.remote_code import refuse_remote_code
-from reasonir.retriever import Retriever
 from tests.helpers import load
 from tests.hostile import Hostile, add_module, edit
 

@@ -3,11 +3,11 @@
 import pytest
 import torch
 
+from reasonir.distributed.ranks import Alone
+from reasonir.engine.step import Budget, run_step
 from reasonir.loss.bce import Bce
 from reasonir.loss.cached_contrastive import CachedContrastive
 from reasonir.model import varlen
-from reasonir.training.ranks import Alone
-from reasonir.training.step import Budget, run_step
 from reasonir.types import Tokens
 from tests.helpers import batch_of, examples, gradients, largest_difference, load
 

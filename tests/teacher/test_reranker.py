@@ -10,17 +10,17 @@ import pytest
 
 from reasonir.data.prepared import example_of, prepare, read, read_manifest
 from reasonir.errors import InputError
+from reasonir.hardware import Hardware
 from reasonir.index.bm25 import Bm25
+from reasonir.inference.reranker import Reranker
 from reasonir.mining.bm25 import Words
 from reasonir.mining.negatives import HardNegatives
 from reasonir.model.backbone import Model
 from reasonir.model.encoder import Encoder
 from reasonir.model.tiny import TinyDecoder
-from reasonir.reranker import Reranker
 from reasonir.teacher.none import Untaught
 from reasonir.teacher.report import Tally, sentence
 from reasonir.teacher.reranker import Reranking
-from reasonir.training.hardware import Hardware
 from reasonir.types import Pair, Text
 from tests.data.test_prepared import Given
 from tests.helpers import HEADS, examples

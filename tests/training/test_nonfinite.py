@@ -10,8 +10,8 @@ from reasonir.errors import InputError
 from reasonir.model.encoder import Encoder
 from reasonir.training import nonfinite
 from reasonir.training.nonfinite import GRADIENT_NORM, MAX_SKIPPED, NonFiniteGuard, nonfinite_weights
-from tests.commands import run
 from tests.helpers import load
+from tests.running import run
 
 TINY = ("experiment=demo_tiny", "evaluation.baselines=[]", "hardware=cpu", "loader.workers=0")
 

@@ -18,9 +18,9 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from reasonir.errors import InputError
-from reasonir.model.positions import check_length, module_options, stated_options, usable_positions
+from reasonir.model.checkpoint_config import check_length, module_options, stated_options, usable_positions
 from reasonir.model.prompts import Prompts
-from reasonir.model.tokens import OneLength, cut_ids, forget_calls, ready
+from reasonir.model.tokenize import OneLength, cut_ids, forget_calls, ready
 from reasonir.types import Padded, Representation, Side, Text, Tokens
 
 POOLINGS = ("cls", "mean", "lasttoken")

@@ -22,10 +22,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
+from reasonir.model.checkpoint_config import UNBOUNDED, check_length, module_options, stated_options, usable_positions
 from reasonir.model.maxsim import maxsim
-from reasonir.model.positions import UNBOUNDED, check_length, module_options, stated_options, usable_positions
 from reasonir.model.prompts import Prompts
-from reasonir.model.tokens import cut_ids, forget_calls
+from reasonir.model.tokenize import cut_ids, forget_calls
 from reasonir.types import Padded, Representation, Side, Text, Tokens
 
 log = logging.getLogger(__name__)

@@ -21,11 +21,11 @@ import torch
 from torch import Tensor, nn
 
 from reasonir.errors import InputError
+from reasonir.model.checkpoint_config import UNBOUNDED, check_length, stated_options, usable_positions
 from reasonir.model.encoder import Encoder
-from reasonir.model.positions import UNBOUNDED, check_length, stated_options, usable_positions
 from reasonir.model.prompts import Prompts
 from reasonir.model.spans import spans_of_tokens
-from reasonir.model.tokens import QUERY_SHARE, OneLength, check_share, forget_calls, ready, split_room
+from reasonir.model.tokenize import QUERY_SHARE, OneLength, check_share, forget_calls, ready, split_room
 from reasonir.types import Padded, Pair, Representation, Side, Text, Tokens
 
 log = logging.getLogger(__name__)

@@ -18,10 +18,10 @@ import torch
 from torch import Tensor, nn
 
 from reasonir.errors import InputError
+from reasonir.model.checkpoint_config import stated_options
 from reasonir.model.head.cross_encoder import CrossEncoder, PairEncoding, read_classifier
-from reasonir.model.positions import stated_options
 from reasonir.model.prompts import Prompts
-from reasonir.model.tokens import QUERY_SHARE
+from reasonir.model.tokenize import QUERY_SHARE
 from reasonir.types import Padded, Representation, Tokens
 
 log = logging.getLogger(__name__)

@@ -19,9 +19,9 @@ import torch
 from torch import Tensor, nn
 
 from reasonir.errors import InputError
-from reasonir.model.positions import check_length, stated_options, usable_positions
+from reasonir.model.checkpoint_config import check_length, stated_options, usable_positions
 from reasonir.model.prompts import Prompts
-from reasonir.model.tokens import QUERY_SHARE, OneLength, check_share, forget_calls, ready, split_room
+from reasonir.model.tokenize import QUERY_SHARE, OneLength, check_share, forget_calls, ready, split_room
 from reasonir.types import Padded, Pair, Representation, Side, Text, Tokens
 
 PREFIX = (

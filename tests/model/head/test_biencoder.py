@@ -77,9 +77,9 @@ def test_every_trained_dimension_is_a_view_of_its_own(bert):
 
 
 def test_matryoshka_loss_is_the_mean_over_dimensions(bert):
+    from reasonir.distributed.ranks import Alone
+    from reasonir.engine.step import Budget, run_step
     from reasonir.loss.cached_contrastive import CachedContrastive
-    from reasonir.training.ranks import Alone
-    from reasonir.training.step import Budget, run_step
     from tests.helpers import batch_of, examples
 
     encoder = load(bert, "biencoder", dimensions=[64, 16])

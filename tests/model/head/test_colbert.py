@@ -7,11 +7,11 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from reasonir.distributed.ranks import Alone
+from reasonir.engine.step import Budget, run_step
 from reasonir.errors import InputError
 from reasonir.loss.cached_contrastive import CachedContrastive
 from reasonir.model.head.colbert import ColBERT
-from reasonir.training.ranks import Alone
-from reasonir.training.step import Budget, run_step
 from reasonir.types import Document, Example, Text
 from tests.helpers import SENTENCES, batch_of, gradients, load
 

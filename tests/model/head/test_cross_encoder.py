@@ -5,11 +5,11 @@ import logging
 import pytest
 import torch
 
+from reasonir.distributed.ranks import Alone
+from reasonir.engine.step import Budget, run_step
 from reasonir.errors import InputError
 from reasonir.loss.bce import Bce
 from reasonir.model.lora import LoRA
-from reasonir.training.ranks import Alone
-from reasonir.training.step import Budget, run_step
 from reasonir.types import Pair, Text
 from tests.helpers import batch_of, examples, gradients, largest_difference, load
 

@@ -5,15 +5,15 @@ import json
 import pytest
 import torch
 
+from reasonir.distributed.ranks import Alone
+from reasonir.engine.step import Budget, run_step
 from reasonir.errors import InputError
 from reasonir.loss.bce import Bce
 from reasonir.loss.listwise import Listwise
 from reasonir.loss.provence import Provence
 from reasonir.loss.sum import Sum
 from reasonir.model.lora import LoRA
-from reasonir.model.pruning import opinions
-from reasonir.training.ranks import Alone
-from reasonir.training.step import Budget, run_step
+from reasonir.model.span_scoring import opinions
 from reasonir.types import Pair, Text
 from tests.helpers import batch_of, examples, gradients, largest_difference, load
 from tests.rows import write_rows
@@ -118,8 +118,8 @@ def test_any_cut_gives_the_same_loss_and_gradients(bert, average):
 
 
 def test_a_few_rows_are_learnt_by_heart(bert, tmp_path):
-    from reasonir.data.context_rows import read_examples
-    from reasonir.eval.pruning import Sentences
+    from reasonir.data.files.context_rows import read_examples
+    from reasonir.eval.stats.pruning_metrics import Sentences
 
     given = list(read_examples(str(write_rows(tmp_path / "rows.jsonl", 8)), "train"))
     encoder = load(bert, "provence")

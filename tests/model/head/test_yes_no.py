@@ -3,14 +3,14 @@
 import pytest
 import torch
 
+from reasonir.distributed.ranks import Alone
+from reasonir.engine.step import Budget, run_step
 from reasonir.errors import InputError
 from reasonir.loss.bce import Bce
 from reasonir.loss.listwise import Listwise
 from reasonir.loss.sum import Sum
 from reasonir.model.head.yes_no import INSTRUCTION, PREFIX, SUFFIX, body
 from reasonir.model.lora import LoRA
-from reasonir.training.ranks import Alone
-from reasonir.training.step import Budget, run_step
 from reasonir.types import Pair, Text
 from tests.helpers import batch_of, examples, gradients, largest_difference, load
 

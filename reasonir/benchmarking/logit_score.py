@@ -1,0 +1,50 @@
+"""sentence-transformers' cross-encoder on a language model that answers yes or no, which came with its version 6.
+
+It reads our exported language model as it stands. Pairs are tokenised by the published template, padded on the left as
+it wants them; the output rows, and an embedding tied to them, stay as they are, as in ours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from reasonir.benchmarking.base import Workload
+from reasonir.benchmarking.cross_encoder import on_tokens
+from reasonir.types import Tokens
+
+
+@dataclass(frozen=True, slots=True)
+class LogitScore:
+    """BinaryCrossEntropyLoss over LogitScore, all pairs at once, padded to the longest; `python` as in `Contender`."""
+
+    python: str | None = None
+    kind: ClassVar[frozenset[str]] = frozenset({"YesNo"})
+
+    def load(self, workload: Workload) -> tuple[nn.Module, Callable[[], Tensor]]:
+        """See `Contender`."""
+        import sentence_transformers
+
+        model = sentence_transformers.CrossEncoder(workload.model.path, **workload.loading)
+        model.model.get_output_embeddings().requires_grad_(False)
+        tokenizer, _ = workload.model.read_tokenizer(Path(workload.model.path))
+        tokens = _left_padded(workload.batch(tokenizer).tokens, tokenizer.tokenizer.pad_token_id)
+        tokens = {key: value.to(workload.device) for key, value in tokens.items()}
+        return model, on_tokens(model, {**tokens, "modality": "text"}, workload)
+
+    def gradient_scale(self, workload: Workload) -> float:
+        """See `Contender`: exact."""
+        return 1.0
+
+
+def _left_padded(tokens: Tokens, pad: int) -> dict[str, Tensor]:
+    width = int(tokens.lengths_N.max())
+    inside_NL = torch.arange(width) >= width - tokens.lengths_N[:, None]
+    ids_NL = torch.full(inside_NL.shape, pad)
+    ids_NL[inside_NL] = tokens.ids_T.long()
+    return {"input_ids": ids_NL, "attention_mask": inside_NL.long()}

@@ -1,0 +1,122 @@
+"""The largest batch that each contender fits into a device's memory, found by doubling and halving.
+
+Every trial is a process of its own that takes two steps, so nothing is left over from one that didn't fit. The result
+is within a sixteenth of the true limit.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+from rich.table import Table
+
+from reasonir.benchmarking.base import Contender
+from reasonir.benchmarking.peer_process import OutOfMemoryError, hosted
+from reasonir.benchmarking.setup import Setting, Texts, opened
+from reasonir.config import build
+from reasonir.errors import InputError
+from reasonir.report.console import show
+
+log = logging.getLogger(__name__)
+_EXACT = 16
+
+
+def largest(config: DictConfig, folder: Path) -> tuple[dict[str, Any], dict[str, float]]:
+    """The content of bench.json, and the figures for MLflow.
+
+    Raises:
+        InputError: as for a race; a CPU without `most`, or a contender that doesn't fit a single trial.
+    """
+    contenders: dict[str, Contender] = {name: build(node) for name, node in config.contenders.items()}
+    texts: Texts = build(config.workload)
+    with opened(config, contenders, build(config.model)) as setting:
+        if setting.hardware.accelerator != "cuda" and config.largest.most is None:
+            raise InputError(
+                f"mode=largest would take all memory of this {setting.hardware.accelerator}: give largest.most=..., or "
+                "a GPU"
+            )
+        found = {
+            name: _Search(name, contender, setting, texts, config.negatives).run(config.batch_size, config.largest.most)
+            for name, contender in contenders.items()
+        }
+    show(_table(texts.name, found))
+    return {"largest": {texts.name: {"memory_cap_gib": config.memory_cap_gib, "contenders": found}}}, {
+        f"bench/{name}/largest_{key}": value for name, each in found.items() for key, value in each.items()
+    }
+
+
+class _Search:
+    """A contender's trials."""
+
+    def __init__(self, name: str, contender: Contender, setting: Setting, texts: Texts, negatives: int) -> None:
+        self.name, self.contender = name, contender
+        self.setting, self.texts, self.negatives = setting, texts, negatives
+        self.figures: dict[int, dict[str, float]] = {}
+
+    def run(self, start: int, most: int | None) -> dict[str, float]:
+        """The largest batch with its figures."""
+        return self.figures[largest_fitting(self.fits, start, most)]
+
+    def fits(self, count: int) -> bool:
+        """Whether so many queries fit; what they took is noted."""
+        workload, batch = self.setting.workload(self.texts, count, self.negatives)
+        rows = len(workload.columns[0])
+        if rows < count:
+            raise InputError(f"{self.texts.name} has no more than {rows} rows: choose another workload=")
+        try:
+            with hosted(self.name, self.contender, self.setting.place) as host:
+                host.load(self.contender, workload)
+                host.ask("check")
+                seconds = host.ask("step")
+                peak = int(host.ask("peak_gib") * 2**30)
+        except OutOfMemoryError as error:
+            log.info("%s doesn't fit %d queries: %s", self.name, count, error)
+            return False
+        log.info("%s fits %d queries", self.name, count)
+        self.figures[count] = {
+            "batch_size": count,
+            "step_s": seconds,
+            "tokens_per_s": batch.token_count / seconds,
+            "peak_bytes": peak,
+        }
+        return True
+
+
+def largest_fitting(fits: Callable[[int], bool], start: int, most: int | None) -> int:
+    """The largest number that fits, to a sixteenth, tried from `start` upwards and at most to `most`.
+
+    Raises:
+        InputError: not even 2 fit.
+    """
+    low, trial = 0, start if most is None else min(start, most)
+    while fits(trial):
+        low = trial
+        if low == most:
+            return low
+        trial = low * 2 if most is None else min(low * 2, most)
+    high = trial
+    while high - low > max(1, low // _EXACT):
+        if high <= 2:
+            raise InputError("not even 2 queries fit: raise memory_cap_gib, or take shorter texts")
+        trial = max(2, (low + high) // 2)
+        low, high = (trial, high) if fits(trial) else (low, trial)
+    return low
+
+
+def _table(workload: str, found: dict[str, dict[str, float]]) -> Table:
+    table = Table(title=f"Largest batch: {workload}", title_justify="left")
+    for column in ("contender", "queries", "step", "tokens/s", "peak above the model"):
+        table.add_column(column, justify="left" if column == "contender" else "right")
+    for name, figures in found.items():
+        table.add_row(
+            name,
+            f"{figures['batch_size']:,.0f}",
+            f"{figures['step_s']:.2f} s",
+            f"{figures['tokens_per_s']:,.0f}",
+            f"{figures['peak_bytes'] / 2**30:.2f} GiB",
+        )
+    return table

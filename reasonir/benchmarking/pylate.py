@@ -1,0 +1,42 @@
+"""PyLate's contrastive losses, as its documentation says to call them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from torch import Tensor, nn
+
+from reasonir.benchmarking.base import Workload
+
+
+@dataclass(frozen=True, slots=True)
+class PyLate:
+    """PyLate's Contrastive, or with `mini_batch_size` its CachedContrastive (gradients batch-size times too large)."""
+
+    mini_batch_size: int | None = None
+    kind: ClassVar[frozenset[str]] = frozenset({"ColBERT"})
+    python: ClassVar[None] = None
+
+    def load(self, workload: Workload) -> tuple[nn.Module, Callable[[], Tensor]]:
+        """See `Contender`; texts are tokenised as PyLate's collator does it."""
+        from pylate import losses
+        from pylate.models import ColBERT
+
+        model = ColBERT(workload.model.path, **workload.loading)
+        features: list[dict[str, Any]] = []
+        for number, texts in enumerate(workload.columns):
+            tokens = model.tokenize(list(texts), is_query=number == 0, pad=True)
+            features.append({key: value.to(workload.device) for key, value in tokens.items()})
+        if self.mini_batch_size:
+            objective: nn.Module = losses.CachedContrastive(
+                model, mini_batch_size=self.mini_batch_size, temperature=workload.temperature
+            )
+        else:
+            objective = losses.Contrastive(model, temperature=workload.temperature)
+        return model, lambda: objective([dict(column) for column in features], None)
+
+    def gradient_scale(self, workload: Workload) -> float:
+        """See `Contender`."""
+        return float(len(workload.columns[0])) if self.mini_batch_size else 1.0

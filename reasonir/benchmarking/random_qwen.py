@@ -1,0 +1,83 @@
+"""A model of Qwen3's form and of any size, its weights random: what a step costs needs no trained ones, and no hub.
+
+Its tokenizer is the tiny model's, filled up with words that no text has to as many as the embedding has rows, and pads
+on the left as Qwen3-Embedding's does.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from reasonir.model.backbone import Model
+from reasonir.model.download import locate
+from reasonir.model.tiny import Tiny
+from reasonir.utils.files import completed
+
+
+@dataclass(frozen=True, slots=True)
+class RandomQwen(Model):
+    """The model; `path` is where its checkpoint is kept, made from the dimensions on first use.
+
+    Attributes:
+        layers: transformer layers.
+        hidden: size of a hidden state.
+        heads: attention heads.
+        kv_heads: heads of keys and values.
+        head_dim: size of a head.
+        intermediate: inner size of the MLP.
+        vocabulary: rows of the embedding.
+        positions: the longest text.
+    """
+
+    layers: int = 28
+    hidden: int = 1024
+    heads: int = 16
+    kv_heads: int = 8
+    head_dim: int = 128
+    intermediate: int = 3072
+    vocabulary: int = 151669
+    positions: int = 32768
+
+    def locate(self, *, weights: bool = True) -> Path:
+        """The folder of the checkpoint, written on first use."""
+        sizes = (self.layers, self.hidden, self.heads, self.kv_heads, self.head_dim, self.intermediate)
+        folder = Path(self.path) / f"qwen3-{'x'.join(map(str, sizes))}-{self.vocabulary}-{self.positions}"
+        if not (folder / "config.json").is_file():
+            with completed(folder) as partial:
+                self._write(partial)
+        return locate(str(folder), weights=weights, trust_remote_code=self.trust_remote_code)
+
+    def _write(self, folder: Path) -> None:
+        from tokenizers import Tokenizer
+        from transformers import AutoTokenizer, PreTrainedTokenizerFast, Qwen3Config, Qwen3Model
+
+        small = AutoTokenizer.from_pretrained(Tiny(self.path, self.head).locate(), verbose=False)
+        parts = json.loads(small.backend_tokenizer.to_str())
+        words = parts["model"]["vocab"]
+        words |= {f"[unused{number}]": number for number in range(len(words), self.vocabulary)}
+        tokenizer = PreTrainedTokenizerFast(
+            tokenizer_object=Tokenizer.from_str(json.dumps(parts)),
+            model_max_length=self.positions,
+            padding_side="left",
+            **small.special_tokens_map,
+        )
+        config = Qwen3Config(
+            vocab_size=len(tokenizer),
+            hidden_size=self.hidden,
+            intermediate_size=self.intermediate,
+            num_hidden_layers=self.layers,
+            num_attention_heads=self.heads,
+            num_key_value_heads=self.kv_heads,
+            head_dim=self.head_dim,
+            max_position_embeddings=self.positions,
+            pad_token_id=tokenizer.pad_token_id,
+            dtype=torch.bfloat16,
+        )
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            Qwen3Model(config).to(torch.bfloat16).save_pretrained(folder)
+        tokenizer.save_pretrained(folder)

@@ -1,0 +1,152 @@
+"""What every step of a bench has in common: an exported model, its texts, and the device with its budget."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Protocol
+
+from omegaconf import DictConfig
+
+from reasonir.benchmarking.base import Contender, Workload, batch_of
+from reasonir.benchmarking.peer_process import missing
+from reasonir.cli.startup import require
+from reasonir.config import build
+from reasonir.engine.step import Budget
+from reasonir.errors import InputError
+from reasonir.hardware import Hardware
+from reasonir.model.backbone import Model
+from reasonir.planning.memory import Texts as Lengths
+from reasonir.planning.memory import Training
+from reasonir.planning.plan import fit_step
+from reasonir.types import Batch, PairBatch, Side
+
+_TIMED = {"ColBERT": "colbert", "BiEncoder": "biencoder", "CrossEncoder": "reranker", "YesNo": "yes_no"}
+
+
+class Texts(Protocol):
+    """Where a step's texts come from: one YAML each in conf/workload."""
+
+    @property
+    def name(self) -> str:
+        """Of the workload."""
+
+    def columns(self, tokenizer: Any, count: int, negatives: int) -> list[list[str]]:
+        """Aligned texts, none of which stands twice: `count` queries, their positives, so many columns of negatives.
+
+        Args:
+            tokenizer: that of the model's checkpoint.
+            count: queries.
+            negatives: columns of negatives.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """An exported model on a device; `workload` gives it a step.
+
+    Attributes:
+        place: a temporary folder with the export.
+        model: as it was composed.
+        exported: the same, from its export.
+        tokenizer: the head's.
+        temperature: of retrievers' scores.
+        hardware: resolved.
+        memory_cap_gib: see `Workload`.
+    """
+
+    place: Path
+    model: Model
+    exported: Model
+    tokenizer: Any
+    temperature: float
+    hardware: Hardware
+    memory_cap_gib: float | None
+
+    def workload(self, texts: Texts, count: int, negatives: int) -> tuple[Workload, Batch | PairBatch]:
+        """A step of `count` queries, and the same as our engine takes it."""
+        columns = texts.columns(_plain_tokenizer(self.model), count, negatives)
+        if self.model.kind != "retriever":
+            columns = with_negatives(columns)
+        sides: tuple[Side, Side] = ("query", "document")
+        limits = {side: self.tokenizer.limit(side) for side in sides}
+        batch = batch_of(columns, self.model.kind, self.tokenizer)
+        workload = Workload(
+            self.exported,
+            columns,
+            self.temperature,
+            limits,
+            self.hardware.torch_device,
+            self._budget(batch, max(limits.values())),
+            self.hardware.precision,
+            self.memory_cap_gib,
+        )
+        return workload, batch
+
+    def _budget(self, batch: Batch | PairBatch, width: int) -> Budget:
+        """What `reasonir.train` would plan for a step like this one."""
+        shape = self.model.measure()
+        vector = self.model.vector_size(Path(self.exported.path), shape.hidden)
+        training = Training.of(self.model, shape, vector, optimiser="adamw", accumulates=False)
+        queries = len(batch.queries) if isinstance(batch, Batch) else 0
+        return fit_step(training, self.hardware, Lengths(batch.tokens.lengths_N, queries), width=width).budget
+
+
+@contextmanager
+def opened(config: DictConfig, contenders: Mapping[str, Contender], model: Model) -> Iterator[Setting]:
+    """The setting that a configuration composes, its export gone with the block.
+
+    Raises:
+        InputError: the model, the hardware or a contender's environment isn't here, or a contender can't train this
+            head.
+    """
+    hardware: Hardware = build(config.hardware)
+    absent = {missing(contender) for contender in contenders.values()} - {None}
+    require(hardware.missing, model.locate, *(partial(str, each) for each in absent))
+    cap = config.memory_cap_gib
+    hardware = hardware.resolve()
+    if cap:
+        hardware = replace(hardware, memory_gib=min(cap, hardware.memory_gib or cap))
+    encoder = model.load(seed=config.seed)
+    _refuse_unfit(contenders, type(encoder.head).__name__)
+    with TemporaryDirectory() as folder:
+        place = Path(folder)
+        encoder.save(place / "model")
+        temperature = encoder.head.temperature if model.kind == "retriever" else 1.0
+        exported = Model(str(place / "model"), head=plain_head(model), attention=model.attention)
+        tokenizer = encoder.head.tokenizer
+        del encoder
+        gc.collect()
+        yield Setting(place, model, exported, tokenizer, temperature, hardware, cap)
+
+
+def plain_head(model: Model, **options: Any) -> partial[Any]:
+    """What loads a model's head, with further options; free of Hydra, which not every environment has."""
+    loader: Any = model.head
+    return partial(loader.func, **{**loader.keywords, **options})
+
+
+def with_negatives(columns: list[list[str]]) -> list[list[str]]:
+    """The columns, where they have no negatives with the next query's positive as one."""
+    queries, positives, *negatives = columns
+    return [queries, positives, *(negatives or [[*positives[1:], positives[0]]])]
+
+
+def _plain_tokenizer(model: Model) -> Any:
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(
+        model.locate(weights=False), local_files_only=True, trust_remote_code=model.trust_remote_code, verbose=False
+    )
+
+
+def _refuse_unfit(contenders: Mapping[str, Contender], head: str) -> None:
+    unfit = [name for name, contender in contenders.items() if head not in contender.kind]
+    if unfit:
+        remedy = f"set contenders={_TIMED[head]} or another" if head in _TIMED else "none can, set another"
+        raise InputError(f"contenders {', '.join(unfit)} can't train a {head}: {remedy} model/head")

@@ -1,0 +1,89 @@
+"""Training as the textbook has it: no caching, no sorting, plain autograd; what caching costs is held against it.
+
+Each column is padded to its longest text and read in one forward pass. ColBERT's scores are dense similarities with
+masked tokens left out, a block of documents at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
+from torch.nn.utils.rnn import pad_sequence
+
+from reasonir.benchmarking.base import Workload
+from reasonir.model.encoder import Encoder
+from reasonir.types import PairBatch, Representation, Side, Text, Tokens
+
+
+@dataclass(frozen=True, slots=True)
+class Plain:
+    """Our model and losses, without our engine.
+
+    Attributes:
+        documents: how many are scored at a time against all queries.
+    """
+
+    documents: int = 64
+    kind: ClassVar[frozenset[str]] = frozenset({"ColBERT", "BiEncoder", "CrossEncoder", "YesNo"})
+    python: ClassVar[None] = None
+
+    def load(self, workload: Workload) -> tuple[nn.Module, Callable[[], Tensor]]:
+        """See `Contender`."""
+        encoder = workload.model.load(seed=0).to(workload.device)
+        tokenizer = encoder.head.tokenizer
+        if encoder.head.kind != "retriever":
+            batch = workload.batch(tokenizer)
+            assert isinstance(batch, PairBatch)
+            label_P = batch.label_P.to(workload.device)
+            return encoder, lambda: binary_cross_entropy_with_logits(
+                encoder.head.scores(_read(encoder, batch.tokens)), label_P
+            )
+        sides: list[Side] = ["query", *["document" for _ in workload.columns[1:]]]  # type: ignore[list-item]
+        columns = [
+            tokenizer([Text(text) for text in texts], side) for side, texts in zip(sides, workload.columns, strict=True)
+        ]
+        return encoder, lambda: self._contrast(encoder, columns, workload.temperature)
+
+    def _contrast(self, encoder: Encoder, columns: Sequence[Tokens], temperature: float) -> Tensor:
+        queries, *documents = (_read(encoder, tokens) for tokens in columns)
+        single = encoder.head.single_vector
+        scores = [
+            part
+            for column in documents
+            for part in ([queries.values_TD @ column.values_TD.T] if single else self._maxsim(queries, column))
+        ]
+        target_Q = torch.arange(len(queries), device=queries.values_TD.device)
+        return cross_entropy(torch.cat(scores, dim=1).float() / temperature, target_Q)
+
+    def _maxsim(self, queries: Representation, documents: Representation) -> list[Tensor]:
+        queries_QLD, query_QL = _rectangle(queries)
+        documents_NLD, document_NL = _rectangle(documents)
+        found = []
+        for start in range(0, len(documents), self.documents):
+            block = slice(start, start + self.documents)
+            similarity = torch.einsum("qid,njd->qnij", queries_QLD, documents_NLD[block])
+            best_QNL = similarity.masked_fill(~document_NL[block][None, :, None], -torch.inf).amax(-1)
+            found.append((best_QNL * query_QL[:, None]).sum(-1))
+        return found
+
+    def gradient_scale(self, workload: Workload) -> float:
+        """See `Contender`: exact."""
+        return 1.0
+
+
+def _read(encoder: Encoder, tokens: Tokens) -> Representation:
+    """All texts in one forward pass."""
+    padded = tokens.pad(torch.arange(len(tokens))).to(encoder.device)
+    return Representation(encoder(padded), encoder.head.vectors(tokens))
+
+
+def _rectangle(texts: Representation) -> tuple[Tensor, Tensor]:
+    """(values_NLD, which places are vectors_NL)."""
+    values_NLD = pad_sequence(list(torch.split(texts.values_TD, texts.lengths_N.tolist())), batch_first=True)
+    inside_NL = torch.arange(values_NLD.shape[1]) < texts.lengths_N[:, None]
+    return values_NLD, inside_NL.to(values_NLD.device)

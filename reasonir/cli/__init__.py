@@ -1,0 +1,1 @@
+"""The frame around Hydra that every command shares."""

@@ -1,0 +1,62 @@
+"""A probe: real training steps on the present device, to hold the plan's estimate against what they need.
+
+Two optimiser steps, since only from the second one on do the optimiser's states stand beside the activations; after
+them nothing is left, no checkpoint and no tracked run. What is measured is what came above the loaded model: gradients,
+states, activations, representations and scores, which the estimate says without the weights themselves.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import replace
+
+from lightning import seed_everything
+from omegaconf import DictConfig
+
+from reasonir.config import build
+from reasonir.data.batches.collate import assembling
+from reasonir.model.backbone import Model
+from reasonir.planning.memory import FLOAT
+from reasonir.planning.plan import Plan
+from reasonir.training.datamodule import RetrievalData
+from reasonir.training.module import RetrieverModule
+from reasonir.training.trainer import build_trainer
+from reasonir.utils.memory_meter import GIB, Meter
+
+_STEPS = 2
+
+
+def probe(config: DictConfig, model: Model, data: RetrievalData, plan: Plan) -> Plan:
+    """The plan with what a step needs here: `estimated_gib`, `measured_gib` and their ratio.
+
+    Args:
+        config: the composed configuration.
+        model: with the lengths that are planned.
+        data: set up.
+        plan: of the present device.
+    """
+    hardware = plan.fit.hardware
+    seed_everything(config.seed, workers=True, verbose=False)
+    encoder = model.load(seed=config.seed)
+    data.assemble = assembling(encoder.head.kind, encoder.head.tokenizer)
+    module = RetrieverModule(
+        encoder, build(config.loss), build(config.optim), plan.budget, steps=_STEPS, seed=config.seed
+    )
+    with tempfile.TemporaryDirectory() as place:
+        trainer = build_trainer(
+            config.trainer, hardware, max_steps=_STEPS, max_epochs=-1, logger=False, default_root_dir=place
+        )
+        encoder.to(hardware.torch_device)
+        meter = Meter(encoder.device)
+        trainer.fit(module, datamodule=data)
+        measured = meter.peak_gib
+    weights = plan.training.shape.parameters * FLOAT
+    estimated = (plan.fit.cost.total - weights) / GIB
+    return replace(
+        plan,
+        measured={
+            "estimated_gib": estimated,
+            "measured_gib": measured,
+            "estimated_over_measured": estimated / measured,
+        },
+    )

@@ -1,0 +1,214 @@
+"""Asking a pipeline: one question, a file of them, or whatever comes at a prompt or through a pipe.
+
+On a terminal answers are laid out to be read. Elsewhere a passage is a line, with tabs between question, rank, score,
+id and what is kept of the text. A file's answers are written: results.jsonl with texts, run.trec with rankings.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+import textwrap
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from reasonir.cli.startup import quiet_libraries
+from reasonir.config import build
+from reasonir.data.files.queries import read_questions
+from reasonir.errors import InputError
+from reasonir.eval.trec import write_run
+from reasonir.hardware import Hardware
+from reasonir.inference.index_cache import open_corpus
+from reasonir.inference.loading import read_encoder, run_of
+from reasonir.inference.pipeline import BM25, Answer, Passage, Pipeline, Stages
+from reasonir.inference.retriever import Retriever
+from reasonir.inference.search_engine import Finder
+from reasonir.model.download import locate
+from reasonir.tracking.base import open_tracking
+from reasonir.tracking.database import address_of, refuse_unusable
+from reasonir.tracking.model_registry import package
+from reasonir.tracking.outbox import PATIENCE
+from reasonir.types import Text
+from reasonir.utils.files import completed
+from reasonir.utils.progress import progress
+
+log = logging.getLogger(__name__)
+_SHOWN = 600
+"""Characters of a passage on a terminal."""
+
+
+def search(config: DictConfig, folder: Path) -> None:
+    """Make `config.corpus` searchable and answer what is asked; answers to a file of questions go to `folder`.
+
+    Raises:
+        InputError: whatever of the options, a model, the corpus or the questions can't be used.
+        SystemExit: interrupted, with status 130.
+    """
+    quiet_libraries()
+    if config.package:
+        refuse_unusable(config.logger, Path(config.home), config.project, patience=PATIENCE)
+    questions = _questions(config)
+    try:
+        pipeline = _pipeline(config)
+        index = open_corpus(pipeline.retriever, str(config.corpus), Path(config.home))
+        if config.package:
+            _package(config, pipeline.retriever, index, folder)
+            return
+        asked = Asked(pipeline, config.top_k)
+        if config.query is not None:
+            asked.show(str(config.query))
+        elif questions is not None:
+            asked.write(questions, folder, str(config.run))
+        elif sys.stdin.isatty():
+            asked.converse()
+        else:
+            asked.pipe()
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
+
+
+def _questions(config: DictConfig) -> Mapping[str, Text] | None:
+    """Those of `config.queries`, the options that go with them checked before anything is loaded."""
+    if config.query is not None and config.queries is not None:
+        raise InputError(f"query={config.query} and queries={config.queries}: give one of them")
+    if config.query is not None and not str(config.query).strip():
+        raise InputError("query is empty: ask something, or leave it out to be asked")
+    for key in ("top_k", "candidates"):
+        if not isinstance(config[key], int) or config[key] < 1:
+            raise InputError(f"{key}={config[key]}: give a whole number, 1 or more")
+    return None if config.queries is None else read_questions(Path(str(config.queries)).expanduser())
+
+
+def _pipeline(config: DictConfig) -> Pipeline:
+    hardware: Hardware = build(config.hardware)
+    device = hardware.resolve().torch_device
+    trust = config.trust_remote_code
+    stages = Stages(config.reranker, config.pruner, config.threshold, trust)
+    judged = None if config.run == BM25 else read_encoder(str(config.run), device=device, trust_remote_code=trust)
+    if judged is not None and judged.head.kind != "retriever":
+        log.info("run=%s is a %s: BM25 finds its candidates", config.run, judged.head.kind)
+    pipeline = replace(stages.open(judged, device=device), candidates=config.candidates)
+    if pipeline.reranker is not None and config.candidates < config.top_k:
+        raise InputError(
+            f"candidates={config.candidates} is below top_k={config.top_k}: rerank as many documents as are shown"
+        )
+    return pipeline
+
+
+def _package(config: DictConfig, retriever: Finder, index: Path | None, folder: Path) -> None:
+    """Log the retriever with its index, so that it is served; a reranker or pruner is served by itself."""
+    if index is None or not isinstance(retriever, Retriever):
+        raise InputError(f"package=true: run={config.run} is no model that searches: name a retriever")
+    if config.logger != "mlflow":
+        raise InputError(f"package=true logger={config.logger}: leave it to MLflow, logger=mlflow")
+    path, home = str(config.run), Path(config.home)
+    run = run_of(path)
+    tracking = open_tracking(
+        config.logger,
+        home,
+        project=config.project,
+        name=f"search-{folder.name}",
+        folder=folder,
+        tags={key: str(value) for key, value in config.tags.items()},
+    )
+    with tracking.closing():
+        trust = config.trust_remote_code
+        export = run / "model" if run else locate(path, trust_remote_code=trust)
+        device = retriever.encoder.device.type
+        address = package(home, str(tracking.run_id), export, run=run, index=index, device=device)
+    log.info(
+        "Serve it: MLFLOW_TRACKING_URI=%s mlflow models serve --env-manager local -m %s",
+        address_of(home),
+        address,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A pipeline that answers on standard output, or to files.
+
+    Attributes:
+        pipeline: has its documents.
+        top_k: passages a question.
+    """
+
+    pipeline: Pipeline
+    top_k: int
+
+    def converse(self) -> None:
+        """Ask for questions at a prompt until there are no more."""
+        from rich.console import Console
+
+        console = Console()
+        console.print(f"{len(self.pipeline.retriever):,} documents. Ask; Ctrl-D leaves.", style="dim")
+        try:
+            while True:
+                if question := console.input("> ").strip():
+                    self.show(question)
+        except (EOFError, KeyboardInterrupt):
+            console.print()
+
+    def pipe(self) -> None:
+        """Answer the lines of standard input, each as it comes."""
+        for line in sys.stdin:
+            if question := line.strip():
+                self.show(question)
+
+    def show(self, question: str) -> None:
+        """Answer on standard output."""
+        answer = self.pipeline.search(question, self.top_k)
+        if sys.stdout.isatty():
+            _lay_out(answer)
+            return
+        try:
+            for rank, passage in enumerate(answer.passages, 1):
+                cells = (question, rank, repr(passage.score), passage.id, passage.kept)
+                sys.stdout.write("\t".join(" ".join(str(cell).split()) for cell in cells) + "\n")
+            sys.stdout.flush()
+        except BrokenPipeError:  # whoever read us has seen enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise SystemExit(0) from None
+
+    def write(self, questions: Mapping[str, Text], folder: Path, name: str) -> None:
+        """Answer a file's questions in `folder`; the ranking is called `name`."""
+        self._warn_of_instructions(questions)
+        run: dict[str, dict[str, float]] = {}
+        with completed(folder / "results.jsonl") as partial, partial.open("w", encoding="utf-8") as stream:
+            for query_id, found in self._answers(questions):
+                run[query_id] = {passage.id: passage.score for passage in found}
+                row = {"id": query_id, "query": questions[query_id].text, "hits": [hit._asdict() for hit in found]}
+                stream.write(json.dumps(row, ensure_ascii=False) + "\n")
+        write_run(run, folder / "run.trec", Path(name).name)
+        log.info("%d questions are answered in %s", len(run), folder)
+
+    def _answers(self, questions: Mapping[str, Text]) -> Iterator[tuple[str, list[Passage]]]:
+        for query_id, question in progress(questions.items(), "Searching", total=len(questions)):
+            yield query_id, self.pipeline.search(question, self.top_k).passages
+
+    def _warn_of_instructions(self, questions: Mapping[str, Text]) -> None:
+        first = self.pipeline.retriever
+        told = any(question.instruction for question in questions.values())
+        if told and isinstance(first, Retriever) and not first.encoder.head.tokenizer.prompts.takes_instructions:
+            log.warning("The questions' instructions are ignored: the model's query prompt has no {instruction}")
+
+
+def _lay_out(answer: Answer) -> None:
+    from rich.console import Console
+    from rich.padding import Padding
+    from rich.text import Text as Styled
+
+    console = Console()
+    for rank, passage in enumerate(answer.passages, 1):
+        console.print(Styled.assemble((f"{rank:>2}  ", "bold"), (passage.id, "cyan"), f"  {passage.score:.4f}"))
+        kept = textwrap.shorten(passage.kept, _SHOWN, placeholder=" …")
+        shown = Styled(kept) if kept else Styled("no sentence of it helps", "dim")
+        console.print(Padding(shown, (0, 0, 1, 4)))
+    if not answer.passages:
+        console.print("Nothing was found.", style="dim")
+    took = ", ".join(f"{stage} {1000 * seconds:.0f} ms" for stage, seconds in answer.seconds.items())
+    console.print(took, style="dim")

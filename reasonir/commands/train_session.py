@@ -1,0 +1,280 @@
+"""One run once everything is known: baselines, training, evaluation, export, and what is kept of them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from lightning import Trainer, seed_everything
+from lightning.pytorch.loggers.logger import Logger
+from lightning.pytorch.strategies import FSDPStrategy
+from omegaconf import DictConfig
+
+from reasonir.config import build, plain, readable
+from reasonir.data.batches.collate import assembling
+from reasonir.distributed.encoding_pool import assemble, give_weights, together
+from reasonir.distributed.launch import own_rank
+from reasonir.engine.step import Budget
+from reasonir.errors import InputError
+from reasonir.eval.base import Benchmark
+from reasonir.eval.evaluator import ANALYSIS, Evaluation, read_benchmark, table
+from reasonir.eval.results import Results
+from reasonir.hardware import Hardware
+from reasonir.model.backbone import Model
+from reasonir.model.caching_encoder import ALONE, Workers
+from reasonir.model.encoder import Encoder
+from reasonir.model.export import export
+from reasonir.planning.budget_cache import Remembered, graph_bytes
+from reasonir.planning.memory import Estimate
+from reasonir.planning.plan import Plan
+from reasonir.report.console import show
+from reasonir.report.html.write import write_report
+from reasonir.report.leaderboard import show_leaderboard
+from reasonir.report.plots import plot_run
+from reasonir.runs.metrics_csv import History
+from reasonir.runs.provenance import DATA, TRAINED_ON
+from reasonir.sweep.jobs import present_job
+from reasonir.tracking.base import Tracking
+from reasonir.tracking.tags import description
+from reasonir.training.callbacks import Interrupt, Milestones
+from reasonir.training.checkpoints import AtomicCheckpointIO, step_of
+from reasonir.training.datamodule import RetrievalData
+from reasonir.training.module import RetrieverModule
+from reasonir.training.progress_bar import TrainingBar
+from reasonir.training.trainer import build_trainer
+
+log = logging.getLogger(__name__)
+_SAMPLED_WORDS = 200
+
+
+class Session:
+    """What the stages of a run share."""
+
+    def __init__(
+        self,
+        config: DictConfig,
+        folder: Path,
+        *,
+        benchmark: Benchmark,
+        model: Model,
+        hardware: Hardware,
+        data: RetrievalData,
+        plan: Plan,
+        tracking: Tracking,
+    ) -> None:
+        self.config = config
+        self.folder = folder
+        self.model = model
+        self.hardware = hardware
+        self.data = data
+        self.plan = plan
+        self.tracking = tracking
+        self.history = History(folder / "metrics.csv")
+        self.index: Callable[[Encoder], Any] = build(config.index)
+        tasks = read_benchmark(benchmark) if own_rank() == 0 else []
+        self.leaderboard = benchmark.leaderboard
+        seed_everything(config.seed, workers=True, verbose=False)
+        self.encoder = model.load(seed=config.seed)
+        self.remembered = Remembered.of(
+            Path(config.home),
+            hardware,
+            model=model.path,
+            head=type(self.encoder.head).__name__,
+            batch_size=config.loader.batch_size,
+        )
+        data.assemble = assembling(self.encoder.head.kind, self.encoder.head.tokenizer)
+        protocol = {"model": model.path, **stamp(self.encoder, hardware, config.index), "seed": config.seed}
+        self.evaluation = Evaluation(
+            tasks,
+            build(config.evaluation),
+            self.index,
+            folder,
+            protocol,
+            config.seed,
+            groups=benchmark.groups,
+            headline=benchmark.headline,
+            analyse=benchmark.analyse,
+        )
+
+    def run(self, resume: Path | None, interrupt: Interrupt) -> float | None:
+        """Judge the baselines, train, judge the trained model."""
+        if self.hardware.ranks == 1:
+            self.encoder.to(self.hardware.torch_device)
+            self._measure()
+            self.evaluation.baselines(self.encoder)
+        milestones = Milestones(
+            build(self.config.milestones), self.folder / "checkpoints", self.data.dev, self.evaluation.dev, interrupt
+        )
+        trainer = self._trainer(milestones)
+        self._fit(trainer, resume)
+        if interrupt.received is not None:
+            log.warning("Stopped after step %d; go on with resume=%s", trainer.global_step, self.folder)
+            raise SystemExit(128 + interrupt.received)
+        if self.hardware.ranks == 1:
+            milestones.load_best(self.encoder)
+            self._finish(self.encoder, milestones.best)
+        else:
+            self._finish_together(milestones)
+        return milestones.best
+
+    def _finish_together(self, milestones: Milestones) -> None:
+        """Judge the baselines and the trained model with all ranks, in an encoder that no strategy has sharded."""
+        group = assemble()
+        encoder = self.model.load(seed=self.config.seed).to(self.hardware.torch_device)
+        together(group, encoder, partial(self.evaluation.baselines, encoder))
+        if own_rank() == 0:
+            milestones.load_last(encoder)
+            milestones.load_best(encoder)
+        give_weights(group, encoder)
+        together(group, encoder, partial(self._finish, encoder, milestones.best))
+
+    def _measure(self) -> None:
+        """Fit the step by what its graphs hold here, where that matters, and by what earlier runs came down to.
+
+        Alone only: several ranks have to agree, and have, on the estimate.
+        """
+        plan = self.plan
+        if plan.tight and not plan.training.recomputed:
+            estimated = Estimate(plan.training, self.hardware).graph(plan.width)
+            scale = graph_bytes(self.encoder, self.hardware, width=plan.width) / estimated
+            plan = plan.refitted(graph_scale=scale)
+            log.info("Graphs take %.2f times the bytes that the plan estimates", scale)
+        if (known := self.remembered.limit(plan.budget)) != plan.budget:
+            log.info("More ran out of memory before (%s)", self.remembered.file)
+            plan = plan.refitted(budget=known)
+        if plan is not self.plan:
+            self._refit(plan)
+
+    def _refit(self, plan: Plan) -> None:
+        """Go on with another budget, and note it."""
+        self.plan = plan
+        log.info("Micro-batches of %d tokens, %d tokens' graphs kept", plan.budget.micro_batch, plan.budget.kept)
+        plan.write(self.folder)
+        self.tracking.artifact(self.folder / "plan.json")
+        self.tracking.metrics(
+            {"plan/micro_batch_tokens": plan.budget.micro_batch, "plan/kept_tokens": plan.budget.kept}
+        )
+
+    def _out_of_memory(self, budget: Budget, reason: str) -> None:
+        log.warning("Out of memory (%s): the same step is taken again with half the budget", reason)
+        self.remembered.keep(budget)
+        self._refit(self.plan.refitted(budget=budget))
+
+    def _trainer(self, milestones: Milestones) -> Trainer:
+        loggers: Sequence[Logger] = [self.history, *self.tracking.loggers()]
+        return build_trainer(
+            self.config.trainer,
+            self.hardware,
+            logger=[] if self.config.logger == "none" else loggers,
+            callbacks=[TrainingBar(), milestones],
+            plugins=(AtomicCheckpointIO(),),
+            default_root_dir=str(self.folder),
+        )
+
+    def _fit(self, trainer: Trainer, resume: Path | None) -> None:
+        module = RetrieverModule(
+            self.encoder,
+            build(self.config.loss),
+            build(self.config.optim),
+            replace(self.plan.budget, even=isinstance(trainer.strategy, FSDPStrategy)),
+            steps=total_steps(self.data.batches_a_pass(trainer.world_size), trainer),
+            seed=self.config.seed,
+            refitted=self._out_of_memory,
+            hparams=plain(self.config),
+        )
+        if resume is not None:
+            log.info("Resuming after step %d from %s", step_of(resume), resume)
+            self.history.rewind(step_of(resume))
+        trainer.fit(module, datamodule=self.data, ckpt_path=str(resume) if resume else None, weights_only=True)
+
+    def _sample(self) -> list[str]:
+        """A few of the training texts, not whole where they are long."""
+        texts = [text.text for _, texts in self.data.sample(2).values() for text in texts]
+        return [" ".join(text.split()[:_SAMPLED_WORDS]) for text in texts]
+
+    def _finish(self, encoder: Encoder, best: float | None, workers: Workers = ALONE) -> None:
+        """Export and judge the trained model, and keep what came out."""
+        encoder.to(self.hardware.torch_device)
+        export(encoder, self.folder / "model", texts=self._sample(), extra={TRAINED_ON: self.folder / DATA})
+        self.evaluation.judge(encoder, "trained", workers)
+        results = self.evaluation.results
+        track_results(results, "trained", self.folder, self.tracking)
+        self.tracking.describe(description(results, "trained", self.folder))
+        for file in plot_run(self.history.curves(), results, self.folder / "plots"):
+            self.tracking.artifact(file, "plots")
+        if (self.folder / "metrics.csv").is_file():
+            self.tracking.artifact(self.folder / "metrics.csv")
+        head = type(encoder.head).__module__.rpartition(".")[2]
+        self.tracking.model(self.folder, f"{self.data.source.name}-{head}", best)
+        show(table(results, "trained"))
+        show_leaderboard(self.leaderboard, results, "trained", self.folder, self.tracking)
+        self.tracking.artifact(
+            write_report(
+                self.folder,
+                self.evaluation.tasks,
+                results,
+                "trained",
+                values=plain(self.config),
+                encoder=encoder,
+                run=self.folder,
+            )
+        )
+        if present_job() is None:  # a sweep has a view of its own
+            self.tracking.view(results.headline)
+        log.info("Everything is in %s", self.folder)
+
+
+def total_steps(batches: int, trainer: Trainer) -> int:
+    """Optimiser steps of a training of so many batches a pass.
+
+    Raises:
+        InputError: neither passes nor steps are bounded.
+    """
+    a_pass = -(-batches // trainer.accumulate_grad_batches)
+    bounds = [a_pass * (trainer.max_epochs or -1), trainer.max_steps]
+    bounds = [bound for bound in bounds if bound > 0]
+    if not bounds:
+        raise InputError("training has no end: set trainer.max_epochs or trainer.max_steps")
+    return min(bounds)
+
+
+def stamp(encoder: Encoder, hardware: Hardware, index: DictConfig) -> dict[str, Any]:
+    """What of a model, machine and index decides a figure: lengths, prompts, number format, how it is searched."""
+    tokenizer = encoder.head.tokenizer
+    if encoder.head.kind == "retriever":
+        read = {
+            "query_length": tokenizer.limit("query"),
+            "document_length": tokenizer.limit("document"),
+            "query_prompt": tokenizer.prompts.query,
+            "document_prompt": tokenizer.prompts.document,
+            "instruction": tokenizer.prompts.instruction,
+        }
+    else:
+        read = tokenizer.stamp()
+    return {
+        **read,
+        "dtype": str(next(encoder.parameters()).dtype).removeprefix("torch."),
+        "device": hardware.accelerator,
+        "index": {"name": index._target_.split(".")[-2], **readable(plain(index))},
+    }
+
+
+def track_results(results: Results, judged: str, folder: Path, tracking: Tracking) -> None:
+    """Note every figure: the judged system's as eval/<task>/<metric>, the others' with their name in between."""
+    for task, systems in results.figures().items():
+        for system, values in systems.items():
+            prefix = f"eval/{task}/" if system == judged else f"eval/{task}/{system}/"
+            kept = values if system == judged else {results.headline: values[results.headline]}
+            tracking.metrics({f"{prefix}{name}": value for name, value in kept.items()})
+    for task, measured in results.measured.items():
+        if judged in measured:
+            tracking.metrics({f"eval/{task}/index_{name}": value for name, value in measured[judged].items()})
+    for name in ("results.json", "per_query.parquet"):
+        tracking.artifact(folder / name)
+    tracking.artifact(folder / "runs", "runs")
+    if (folder / ANALYSIS).is_dir():
+        tracking.artifact(folder / ANALYSIS, ANALYSIS)

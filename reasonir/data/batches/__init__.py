@@ -1,0 +1,1 @@
+"""From prepared rows to batches: order, loader, collation."""

@@ -1,0 +1,184 @@
+"""From rows of a prepared set to batches: drawn, then contrasted or paired, tokenised. Runs in the loader's workers."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from reasonir.data.batches.loader import BatchPlan
+from reasonir.data.prepared import example_of, row_of
+from reasonir.types import Batch, Document, Example, Pair, PairBatch, Relation, Side, Text, Tokens
+
+Tokenize = Callable[[Sequence[Text], Side], Tokens]
+TokenizePairs = Callable[[Sequence[Pair]], tuple[Tokens, Tensor]]
+Assemble = Callable[[int, "Sequence[Group]"], Any]
+ALL, NONE = -1, -2
+
+
+@dataclass(frozen=True)
+class Items:
+    """What a pass over the data consists of: pairs of a row and one of its positives, or `ALL` or `NONE` of them."""
+
+    row_I: np.ndarray
+    positive_I: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.row_I)
+
+    @classmethod
+    def of(cls, rows: Any, chosen: np.ndarray, *, positives: str) -> Items:
+        """The items of the rows `chosen`: "each" relevant pair, or each query with "all" its relevant documents.
+
+        A row without a relevant document is one item of its negatives.
+        """
+        if positives == "all":
+            return cls(chosen, np.full(len(chosen), ALL))
+        counts = np.array([len(keys) for keys in rows.select(chosen)["pos_keys"]], dtype=np.int64)
+        times = np.maximum(counts, 1)
+        row_I = np.repeat(chosen, times)
+        positive_I = np.arange(len(row_I)) - np.repeat(times.cumsum() - times, times)
+        return cls(row_I, np.where(np.repeat(counts, times) == 0, NONE, positive_I))
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """A query of a batch with the documents drawn for it, each by its key, and the keys known to be relevant to it."""
+
+    query: Text
+    known: frozenset[int]
+    documents: Sequence[tuple[int, Document]]
+
+
+@dataclass(frozen=True)
+class Batches(Dataset[Any]):
+    """Batches by their plan: `batches[plan]`.
+
+    Attributes:
+        rows: the prepared set.
+        items: what plans number.
+        assemble: makes a batch of a step's groups, `contrast` or `pair` with a tokenizer; picklable.
+        negatives: hard negatives drawn for each item, where there are any.
+        dropped: keys of documents that training may not see.
+        seed: decides, with the item and how often it was taken, what is drawn.
+        same_query: the keys of all positives of a query, for queries that stand in several rows.
+    """
+
+    rows: Any
+    items: Items
+    assemble: Assemble
+    negatives: int
+    dropped: frozenset[int]
+    seed: int
+    same_query: dict[int, list[int]]
+
+    def __getitem__(self, plan: BatchPlan) -> Any:
+        taken = zip(plan.items.tolist(), plan.turn_I.tolist(), strict=True)
+        return self.assemble(plan.step, [self._group(item, turn) for item, turn in taken])
+
+    def _group(self, item: int, turn: int) -> Group:
+        row = self.rows[int(self.items.row_I[item])]
+        # A document that equals the query itself is no negative of it either.
+        known = {row["query_key"], *row["pos_keys"], *self.same_query.get(row["query_key"], ())}
+        return Group(Text(row["query"], row["instruction"]), frozenset(known), list(self._drawn(row, item, turn)))
+
+    def _drawn(self, row: Any, item: int, turn: int) -> Iterator[tuple[int, Document]]:
+        """An item's documents with their keys: its positives, then hard negatives drawn without repetition."""
+        documents = example_of(row).documents
+        positive = int(self.items.positive_I[item])
+        chosen = {ALL: range(len(row["pos"])), NONE: ()}.get(positive, (positive,))
+        for index in chosen:
+            yield row["pos_keys"][index], documents[index]
+        allowed = [i for i, key in enumerate(row["neg_keys"]) if key not in self.dropped]
+        if allowed and self.negatives:
+            draw = np.random.default_rng([self.seed, turn, item])
+            for index in draw.choice(allowed, min(self.negatives, len(allowed)), replace=False).tolist():
+                yield row["neg_keys"][index], documents[len(row["pos"]) + index]
+
+
+def contrast(step: int, groups: Sequence[Group], *, tokenize: Tokenize) -> Batch:
+    """The batch of a retriever: each distinct document once, for all queries."""
+    texts: dict[int, Text] = {}
+    place: dict[int, int] = {}
+    pairs, drawn = [], []
+    for number, group in enumerate(groups):
+        for key, document in group.documents:
+            texts.setdefault(key, Text(document.text, document.instruction))
+            pairs.append((number, place.setdefault(key, len(place))))
+            drawn.append(document)
+    query_P, document_P = zip(*pairs, strict=True)
+    known = [(number, key) for number, group in enumerate(groups) for key in sorted(group.known)]
+    known_query_K, known_K = zip(*known, strict=True)
+    return Batch(
+        step=step,
+        queries=tokenize([group.query for group in groups], "query"),
+        documents=tokenize(list(texts.values()), "document"),
+        relation=Relation(
+            torch.tensor(query_P),
+            torch.tensor(document_P),
+            torch.tensor([document.label for document in drawn]),
+            _teachers(drawn),
+            torch.tensor(list(place)),
+            torch.tensor(known_query_K),
+            torch.tensor(known_K),
+        ),
+    )
+
+
+def pair(step: int, groups: Sequence[Group], *, tokenize: TokenizePairs) -> PairBatch:
+    """The batch of a head that reads query and document together: each pair that was drawn."""
+    drawn = [document for group in groups for _, document in group.documents]
+    tokens, token_label_T = tokenize(
+        [
+            Pair(group.query, Text(document.text, document.instruction), document.spans, document.span_labels)
+            for group in groups
+            for _, document in group.documents
+        ]
+    )
+    return PairBatch(
+        step=step,
+        tokens=tokens,
+        query_P=torch.repeat_interleave(torch.tensor([len(group.documents) for group in groups])),
+        label_P=torch.tensor([document.label for document in drawn]),
+        teachers_P=_teachers(drawn),
+        token_label_T=token_label_T,
+    )
+
+
+def _teachers(drawn: Sequence[Document]) -> dict[str, Tensor]:
+    return {name: torch.tensor([document.teachers[name] for document in drawn]) for name in drawn[0].teachers}
+
+
+def assembling(kind: str, tokenizer: Any) -> Assemble:
+    """What makes batches for a head of this kind (`reasonir.model.head.base.Head.kind`) with its tokenizer."""
+    return partial(contrast if kind == "retriever" else pair, tokenize=tokenizer)
+
+
+def groups_of(examples: Sequence[Example]) -> list[Group]:
+    """The groups of these examples, each with its first positive and all its negatives."""
+    rows = [row_of(example) for example in examples]
+    items = Items(np.arange(len(rows)), np.zeros(len(rows), dtype=int))
+    negatives = max(len(row["neg"]) for row in rows)
+    batches = Batches(rows, items, lambda _, groups: groups, negatives, frozenset(), 0, {})
+    plan = BatchPlan(0, np.zeros(len(rows), dtype=int), np.arange(len(rows)))
+    return batches[plan]  # type: ignore[no-any-return]
+
+
+def positives_of_repeated_queries(rows: Any) -> dict[int, list[int]]:
+    """For every query text that stands in several rows, the keys of the positives of all of them."""
+    keys = rows["query_key"][:]
+    repeated = {key for key, count in zip(*np.unique(keys, return_counts=True), strict=True) if count > 1}
+    if not repeated:
+        return {}
+    found: dict[int, list[int]] = defaultdict(list)
+    for key, positives in zip(keys, rows["pos_keys"][:], strict=True):
+        if key in repeated:
+            found[key] += positives
+    return dict(found)

@@ -1,0 +1,1 @@
+"""Reading files of every kind: rows with the place they came from."""

@@ -1,0 +1,98 @@
+"""Raw documents: a text file, a folder of text files, or a table with a column `text`.
+
+A text file holds a document a paragraph, blank lines between; or a document a line where there are no blank lines.
+In a folder every .txt and .md file is a document.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from reasonir.data.files.records import SUFFIXES, not_utf8, read, text_of
+from reasonir.errors import InputError
+
+_KINDS = (".txt", ".md")
+IDS = ("_id", "id", "doc_id")
+"""What a column of ids is called."""
+
+
+class RawText(NamedTuple):
+    """A document as it was found; its text may be empty."""
+
+    doc_id: str
+    text: str
+    place: str
+
+
+def text_files(path: Path, *, key: str = "data.path") -> list[Path]:
+    """The files that hold documents: `path` itself, or those of a folder; `key` is what a user calls it.
+
+    Raises:
+        InputError: the file is of another kind, or the folder holds none.
+    """
+    if path.is_file():
+        if not path.name.lower().endswith((*_KINDS, *SUFFIXES)):
+            raise InputError(f"{key}={path} is of an unknown kind: expected one of {', '.join(_KINDS + SUFFIXES)}")
+        return [path]
+    found = sorted(file for file in path.rglob("*") if file.suffix.lower() in _KINDS and file.is_file())
+    if not found:
+        raise InputError(f"{key}={path}: the folder holds no {' or '.join(_KINDS)} file: put the documents there")
+    return found
+
+
+def read_texts(path: Path, *, key: str = "data.path") -> Iterator[RawText]:
+    """The documents, in a fixed order.
+
+    Raises:
+        InputError: see `text_files`; or a file isn't UTF-8, or a row has no text.
+    """
+    files = text_files(path, key=key)
+    if path.is_dir():
+        for file in files:
+            yield RawText(str(file.relative_to(path)), "".join(_lines(file)).strip(), str(file))
+    elif path.suffix.lower() in _KINDS:
+        yield from _of_text_file(path)
+    else:
+        for number, record in enumerate(read(path), 1):
+            given = next((record.values[name] for name in IDS if name in record.values), number)
+            yield RawText(str(given), text_of(record, "text").strip(), record.place)
+
+
+def _of_text_file(file: Path) -> Iterator[RawText]:
+    paragraphs = _has_blank_lines(file)
+    gathered: list[str] = []
+    first = 1
+    for number, line in enumerate(_lines(file), 1):
+        if line.strip():
+            first = first if gathered else number
+            gathered.append(line)
+        if gathered and (not line.strip() or not paragraphs):
+            yield _document(file, first, gathered)
+            gathered = []
+    if gathered:
+        yield _document(file, first, gathered)
+
+
+def _document(file: Path, first: int, lines: list[str]) -> RawText:
+    return RawText(f"{file.stem}:{first}", "".join(lines).strip(), f"{file}, line {first}")
+
+
+def _has_blank_lines(file: Path) -> bool:
+    """Whether a blank line stands between two lines of text."""
+    seen = blank = False
+    for line in _lines(file):
+        if line.strip() and blank:
+            return True
+        seen = seen or bool(line.strip())
+        blank = seen and not line.strip()
+    return False
+
+
+def _lines(file: Path) -> Iterator[str]:
+    try:
+        with file.open(encoding="utf-8-sig") as lines:
+            yield from lines
+    except UnicodeDecodeError as error:
+        raise not_utf8(file, error) from error

@@ -1,0 +1,1 @@
+"""Dividing queries without leaks."""

@@ -1,0 +1,261 @@
+"""The evaluation of a run: the model beside its baselines, judged on every task of the benchmark."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.table import Table
+
+from reasonir.errors import InputError
+from reasonir.eval.base import Benchmark, Subject
+from reasonir.eval.reranking import choosing, reranking
+from reasonir.eval.results import HEADLINE, Analysis, Results, read_analysis, read_values, run_file
+from reasonir.eval.systems import System, evaluate, guessing, searching
+from reasonir.eval.trec import read_run
+from reasonir.eval.truncation import Truncation
+from reasonir.index.base import Index
+from reasonir.index.bm25 import Bm25
+from reasonir.index.topk import AT, RECALL
+from reasonir.model.caching_encoder import ALONE, Reader, Workers
+from reasonir.model.embedding_cache import DTYPES, Disk, identity_of
+from reasonir.model.encoder import Embedder, Encoder
+from reasonir.types import Run, Task
+
+log = logging.getLogger(__name__)
+
+BASELINES = ("random", "bm25", "untrained")
+DEV_DEPTH, DEV_CANDIDATES = 100, 20
+ANALYSIS = "analysis"
+"""Where in a run's folder the files of its benchmark's own figures lie."""
+COLUMNS = ("recall_at_10", "recall_at_100", "mrr", "map")
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationOptions:
+    """What stands beside the model, and how deep rankings go.
+
+    Attributes:
+        baselines: of random, bm25 and untrained.
+        depth: documents a query in a ranking.
+        candidates: documents a query that a reranker orders, those of the bm25 baseline, where the task names none.
+        bm25: the index of the bm25 baseline.
+        cache: the type in which what the model makes of texts is kept, so that an evaluation that was stopped goes on
+            (float32: the same figures bit for bit; float16: half the room); None keeps nothing.
+        cache_folder: where.
+    """
+
+    baselines: Sequence[str] = BASELINES
+    depth: int = 1000
+    candidates: int = 100
+    bm25: Bm25 = field(default_factory=Bm25)
+    cache: str | None = None
+    cache_folder: str = "cache/embeddings"
+
+    def problems(self) -> list[str]:
+        """What is out of range."""
+        found = [
+            f"evaluation.baselines names {name}: choose from {', '.join(BASELINES)}"
+            for name in self.baselines
+            if name not in BASELINES
+        ]
+        if self.depth < 10:
+            found.append(f"evaluation.depth={self.depth}: give 10 or more, the figures look at ten documents")
+        if self.candidates < 1:
+            found.append(f"evaluation.candidates={self.candidates}: give 1 or more")
+        if self.cache not in (None, *DTYPES):
+            found.append(f"evaluation.cache={self.cache}: choose {', '.join(DTYPES)} or null")
+        return found
+
+    def reader(self, encoder: Encoder, workers: Workers) -> Reader:
+        """The encoder with its store, and who encodes."""
+        if self.cache is None:
+            return Reader(encoder, workers=workers)
+        folder = Path(self.cache_folder).expanduser() / f"{identity_of(encoder)}-{self.cache}"
+        log.info("Embeddings are kept in %s", folder)
+        return Reader(encoder, Disk(folder, self.cache), getattr(torch, self.cache), workers=workers)
+
+
+@dataclass(slots=True)
+class Evaluation:
+    """Judges systems on the tasks of a benchmark and keeps what it found in a folder.
+
+    Attributes:
+        tasks: what is judged, read once.
+        options: baselines and depth.
+        index: searches with an encoder.
+        folder: results.json, per_query.parquet and runs/ go here.
+        protocol: the rules, stamped on the results.
+        seed: of the random baseline.
+        groups: means over tasks that are reported.
+        headline: the metric that counts.
+        analyse: the benchmark's own figures about a system.
+    """
+
+    tasks: Sequence[Task]
+    options: EvaluationOptions
+    index: Callable[[Embedder], Index]
+    folder: Path
+    protocol: dict[str, Any]
+    seed: int
+    groups: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    headline: str = HEADLINE
+    analyse: Callable[[Subject, Path], Mapping[str, Analysis]] = lambda subject, folder: {}
+    results: Results = field(init=False)
+
+    def __post_init__(self) -> None:
+        protocol = {
+            **self.protocol,
+            "scorer": "pytrec_eval",
+            "depth": self.options.depth,
+            "headline": self.headline,
+            "embeddings": self.options.cache or "float32",
+        }
+        if "bm25" in self.options.baselines:
+            protocol["bm25"] = self.options.bm25.settings
+        self.results = Results(protocol, self.groups)
+
+    def baselines(self, encoder: Encoder | None, workers: Workers = ALONE) -> None:
+        """Judge the baselines, `encoder` being the untrained model, unless the folder has their results already."""
+        wanted = [name for name in self.options.baselines if name != "untrained" or encoder is not None]
+        if self._reuse(wanted):
+            log.info("The baselines are those of %s", self.folder / "results.json")
+            return
+        systems: dict[str, System] = {
+            "random": guessing(depth=self.options.depth, seed=self.seed),
+            "bm25": searching(self.options.bm25, depth=self.options.depth),
+        }
+        if encoder is not None:
+            systems["untrained"] = self._model(encoder, self.options.reader(encoder, workers), "untrained")
+        evaluate(self.tasks, {name: systems[name] for name in wanted}, self.results)
+        for name in wanted:
+            self._analyse(name, systems[name], encoder if name == "untrained" else None)
+        if wanted:
+            self.results.write(self.folder, judged=wanted[-1])
+
+    def judge(self, encoder: Encoder, name: str, workers: Workers = ALONE) -> None:
+        """Judge the model, with what its limits cut off, and write everything."""
+        reader = self.options.reader(encoder, workers)
+        rank = self._model(encoder, reader, name)
+        if encoder.head.kind == "retriever":
+            self._warn_of_instructions(encoder)
+        truncation = Truncation(reader)
+        evaluate(self.tasks, {name: truncation.watching(rank)}, self.results)
+        self.results.protocol["truncation"] = report = truncation.report(self.tasks)
+        truncation.warn(report)
+        self._analyse(name, rank, encoder)
+        self.results.write(self.folder, judged=name)
+
+    def dev(self, encoder: Encoder) -> System:
+        """The system that ranks the development task during training: less deep, so that it is quick."""
+        if encoder.head.kind == "retriever":
+            reader = Reader(encoder)
+            return choosing(reader, searching(self.index(reader), depth=DEV_DEPTH))
+        return reranking(encoder, searching(self.options.bm25, depth=DEV_CANDIDATES))
+
+    def _analyse(self, name: str, system: System, encoder: Encoder | None) -> None:
+        runs = {task.name: self.results.runs[task.name][name] for task in self.tasks}
+        for task, analysis in self.analyse(Subject(name, runs, system, encoder), self.folder / ANALYSIS).items():
+            self.results.analyses.setdefault(task, {})[name] = analysis
+
+    def _model(self, encoder: Encoder, reader: Reader, name: str) -> System:
+        """The system that ranks with the model, and notes what its index measured of itself."""
+        if encoder.head.kind != "retriever":
+            return reranking(reader, searching(self.options.bm25, depth=self.options.candidates))
+        index = self.index(reader)
+        rank = choosing(reader, searching(index, depth=self.options.depth))
+
+        def measured(task: Task) -> Run:
+            run = rank(task)
+            if index.measured:
+                for together in (other for other in self.tasks if other.corpus is task.corpus):
+                    self.results.measured.setdefault(together.name, {})[name] = index.measured
+            return run
+
+        return measured
+
+    def _warn_of_instructions(self, encoder: Encoder) -> None:
+        prompts = encoder.head.tokenizer.prompts
+        told = any(text.instruction for task in self.tasks for text in task.queries.values())
+        if told and not prompts.takes_instructions:
+            log.warning(
+                "The queries' instructions are ignored: the query prompt (%r) has no {instruction}. model/prompts="
+                "instruction, instruct, gritlm or qwen has one; eval/instructions=none gives none",
+                prompts.query,
+            )
+
+    def _reuse(self, wanted: Iterable[str]) -> bool:
+        """Take over the baselines' values when they were found under the same protocol."""
+        try:
+            saved = json.loads((self.folder / "results.json").read_text())
+        except FileNotFoundError:
+            return False
+        mine = {**self.results.protocol, "tasks": {task.name: dict(task.protocol) for task in self.tasks}}
+        saved["protocol"].pop("truncation", None)  # found while judging, not a rule
+        values = read_values(self.folder)
+        names = [
+            name for task in self.tasks for name in (task.name, *(f"{task.name}_{label}" for label in task.judgements))
+        ]
+        if saved["protocol"] != mine or any(not set(wanted) <= set(values.get(name, {})) for name in names):
+            return False
+        for system in wanted:
+            for task, measured in saved["measured"].items():
+                if system in measured:
+                    self.results.measured.setdefault(task, {})[system] = measured[system]
+            for task in self.tasks:
+                self.results.add(task, system, read_run(run_file(self.folder, task.name, system)), {})
+            for name in names:
+                self.results.add_values(name, system, values[name][system])
+                self.results.analyses.setdefault(name, {})[system] = read_analysis(saved, name, system)
+        return True
+
+
+def table(results: Results, judged: str) -> Table:
+    """Every system's figures, with its interval, and how it differs from the one that is judged."""
+    found = Table(title="Evaluation", title_justify="left", caption=_measured(results, judged), caption_justify="left")
+    columns = (results.headline, *COLUMNS)
+    for column in ("task", "system", *columns, "95 % interval", "ahead by", "p"):
+        found.add_column(column, justify="left" if column in ("task", "system") else "right", no_wrap=True)
+    figures = results.figures()
+    for task, systems in figures.items():
+        for system, values in systems.items():
+            cells = [f"{values[column]:.4f}" for column in columns]
+            span = results.interval(task, system)
+            cells.append(f"{span.low:.3f} to {span.high:.3f}")
+            gap = results.difference(task, judged, system) if system != judged else None
+            cells += [f"{gap.delta:+.4f}", f"{gap.p:.4f}"] if gap else ["", ""]
+            found.add_row(task, system, *cells, style="bold" if system == judged else None)
+        found.add_section()
+    return found
+
+
+def _measured(results: Results, judged: str) -> str | None:
+    """What the judged system's index measured, where it approximates."""
+    lines = [
+        f"{task}: of the exact first {AT}, index={results.protocol['index']['name']} finds {found[RECALL]:.1%} "
+        f"({found['vectors']:,} of {found['encoded_vectors']:,} vectors)"
+        for task, systems in results.measured.items()
+        if (found := systems.get(judged))
+    ]
+    return "\n".join(lines) or None
+
+
+def read_benchmark(benchmark: Benchmark) -> list[Task]:
+    """The tasks of a benchmark, read now so that what is wrong with them is said before training.
+
+    Raises:
+        InputError: there are none, or what reading reports.
+    """
+    from reasonir.eval.systems import check_task
+
+    found = list(benchmark.tasks())
+    if not found:
+        raise InputError("the benchmark has no tasks: choose another eval=")
+    for task in found:
+        check_task(task)
+    return found

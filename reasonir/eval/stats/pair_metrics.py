@@ -1,0 +1,260 @@
+"""Figures over judged pairs: how well scores order them, and how good they are as probabilities of being relevant.
+
+Every figure is a function of weights of the queries: all 1 for the figure itself, drawn with repetition for its
+interval (bootstrap over queries: pairs of one query aren't independent). The same draws serve all systems, so
+differences are paired. Ties have their mean rank, and precision and recall of nothing are 0, as scipy and
+scikit-learn have it; the calibration error has ten bins of equal width (Guo et al. 2017, arXiv:1706.04599).
+
+Shape letters: P pairs, Q queries, B sets of weights, G distinct values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from reasonir.eval.stats.significance import Difference, Interval
+
+Floats = NDArray[np.float64]
+RESAMPLES = 999
+BINS = 10
+_TOGETHER = 32
+"""Sets of weights whose pairs are in memory at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredPairs:
+    """Judged pairs as a system scored them, those of a query numbered alike.
+
+    relevant_P says which count as relevant, probability_P how sure of that the system is; `threshold` is the
+    probability from which on it says so, as tuned on other pairs.
+    """
+
+    query_P: NDArray[np.int64]
+    relevance_P: Floats
+    relevant_P: NDArray[np.bool_]
+    score_P: Floats
+    probability_P: Floats
+    threshold: float
+
+    @property
+    def queries(self) -> int:
+        """How many queries there are."""
+        return int(self.query_P.max()) + 1
+
+
+def figures(pairs: ScoredPairs, weight_BQ: Floats) -> dict[str, Floats]:
+    """Every figure for every set of weights, NaN where it isn't defined."""
+    found: dict[str, Floats] = {}
+    for suffix, threshold in (("", 0.5), ("_tuned", pairs.threshold)):
+        decided = _decided(pairs, threshold, weight_BQ)
+        found |= {f"{name}{suffix}": values_B for name, values_B in decided.items()}
+    squares_P = (pairs.probability_P - pairs.relevant_P) ** 2
+    found["brier"] = _total(pairs, squares_P, weight_BQ) / _total(pairs, np.ones_like(squares_P), weight_BQ)
+    found["ece"] = _calibration_error(pairs, weight_BQ)
+    for name, correlation in (("spearman", _spearman), ("kendall", _kendall)):
+        each_Q = _by_query(pairs, correlation)
+        known_Q = ~np.isnan(each_Q)
+        with np.errstate(invalid="ignore"):
+            means_B = (weight_BQ[:, known_Q] @ each_Q[known_Q]) / weight_BQ[:, known_Q].sum(1)
+        found[f"{name}_by_query"] = means_B
+    blocks = [weight_BQ[start : start + _TOGETHER] for start in range(0, len(weight_BQ), _TOGETHER)]
+    found["auc"] = np.concatenate([_auc(pairs, block[:, pairs.query_P]) for block in blocks])
+    found["spearman"] = np.concatenate([_pooled_spearman(pairs, block[:, pairs.query_P]) for block in blocks])
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """The figures of a system that are defined, and what they are under the draws of queries that all systems share."""
+
+    points: Mapping[str, float]
+    draws: Mapping[str, Floats]
+
+    @classmethod
+    def of(cls, pairs: ScoredPairs, *, seed: int = 0) -> Drawn:
+        """All figures; Kendall's tau over all pairs as well, which has no interval."""
+        count = pairs.queries
+        drawn_BQ = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), size=RESAMPLES)
+        values = figures(pairs, np.vstack([np.ones(count), drawn_BQ]))
+        points = {name: float(value_B[0]) for name, value_B in values.items()}
+        points["kendall"] = _kendall(pairs.relevance_P, pairs.score_P)
+        return cls(
+            {name: value for name, value in points.items() if np.isfinite(value)},
+            {name: value_B[1:] for name, value_B in values.items() if np.isfinite(value_B[0])},
+        )
+
+    def intervals(self) -> dict[str, Interval]:
+        """The 95 % percentile interval of every figure that is drawn."""
+        return {
+            name: Interval(self.points[name], *(float(end) for end in np.nanquantile(draw_B, [0.025, 0.975])))
+            for name, draw_B in self.draws.items()
+        }
+
+    def ahead_of(self, other: Drawn) -> dict[str, Difference]:
+        """These figures minus another system's, with the two-sided bootstrap p value of there being no difference."""
+        found = {}
+        for name in self.draws.keys() & other.draws.keys():
+            gap_B = self.draws[name] - other.draws[name]
+            gap_B = gap_B[~np.isnan(gap_B)]
+            tail = min((gap_B <= 0).sum(), (gap_B >= 0).sum())
+            p = min(1.0, 2 * (tail + 1) / (len(gap_B) + 1))
+            found[name] = Difference(self.points[name] - other.points[name], float(p))
+        return found
+
+
+def best_threshold(probability_P: Floats, relevant_P: NDArray[np.bool_]) -> float:
+    """The probability from which on calling pairs relevant gives the best F1, the highest of several."""
+    values_G, group_P = np.unique(probability_P, return_inverse=True)
+    called_G = np.bincount(group_P)[::-1].cumsum()[::-1]
+    right_G = np.bincount(group_P, relevant_P)[::-1].cumsum()[::-1]
+    f1_G = 2 * right_G / (called_G + relevant_P.sum())
+    return float(values_G[len(f1_G) - 1 - int(f1_G[::-1].argmax())])
+
+
+def logistic(score_P: Floats, relevant_P: NDArray[np.bool_]) -> Callable[[Floats], Floats]:
+    """Probabilities for scores that are no logits: the logistic curve that fits these pairs best (Platt 1999)."""
+    from scipy.optimize import minimize
+    from scipy.special import expit
+
+    middle, spread = score_P.mean(), score_P.std() or 1.0
+    sign_P = np.where(relevant_P, 1.0, -1.0)
+
+    def loss(curve: Floats) -> float:
+        margin_P = sign_P * (curve[0] + curve[1] * (score_P - middle) / spread)
+        return float(np.logaddexp(0, -margin_P).mean() + 1e-6 * (curve @ curve))  # bounded where nothing overlaps
+
+    offset, slope = minimize(loss, np.zeros(2)).x
+    return lambda scores: expit(offset + slope * (scores - middle) / spread)
+
+
+def reliability(pairs: ScoredPairs) -> Iterator[dict[str, float]]:
+    """The bins of probability that hold pairs: how many, their mean probability, and how many are relevant."""
+    bin_P = _bin(pairs.probability_P)
+    for number in np.unique(bin_P).tolist():
+        inside = bin_P == number
+        yield {
+            "from": number / BINS,
+            "to": (number + 1) / BINS,
+            "pairs": int(inside.sum()),
+            "mean_probability": float(pairs.probability_P[inside].mean()),
+            "share_relevant": float(pairs.relevant_P[inside].mean()),
+        }
+
+
+def levels(pairs: ScoredPairs) -> Iterator[dict[str, float]]:
+    """What became of the pairs of each relevance: mean score and probability, and how many are called relevant."""
+    for relevance in np.unique(pairs.relevance_P).tolist():
+        inside = pairs.relevance_P == relevance
+        yield {
+            "relevance": relevance,
+            "pairs": int(inside.sum()),
+            "mean_score": float(pairs.score_P[inside].mean()),
+            "mean_probability": float(pairs.probability_P[inside].mean()),
+            "called_relevant": float((pairs.probability_P[inside] >= 0.5).mean()),
+            "called_relevant_tuned": float((pairs.probability_P[inside] >= pairs.threshold).mean()),
+        }
+
+
+def confusion(pairs: ScoredPairs, threshold: float) -> dict[str, int]:
+    """Pairs by what they are and what they are called."""
+    called_P, is_P = pairs.probability_P >= threshold, pairs.relevant_P
+    return {
+        "true_positives": int((called_P & is_P).sum()),
+        "false_positives": int((called_P & ~is_P).sum()),
+        "false_negatives": int((~called_P & is_P).sum()),
+        "true_negatives": int((~called_P & ~is_P).sum()),
+    }
+
+
+def _total(pairs: ScoredPairs, value_P: Floats, weight_BQ: Floats) -> Floats:
+    """The weighted sum of a value over all pairs."""
+    total_B: Floats = weight_BQ @ np.bincount(pairs.query_P, value_P, pairs.queries)
+    return total_B
+
+
+def _decided(pairs: ScoredPairs, threshold: float, weight_BQ: Floats) -> dict[str, Floats]:
+    called_P, is_P = pairs.probability_P >= threshold, pairs.relevant_P
+    hit_B, called_B, is_B = (_total(pairs, each.astype(float), weight_BQ) for each in (called_P & is_P, called_P, is_P))
+    right_B, all_B = (_total(pairs, each.astype(float), weight_BQ) for each in (called_P == is_P, np.ones(len(is_P))))
+    return {
+        "accuracy": right_B / all_B,
+        "precision": hit_B / np.maximum(called_B, 1),
+        "recall": hit_B / np.maximum(is_B, 1),
+        "f1": 2 * hit_B / np.maximum(called_B + is_B, 1),
+    }
+
+
+def _bin(probability_P: Floats) -> NDArray[np.int64]:
+    bin_P: NDArray[np.int64] = np.minimum((probability_P * BINS).astype(int), BINS - 1)
+    return bin_P
+
+
+def _calibration_error(pairs: ScoredPairs, weight_BQ: Floats) -> Floats:
+    gap_P, bin_P = pairs.probability_P - pairs.relevant_P, _bin(pairs.probability_P)
+    gaps = [np.abs(_total(pairs, np.where(bin_P == number, gap_P, 0), weight_BQ)) for number in range(BINS)]
+    error_B: Floats = np.sum(gaps, 0) / _total(pairs, np.ones_like(gap_P), weight_BQ)
+    return error_B
+
+
+def _by_value(value_P: Floats, weight_BP: Floats) -> tuple[Floats, NDArray[np.int64]]:
+    """(weight_BG of each distinct value, smallest first; group_P, which of them a pair has)."""
+    order_P = np.argsort(value_P, kind="stable")
+    _, start_G, group_P = np.unique(value_P[order_P], return_index=True, return_inverse=True)
+    place_P = np.empty_like(group_P)
+    place_P[order_P] = group_P
+    return np.add.reduceat(weight_BP[:, order_P], start_G, axis=1), place_P
+
+
+def _auc(pairs: ScoredPairs, weight_BP: Floats) -> Floats:
+    """The share of (relevant, other) couples in which the relevant pair scores higher, ties counting half."""
+    good_BG, _ = _by_value(pairs.score_P, weight_BP * pairs.relevant_P)
+    bad_BG, _ = _by_value(pairs.score_P, weight_BP * ~pairs.relevant_P)
+    below_BG = bad_BG.cumsum(1) - bad_BG / 2
+    with np.errstate(invalid="ignore", divide="ignore"):
+        share_B: Floats = (good_BG * below_BG).sum(1) / (good_BG.sum(1) * bad_BG.sum(1))
+    return share_B
+
+
+def _pooled_spearman(pairs: ScoredPairs, weight_BP: Floats) -> Floats:
+    """The correlation of the ranks that scores and relevances have among all weighted pairs."""
+    centred = []
+    for value_P in (pairs.score_P, pairs.relevance_P):
+        weight_BG, group_P = _by_value(value_P, weight_BP)
+        rank_BP = (weight_BG.cumsum(1) - weight_BG / 2)[:, group_P]
+        centred.append(rank_BP - weight_BP.sum(1, keepdims=True) / 2)
+    first_BP, second_BP = centred
+    with np.errstate(invalid="ignore"):
+        spread_B = np.sqrt((weight_BP * first_BP**2).sum(1) * (weight_BP * second_BP**2).sum(1))
+        correlation_B: Floats = (weight_BP * first_BP * second_BP).sum(1) / spread_B
+    return correlation_B
+
+
+def _by_query(pairs: ScoredPairs, correlation: Callable[[Floats, Floats], float]) -> Floats:
+    """A correlation of scores with relevances a query; NaN where all its documents are equally relevant."""
+    value_Q = np.full(pairs.queries, np.nan)
+    order_P = np.argsort(pairs.query_P, kind="stable")
+    for rows in np.split(order_P, np.flatnonzero(np.diff(pairs.query_P[order_P])) + 1):
+        relevance, score = pairs.relevance_P[rows], pairs.score_P[rows]
+        if np.ptp(relevance) > 0:
+            value_Q[pairs.query_P[rows[0]]] = correlation(relevance, score)
+    return value_Q
+
+
+def _spearman(relevance: Floats, score: Floats) -> float:
+    from scipy.stats import rankdata
+
+    if np.ptp(score) == 0:
+        return 0.0
+    return float(np.corrcoef(rankdata(relevance), rankdata(score))[0, 1])
+
+
+def _kendall(relevance: Floats, score: Floats) -> float:
+    from scipy.stats import kendalltau
+
+    if np.ptp(score) == 0:
+        return 0.0
+    return float(kendalltau(relevance, score).statistic)

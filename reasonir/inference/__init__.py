@@ -1,0 +1,1 @@
+"""Models from Python: load, retrieve, rerank, prune, and the pipeline of all three."""

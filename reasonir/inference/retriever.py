@@ -1,0 +1,164 @@
+"""Finding documents with a retriever that was trained here or published, whichever its head.
+
+    retriever = Retriever.load("outputs/<run>")
+    retriever.add_documents(["Bees dance.", "Copper conducts."])
+    retriever.retrieve("how do bees tell where flowers are", top_k=1)    # [Hit(id="0", text="Bees dance.", ...)]
+    retriever.save("my-index")
+
+Search is exact, by the head's own score. What was added isn't encoded again: representations are kept in memory, and
+saved as safetensors with a line of JSON a document (nothing that is unpickled), under the name of the model that made
+them, so that another model's are never searched.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from reasonir.errors import InputError
+from reasonir.index.topk import Best
+from reasonir.inference.loading import read_encoder
+from reasonir.inference.search_engine import Finder
+from reasonir.model.embedding_cache import identity_of
+from reasonir.model.encoder import Encoder
+from reasonir.types import Corpus, Plain, Representation, Side, Text
+from reasonir.utils.files import completed
+
+VECTORS, DOCUMENTS = "vectors.safetensors", "documents.jsonl"
+_BLOCK = 4096
+
+
+@dataclass(slots=True)
+class Retriever(Finder):
+    """Documents in memory, searched with an encoder.
+
+    Attributes:
+        encoder: one whose head is a retriever.
+    """
+
+    encoder: Encoder
+    _blocks: list[Representation] = field(init=False, default_factory=list)
+
+    def __post_init__(self) -> None:
+        head = self.encoder.head
+        if head.kind != "retriever":
+            raise InputError(f"{type(head).__name__} is a {head.kind}, which can't search: load it by reasonir.load")
+
+    @classmethod
+    def load(cls, path: str | Path, *, device: str = "cpu", trust_remote_code: bool = False) -> Retriever:
+        """The retriever of a run's folder, an exported folder or a hub id, without documents; see `reasonir.load`.
+
+        Raises:
+            InputError: as `reasonir.load`; or it is no retriever.
+        """
+        return cls(read_encoder(str(path), device=device, trust_remote_code=trust_remote_code))
+
+    def _index(self, texts: Sequence[str]) -> None:
+        self._take(block for _, block in self.encoder.stream(Plain(texts), "document"))
+
+    def _take(self, blocks: Iterable[Representation]) -> None:
+        """Take in representations; small blocks are joined, so that many small additions don't slow the search."""
+        for block in blocks:
+            if self._blocks and len(self._blocks[-1]) + len(block) <= _BLOCK:
+                self._blocks[-1] = Representation.join([self._blocks[-1], block])
+            else:
+                self._blocks.append(block)
+
+    @torch.no_grad()
+    def _search(self, queries: Sequence[Text], top_k: int) -> list[dict[str, float]]:
+        names = [str(number) for number in range(len(queries))]
+        none = [np.empty(0, dtype=np.int64)] * len(queries)
+        best = Best(names, self.encoder.encode(queries, "query"), self.encoder.head.score, none, top_k)
+        start = 0
+        for block in self._blocks:
+            best.add(np.arange(start, start + len(block)), block)
+            start += len(block)
+        run = best.run(Corpus(list(self.documents), list(self.documents.values())))
+        return [run[name] for name in names]
+
+    def encode(self, texts: Sequence[str], side: Side = "document") -> Representation:
+        """The representation of texts; of a head of one vector a text, `values_TD` has a row a text."""
+        return self.encoder.encode(Plain(texts), side)
+
+    @torch.no_grad()
+    def score(self, queries: Sequence[str], documents: Sequence[str]) -> Tensor:
+        """scores_QN of texts that needn't have been added, on the CPU."""
+        if not queries or not documents:
+            return torch.zeros(len(queries), len(documents))
+        found: Tensor = self.encoder.head.score(self.encode(queries, "query"), self.encode(documents))
+        return found.float().cpu()
+
+    def save(self, folder: str | Path) -> None:
+        """Write the documents and their representations to a new folder; `load_index` reads them.
+
+        Raises:
+            InputError: there is nothing to save, or the folder is there already.
+        """
+        from safetensors.torch import save_file
+
+        folder = Path(folder).expanduser()
+        if not self._blocks:
+            raise InputError(f"there are no documents to save to {folder}: add some first")
+        if folder.exists():
+            raise InputError(f"{folder} is there already: give a new folder, or remove it")
+        whole = Representation.join(self._blocks)
+        with completed(folder) as partial:
+            partial.mkdir()
+            tensors = {"values": whole.values_TD.cpu().contiguous(), "lengths": whole.lengths_N}
+            save_file(tensors, partial / VECTORS, {"model": identity_of(self.encoder)})
+            with (partial / DOCUMENTS).open("w", encoding="utf-8") as stream:
+                stream.writelines(
+                    json.dumps({"id": each, "text": text}) + "\n" for each, text in self.documents.items()
+                )
+
+    def load_index(self, folder: str | Path) -> None:
+        """Take in what `save` wrote, in addition to the documents that are there; nothing is encoded.
+
+        Raises:
+            InputError: no documents were saved there, or they are damaged, another model's, or have ids that are taken.
+        """
+        folder = Path(folder).expanduser()
+        found, model = _read_vectors(folder / VECTORS)
+        if model != identity_of(self.encoder):
+            raise InputError(
+                f"{folder} was saved by another model or other settings: add its documents to this one anew"
+            )
+        rows = _read_documents(folder / DOCUMENTS)
+        if len(rows) != len(found):
+            raise InputError(f"{folder} holds {len(rows)} documents and the vectors of {len(found)}: save it again")
+        self._check([each for each, _ in rows], len(rows))
+        found = found.to(device=self.encoder.device)
+        self.documents.update(rows)
+        self._take([found.take(chosen_M) for chosen_M in torch.split(torch.arange(len(found)), _BLOCK)])
+
+
+def _read_vectors(file: Path) -> tuple[Representation, str]:
+    """What was saved, and which model made it."""
+    from safetensors import SafetensorError, safe_open
+
+    if not file.is_file():
+        raise InputError(f"{file.parent} holds no {file.name}: give a folder that Retriever.save wrote")
+    try:
+        with safe_open(file, "pt") as stream:
+            found = Representation(stream.get_tensor("values"), stream.get_tensor("lengths"))
+            model = (stream.metadata() or {}).get("model", "")
+    except SafetensorError as error:
+        raise InputError(f"{file} can't be read ({error}): save the documents again") from error
+    if int(found.lengths_N.sum()) != len(found.values_TD):
+        raise InputError(f"{file} has {len(found.values_TD)} vectors where its lengths say otherwise: save it again")
+    return found, model
+
+
+def _read_documents(file: Path) -> list[tuple[str, str]]:
+    """(id, text) of every line."""
+    from reasonir.data.files.records import read, text_of
+
+    if not file.is_file():
+        raise InputError(f"{file.parent} holds no {file.name}: give a folder that Retriever.save wrote")
+    return [(text_of(record, "id"), text_of(record, "text")) for record in read(file)]

@@ -1,0 +1,46 @@
+"""A model that is used as it is: what its numbers depend on, known before it is loaded, and where it runs."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, is_dataclass
+from typing import Any, Protocol
+
+from reasonir.data.files.records import digests
+from reasonir.model.backbone import Model
+
+_KEPT = ("*.safetensors", "*.bin", "*.json", "*.txt", "*.model")
+
+
+class Machine(Protocol):
+    """Where the model runs."""
+
+    def resolve(self) -> Machine:
+        """The same with its device chosen.
+
+        Raises:
+            InputError: it isn't here.
+        """
+
+    @property
+    def torch_device(self) -> str:
+        """The device."""
+
+
+def identity_of(model: Model) -> dict[str, Any]:
+    """The hashes of the checkpoint's files, wherever they lie, and the options of head and prompts, as plain values.
+
+    Raises:
+        InputError: the checkpoint can't be reached.
+    """
+    folder = model.locate()
+    files = sorted({file for pattern in _KEPT for file in folder.rglob(pattern)})
+    return {"files": digests(files, folder), "head": options_of(model.head), "prompts": asdict(model.prompts)}
+
+
+def options_of(built: Any) -> dict[str, Any]:
+    """What a partial was made of, as plain values."""
+    plain = {
+        key: asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
+        for key, value in built.keywords.items()
+    }
+    return {"name": built.func.__qualname__, **plain}

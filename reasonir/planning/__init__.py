@@ -1,0 +1,1 @@
+"""Before training: lengths, memory, and the micro-batch budget."""

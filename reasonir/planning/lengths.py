@@ -1,0 +1,121 @@
+"""A run's lengths: its data's columns, counted by the model's own tokenizer, and the head's lengths that fit them.
+
+Needs neither weights nor a device. Where not even the tokenizer is here, lengths are estimated by the characters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+from typing import Any, Literal
+
+import numpy as np
+import torch
+
+from reasonir.data.batches.lengths import Column, LengthOptions, fitting
+from reasonir.errors import NotHereError
+from reasonir.model.backbone import Model
+from reasonir.model.checkpoint_config import UNBOUNDED, stated_options
+from reasonir.planning.memory import Texts
+from reasonir.training.datamodule import RetrievalData
+from reasonir.types import Side
+
+_TOKENIZER_FILES = ("tokenizer.json", "vocab.txt", "vocab.json", "*.model")
+_CHARACTERS_A_TOKEN = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """Columns of sampled texts, with what a model makes of them.
+
+    `limits` are the tokens a text of a side may have, `least` those it is filled up to, `positions` bound any limit;
+    `counted` says by what: "tokens", "characters" where no tokenizer is here, "limits" where no data is. `queries_cut`
+    is the share of pairs whose query loses a part beside its document; 0 for a head that reads texts by themselves.
+    """
+
+    columns: tuple[Column, ...]
+    limits: dict[Side, int]
+    least: dict[Side, int]
+    positions: int
+    counted: Literal["tokens", "characters", "limits"]
+    queries_cut: float = 0.0
+
+    def texts(self, counts: dict[str, int]) -> Texts:
+        """A typical step of so many texts of each column, cut and filled up; queries first, where they are apart."""
+        parts = {
+            column.name: np.clip(column.typical(counts[column.name]), self.least[column.side], self.limits[column.side])
+            for column in self.columns
+        }
+        return Texts(torch.from_numpy(np.concatenate(list(parts.values()))), len(parts.get("queries", ())))
+
+
+def measure(model: Model, data: RetrievalData, *, rows: int) -> Measured:
+    """The columns of up to `rows` training rows; prompts and markers are counted, nothing is cut.
+
+    A head that reads query and document together has columns of pairs.
+    """
+    sides: tuple[Side, Side] = ("query", "document")
+    folder = _folder(model)
+    if folder is None or not any(any(folder.glob(pattern)) for pattern in _TOKENIZER_FILES):
+        columns = tuple(_estimated(model, data, rows, folder))
+        return Measured(columns, model.limits(folder), dict.fromkeys(sides, 0), UNBOUNDED, "characters")
+    tokenizer, positions = model.read_tokenizer(folder)
+    pairs = {} if model.kind == "retriever" else data.sample_pairs(rows)
+    lost_P = [lost for given in pairs.values() for lost in tokenizer(given)[0].lost_query_N.tolist()]
+    return Measured(
+        tuple(_counted(model, data, rows, tokenizer.whole())),
+        {side: tokenizer.limit(side) for side in sides},
+        {side: tokenizer.least(side) for side in sides},
+        positions,
+        "tokens",
+        fmean(lost > 0 for lost in lost_P) if lost_P else 0.0,
+    )
+
+
+def longest(model: Model) -> Measured:
+    """Columns as long as the head lets them be: what a plan goes by where the data can't be read."""
+    limits = model.limits(_folder(model))
+    sides: dict[str, Side] = {"queries": "query"} if model.kind == "retriever" else {}
+    sides |= {"positives": "document", "negatives": "document"}
+    columns = tuple(Column.of(name, side, [limits[side]]) for name, side in sides.items())
+    return Measured(columns, limits, dict.fromkeys(limits, 0), UNBOUNDED, "limits")
+
+
+def _counted(model: Model, data: RetrievalData, rows: int, whole: Any) -> Iterator[Column]:
+    if model.kind == "retriever":
+        for name, (side, texts) in data.sample(rows).items():
+            yield Column.of(name, side, whole(texts, side).lengths_N.tolist())
+    else:
+        for name, pairs in data.sample_pairs(rows).items():
+            yield Column.of(name, "document", whole(pairs)[0].lengths_N.tolist())
+
+
+def _estimated(model: Model, data: RetrievalData, rows: int, folder: Path | None) -> Iterator[Column]:
+    stated = stated_options(folder, "config_sentence_transformers.json")
+    prompts = model.prompts.completed(stated.get("prompts", {}))
+    if model.kind == "retriever":
+        for name, (side, texts) in data.sample(rows).items():
+            yield Column.of(name, side, [_tokens(prompts.apply(text, side)) for text in texts])
+    else:
+        for name, pairs in data.sample_pairs(rows).items():
+            yield Column.of(name, "document", [_tokens(p.query.text) + _tokens(p.document.text) for p in pairs])
+
+
+def _tokens(text: str) -> int:
+    return max(1, len(text) // _CHARACTERS_A_TOKEN)
+
+
+def lengths_found(model: Model, measured: Measured, options: LengthOptions) -> dict[str, int]:
+    """Those of the head's length options that aren't given, fitted to the data; none without a tokenizer."""
+    if measured.counted != "tokens":
+        return {}
+    return model.length_options(fitting(measured.columns, options.percentile, measured.positions))
+
+
+def _folder(model: Model) -> Path | None:
+    try:
+        return model.locate(weights=False)
+    except NotHereError:
+        return None

@@ -1,0 +1,157 @@
+"""A model's card (README.md), filled from what its run left; what the run doesn't know is left out.
+
+The header tells the hub the base model, library, task, data and results; the text tells people the results beside their
+baselines, the protocol, the data with its licence and decontamination, the command, and how the model is opened. Paths
+of this machine are cut to their last part.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from reasonir.config import flat
+from reasonir.publishing.usage_snippets import OPENED
+from reasonir.runs.folder import saved_config
+from reasonir.runs.provenance import DATA
+
+_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+_FOLDERS = re.compile(r"(?<![\w.:/])(?:/[\w.+-]+)+/(?=[\w.+-])")
+_HUB = "https://huggingface.co"
+_PACKAGES = ("reasonir", "torch", "transformers", "sentence-transformers", "pylate")
+
+
+def card_of(run: Path, name: str, *, licence: str | None = None) -> str:
+    """The card of a run's model.
+
+    Args:
+        run: its folder.
+        name: what the model is opened by, `user/name` or a folder.
+        licence: of the model, by the hub's names.
+
+    Raises:
+        InputError: the folder is no tracked run.
+    """
+    from huggingface_hub import ModelCardData
+
+    config = saved_config(run)
+    manifest, results, environment = (_read(run / file) for file in (DATA, "results.json", "environment.json"))
+    head = str(config["model"]["head"]["_target_"]).split(".")[-3]
+    base, opened = _hub_id(config["model"]["path"]), OPENED.get(head)
+    header = ModelCardData(
+        base_model=base,
+        library_name=opened.library if opened else None,
+        pipeline_tag=opened.task if opened else None,
+        tags=["reasonir", head],
+        license=licence,
+        datasets=sorted(set(_datasets(config["data"]))) or None,
+        model_name=Path(name).name,
+        eval_results=list(_listed(results, config["eval"])) or None,
+    )
+    origin = f"made from [{base}]({_HUB}/{base})" if base else "trained"
+    parts = [
+        f"# {Path(name).name}",
+        f"A {opened.what if opened else head}, {origin} with reasonir.",
+        *_results(results),
+        *_protocol(results),
+        *_data(manifest),
+        *_training(run, environment, config["seed"]),
+        *(opened.parts(name) if opened else ()),
+    ]
+    return f"---\n{header.to_yaml().strip()}\n---\n\n" + "\n\n".join(parts) + "\n"
+
+
+def _read(file: Path) -> Mapping[str, Any]:
+    found: Mapping[str, Any] = json.loads(file.read_text()) if file.is_file() else {}
+    return found
+
+
+def _hub_id(path: Any) -> str | None:
+    """A path that is a hub id, and no folder here."""
+    return path if isinstance(path, str) and _HUB_ID.fullmatch(path) and not Path(path).exists() else None
+
+
+def _datasets(source: Mapping[str, Any]) -> Iterator[str]:
+    """The hub ids that a data source reads."""
+    for key, value in flat(source).items():
+        if key.rpartition(".")[2] in ("path", "documents") and (found := _hub_id(value)):
+            yield found
+
+
+def _listed(results: Mapping[str, Any], benchmark: Mapping[str, Any]) -> Iterator[Any]:
+    """The trained model's headline figures, as the hub lists them."""
+    from huggingface_hub import EvalResult
+
+    for task, systems in results.get("results", {}).items():
+        metric = results["protocol"]["headline"]
+        yield EvalResult(
+            task_type="information-retrieval",
+            dataset_type=_hub_id(benchmark.get("path")) or task,
+            dataset_name=task,
+            metric_type=metric,
+            metric_value=round(systems["trained"][metric], 4),
+        )
+
+
+def _results(results: Mapping[str, Any]) -> Iterator[str]:
+    """Every system's headline with its interval, and what the trained model is ahead by."""
+    if not results:
+        return
+    metric = results["protocol"]["headline"]
+    lines = [f"| task | system | {metric} | 95 % interval | trained ahead by | p |", "|---|---|---|---|---|---|"]
+    for task, systems in results["results"].items():
+        for system, values in systems.items():
+            span = results["intervals"].get(task, {}).get(system, {}).get(metric)
+            gap = results["differences"].get(task, {}).get(system, {}).get(metric)
+            cells = [task, system, f"{values[metric]:.4f}", f"{span['low']:.3f} to {span['high']:.3f}" if span else ""]
+            cells += [f"{gap['delta']:+.4f}", f"{gap['p']:.4f}"] if gap else ["", ""]
+            lines.append(f"| {' | '.join(cells)} |")
+    yield "## Results"
+    yield "\n".join(lines)
+    yield "Intervals by bootstrap over queries; p of a paired randomisation test against the trained model."
+
+
+def _protocol(results: Mapping[str, Any]) -> Iterator[str]:
+    """Lengths, prompts, and by what rules the figures came about."""
+    stated = {key: value for key, value in results.get("protocol", {}).items() if key not in ("model", "truncation")}
+    known = {key: value for key, value in flat(stated).items() if value not in ("", None)}
+    if known:
+        yield "## Lengths, prompts, protocol"
+        yield "\n".join(f"- {key}: `{json.dumps(value, ensure_ascii=False)}`" for key, value in known.items())
+
+
+def _data(manifest: Mapping[str, Any]) -> Iterator[str]:
+    """What it was trained on: how much of what, the licence, and how far it keeps away from BRIGHT."""
+    if not manifest:
+        return
+    identity = flat(manifest["identity"])
+    counts = ", ".join(f"{count:,} {what.replace('_', ' ')}" for what, count in manifest["counts"].items())
+    lines = [f"- {', '.join(manifest['sources'])}: {counts} (prepared set {manifest['fingerprint']})"]
+    for name, said in (("licence", "licence of the data"), ("decontaminate", "decontamination against BRIGHT")):
+        lines += [f"- {said}: {value}" for key, value in identity.items() if key.rpartition(".")[2] == name]
+    yield "## Training data"
+    yield "\n".join(lines)
+
+
+def _training(run: Path, environment: Mapping[str, Any], seed: int) -> Iterator[str]:
+    """The command, and the versions that it ran with."""
+    given = run / ".hydra" / "overrides.yaml"
+    if given.is_file():
+        words = [str(word) for word in yaml.safe_load(given.read_text())]
+        yield "## Training"
+        yield "\n".join(["```bash", " ".join(["python -m reasonir.train", *map(_quoted, words)]), "```"])
+    if environment:
+        versions = {name.lower(): version for name, version in environment["packages"].items()}
+        known = ", ".join(f"{name} {versions[name]}" for name in _PACKAGES if name in versions)
+        yield f"Seed {seed}; Python {environment['python']}, {known}."
+
+
+def _quoted(override: str) -> str:
+    """An override as a shell takes it, without the folders of this machine."""
+    return shlex.quote(_FOLDERS.sub("", override))

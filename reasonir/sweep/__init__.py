@@ -1,0 +1,1 @@
+"""Several jobs as one: processes, outcomes, summary."""

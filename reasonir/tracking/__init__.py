@@ -1,0 +1,1 @@
+"""Tracked runs in MLflow: parameters, metrics, artifacts, views."""

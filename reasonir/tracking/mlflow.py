@@ -1,0 +1,343 @@
+"""A run in MLflow. What is noted of it is a call that the run's `Outbox` makes, now or later, and that never fails.
+
+`MlflowTracking` has a public method that sends each call, and a private one of the same name that makes it.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch.loggers.logger import Logger
+from lightning.pytorch.utilities import rank_zero_only
+
+from reasonir.errors import InputError
+from reasonir.runs.lock import lock_folder
+from reasonir.runs.outcome import KILLED
+from reasonir.tracking import outbox
+from reasonir.tracking.base import FOLDER_TAG, RUN_ID, Tracking, continued, noted_id
+from reasonir.tracking.database import address_of, artifacts_of, client_of, exclusively
+from reasonir.tracking.outbox import OPEN, UNDELIVERED, Call, Outbox
+from reasonir.utils.files import completed
+
+log = logging.getLogger(__name__)
+
+PARENT_TAG, NOTE_TAG, ERROR_TAG, KIND_TAG = "mlflow.parentRunId", "mlflow.note.content", "error", "kind"
+RUN, SWEEP = "run", "sweep"
+"""What a run in MLflow can be, by its tag `kind`."""
+_EXPERIMENT_KIND = {"mlflow.experimentKind": "custom_model_development"}
+"""Without it MLflow's interface takes an experiment for one about agents."""
+_LONGEST_PARAMETER = 6000
+_UNNAMEABLE = re.compile(r"[^\w\-. :/]")
+"""What MLflow takes in no metric's name, and a collection's folder may have in its name."""
+
+
+class MlflowTracking(Tracking):
+    """A run in MLflow.
+
+    Args:
+        home: MLflow's database and the folder mlartifacts are under it.
+        folder: of this command's output; notes the run's id, and has the calls that are still to be made.
+        run_id: of the run, where `folder` doesn't note it yet.
+    """
+
+    def __init__(self, home: Path, folder: Path, run_id: str | None = None) -> None:
+        self.run_id = run_id
+        self._home, self._folder = home, folder
+        self._outbox = Outbox(home, folder, self._make)
+        self._system: Any = None
+        self._watches = True
+        self._calls: dict[str, Callable[..., Call | None]] = {
+            OPEN: self._open,
+            "parameters": self._parameters,
+            "metrics": self._metrics,
+            "tag": self._tag,
+            "dataset": self._dataset,
+            "artifact": self._artifact,
+            "model": self._model,
+            "version": self._version,
+            "view": self._view,
+            "sweep_view": self._sweep_view,
+            "end": self._end,
+            "end_killed": self._end_killed,
+        }
+
+    @property
+    def undelivered(self) -> int:
+        """How many calls are still to be made."""
+        return len(self._outbox.calls)
+
+    @property
+    def failure(self) -> str | None:
+        """Why they couldn't be made."""
+        return self._outbox.failure
+
+    def deliver(self) -> None:
+        """Make the calls that are still to be made."""
+        self._outbox.flush(outbox.LAST_PATIENCE)
+
+    def open(
+        self,
+        *,
+        project: str,
+        name: str,
+        run: Path,
+        tags: Mapping[str, str],
+        parent: str | None = None,
+        kind: str = RUN,
+    ) -> None:
+        """Continue the run, or create it in the experiment `project` (see `open_tracking` for the others)."""
+        above = {PARENT_TAG: parent} if parent else {}
+        all_tags = {KIND_TAG: kind, **tags, FOLDER_TAG: str(run.resolve()), **above}
+        call = {"project": project, "name": name, "tags": all_tags, "at": _now(), "run_id": self.run_id}
+        self._outbox.forget(lambda waiting: waiting["call"] == "end")  # the run goes on
+        self._outbox.open(call)
+
+    def loggers(self) -> list[Logger]:
+        """One that writes to this run."""
+        return [_Metrics(self)]
+
+    def rewind(self, step: int) -> None:
+        """Forget numbers of later steps that were not delivered: the run is resumed from this one."""
+        self._outbox.forget(lambda call: call["call"] == "metrics" and call["step"] > step)
+
+    def parameters(self, values: Mapping[str, Any]) -> None:
+        """Note those that aren't noted yet: a resumed run keeps what it was started with."""
+        self._send("parameters", values={key: str(value)[:_LONGEST_PARAMETER] for key, value in values.items()})
+
+    def metrics(self, values: Mapping[str, float], step: int = 0) -> None:
+        """Note numbers at a step, in one request.
+
+        The system's are noted from then on only: MLflow's comparison begins with the metric that a run noted first.
+        """
+        named = {_UNNAMEABLE.sub("_", key): float(value) for key, value in values.items()}
+        self._send("metrics", values=named, step=step, at=_now())
+        if self._watches and self.failure is None:
+            self._watch_system()
+
+    def tag(self, key: str, value: str) -> None:
+        """Note a tag."""
+        self._send("tag", key=key, value=value)
+
+    def describe(self, text: str) -> None:
+        """Show Markdown above the run's figures."""
+        self.tag(NOTE_TAG, text)
+
+    def dataset(self, name: str, digest: str, source: str, context: str) -> None:
+        """Note a dataset by name, digest and place."""
+        self._send("dataset", name=name, digest=digest, source=source, context=context)
+
+    def artifact(self, path: Path, folder: str | None = None) -> None:
+        """Copy a file, or a folder's contents, of this command's output into the run's artifacts."""
+        under = "/".join(part for part in (self.place, folder) if part) or None
+        self._send("artifact", path=self._stored(path), under=under)
+
+    def model(self, run: Path, name: str, metric: float | None) -> None:
+        """Log the model as an MLflow model and make it a version of the registered model `name`."""
+        self._send("model", run=self._stored(run), name=name, metric=None if metric is None else float(metric))
+
+    def view(self, headline: str) -> None:
+        """Save the view of all runs of the experiment."""
+        self._send("view", headline=headline)
+
+    def sweep_view(self, keys: Sequence[str], headline: str) -> None:
+        """Save the view of a sweep's jobs by the parameters that were swept."""
+        self._send("sweep_view", keys=list(keys), headline=headline)
+
+    def end_killed(self) -> None:
+        """Close the run as killed if it is still open: its process is known to be gone."""
+        self._send("end_killed", at=_now())
+
+    def end(self, status: str) -> None:
+        """Close the run, after a longer wait for a locked database unless the user stopped it; system metrics stop."""
+        try:
+            if self._system is not None and self.failure is None:
+                self._system.finish()
+        finally:  # a signal may end the wait for its thread
+            self._close(status)
+
+    def _close(self, status: str) -> None:
+        try:
+            self._send("end", status=status, at=_now())
+            if self.undelivered and status != KILLED:
+                self.deliver()
+        finally:
+            if self.undelivered:
+                log.warning(
+                    "%d calls to MLflow couldn't be made (%s): make them later with python -m reasonir.sync run=%s",
+                    self.undelivered,
+                    self.failure,
+                    self._folder,
+                )
+
+    def _send(self, name: str, /, **arguments: Any) -> None:
+        self._outbox.send({"call": name, **arguments})
+
+    def _make(self, call: Call) -> Call | None:
+        return self._calls[call["call"]](**{key: value for key, value in call.items() if key != "call"})
+
+    def _stored(self, path: Path) -> str:
+        """A path as the outbox keeps it, relative to the folder, which may be moved."""
+        return str(path.resolve().relative_to(self._folder.resolve()))
+
+    def _file(self, path: str) -> Path:
+        """The file or folder of a kept path; a folder that was downloaded may name any, so only its own are sent.
+
+        Raises:
+            InputError: it isn't in the folder.
+        """
+        file = (self._folder / path).resolve()
+        if not file.is_relative_to(self._folder.resolve()):
+            raise InputError(f"{path} isn't in {self._folder}, and only what is in it is sent")
+        return file
+
+    @cached_property
+    def _client(self) -> Any:
+        return client_of(self._home)
+
+    def _open(self, run_id: str | None, project: str, name: str, tags: dict[str, str], at: int) -> Call | None:
+        """Create the run, or continue it where MLflow still has it."""
+        if run_id is None or continued(self._home, run_id, self._folder) is None:
+            made = self._client.create_run(self._experiment(project), start_time=at, run_name=name, tags=tags)
+            call = {"call": OPEN, "project": project, "name": name, "tags": tags, "at": at}
+            return {**call, "run_id": str(made.info.run_id)}
+        self.run_id = run_id
+        self._client.update_run(run_id, status="RUNNING")
+        with completed(self._folder / RUN_ID) as partial:
+            partial.write_text(run_id)
+        return None
+
+    def _experiment(self, name: str) -> str:
+        client, place = self._client, artifacts_of(self._home)
+        with exclusively(self._home):
+            found = client.get_experiment_by_name(name)
+            if found is not None:
+                return str(found.experiment_id)
+            return str(client.create_experiment(name, artifact_location=place, tags=_EXPERIMENT_KIND))
+
+    def _parameters(self, values: dict[str, str]) -> None:
+        from mlflow.entities import Param
+
+        known = self._client.get_run(self.run_id).data.params
+        fresh = [Param(key, value) for key, value in values.items() if key not in known]
+        for start in range(0, len(fresh), 100):
+            self._client.log_batch(self.run_id, params=fresh[start : start + 100])
+
+    def _metrics(self, values: dict[str, float], step: int, at: int) -> None:
+        from mlflow.entities import Metric
+
+        self._client.log_batch(self.run_id, metrics=[Metric(key, value, at, step) for key, value in values.items()])
+
+    def _tag(self, key: str, value: str) -> None:
+        self._client.set_tag(self.run_id, key, value)
+
+    def _dataset(self, name: str, digest: str, source: str, context: str) -> None:
+        from mlflow.entities import Dataset, DatasetInput, InputTag
+
+        dataset = Dataset(name=name, digest=digest[:36], source_type="local", source=source)
+        with exclusively(self._home):
+            self._client.log_inputs(self.run_id, [DatasetInput(dataset, [InputTag("mlflow.data.context", context)])])
+
+    def _artifact(self, path: str, under: str | None) -> None:
+        file = self._file(path)
+        if file.is_dir():
+            self._client.log_artifacts(self.run_id, str(file), under)
+        else:
+            self._client.log_artifact(self.run_id, str(file), under)
+
+    def _model(self, run: str, name: str, metric: float | None) -> Call:
+        """Log the model once; registering it is a call of its own, since that may fail by itself."""
+        from reasonir.tracking.model_registry import package
+
+        assert self.run_id is not None
+        folder = self._file(run)
+        address = package(self._home, self.run_id, folder / "model", run=folder)
+        return {"call": "version", "address": address, "name": name, "metric": metric}
+
+    def _version(self, address: str, name: str, metric: float | None) -> None:
+        from reasonir.tracking.model_registry import register
+
+        assert self.run_id is not None
+        register(self._home, address, name, self.run_id, metric)
+
+    def _view(self, headline: str) -> None:
+        from reasonir.tracking.mlflow_views import BROWSER, save_runs_view
+
+        log.info(BROWSER, save_runs_view(self._client, str(self.run_id), headline))
+
+    def _sweep_view(self, keys: list[str], headline: str) -> None:
+        from reasonir.tracking.mlflow_views import BROWSER, save_sweep_view
+
+        log.info(BROWSER, save_sweep_view(self._client, str(self.run_id), keys, headline))
+
+    def _end(self, status: str, at: int) -> None:
+        self._client.set_terminated(self.run_id, status, at)
+
+    def _end_killed(self, at: int) -> None:
+        if self._client.get_run(self.run_id).info.status == "RUNNING":
+            self._client.set_terminated(self.run_id, KILLED, at)
+
+    def _watch_system(self) -> None:
+        """Let MLflow's thread note the system's metrics; it ends by itself when it finds the database locked."""
+        from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
+
+        logging.getLogger("mlflow.system_metrics").setLevel(logging.ERROR)  # warns of what is restarted here
+        try:
+            if self._system is not None:
+                if self._system._process.is_alive():
+                    return
+                self._system.finish()  # notes what the thread had left
+            self._system = SystemMetricsMonitor(self.run_id, resume_logging=True, tracking_uri=address_of(self._home))
+            self._system.start()
+        except Exception as error:  # whatever it is: tracking doesn't end a run
+            self._watches = False
+            log.warning("The system's metrics aren't tracked: %s", error)
+
+
+class _Metrics(Logger):
+    """Lightning's view of a tracked run: numbers only."""
+
+    def __init__(self, tracking: Tracking) -> None:
+        super().__init__()
+        self._tracking = tracking
+
+    @property
+    def name(self) -> str:
+        return "mlflow"
+
+    @property
+    def version(self) -> str:
+        return self._tracking.run_id or ""
+
+    @rank_zero_only
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        self._tracking.metrics({name: value for name, value in metrics.items() if name != "epoch"}, step or 0)
+
+    @rank_zero_only
+    def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
+        """Nothing: the configuration is noted as a whole."""
+
+
+def _now() -> int:
+    return int(time.time() * 1000)
+
+
+def deliver(home: Path, folder: Path) -> str | None:
+    """Make the calls that commands with this folder left, if any; why some still can't be made.
+
+    Raises:
+        InputError: a run writes the folder now.
+    """
+    if not (folder / UNDELIVERED).is_file():
+        return None
+    with lock_folder(folder):
+        tracking = MlflowTracking(home, folder, noted_id(folder))
+        tracking.deliver()
+        if tracking.failure is None:
+            tracking.end_killed()
+    return tracking.failure

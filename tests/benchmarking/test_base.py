@@ -1,0 +1,83 @@
+"""Every way to take a step that this environment has computes the same loss and gradients, parameter by parameter."""
+
+import pytest
+import torch
+
+from reasonir.benchmarking.cross_encoder import CrossEncoder
+from reasonir.benchmarking.peer_server import without_dropout
+from reasonir.benchmarking.pylate import PyLate
+from reasonir.benchmarking.reasonir_engine import Ours
+from reasonir.benchmarking.sentence_transformers import SentenceTransformers
+from reasonir.benchmarking.uncached import Plain
+from reasonir.types import PairBatch
+from tests.benchmarking.given import workload_of
+from tests.helpers import gradients, largest_difference, load
+
+CASES = [
+    *((head, contender) for head in ("colbert", "biencoder", "cross_encoder", "yes_no") for contender in (Plain(),)),
+    *((head, Ours(recompute=True)) for head in ("colbert", "yes_no")),
+    ("colbert", Plain(documents=5)),
+    ("colbert", PyLate()),
+    ("colbert", PyLate(mini_batch_size=4)),
+    ("biencoder", SentenceTransformers()),
+    ("biencoder", SentenceTransformers(mini_batch_size=4)),
+    ("cross_encoder", CrossEncoder()),
+]
+NAMES = {
+    "backbone.": "",
+    "head.classifier.bert.": "",
+    "head.classifier.": "",
+    "head.projections.0.": "dense.",
+    "0.auto_model.": "",
+    "1.linear.": "dense.linear.",
+    "model.bert.": "",
+    "model.": "",
+}
+
+
+@pytest.fixture(scope="module")
+def given(bert, decoder, tmp_path_factory):
+    found = {}
+
+    def of(head):
+        if head not in found:
+            checkpoint = decoder if head == "yes_no" else bert
+            found[head] = workload_of(checkpoint, head, tmp_path_factory.mktemp(head))
+        return found[head]
+
+    return of
+
+
+def step(contender, workload):
+    """The loss and every gradient, by the backbone's own names."""
+    model, loss = contender.load(workload)
+    model.train()
+    without_dropout(model)
+    value = loss()
+    value.backward()
+    scale = contender.gradient_scale(workload)
+    found = {}
+    for name, gradient in gradients(model).items():
+        prefix = next((prefix for prefix in NAMES if name.startswith(prefix)), "")
+        found[NAMES.get(prefix, "") + name.removeprefix(prefix)] = gradient / scale
+    return value.item(), found
+
+
+@pytest.mark.parametrize(("head", "contender"), CASES, ids=[f"{head}-{contender}" for head, contender in CASES])
+def test_the_step_is_ours(given, head, contender):
+    workload = given(head)
+    ours, our_gradients = step(Ours(), workload)
+    theirs, their_gradients = step(contender, workload)
+    assert ours == pytest.approx(theirs, rel=1e-5)
+    assert len(our_gradients) > 20
+    assert largest_difference(our_gradients, their_gradients) < 5e-5
+
+
+def test_documents_are_cut_and_short(given):
+    """What the cases above stand on: texts of many lengths, the longest of them cut."""
+    workload = given("cross_encoder")
+    batch = workload.batch(load(workload.model.path, "cross_encoder", max_length=64).head.tokenizer)
+    assert isinstance(batch, PairBatch)
+    assert batch.tokens.lengths_N.min() < 32
+    assert batch.tokens.lengths_N.max() == 64
+    assert batch.label_P.tolist() == torch.tensor([[1.0, 0.0, 0.0]]).repeat(6, 1).flatten().tolist()

@@ -1,0 +1,187 @@
+"""The bench runs as a user runs it, and refuses to time what it can't."""
+
+import json
+import os
+import signal
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+
+from reasonir.benchmarking.reasonir_engine import Ours
+from reasonir.benchmarking.setup import with_negatives
+from reasonir.cli.check import problems
+from reasonir.config import CONF
+from tests.running import run
+
+SMALL = ("model=tiny", "hardware=cpu", "batch_size=6", "repeats=2")
+PEERS = Path(__file__).parents[2] / ".venv-peers" / "bin" / "python"
+OURS = {"ours", "ours_recomputing", "plain"}
+THEIRS = {
+    "colbert": {"pylate", "pylate_cached"},
+    "biencoder": {"sentence_transformers", "sentence_transformers_cached"},
+    "reranker": {"sentence_transformers"},
+    "yes_no": set(),
+}
+NEWEST = {
+    "colbert": {"sentence_transformers_6_cached", "sentence_transformers_6_tokens"},
+    "biencoder": {"sentence_transformers_6_cached", "sentence_transformers_6_tokens"},
+    "reranker": {"sentence_transformers_6"},
+    "yes_no": {"sentence_transformers_6"},
+}
+HEADS = {"colbert": "colbert", "biencoder": "biencoder", "reranker": "cross_encoder", "yes_no": "yes_no"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("group", "model", "workload"),
+    [
+        # PyLate scores masked tokens 0, which a random model's similarities may be below: real weights for it
+        ("colbert", "minilm", "data"),
+        ("biencoder", "tiny", "scifact"),
+        ("reranker", "tiny", "data"),
+        ("yes_no", "tiny_reranker", "scifact"),
+    ],
+)
+def test_all_contenders_compute_the_same_step(home, group, model, workload):
+    given = [f"contenders={group}", f"model={model}", f"model/head={HEADS[group]}", f"workload={workload}"]
+    done = run("bench", *SMALL, *given, "logger=mlflow", "project=bench", f"+tags.group={group}", home=home)
+    expect(done, OURS | THEIRS[group])
+    client = MlflowClient(f"sqlite:///{home / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name("bench").experiment_id
+    (tracked,) = client.search_runs([experiment], f"tags.group = '{group}'")
+    noted = json.loads((done.folder / "bench.json").read_text())["workloads"].popitem()[1]["contenders"]["plain"]
+    assert tracked.data.metrics["bench/plain/step_s"] == noted["step_s"]
+    assert tracked.data.params["batch_size"] == "6"
+    assert {file.path for file in client.list_artifacts(tracked.info.run_id)} == {"bench.json", "bench.png"}
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not PEERS.is_file(), reason="make bench-peers builds the environment")
+@pytest.mark.parametrize("group", HEADS)
+def test_the_newest_peers_compute_the_same_step(home, group):
+    given = [f"contenders={group}_peers", f"model/head={HEADS[group]}", "workload=medquad", f"peers={PEERS}"]
+    given += ["model=tiny_reranker"] if group == "yes_no" else []
+    expect(run("bench", *SMALL, *given, home=home), OURS | THEIRS[group] | NEWEST[group])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("group", "given"),
+    [
+        ("colbert", ["model.head.document_length=600"]),
+        ("biencoder", ["model/head=biencoder", "model.head.pooling=lasttoken", "model.head.max_length=600"]),
+    ],
+)
+def test_what_a_gpu_is_given_runs_at_the_smallest_size(home, group, given):
+    options = ("hardware=auto", "hardware.precision=bf16-mixed", "workload=medquad", "memory_cap_gib=15")
+    alike = ("model=random_qwen_tiny", "batch_size=4", "repeats=1", "peak_tflops=0.1", f"contenders={group}")
+    done = run("bench", *options, *alike, *given, home=home)
+    assert done.status == 0, done.err
+    (workload,) = json.loads((done.folder / "bench.json").read_text())["workloads"].values()
+    assert workload["precision"] == "bf16-mixed"
+    assert set(workload["contenders"]) == OURS | THEIRS[group]
+    assert all(figures["mfu"] > 0 for figures in workload["contenders"].values())
+
+
+@pytest.mark.parametrize("group", sorted(file.stem for file in (CONF / "contenders").glob("*.yaml")))
+def test_every_group_of_contenders_composes_and_binds(composed, group):
+    name = group.removesuffix("_peers")
+    model = "tiny_reranker" if name == "yes_no" else "tiny"
+    config = composed("bench", f"model={model}", f"model/head={HEADS[name]}", f"contenders={group}")
+    assert problems(config) == []
+    expected = OURS | THEIRS[name] | (NEWEST[name] if group != name else set())
+    assert set(config.contenders) == expected
+
+
+@pytest.mark.parametrize("workload", ["data", "even", "scifact", "medquad"])
+def test_every_workload_composes_and_binds(composed, workload):
+    assert problems(composed("bench", f"workload={workload}")) == []
+
+
+def expect(done, contenders):
+    assert done.status == 0, done.err
+    (workload,) = json.loads((done.folder / "bench.json").read_text())["workloads"].values()
+    assert set(workload["contenders"]) == contenders
+    ours = workload["contenders"]["ours"]
+    for figures in workload["contenders"].values():
+        assert figures["loss"] == pytest.approx(ours["loss"], rel=2e-3)
+        assert figures["gradient_norm"] == pytest.approx(ours["gradient_norm"], rel=3e-2)
+        assert len(figures["seconds"]) == 2
+        assert figures["tokens_per_s"] == pytest.approx(workload["tokens"] / figures["step_s"])
+        assert 0 <= figures["padding"] < 1
+    assert set(workload["ratios"]) == contenders - {"ours"}
+    assert set(workload["over_plain"]) == contenders - {"plain"}
+    assert (done.folder / "bench.png").stat().st_size > 5000
+
+
+def test_a_contender_that_cannot_train_the_head_is_named(home):
+    done = run("bench", *SMALL, "model/head=biencoder", home=home)
+    assert done.status == 2
+    assert "contenders pylate, pylate_cached can't train a BiEncoder: set contenders=biencoder" in done.err
+
+
+def test_a_head_that_no_contender_trains_is_named(home):
+    done = run("bench", *SMALL, "model/head=provence", "contenders=reranker", home=home)
+    assert done.status == 2
+    assert "sentence_transformers can't train a Provence: none can, set another model/head" in done.err
+
+
+def test_rerankers_without_negatives_get_the_next_querys_positive():
+    assert with_negatives([["q1", "q2", "q3"], ["a", "b", "c"]])[2] == ["b", "c", "a"]
+    given = [["q1", "q2"], ["a", "b"], ["n1", "n2"]]
+    assert with_negatives(given) == given
+
+
+@dataclass(frozen=True)
+class Broken(Ours):
+    """Fails while loading, as a peer that isn't installed does."""
+
+    def load(self, workload):
+        raise ImportError("no such package")
+
+
+@dataclass(frozen=True)
+class Killed(Ours):
+    """Is killed while loading, as the system does where memory ends."""
+
+    def load(self, workload):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("repeats=0", "repeats=0: give 1 or more"),
+        ("batch_size=1", "batch_size=1: give 2 or more"),
+        ("mode=rase", "mode=rase: choose race, largest, scaling (did you mean 'race'?)"),
+        ("logger=mlfow", "logger=mlfow: choose mlflow, csv or none"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(home, given, message):
+    done = run("bench", *SMALL, given, home=home)
+    assert done.status == 2
+    assert message in done.err
+
+
+def test_a_missing_environment_says_who_builds_it(home):
+    done = run("bench", *SMALL, "contenders=colbert_peers", "peers=nowhere/python", home=home)
+    assert done.status == 2
+    assert "peers=nowhere/python: there is no such interpreter: make bench-peers builds that environment" in done.err
+    assert done.err.count("nowhere/python") == 1
+
+
+@pytest.mark.parametrize(
+    ("contender", "message"),
+    [
+        ("Broken", "contender one failed: ImportError: no such package"),
+        ("Killed", "contender one was killed (out of memory?): take a smaller batch_size"),
+    ],
+)
+def test_a_contender_that_fails_is_named(home, contender, message):
+    given = [f"+contenders.one={{_target_: tests.benchmarking.test_compare.{contender}}}"]
+    given += [f"~contenders.{name}" for name in ("ours", "ours_recomputing", "plain", "pylate", "pylate_cached")]
+    done = run("bench", *SMALL, *given, home=home)
+    assert done.status == 2
+    assert message in done.err

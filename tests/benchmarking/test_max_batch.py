@@ -1,0 +1,68 @@
+"""The largest batch that fits: the search, and the command with a contender that has a limit."""
+
+import json
+from dataclasses import dataclass
+
+import pytest
+import torch
+
+from reasonir.benchmarking.max_batch import largest_fitting
+from reasonir.benchmarking.reasonir_engine import Ours
+from reasonir.errors import InputError
+from tests.running import run
+
+FULL = 18
+
+
+@dataclass(frozen=True)
+class Limited(Ours):
+    """Ours on a device that has room for so many queries."""
+
+    def load(self, workload):
+        if len(workload.columns[0]) > FULL:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return super().load(workload)
+
+
+@pytest.mark.parametrize("limit", [2, 3, 7, 8, 9, 31, 100, 1000])
+@pytest.mark.parametrize("start", [2, 3, 8, 64])
+def test_the_search_ends_within_a_sixteenth(limit, start):
+    tried = []
+    found = largest_fitting(lambda count: tried.append(count) or count <= limit, start, None)
+    assert found <= limit < found + max(1, found // 16) + 1
+    assert len(tried) == len(set(tried)) <= 16
+    assert min(tried) >= 2
+
+
+def test_the_search_ends_at_the_most():
+    tried = []
+    assert largest_fitting(lambda count: tried.append(count) or True, 8, 20) == 20
+    assert tried == [8, 16, 20]
+    with pytest.raises(InputError, match="not even 2 queries fit"):
+        largest_fitting(lambda _: False, 8, None)
+
+
+def test_a_cpus_memory_isnt_tried_out(home):
+    done = run("bench", "model=tiny", "mode=largest", home=home)
+    assert done.status == 2
+    assert "mode=largest would take all memory of this cpu: give largest.most=..., or a GPU" in done.err
+
+
+@pytest.mark.slow
+def test_each_contenders_largest_batch_is_found(home):
+    given = ["+contenders.one={_target_: tests.benchmarking.test_max_batch.Limited}"]
+    given += [f"~contenders.{name}" for name in ("ours", "ours_recomputing", "plain", "pylate", "pylate_cached")]
+    options = ("workload=even", "workload.documents=[40]", "mode=largest", "largest.most=20", "batch_size=16")
+    done = run("bench", "model=random_qwen_tiny", *options, "memory_cap_gib=15", *given, home=home)
+    assert done.status == 0, done.err
+    found = json.loads((done.folder / "bench.json").read_text())["largest"]["even"]
+    assert found["memory_cap_gib"] == 15
+    assert found["contenders"]["one"]["batch_size"] == FULL
+    assert found["contenders"]["one"]["step_s"] > 0
+
+
+@pytest.mark.slow
+def test_data_that_ends_is_no_limit_of_a_contender(home):
+    done = run("bench", "model=tiny", "mode=largest", "largest.most=100000", "batch_size=50000", home=home)
+    assert done.status == 2
+    assert "rows: choose another workload=" in done.err

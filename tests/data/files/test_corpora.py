@@ -1,0 +1,89 @@
+"""Corpora of every form, and what is wrong with one."""
+
+import csv
+import json
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from reasonir.data.files.corpora import content_of, read_documents
+from reasonir.errors import InputError
+
+ROWS = [{"id": "a", "title": "Bees", "text": "They dance."}, {"id": "b", "title": "", "text": "Copper conducts."}]
+READ = {"a": "Bees They dance.", "b": "Copper conducts."}
+
+
+def jsonl(file, rows):
+    file.parent.mkdir(exist_ok=True)
+    file.write_text("\n".join(map(json.dumps, rows)))
+    return file
+
+
+def separated(file, rows):
+    with file.open("w", newline="") as stream:
+        table = csv.DictWriter(stream, rows[0], delimiter="," if file.suffix == ".csv" else "\t")
+        table.writeheader()
+        table.writerows(rows)
+    return file
+
+
+def test_every_form_of_a_table_gives_the_same_documents(tmp_path):
+    (tmp_path / "rows.json").write_text(json.dumps(ROWS))
+    pq.write_table(pa.Table.from_pylist(ROWS), tmp_path / "rows.parquet")
+    beir = jsonl(tmp_path / "beir" / "corpus.jsonl", [{"_id": row["id"], **row, "metadata": {}} for row in ROWS]).parent
+    for path in (
+        jsonl(tmp_path / "rows.jsonl", ROWS),
+        tmp_path / "rows.json",
+        tmp_path / "rows.parquet",
+        separated(tmp_path / "rows.csv", ROWS),
+        separated(tmp_path / "rows.tsv", ROWS),
+        beir,
+    ):
+        assert read_documents(str(path)) == READ, path
+
+
+def test_text_files_are_documents(tmp_path):
+    (tmp_path / "notes.txt").write_text("First\nparagraph.\n\nSecond.\n")
+    assert read_documents(str(tmp_path / "notes.txt")) == {"notes:1": "First\nparagraph.", "notes:4": "Second."}
+    (tmp_path / "more").mkdir()
+    (tmp_path / "more" / "one.md").write_text("One.")
+    assert read_documents(str(tmp_path)) == {"more/one.md": "One.", "notes.txt": "First\nparagraph.\n\nSecond."}
+
+
+def test_numbers_are_ids_and_rows_without_one_are_numbered(tmp_path):
+    rows = [{"doc_id": 7, "text": "x"}, {"id": None, "text": "y"}, {"text": "z"}]
+    assert read_documents(str(jsonl(tmp_path / "rows.jsonl", rows))) == {"7": "x", "2": "y", "3": "z"}
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ([{"id": "a", "text": " "}], r"rows.jsonl, line 1: document 'a' has no text"),
+        ([{"id": "a", "body": "x"}], r"rows.jsonl, line 1: document 'a' has no text"),
+        ([{"id": "a", "text": "x"}, {"id": "a", "text": "y"}], r"rows.jsonl, line 2: id 'a' is there twice"),
+        ([], r"corpus=.*rows.jsonl holds no documents"),
+    ],
+)
+def test_what_is_wrong_is_named_with_its_place(rows, message, tmp_path):
+    with pytest.raises(InputError, match=message):
+        read_documents(str(jsonl(tmp_path / "rows.jsonl", rows)))
+
+
+def test_what_isnt_there_or_of_another_kind_is_named(tmp_path):
+    (tmp_path / "file.pdf").write_text("")
+    (tmp_path / "empty").mkdir()
+    for path, message in (
+        ("none", "corpus=.* doesn't exist"),
+        ("file.pdf", "unknown kind"),
+        ("empty", "holds no .txt"),
+    ):
+        with pytest.raises(InputError, match=message):
+            read_documents(str(tmp_path / path))
+
+
+def test_ids_texts_and_their_order_decide_the_name():
+    names = [content_of(each) for each in (READ, {**READ}, dict(reversed(READ.items())), {**READ, "c": ""}, {"a": "b"})]
+    assert names[0] == names[1]
+    assert len(set(names[1:])) == 4
+    assert content_of({"ab": "c"}) != content_of({"a": "bc"})

@@ -1,0 +1,55 @@
+"""Files of questions in every form, and what is wrong with one."""
+
+import pytest
+
+from reasonir.data.files.queries import read_questions
+from reasonir.errors import InputError
+from reasonir.types import Text
+
+BEES, RAIN = Text("how do bees dance"), Text("why does it rain", "Find causes.")
+
+
+def written(folder, name, text):
+    (folder / name).write_text(text, encoding="utf-8")
+    return folder / name
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "expected"),
+    [
+        ("q.txt", "\ufeffhow do bees dance\n\n why does it rain \n", {"1": BEES, "3": Text("why does it rain")}),
+        ("q.tsv", "id\tquery\tinstruction\na\thow do bees dance\t\nb\twhy does it rain\tFind causes.\n", None),
+        ("q.csv", "query_id,query,instruction\na,how do bees dance,\nb,why does it rain,Find causes.\n", None),
+        (
+            "q.jsonl",
+            '{"_id": "a", "text": "how do bees dance"}\n'
+            '{"_id": "b", "text": "why does it rain", "instruction": "Find causes."}',
+            None,
+        ),
+        ("q.json", '[{"query": "how do bees dance"}, {"query": "x", "text": "y"}]', {"1": BEES, "2": Text("x")}),
+    ],
+)
+def test_every_form_is_read(name, text, expected, tmp_path):
+    assert read_questions(written(tmp_path, name, text)) == (expected or {"a": BEES, "b": RAIN})
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("q.jsonl", '{"id": "a", "query": "x"}\n{"id": "a", "query": "y"}', r"q.jsonl, line 2: id 'a' is there twice"),
+        ("q.jsonl", '{"id": "a", "question": "x"}', r"q.jsonl, line 1: 'query' is missing"),
+        ("q.tsv", "id\tquery\na\t\n", r"q.tsv, line 2: 'query' is ''"),
+        ("q.txt", "\n \n", r"queries=.*q.txt holds no questions"),
+    ],
+)
+def test_what_is_wrong_is_named_with_its_place(name, text, message, tmp_path):
+    with pytest.raises(InputError, match=message):
+        read_questions(written(tmp_path, name, text))
+
+
+def test_other_encodings_and_missing_files_are_named(tmp_path):
+    (tmp_path / "q.txt").write_bytes("Grüße".encode("latin-1"))
+    with pytest.raises(InputError, match="isn't UTF-8"):
+        read_questions(tmp_path / "q.txt")
+    with pytest.raises(InputError, match=r"queries=.*none doesn't exist"):
+        read_questions(tmp_path / "none")

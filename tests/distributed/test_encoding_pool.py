@@ -1,0 +1,61 @@
+"""Documents encoded by two gloo ranks: the first one's rankings are those of one process to the last bit."""
+
+import json
+
+import torch
+
+from reasonir.distributed.encoding_pool import assemble, give_weights, together
+from reasonir.index.exact import Exact
+from reasonir.model import encoder as encoder_module
+from reasonir.model.caching_encoder import Reader
+from reasonir.model.embedding_cache import Disk
+from reasonir.model.encoder import Encoder
+from reasonir.types import Corpus, Text
+from tests.distributed.test_ranks import on_two_ranks
+from tests.helpers import SENTENCES, load
+
+QUERIES = {f"q{i}": Text(text) for i, text in enumerate(SENTENCES[:4])}
+CORPUS = Corpus([f"d{i}" for i in range(40)], [f"{SENTENCES[i % 12]} {i}" for i in range(40)])
+
+
+def search(encoder, **options):
+    reader = Reader(encoder, **options)
+    index = Exact(reader)
+    index.build(CORPUS)
+    return index.search(QUERIES, 40), reader.documents
+
+
+def on_each(rank, bert, folder):
+    encoder_module._SORTED_TOGETHER = 7
+    encoder, read = load(bert, "colbert"), []
+    represent = Encoder.represent
+    Encoder.represent = lambda self, tokens, **options: read.append(len(tokens)) or represent(self, tokens, **options)
+    alone = search(encoder) if rank == 0 else None
+    read.clear()
+    found = []
+    group = assemble()
+
+    def work(workers):
+        stores = ({}, {"store": Disk(folder)}, {"store": Disk(folder)})  # the last one has everything
+        found.extend(search(encoder, workers=workers, **kept) for kept in stores)
+        stream = Reader(encoder, workers=workers).stream([Text(text) for text in CORPUS.texts], "document")
+        next(stream)
+        stream.close()  # what others still had in work is fetched
+
+    together(group, encoder, work)
+    assert all(each == alone for each in found)
+    with torch.no_grad():
+        for parameter in encoder.parameters():
+            parameter.add_(rank)
+    give_weights(group, encoder)
+    total = sum(float(value.double().sum()) for value in encoder.state_dict().values())
+    (folder / f"{rank}.json").write_text(json.dumps({"read": read, "total": total, "found": len(found)}))
+
+
+def test_two_ranks_find_what_one_finds_and_share_the_work(bert, tmp_path):
+    on_two_ranks(on_each, bert, tmp_path)
+    first, second = (json.loads((tmp_path / f"{rank}.json").read_text()) for rank in (0, 1))
+    assert (first["found"], second["found"]) == (3, 0)
+    assert first["read"] == [4, 7, 7, 7] * 2 + [7]  # queries, every other block of documents
+    assert second["read"] == [7, 7, 5] * 2 + [7]
+    assert first["total"] == second["total"]

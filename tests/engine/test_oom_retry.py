@@ -1,0 +1,187 @@
+"""Steps that run out of memory anywhere give, once repeated, the weights of a training that never did."""
+
+import json
+import random
+from dataclasses import replace
+
+import pytest
+import torch
+from lightning import Trainer
+
+from reasonir.engine.oom_retry import SetAside, halved, is_out_of_memory
+from reasonir.engine.step import Budget
+from reasonir.errors import InputError
+from reasonir.hardware import Hardware
+from reasonir.loss.cached_contrastive import CachedContrastive
+from reasonir.model.encoder import Encoder
+from reasonir.planning.budget_cache import graph_bytes
+from reasonir.training.module import RetrieverModule
+from reasonir.training.optim import Optim
+from tests.helpers import batch_of, examples, load
+from tests.running import run
+
+OUT_OF_MEMORY = "CUDA out of memory. Tried to allocate 20.00 MiB"
+
+
+def train(folder, *, budget, failing=(), accumulate=1, clip=1.0):
+    """(weights, budgets told, passes) of four batches, the encoder's passes in `failing` (counted from 0) failing."""
+    encoder = load(folder, "colbert", query_length=24, document_length=48)
+    encoder.backbone.config.attention_probs_dropout_prob = 0.0
+    passes, told = [0], []
+    forward = encoder.forward
+
+    def failing_forward(padded):
+        passes[0] += 1
+        if passes[0] - 1 in failing:
+            raise torch.OutOfMemoryError(OUT_OF_MEMORY)
+        return forward(padded)
+
+    encoder.forward = failing_forward
+    module = RetrieverModule(
+        encoder,
+        CachedContrastive(0.5),
+        Optim(lr=1e-3, warmup=0),
+        budget,
+        steps=4,
+        seed=1,
+        refitted=lambda *each: told.append(each),
+    )
+    module.transfer_batch_to_device = lambda batch, device, number: batch  # the engine sends what it needs
+    batches = [batch_of(encoder, examples(6 + number), step=number) for number in range(4)]
+    trainer = Trainer(
+        accelerator="cpu",
+        max_epochs=1,
+        accumulate_grad_batches=accumulate,
+        gradient_clip_val=clip,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    trainer.fit(module, torch.utils.data.DataLoader(batches, batch_size=None))
+    return {name: value.detach().clone() for name, value in encoder.named_parameters()}, told, passes[0]
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+@pytest.mark.parametrize("kept", [0, 300, 10**9])
+def test_weights_are_those_of_a_training_with_memory(bert, kept, accumulate):
+    budget = Budget(150, kept)
+    expected, told, passes = train(bert, budget=budget, accumulate=accumulate)
+    assert told == []
+    again, _, _ = train(bert, budget=budget, accumulate=accumulate)
+    assert all(torch.equal(expected[name], again[name]) for name in expected)
+    for seed in range(3):
+        failing = set(random.Random(seed).sample(range(passes), 2))
+        found, told, _ = train(bert, budget=budget, failing=failing, accumulate=accumulate)
+        assert len(told) == 2
+        assert all(reason == OUT_OF_MEMORY for _, reason in told)
+        for name in expected:  # sums of other micro-batches: equal up to rounding, which Adam magnifies
+            torch.testing.assert_close(found[name], expected[name], rtol=0, atol=5e-5, msg=name)
+
+
+def test_a_repeated_step_with_the_same_cut_is_equal_bit_for_bit(bert):
+    """With every text by itself and no graph kept, halving changes nothing but the attempt."""
+    budget = Budget(10**9, 10**9)  # halved, still everything in one micro-batch
+    expected, _, passes = train(bert, budget=budget)
+    assert passes == 4
+    found, told, _ = train(bert, budget=budget, failing={1, 3})
+    assert [each.micro_batch for each, _ in told] == [5 * 10**8, 25 * 10**7]
+    assert all(torch.equal(expected[name], found[name]) for name in expected)
+
+
+def test_other_errors_are_not_swallowed(bert):
+    with pytest.raises(RuntimeError, match="shapes"):
+        train_raising(bert, RuntimeError("shapes cannot be multiplied"))
+
+
+def train_raising(folder, error):
+    encoder = load(folder, "colbert")
+    module = RetrieverModule(encoder, CachedContrastive(0.5), Optim(), Budget(150), steps=1, seed=1)
+
+    def work(budget):
+        raise error
+
+    module.repeater.until_it_fits(work, longest=10)
+
+
+def test_what_cannot_be_cut_further_is_said(bert):
+    with pytest.raises(InputError, match=r"one text of 10 tokens at a time: .*activation_checkpointing"):
+        train_raising(bert, torch.OutOfMemoryError(OUT_OF_MEMORY))
+
+
+@pytest.mark.parametrize(
+    ("before", "after"), [((400, 1000), (200, 500)), ((400, 300), (200, 0)), ((400, 0), (200, 0)), ((60, 90), (50, 0))]
+)
+def test_budgets_are_halved_down_to_the_longest_text(before, after):
+    found = halved(Budget(*before), 50)
+    assert (found.micro_batch, found.kept) == after
+
+
+def test_what_out_of_memory_looks_like():
+    assert is_out_of_memory(torch.OutOfMemoryError("CUDA out of memory"))
+    assert is_out_of_memory(RuntimeError("MPS backend out of memory (MPS allocated: 5 GB)"))
+    assert is_out_of_memory(
+        RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried 9 bytes")
+    )
+    assert not is_out_of_memory(RuntimeError("shapes cannot be multiplied"))
+
+
+def test_gradients_set_aside_are_added_back():
+    first, second, third = (torch.nn.Parameter(torch.zeros(2)) for _ in range(3))
+    first.grad, third.grad = torch.ones(2), torch.ones(2)
+    aside = SetAside([first, second, third])
+    first.grad = torch.full((2,), 7.0)  # of an attempt that failed
+    aside.clear()
+    first.grad, second.grad = torch.full((2,), 2.0), torch.full((2,), 3.0)
+    aside.add_back()
+    assert [each.grad.tolist() for each in (first, second, third)] == [[3.0, 3.0], [3.0, 3.0], [1.0, 1.0]]
+
+
+def test_a_run_goes_on_with_less_and_the_next_one_begins_there(tmp_path, monkeypatch):
+    forward, left = Encoder.forward, [3]
+
+    def failing(encoder, padded):
+        if torch.is_grad_enabled() and left[0]:
+            left[0] -= 1
+            raise torch.OutOfMemoryError(OUT_OF_MEMORY)
+        return forward(encoder, padded)
+
+    given = ("experiment=demo_tiny", "evaluation.baselines=[]", "trainer.max_steps=2", "hardware=cpu")
+    given += ("hardware.memory_gib=4",)  # what is free changes from run to run
+    first = run("train", *given, home=tmp_path)
+    planned = json.loads((first.folder / "plan.json").read_text())
+    assert planned["micro_batch_tokens"] == 2048
+    monkeypatch.setattr(Encoder, "forward", failing)
+    done = run("train", *given, home=tmp_path)
+    assert done.status == 0, done.err
+    assert "Out of memory (CUDA out of memory. Tried to allocate 20.00 MiB): the same step" in done.err
+    found = json.loads((done.folder / "plan.json").read_text())
+    assert found["micro_batch_tokens"] == 2048 // 8
+    assert found["kept_tokens"] == planned["kept_tokens"] // 8
+    (known,) = json.loads((tmp_path / "cache" / "budgets.json").read_text()).values()
+    assert known == {"micro_batch": found["micro_batch_tokens"], "kept": found["kept_tokens"]}
+    third = run("train", *given, home=tmp_path)
+    assert "More ran out of memory before" in third.err
+    assert json.loads((third.folder / "plan.json").read_text())["micro_batch_tokens"] == 2048 // 8
+    other = run("train", *given, "loader.batch_size=5", home=tmp_path)
+    assert json.loads((other.folder / "plan.json").read_text())["micro_batch_tokens"] == 2048
+
+
+def test_graphs_are_measured_where_memory_is_tight(tmp_path):
+    given = ("experiment=demo_tiny", "evaluation.baselines=[]", "trainer.max_steps=1", "hardware=cpu")
+    done = run("train", *given, "hardware.memory_gib=0.05", home=tmp_path)
+    assert done.status == 0, done.err
+    plan = json.loads((done.folder / "plan.json").read_text())
+    assert plan["kept_tokens"] < plan["tokens_per_step"]
+    assert plan["graphs_measured_over_estimated"] != 1
+    assert 0.5 < plan["graphs_measured_over_estimated"] < 2
+
+
+def test_bytes_of_a_graph_are_what_its_tensors_hold(bert):
+    encoder = load(bert, "biencoder")
+    cpu = Hardware("cpu", accelerator="cpu", precision="32-true")
+    held = graph_bytes(encoder, cpu, width=32)
+    layers, hidden, wide = 2, 64, encoder.backbone.config.intermediate_size
+    least = 4 * layers * (8 * hidden + 2 * wide)  # what any backward pass through these layers needs
+    assert least < held < 3 * least
+    assert graph_bytes(encoder, replace(cpu, precision="bf16-mixed"), width=32) < 0.8 * held

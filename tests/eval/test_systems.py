@@ -1,0 +1,68 @@
+import json
+from dataclasses import replace
+
+import pytest
+
+from reasonir.errors import InputError
+from reasonir.eval.results import Results, read_values
+from reasonir.eval.systems import check_task, evaluate, guessing, searching
+from reasonir.eval.trec import read_run
+from reasonir.index.bm25 import Bm25
+from reasonir.types import Corpus, Task, Text
+
+TASK = Task(
+    "toy",
+    {"q1": Text("salt"), "q2": Text("bees")},
+    Corpus(["a", "b", "c"], ["salt melts ice", "bees dance", "copper"]),
+    {"q1": {"a": 1}, "q2": {"c": 1}},
+    {"q2": frozenset({"b"})},
+    {"collection": "toy"},
+)
+
+
+def test_systems_are_judged_on_the_same_queries_and_written_down(tmp_path):
+    results = evaluate(
+        [TASK], {"bm25": searching(Bm25(), depth=10), "random": guessing(depth=10, seed=0)}, Results({"depth": 10})
+    )
+    figures = results.figures()["toy"]
+    assert figures["bm25"]["ndcg_at_10"] == 0.5
+    results.write(tmp_path, judged="bm25")
+    document = json.loads((tmp_path / "results.json").read_text())
+    assert document["results"]["toy"]["bm25"]["recall_at_10"] == 0.5
+    assert document["protocol"] == {"depth": 10, "tasks": {"toy": {"collection": "toy"}}}
+    assert set(document["differences"]["toy"]) == {"random"}
+    assert document["intervals"]["toy"]["bm25"]["ndcg_at_10"]["mean"] == 0.5
+    assert read_run(tmp_path / "runs" / "toy.bm25.trec") == {"q1": results.runs["toy"]["bm25"]["q1"]}
+    assert read_values(tmp_path) == results.values
+    assert read_values(tmp_path / "nowhere") == {}
+
+
+def test_guessing_keeps_to_the_exclusions_and_the_seed():
+    run = guessing(depth=10, seed=1)(TASK)
+    assert set(run["q1"]) == {"a", "b", "c"}
+    assert set(run["q2"]) == {"a", "c"}
+    assert guessing(depth=10, seed=1)(TASK) == run
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"corpus": Corpus([], [])}, "the corpus is empty"),
+        ({"queries": {}}, "no query is judged"),
+        ({"qrels": {"q1": {"a": 0}, "q2": {"c": 1}}}, "query 'q1' has no relevant document"),
+        ({"qrels": {"q1": {"z": 1}, "q2": {"c": 1}}}, "query 'q1' wants 'z', which isn't in the corpus"),
+        ({"excluded": {"q1": frozenset({"a"})}}, "query 'q1' both wants and excludes 'a'"),
+    ],
+)
+def test_tasks_that_contradict_themselves_are_refused(change, message):
+    with pytest.raises(InputError, match=f"task toy: {message}"):
+        check_task(replace(TASK, **change))
+
+
+def test_tasks_that_share_documents_keep_their_own_candidates():
+    candidates = [{"q1": ["a", "b"], "q2": ["c"]}, {"q1": ["b", "c", "a"], "q2": ["a", "c"]}]
+    tasks = [replace(TASK, name=f"t{n}", candidates=given, excluded={}) for n, given in enumerate(candidates)]
+    results = evaluate(tasks, {"random": guessing(depth=10, seed=0)}, Results())
+    for task in tasks:
+        ranked = results.runs[task.name]["random"]
+        assert {query: set(docs) for query, docs in ranked.items()} == {q: set(d) for q, d in task.candidates.items()}

@@ -1,0 +1,15 @@
+"""Budgets that are remembered: what one run notes, another one that ends at the same time doesn't lose."""
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+
+from reasonir.engine.step import Budget
+from reasonir.planning.budget_cache import Remembered
+
+
+def test_runs_that_remember_at_once_all_do(tmp_path):
+    file = tmp_path / "cache" / "budgets.json"
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(lambda number: Remembered(file, str(number)).keep(Budget(64 + number, 8)), range(32)))
+    assert len(json.loads(file.read_text())) == 32
+    assert Remembered(file, "7").limit(Budget(1000, 1000)) == Budget(71, 8)

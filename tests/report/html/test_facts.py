@@ -1,0 +1,31 @@
+"""Small things a report says."""
+
+import doctest
+
+from reasonir.report.html import facts
+from reasonir.report.html.facts import notes_of, speed_grid
+
+LOG = """\
+2026-01-02 03:04:05,678 INFO reasonir.commands.train: Everything is fine
+2026-01-02 03:04:05,678 WARNING reasonir.commands.train: Out of memory (CUDA): half the budget
+2026-01-02 03:04:06,678 WARNING reasonir.model: two
+lines
+2026-01-02 03:04:07,678 WARNING reasonir.commands.train: Out of memory (CUDA): half the budget
+2026-01-02 03:04:08,678 INFO reasonir: done
+"""
+
+
+def test_examples_in_docstrings():
+    assert doctest.testmod(facts).failed == 0
+
+
+def test_warnings_are_noted_once_each_with_their_number(tmp_path):
+    assert notes_of(tmp_path) == []
+    (tmp_path / "reasonir-train.log").write_text(LOG)
+    assert notes_of(tmp_path) == [("Out of memory (CUDA): half the budget", 2), ("two\nlines", 1)]
+
+
+def test_speed_is_told_of_what_was_logged():
+    assert speed_grid({}) is None
+    grid = speed_grid({"train/tokens_per_s": ([1, 5], [1000.0, 3000.0]), "train/seconds": ([1, 5], [2.0, 3600.0])})
+    assert [row[1] for row in grid.rows] == ["5", "2,000", "1,000 to 3,000", "1 h 00 min"]

@@ -1,0 +1,16 @@
+"""Tests lie where the code they test lies."""
+
+from pathlib import Path
+
+TESTS = Path(__file__).parent
+PACKAGE = TESTS.parent / "reasonir"
+WHOLE = {"scenarios", "conf", "install", "notebooks"}  # what several rooms do together, and what isn't in the package
+
+
+def test_tests_mirror_the_package():
+    for file in TESTS.rglob("test_*.py"):
+        path = file.relative_to(TESTS)
+        if path.parts[0] in WHOLE or path in {Path("test_layout.py"), Path("test_docs.py")}:
+            continue
+        module = PACKAGE / path.parent / path.name.removeprefix("test_")
+        assert module.is_file(), f"{path} has no module {module.relative_to(PACKAGE.parent)}"

@@ -1,0 +1,287 @@
+"""Runs whose MLflow can't be reached for a while: they go on, and MLflow has everything in the end, nothing twice."""
+
+import csv
+import json
+import shutil
+import signal
+import time
+
+import pytest
+from mlflow import MlflowClient
+
+from reasonir.errors import InputError
+from reasonir.tracking import outbox
+from reasonir.tracking.base import Tracking, open_tracking
+from reasonir.tracking.database import client_of, database_of
+from reasonir.tracking.mlflow import MlflowTracking
+from reasonir.tracking.outbox import UNDELIVERED
+from reasonir.training.callbacks import Milestones
+from tests.running import run
+from tests.runs.locking import Locker, locked
+
+RUN = (
+    *("experiment=demo_tiny", "logger=mlflow", "data.variants=1", "evaluation.baselines=[]", "model/head=biencoder"),
+    *("trainer.max_steps=6", "milestones.checkpoint_every=4"),
+)
+
+
+@pytest.fixture(autouse=True)
+def hurried(monkeypatch):
+    monkeypatch.setattr(outbox, "PATIENCE", 0.2)
+    monkeypatch.setattr(outbox, "LAST_PATIENCE", 0.4)
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    """A home with a database."""
+    home = tmp_path_factory.mktemp("home")
+    client_of(home)
+    return home
+
+
+@pytest.fixture
+def locker(home):
+    locker = Locker(database_of(home))
+    yield locker
+    locker.release()
+
+
+def at_step(monkeypatch, happenings):
+    """Let something happen after the numbers of a step were noted."""
+    real = Milestones._log_training
+
+    def noted(self, trainer, module, step):
+        real(self, trainer, module, step)
+        happenings.get(step, lambda: None)()
+
+    monkeypatch.setattr(Milestones, "_log_training", noted)
+
+
+def entry_of(home, folder):
+    return MlflowClient(f"sqlite:///{database_of(home)}").get_run((folder / "run_id").read_text())
+
+
+def has_everything(home, folder):
+    """MLflow has the numbers of metrics.csv, each once, the files, the model as one version, and the right status."""
+    client, entry = MlflowClient(f"sqlite:///{database_of(home)}"), entry_of(home, folder)
+    assert entry.info.status == "FINISHED"
+    noted = {}
+    for step, name, value in csv.reader((folder / "metrics.csv").open()):
+        noted.setdefault(name, []).append((int(step), float(value)))
+    for name, points in noted.items():
+        history = client.get_metric_history(entry.info.run_id, name)
+        assert sorted((point.step, point.value) for point in history) == points, name
+    assert len(noted["train/loss"]) == 6
+    figures = json.loads((folder / "results.json").read_text())["results"]["demo"]["trained"]
+    assert entry.data.metrics["eval/demo/ndcg_at_10"] == figures["ndcg_at_10"]
+    there = {file.path for file in client.list_artifacts(entry.info.run_id)}
+    assert there >= {"config.yaml", "plan.json", "results.json", "metrics.csv", "report.html", "plots", "runs"}
+    assert len(client.search_model_versions(f"run_id='{entry.info.run_id}'")) == 1
+    assert "| demo | **trained** |" in entry.data.tags["mlflow.note.content"]
+    assert entry.data.params["trainer.max_steps"] == "6"
+    assert [each.dataset.name for each in entry.inputs.dataset_inputs] == ["demo"]
+    assert not (folder / UNDELIVERED).exists()
+    return entry
+
+
+def test_a_database_locked_in_mid_training_is_caught_up_with(home, locker, monkeypatch):
+    at_step(monkeypatch, {2: locker.lock, 4: locker.release})
+    done = run("train", *RUN, home=home)
+    assert done.status == 0, done.err
+    assert f"Calls to MLflow fail and are kept in {done.folder / UNDELIVERED}" in done.err
+    assert "is locked by another program" in done.err
+    assert "every call that was kept" in done.err
+    assert "sync" not in done.err
+    has_everything(home, done.folder)
+
+
+def test_what_the_end_could_not_deliver_is_said_once_and_delivered_by_sync(home, locker, monkeypatch):
+    at_step(monkeypatch, {2: locker.lock})
+    done = run("train", *RUN, home=home)
+    assert done.status == 0, done.err
+    assert done.err.count(f"make them later with python -m reasonir.sync run={done.folder}") == 1
+    refused = run("sync", f"run={done.folder}", home=home)
+    assert refused.status == 2
+    assert "is locked by another program" in refused.err
+    locker.release()
+    assert entry_of(home, done.folder).info.status == "RUNNING"
+    late = run("sync", f"run={done.folder}", home=home)
+    assert late.status == 0, late.err
+    assert f"MLflow has every call that was kept in {done.folder / UNDELIVERED}" in late.err
+    entry = has_everything(home, done.folder)
+    assert entry.info.end_time < time.time() * 1000 - 500  # when it ended, not when that was delivered
+
+
+def test_a_run_begins_while_the_database_is_locked(home, monkeypatch):
+    with locked(database_of(home)):
+        done = run("train", *RUN, home=home)
+    assert done.status == 0, done.err
+    assert not (done.folder / "run_id").exists()
+    late = run("sync", f"run={home / 'outputs'}", home=home)  # all that lie there
+    assert late.status == 0, late.err
+    entry = has_everything(home, done.folder)
+    assert entry.info.run_name == "demo_tiny"
+    assert entry.data.tags["reasonir.folder"] == str(done.folder)
+    assert entry.info.start_time < entry.info.end_time
+
+
+def test_artifacts_that_cannot_be_copied_hold_up_nothing_else(home):
+    there, aside = home / "mlartifacts", home / "aside"
+    there.mkdir(exist_ok=True)
+    there.rename(aside)
+    there.write_text("in the way of the folder")
+    done = run("train", *RUN, home=home)
+    assert done.status == 0, done.err
+    assert "artifact: " in done.err
+    assert f"python -m reasonir.sync run={done.folder}" in done.err
+    entry = entry_of(home, done.folder)
+    assert entry.info.status == "FINISHED"
+    assert "train/loss" in entry.data.metrics
+    there.unlink()
+    aside.rename(there)
+    assert run("sync", f"run={done.folder}", home=home).status == 0
+    assert has_everything(home, done.folder).info.end_time == entry.info.end_time
+
+
+def test_a_resumed_run_delivers_first_and_nothing_beyond_its_checkpoint(home, locker, monkeypatch):
+    def die():
+        raise SystemExit(137)  # as if killed: the step is never saved
+
+    with monkeypatch.context() as patch:
+        at_step(patch, {2: locker.lock, 5: die})
+        patch.setattr(MlflowTracking, "end", lambda self, status: None)
+        killed = run("train", *RUN, home=home)
+    assert killed.status == 137
+    locker.release()
+    kept = [json.loads(line) for line in (killed.folder / UNDELIVERED).read_text().splitlines()]
+    assert {call["step"] for call in kept if call["call"] == "metrics"} == {3, 4, 5}
+    again = run("train", f"resume={killed.folder}", home=home)
+    assert again.status == 0, again.err
+    assert "Resuming after step 4" in again.err
+    has_everything(home, killed.folder)
+
+
+def test_sync_closes_a_run_that_was_killed(home, monkeypatch):
+    tracking = open_tracking("mlflow", home, project="p", name="n", folder=home / "killed", tags={})
+    with locked(database_of(home)):
+        tracking.metrics({"train/loss": 0.5}, 1)
+    assert run("sync", f"run={home / 'killed'}", home=home).status == 0
+    entry = entry_of(home, home / "killed")
+    assert (entry.info.status, entry.data.metrics) == ("KILLED", {"train/loss": 0.5})
+
+
+def test_sync_names_what_it_cannot_deliver(home, tmp_path):
+    nothing = run("sync", f"run={tmp_path}", home=home)
+    assert nothing.status == 0
+    assert f"There is nothing to deliver in {tmp_path}" in nothing.err
+    missing = run("sync", f"run={tmp_path / 'not there'}", home=home)
+    assert missing.status == 2
+    assert "is no folder" in missing.err
+    tracking = open_tracking("mlflow", home, project="p", name="n", folder=tmp_path / "mine", tags={})
+    tracking.artifact(tmp_path / "mine" / "deleted.txt")
+    tracking.end("FINISHED")
+    refused = run("sync", f"run={tmp_path}", home=home)
+    assert refused.status == 2
+    assert f"{tmp_path / 'mine'}: artifact: " in refused.err
+    assert "deleted.txt" in refused.err
+
+
+@pytest.mark.parametrize("path", ["../secret.txt", "{folder}/../secret.txt", "link.txt"])
+def test_a_folder_that_was_downloaded_cannot_name_files_of_others(home, tmp_path, path):
+    folder = tmp_path / "downloaded"
+    tracking = open_tracking("mlflow", home, project="p", name="n", folder=folder, tags={})
+    tracking.end("FINISHED")
+    (tmp_path / "secret.txt").write_text("a password")
+    (folder / "link.txt").symlink_to(tmp_path / "secret.txt")
+    call = {"call": "artifact", "path": path.format(folder=folder), "under": None}
+    (folder / UNDELIVERED).write_text(json.dumps(call) + "\n")
+    refused = run("sync", f"run={folder}", home=home)
+    assert refused.status == 2
+    assert f"isn't in {folder}, and only what is in it is sent" in refused.err
+    assert client_of(home).list_artifacts(tracking.run_id) == []
+
+
+def test_a_user_who_stops_a_run_does_not_wait(home, tmp_path, monkeypatch):
+    monkeypatch.setattr(outbox, "LAST_PATIENCE", 600.0)
+    tracking = open_tracking("mlflow", home, project="p", name="n", folder=tmp_path, tags={})
+    with locked(database_of(home)):
+        started = time.monotonic()
+        with pytest.raises(SystemExit), tracking.closing():
+            raise SystemExit(128 + signal.SIGTERM)
+        assert time.monotonic() - started < 5
+    assert json.loads((tmp_path / UNDELIVERED).read_text())["status"] == "KILLED"
+
+
+def test_any_failure_of_mlflow_is_survived(home, tmp_path, monkeypatch, caplog):
+    tracking = open_tracking("mlflow", home, project="p", name="n", folder=tmp_path, tags={})
+
+    def broken(*_, **__):
+        raise RuntimeError("no such function")
+
+    with monkeypatch.context() as patch:
+        for method in ("log_batch", "set_tag", "log_inputs", "log_artifact", "get_run", "set_terminated"):
+            patch.setattr(MlflowClient, method, broken)
+        (tmp_path / "a.txt").touch()
+        tracking.parameters({"a": 1})
+        tracking.metrics({"b": 1.0}, 1)
+        tracking.describe("text")
+        tracking.dataset("d", "1", "here", "training")
+        tracking.artifact(tmp_path / "a.txt")
+        tracking.model(tmp_path, "m", None)
+        tracking.end("FINISHED")
+    assert "7 calls to MLflow couldn't be made" in caplog.text
+    assert isinstance(tracking, MlflowTracking)
+    (tmp_path / "model").mkdir()
+    (tmp_path / "config.yaml").touch()
+    tracking.deliver()
+    entry = entry_of(home, tmp_path)
+    assert (entry.info.status, entry.data.metrics["b"], entry.data.params["a"]) == ("FINISHED", 1.0, "1")
+
+
+def test_the_systems_metrics_are_noted_again_after_their_thread_died(home, tmp_path):
+    tracking = open_tracking("mlflow", home, project="p", name="n", folder=tmp_path, tags={})
+    tracking.metrics({"a": 1.0}, 1)
+    first = tracking._system
+    first._shutdown_event.set()
+    first._process.join()
+    tracking.metrics({"a": 2.0}, 2)
+    assert tracking._system is not first
+    assert tracking._system._process.is_alive()
+    tracking.end("FINISHED")
+
+
+def test_an_evaluation_is_delivered_to_the_run_it_is_about(home, locker, monkeypatch):
+    done = run("train", *RUN, home=home)
+    real = Tracking.closing
+
+    def closing(self):
+        locker.lock()
+        return real(self)
+
+    words = (f"run={done.folder}", "eval=demo", "eval.split=dev", "evaluation.baselines=[]")
+    with monkeypatch.context() as patch:
+        patch.setattr(Tracking, "closing", closing)
+        judged = run("evaluate", *words, home=home)
+    assert judged.status == 0, judged.err
+    locker.release()
+    assert f"python -m reasonir.sync run={judged.folder}" in judged.err
+    moved = judged.folder.rename(home / "moved")
+    assert run("sync", f"run={moved}", home=home).status == 0
+    entry = entry_of(home, done.folder)
+    assert "eval/demo-dev/ndcg_at_10" in entry.data.metrics
+    assert entry.info.status == "FINISHED"
+    (evaluation,) = client_of(home).list_artifacts(entry.info.run_id, "evaluations")
+    assert evaluation.path == f"evaluations/{judged.folder.name}"
+
+
+def test_a_folder_that_a_run_writes_is_not_synced(home, tmp_path):
+    from reasonir.runs.lock import lock_folder
+    from reasonir.tracking.mlflow import deliver
+
+    tracking = open_tracking("mlflow", home, project="p", name="n", folder=tmp_path, tags={})
+    with locked(database_of(home)):
+        tracking.metrics({"a": 1.0}, 1)
+    with lock_folder(tmp_path), pytest.raises(InputError, match="is being written by process"):
+        deliver(home, tmp_path)
+    shutil.rmtree(tmp_path)
+    assert deliver(home, tmp_path) is None
