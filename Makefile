@@ -59,14 +59,14 @@ $(PEERS_READY): requirements-peers.lock | $(READY)
 	@touch $(PEERS_READY)
 
 bench: $(READY) $(PEERS_READY) ## time training steps of retrievers and rerankers against PyLate and sentence-transformers
-	$(BENCH) contenders=colbert_peers workload=even,scifact,medquad batch_size=64 model.head.document_length=512
-	$(BENCH) contenders=biencoder_peers workload=even,scifact,medquad batch_size=64 model/head=biencoder model.head.max_length=512
-	$(BENCH) contenders=reranker_peers workload=even,scifact,medquad batch_size=16 model/head=cross_encoder
-	$(BENCH) contenders=yes_no_peers workload=even,scifact,medquad batch_size=16 model=tiny_reranker model.layers=6 model.hidden=384
+	$(BENCH) peers=colbert_peers workload=even,scifact,medquad batch_size=64 model.head.document_length=512
+	$(BENCH) peers=biencoder_peers workload=even,scifact,medquad batch_size=64 model/head=biencoder model.head.max_length=512
+	$(BENCH) peers=reranker_peers workload=even,scifact,medquad batch_size=16 model/head=cross_encoder
+	$(BENCH) peers=yes_no_peers workload=even,scifact,medquad batch_size=16 model=tiny_reranker model.layers=6 model.hidden=384
 
 GPU_BENCH = $(BENCH) hardware=auto hardware.precision=bf16-mixed model=random_qwen workload=medquad,scifact batch_size=64
-GPU_COLBERT := contenders=colbert_peers model.head.document_length=2048
-GPU_BIENCODER := contenders=biencoder_peers model/head=biencoder model.head.pooling=lasttoken model.head.max_length=2048
+GPU_COLBERT := peers=colbert_peers model.head.document_length=2048
+GPU_BIENCODER := peers=biencoder_peers model/head=biencoder model.head.pooling=lasttoken model.head.max_length=2048
 
 bench-gpu: $(READY) $(PEERS_READY) ## the same on a GPU at Qwen3-0.6B's size in bfloat16, and the largest batches in 15 GiB
 	$(GPU_BENCH) $(GPU_COLBERT)

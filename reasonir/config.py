@@ -63,7 +63,7 @@ def eval_of(data: str | None) -> str:
     """The option of the group `eval` that suits data, by the option of the group `data`."""
     if data in ("context_relevance", "open_provence", "open_provence_ja"):
         return "context_relevance"
-    return {None: "bright", "reasonir": "bright", "demo": "demo", "graded": "graded"}.get(data, "own")
+    return {None: "bright", "reasonir": "bright", "demo": "demo", "graded": "graded"}.get(data, "test_split")
 
 
 def overridden(group: str) -> bool:
@@ -111,21 +111,21 @@ def options(group: str) -> dict[str, Any]:
     return {name: build(hydra.compose(f"{group}/{name}")[group]) for name in names}
 
 
-def plain(config: DictConfig) -> dict[str, Any]:
+def to_container(config: DictConfig) -> dict[str, Any]:
     """The configuration as builtins, everything resolved."""
     container = OmegaConf.to_container(config, resolve=True)
     assert isinstance(container, dict)
     return {str(key): value for key, value in container.items()}
 
 
-def readable(values: Any) -> Any:
+def strip_targets(values: Any) -> Any:
     """The same nested values without targets, which say nothing to a reader."""
     if isinstance(values, Mapping):
-        return {key: readable(value) for key, value in values.items() if key not in ("_target_", "_partial_")}
+        return {key: strip_targets(value) for key, value in values.items() if key not in ("_target_", "_partial_")}
     return values
 
 
-def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Nested mappings as one level with dotted keys.
 
     >>> flat({"a": {"b": 1}, "c": [1, 2]})
@@ -134,7 +134,7 @@ def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     result: dict[str, Any] = {}
     for key, value in values.items():
         if isinstance(value, Mapping):
-            result |= flat(value, f"{prefix}{key}.")
+            result |= flatten(value, f"{prefix}{key}.")
         else:
             result[f"{prefix}{key}"] = value
     return result

@@ -20,7 +20,7 @@ class NotHereError(InputError):
     """Something that has a name elsewhere, on a hub, isn't on this machine."""
 
 
-def raise_all(problems: Sequence[str], title: str) -> None:
+def raise_errors(problems: Sequence[str], title: str) -> None:
     """Raise one InputError that lists every problem, or return when there is none.
 
     Args:
@@ -35,7 +35,7 @@ def raise_all(problems: Sequence[str], title: str) -> None:
         raise InputError("\n".join([f"{count}:", *(f"  - {problem}" for problem in problems)]))
 
 
-def nearest(word: str, known: Iterable[str]) -> str:
+def did_you_mean(word: str, known: Iterable[str]) -> str:
     """A hint at the known name that `word` is like, a space before it; nothing where it is like none."""
     close = difflib.get_close_matches(word, list(known), 1, cutoff=0.5)
     return f" (did you mean '{close[0]}'?)" if close else ""

@@ -32,24 +32,24 @@ class Hardware:
         devices: how many of a machine take part; -1 for all present.
         nodes: how many machines.
         precision: 32-true, 16-mixed, bf16-mixed, or auto for the best the chip has.
-        precisions: those the chip really computes in.
+        supported_precisions: those the chip really computes in.
         memory_gib: of one device; None for what is free on the present one.
         attention: attention implementation that runs there.
         strategy: Lightning's strategy: a name, or a built one.
         micro_batch_tokens: padded tokens of one segment; None fits them to the memory.
-        kept_tokens: padded tokens whose graphs stay in memory; None fits them to the memory.
+        max_saved_tokens: padded tokens whose graphs stay in memory; None fits them to the memory.
     """
 
     name: str
     accelerator: str = "auto"
     devices: int = 1
     precision: str = "auto"
-    precisions: Sequence[str] = PRECISIONS
+    supported_precisions: Sequence[str] = PRECISIONS
     memory_gib: float | None = None
     attention: str = "sdpa"
     strategy: Any = "auto"
     micro_batch_tokens: int | None = None
-    kept_tokens: int | None = None
+    max_saved_tokens: int | None = None
     nodes: int = 1
 
     @property
@@ -69,12 +69,12 @@ class Hardware:
             found.append(f"hardware.accelerator={self.accelerator}: choose auto, cpu, cuda or mps")
         if self.precision != "auto" and self.precision not in PRECISIONS:
             found.append(f"hardware.precision={self.precision}: choose auto, {', '.join(PRECISIONS)}")
-        elif self.precision != "auto" and self.precision not in self.precisions:
+        elif self.precision != "auto" and self.precision not in self.supported_precisions:
             found.append(
                 f"hardware.precision={self.precision}: {self.name} doesn't compute in that; it has "
-                f"{', '.join(self.precisions)}"
+                f"{', '.join(self.supported_precisions)}"
             )
-        for key in ("micro_batch_tokens", "kept_tokens"):
+        for key in ("micro_batch_tokens", "max_saved_tokens"):
             value = getattr(self, key)
             if value is not None and value < (key == "micro_batch_tokens"):
                 found.append(f"hardware.{key}={value}: give a positive number of tokens, or null to fit it")

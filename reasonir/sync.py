@@ -15,7 +15,7 @@ log = logging.getLogger(__name__)
 @command("sync")
 def main(config: DictConfig) -> None:
     """Deliver what is left in the folders below `config.run`; an error names those of which something remains."""
-    from reasonir.errors import InputError, raise_all
+    from reasonir.errors import InputError, raise_errors
     from reasonir.tracking.database import refuse_unusable
     from reasonir.tracking.mlflow import deliver
     from reasonir.tracking.outbox import LAST_PATIENCE, UNDELIVERED
@@ -23,7 +23,7 @@ def main(config: DictConfig) -> None:
     path, home = Path(str(config.run)).expanduser(), Path(config.home)
     if not path.is_dir():
         raise InputError(f"run={config.run} is no folder: give that of a run or sweep, or one with many of them")
-    refuse_unusable("mlflow", home, config.project, patience=LAST_PATIENCE)
+    refuse_unusable("mlflow", home, config.experiment_name, patience=LAST_PATIENCE)
     folders = [file.parent for file in sorted(path.rglob(UNDELIVERED))]
     problems = []
     for folder in folders:
@@ -33,7 +33,7 @@ def main(config: DictConfig) -> None:
             failure = str(error)
         if failure is not None:
             problems.append(f"{folder}: {failure}")
-    raise_all(problems, "run not delivered")
+    raise_errors(problems, "run not delivered")
     if not folders:
         log.info("There is nothing to deliver in %s", path)
 

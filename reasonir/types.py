@@ -103,7 +103,7 @@ class Corpus:
 
 
 @dataclass(frozen=True, slots=True)
-class Plain(Sequence[Text]):
+class PlainTexts(Sequence[Text]):
     """Strings, in memory or on the disk, as texts without an instruction; made as they are asked for."""
 
     strings: Sequence[str]

@@ -59,7 +59,7 @@ def goes_on_unless(folder: Path, changed: str, *, home: Path, steps: int) -> Non
     """A run is resumed to so many steps and judged on what its source kept back, and not resumed with `changed`."""
     again = run("train", f"resume={folder}", f"trainer.max_steps={steps}", home=home)
     assert again.status == 0, again.err
-    judged = run("evaluate", f"run={folder}", "eval=own", "logger=csv", "evaluation.baselines=[]", home=home)
+    judged = run("evaluate", f"run={folder}", "eval=test_split", "logger=csv", "evaluation.baselines=[]", home=home)
     assert judged.status == 0, judged.err
     other = run("train", f"resume={folder}", changed, home=home)
     assert other.status == 2

@@ -1,7 +1,7 @@
-"""What a contender is: one way to take a training step on given texts, in a process of its own.
+"""What a peer is: one way to take a training step on given texts, in a process of its own.
 
 Everybody gets the same exported model, the same texts and lengths and no dropout, so the loss has to agree and the
-gradients up to a known factor, before any time counts. A contender may need another environment than ours, so what
+gradients up to a known factor, before any time counts. A peer may need another environment than ours, so what
 travels to it is plain, and what it imports of this package is torch alone.
 """
 
@@ -88,7 +88,7 @@ def batch_of(columns: Sequence[Sequence[str]], kind: str, tokenizer: Any) -> Bat
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why a contender couldn't do what it was asked."""
+    """Why a peer couldn't do what it was asked."""
 
     reason: str
     out_of_memory: bool = False
@@ -96,11 +96,11 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """A contender's first step.
+    """A peer's first step.
 
     Attributes:
         loss: its value.
-        gradient: the norm of all gradients, the contender's known factor taken out.
+        gradient: the norm of all gradients, the peer's known factor taken out.
         positions: places of token sequences that the model computed in one pass over all texts, padding included.
         passed: those of all its forward passes, recomputation included.
     """
@@ -111,7 +111,7 @@ class Checked:
     passed: int
 
 
-class Contender(Protocol):
+class Peer(Protocol):
     """A way to take a training step."""
 
     kind: ClassVar[frozenset[str]]

@@ -1,8 +1,8 @@
-"""Timing one training step of several contenders: a process each, steps in turns, medians and ratios.
+"""Timing one training step of several peers: a process each, steps in turns, medians and ratios.
 
 The model is exported once and everybody loads that export, dropout off; loss and gradient norm have to agree before
 any time counts. Peak memory is what the process reached above the loaded model. Tokens are the real ones, without
-padding, so tokens a second compare across contenders. Tokenisation isn't timed.
+padding, so tokens a second compare across peers. Tokenisation isn't timed.
 """
 
 from __future__ import annotations
@@ -16,22 +16,22 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from reasonir.benchmarking.base import Contender, Workload
+from reasonir.benchmarking.base import Peer, Workload
 from reasonir.benchmarking.flops import peak_operations, useful_operations
 from reasonir.benchmarking.max_batch import largest
 from reasonir.benchmarking.peer_process import hosted
 from reasonir.benchmarking.plots import plot_race
 from reasonir.benchmarking.report import Step, Timed, refuse_disagreement, report, table
 from reasonir.benchmarking.scaling import scaling
-from reasonir.benchmarking.setup import Setting, Texts, opened
+from reasonir.benchmarking.setup import Setting, WorkloadTexts, opened
 from reasonir.cli.startup import quiet_libraries
-from reasonir.config import build, flat, plain, readable
-from reasonir.errors import InputError, nearest
+from reasonir.config import build, flatten, strip_targets, to_container
+from reasonir.errors import InputError, did_you_mean
 from reasonir.model.backbone import Model
 from reasonir.report.console import show
 from reasonir.tracking.base import open_tracking
 from reasonir.tracking.database import refuse_unusable
-from reasonir.utils.files import completed
+from reasonir.utils.files import atomic_path
 
 log = logging.getLogger(__name__)
 
@@ -40,29 +40,29 @@ def bench(config: DictConfig, folder: Path) -> None:
     """Measure what `config.mode` says and write bench.json and bench.png to `folder`.
 
     Raises:
-        InputError: the model or data can't be used, a contender isn't here or can't train this head, or losses
+        InputError: the model or data can't be used, a peer isn't here or can't train this head, or losses
             disagree.
     """
     quiet_libraries()
     if config.mode not in MODES:
-        raise InputError(f"mode={config.mode}: choose {', '.join(MODES)}{nearest(str(config.mode), MODES)}")
+        raise InputError(f"mode={config.mode}: choose {', '.join(MODES)}{did_you_mean(str(config.mode), MODES)}")
     for key, least in (("repeats", 1), ("batch_size", 2), ("negatives", 0)):
         if config[key] < least:
             raise InputError(f"{key}={config[key]}: give {least} or more")
-    refuse_unusable(config.logger, Path(config.home), config.project)
+    refuse_unusable(config.logger, Path(config.home), config.experiment_name)
     found, metrics = MODES[config.mode](config, folder)
-    with completed(folder / "bench.json") as partial:
+    with atomic_path(folder / "bench.json") as partial:
         partial.write_text(json.dumps(found, indent=2))
     tracking = open_tracking(
         config.logger,
         Path(config.home),
-        project=config.project,
+        experiment_name=config.experiment_name,
         name=f"bench-{config.mode}",
         folder=folder,
         tags={key: str(value) for key, value in config.tags.items()},
     )
     with tracking.closing():
-        tracking.parameters(flat(readable(plain(config))))
+        tracking.parameters(flatten(strip_targets(to_container(config))))
         tracking.metrics(metrics)
         for file in sorted(folder.glob("bench.*")):
             tracking.artifact(file)
@@ -70,13 +70,13 @@ def bench(config: DictConfig, folder: Path) -> None:
 
 
 def _race(config: DictConfig, folder: Path) -> tuple[dict[str, Any], dict[str, float]]:
-    """All contenders on one step."""
-    contenders: dict[str, Contender] = {name: build(node) for name, node in config.contenders.items()}
-    texts: Texts = build(config.workload)
+    """All peers on one step."""
+    peers: dict[str, Peer] = {name: build(node) for name, node in config.peers.items()}
+    texts: WorkloadTexts = build(config.workload)
     model: Model = build(config.model)
-    with opened(config, contenders, model) as setting:
+    with opened(config, peers, model) as setting:
         workload, batch = setting.workload(texts, config.batch_size, config.negatives)
-        timed, device = in_turns(contenders, workload, config.repeats, setting)
+        timed, device = in_turns(peers, workload, config.repeats, setting)
     refuse_disagreement(timed, workload.precision)
     lengths_N = batch.tokens.lengths_N
     step = Step(
@@ -89,7 +89,7 @@ def _race(config: DictConfig, folder: Path) -> tuple[dict[str, Any], dict[str, f
         peak_operations(device, workload.precision, config.peak_tflops, model.measure()),
     )
     found = report(step, timed)
-    figures = found["workloads"][step.name]["contenders"]
+    figures = found["workloads"][step.name]["peers"]
     show(table(step, figures))
     plot_race(f"One training step: {step.name}, {step.tokens:,} tokens, {device}", figures, folder / "bench.png")
     return found, {
@@ -101,12 +101,12 @@ def _race(config: DictConfig, folder: Path) -> tuple[dict[str, Any], dict[str, f
 
 
 def in_turns(
-    contenders: Mapping[str, Contender], workload: Workload, repeats: int, setting: Setting
+    peers: Mapping[str, Peer], workload: Workload, repeats: int, setting: Setting
 ) -> tuple[dict[str, Timed], str]:
-    """What every contender did, each in a process of its own, and on what; while one takes a step the others wait."""
+    """What every peer did, each in a process of its own, and on what; while one takes a step the others wait."""
     with ExitStack() as stack:
-        hosts = {name: stack.enter_context(hosted(name, each, setting.place)) for name, each in contenders.items()}
-        devices = {hosts[name].load(contender, workload) for name, contender in contenders.items()}
+        hosts = {name: stack.enter_context(hosted(name, each, setting.place)) for name, each in peers.items()}
+        devices = {hosts[name].load(peer, workload) for name, peer in peers.items()}
         checked = {name: host.ask("check") for name, host in hosts.items()}
         seconds: dict[str, list[float]] = {name: [] for name in hosts}
         for turn in range(repeats):
@@ -122,4 +122,4 @@ MODES: dict[str, Callable[[DictConfig, Path], tuple[dict[str, Any], dict[str, fl
     "largest": largest,
     "scaling": scaling,
 }
-"""What a bench measures: all contenders' steps, the largest batch that each fits, how our time and memory grow."""
+"""What a bench measures: all peers' steps, the largest batch that each fits, how our time and memory grow."""

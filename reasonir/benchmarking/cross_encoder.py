@@ -16,14 +16,14 @@ from reasonir.benchmarking.base import Workload
 
 
 @dataclass(frozen=True, slots=True)
-class CrossEncoder:
-    """BinaryCrossEntropyLoss on all pairs at once, padded to the longest; `python` as in `Contender`."""
+class CrossEncoderPeer:
+    """BinaryCrossEntropyLoss on all pairs at once, padded to the longest; `python` as in `Peer`."""
 
     python: str | None = None
     kind: ClassVar[frozenset[str]] = frozenset({"CrossEncoder"})
 
     def load(self, workload: Workload) -> tuple[nn.Module, Callable[[], Tensor]]:
-        """See `Contender`; pairs are cut where ours are."""
+        """See `Peer`; pairs are cut where ours are."""
         import sentence_transformers
 
         model = sentence_transformers.CrossEncoder(workload.model.path, **workload.loading)
@@ -38,7 +38,7 @@ class CrossEncoder:
         return model, on_tokens(model, tokens.to(workload.device), workload)
 
     def gradient_scale(self, workload: Workload) -> float:
-        """See `Contender`: exact."""
+        """See `Peer`: exact."""
         return 1.0
 
 

@@ -21,13 +21,13 @@ from reasonir.types import Tokens
 
 @dataclass(frozen=True, slots=True)
 class LogitScore:
-    """BinaryCrossEntropyLoss over LogitScore, all pairs at once, padded to the longest; `python` as in `Contender`."""
+    """BinaryCrossEntropyLoss over LogitScore, all pairs at once, padded to the longest; `python` as in `Peer`."""
 
     python: str | None = None
     kind: ClassVar[frozenset[str]] = frozenset({"YesNo"})
 
     def load(self, workload: Workload) -> tuple[nn.Module, Callable[[], Tensor]]:
-        """See `Contender`."""
+        """See `Peer`."""
         import sentence_transformers
 
         model = sentence_transformers.CrossEncoder(workload.model.path, **workload.loading)
@@ -38,7 +38,7 @@ class LogitScore:
         return model, on_tokens(model, {**tokens, "modality": "text"}, workload)
 
     def gradient_scale(self, workload: Workload) -> float:
-        """See `Contender`: exact."""
+        """See `Peer`: exact."""
         return 1.0
 
 

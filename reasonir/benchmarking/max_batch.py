@@ -1,4 +1,4 @@
-"""The largest batch that each contender fits into a device's memory, found by doubling and halving.
+"""The largest batch that each peer fits into a device's memory, found by doubling and halving.
 
 Every trial is a process of its own that takes two steps, so nothing is left over from one that didn't fit. The result
 is within a sixteenth of the true limit.
@@ -14,9 +14,9 @@ from typing import Any
 from omegaconf import DictConfig
 from rich.table import Table
 
-from reasonir.benchmarking.base import Contender
+from reasonir.benchmarking.base import Peer
 from reasonir.benchmarking.peer_process import OutOfMemoryError, hosted
-from reasonir.benchmarking.setup import Setting, Texts, opened
+from reasonir.benchmarking.setup import Setting, WorkloadTexts, opened
 from reasonir.config import build
 from reasonir.errors import InputError
 from reasonir.report.console import show
@@ -29,31 +29,31 @@ def largest(config: DictConfig, folder: Path) -> tuple[dict[str, Any], dict[str,
     """The content of bench.json, and the figures for MLflow.
 
     Raises:
-        InputError: as for a race; a CPU without `most`, or a contender that doesn't fit a single trial.
+        InputError: as for a race; a CPU without `most`, or a peer that doesn't fit a single trial.
     """
-    contenders: dict[str, Contender] = {name: build(node) for name, node in config.contenders.items()}
-    texts: Texts = build(config.workload)
-    with opened(config, contenders, build(config.model)) as setting:
+    peers: dict[str, Peer] = {name: build(node) for name, node in config.peers.items()}
+    texts: WorkloadTexts = build(config.workload)
+    with opened(config, peers, build(config.model)) as setting:
         if setting.hardware.accelerator != "cuda" and config.largest.most is None:
             raise InputError(
                 f"mode=largest would take all memory of this {setting.hardware.accelerator}: give largest.most=..., or "
                 "a GPU"
             )
         found = {
-            name: _Search(name, contender, setting, texts, config.negatives).run(config.batch_size, config.largest.most)
-            for name, contender in contenders.items()
+            name: _Search(name, peer, setting, texts, config.negatives).run(config.batch_size, config.largest.most)
+            for name, peer in peers.items()
         }
     show(_table(texts.name, found))
-    return {"largest": {texts.name: {"memory_cap_gib": config.memory_cap_gib, "contenders": found}}}, {
+    return {"largest": {texts.name: {"memory_cap_gib": config.memory_cap_gib, "peers": found}}}, {
         f"bench/{name}/largest_{key}": value for name, each in found.items() for key, value in each.items()
     }
 
 
 class _Search:
-    """A contender's trials."""
+    """A peer's trials."""
 
-    def __init__(self, name: str, contender: Contender, setting: Setting, texts: Texts, negatives: int) -> None:
-        self.name, self.contender = name, contender
+    def __init__(self, name: str, peer: Peer, setting: Setting, texts: WorkloadTexts, negatives: int) -> None:
+        self.name, self.peer = name, peer
         self.setting, self.texts, self.negatives = setting, texts, negatives
         self.figures: dict[int, dict[str, float]] = {}
 
@@ -68,8 +68,8 @@ class _Search:
         if rows < count:
             raise InputError(f"{self.texts.name} has no more than {rows} rows: choose another workload=")
         try:
-            with hosted(self.name, self.contender, self.setting.place) as host:
-                host.load(self.contender, workload)
+            with hosted(self.name, self.peer, self.setting.place) as host:
+                host.load(self.peer, workload)
                 host.ask("check")
                 seconds = host.ask("step")
                 peak = int(host.ask("peak_gib") * 2**30)
@@ -109,8 +109,8 @@ def largest_fitting(fits: Callable[[int], bool], start: int, most: int | None) -
 
 def _table(workload: str, found: dict[str, dict[str, float]]) -> Table:
     table = Table(title=f"Largest batch: {workload}", title_justify="left")
-    for column in ("contender", "queries", "step", "tokens/s", "peak above the model"):
-        table.add_column(column, justify="left" if column == "contender" else "right")
+    for column in ("peer", "queries", "step", "tokens/s", "peak above the model"):
+        table.add_column(column, justify="left" if column == "peer" else "right")
     for name, figures in found.items():
         table.add_row(
             name,

@@ -23,7 +23,7 @@ class MultiVector:
     Attributes:
         mini_batch_size: texts of a mini-batch, and queries that are scored at a time.
         mini_batch_num_tokens: tokens of a mini-batch in place of that.
-        python: see `Contender`.
+        python: see `Peer`.
     """
 
     mini_batch_size: int | None = None
@@ -32,7 +32,7 @@ class MultiVector:
     kind: ClassVar[frozenset[str]] = frozenset({"ColBERT"})
 
     def load(self, workload: Workload) -> tuple[nn.Module, Callable[[], Tensor]]:
-        """See `Contender`."""
+        """See `Peer`."""
         from sentence_transformers import MultiVectorEncoder
         from sentence_transformers.multi_vector_encoder import losses
 
@@ -55,5 +55,5 @@ class MultiVector:
         return model, lambda: objective([dict(column) for column in features], None)
 
     def gradient_scale(self, workload: Workload) -> float:
-        """See `Contender`: exact."""
+        """See `Peer`: exact."""
         return 1.0

@@ -1,4 +1,4 @@
-"""The other side of a contender's process: start it in the environment it needs, ask it, end it."""
+"""The other side of a peer's process: start it in the environment it needs, ask it, end it."""
 
 from __future__ import annotations
 
@@ -12,31 +12,31 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from reasonir.benchmarking.base import Contender, Failure, Workload
+from reasonir.benchmarking.base import Failure, Peer, Workload
 from reasonir.config import PACKAGE
 from reasonir.errors import InputError
 
 
 class OutOfMemoryError(InputError):
-    """A contender needs more memory than there is."""
+    """A peer needs more memory than there is."""
 
 
-class Host:
-    """A peer's process; `ask` names a method of `reasonir.benchmarking.peer_server.Session`."""
+class PeerProcess:
+    """A peer's process; `ask` names a method of `reasonir.benchmarking.peer_server.PeerSession`."""
 
     def __init__(self, name: str, process: subprocess.Popen[bytes], pipe: Connection) -> None:
         self.name = name
         self._process, self._pipe = process, pipe
 
-    def load(self, contender: Contender, workload: Workload) -> str:
-        """Let it load a contender, and say on what it computes; raises what `ask` does."""
-        return str(self.ask((contender, workload)))
+    def load(self, peer: Peer, workload: Workload) -> str:
+        """Let it load a peer, and say on what it computes; raises what `ask` does."""
+        return str(self.ask((peer, workload)))
 
     def ask(self, request: Any) -> Any:
         """The answer to a request.
 
         Raises:
-            InputError: the contender failed or died.
+            InputError: the peer failed or died.
             OutOfMemoryError: it needs more memory than there is.
         """
         try:
@@ -46,17 +46,17 @@ class Host:
             status = self._process.wait()
             if status < 0:  # a signal: the system kills what takes its last memory
                 raise OutOfMemoryError(
-                    f"contender {self.name} was killed (out of memory?): take a smaller batch_size"
+                    f"peer {self.name} was killed (out of memory?): take a smaller batch_size"
                 ) from None
-            raise InputError(f"contender {self.name} ended with status {status}: what it wrote stands above") from None
+            raise InputError(f"peer {self.name} ended with status {status}: what it wrote stands above") from None
         if isinstance(answer, Failure):
             if answer.out_of_memory:
-                raise OutOfMemoryError(f"contender {self.name}: {answer.reason}: take a smaller batch_size")
-            raise InputError(f"contender {self.name} failed: {answer.reason}")
+                raise OutOfMemoryError(f"peer {self.name}: {answer.reason}: take a smaller batch_size")
+            raise InputError(f"peer {self.name} failed: {answer.reason}")
         return answer
 
     def end(self) -> None:
-        """Close the socket, which a waiting contender takes as the end."""
+        """Close the socket, which a waiting peer takes as the end."""
         self._pipe.close()
         try:
             self._process.wait(timeout=10)
@@ -66,45 +66,45 @@ class Host:
 
 
 @contextmanager
-def hosted(name: str, contender: Contender, place: Path) -> Iterator[Host]:
-    """A process for a contender, in the environment it needs, ended with the block.
+def hosted(name: str, peer: Peer, place: Path) -> Iterator[PeerProcess]:
+    """A process for a peer, in the environment it needs, ended with the block.
 
     Args:
         name: for messages.
-        contender: what is going to be loaded there.
+        peer: what is going to be loaded there.
         place: a temporary folder.
     """
     ours, theirs = multiprocessing.Pipe()
     with theirs:
         process = subprocess.Popen(
-            [contender.python or sys.executable, "-m", "reasonir.benchmarking.peer_server", str(theirs.fileno())],
+            [peer.python or sys.executable, "-m", "reasonir.benchmarking.peer_server", str(theirs.fileno())],
             pass_fds=[theirs.fileno()],
-            env=_environment(contender, place),
+            env=_environment(peer, place),
         )
-    host = Host(name, process, ours)
+    host = PeerProcess(name, process, ours)
     try:
         yield host
     finally:
         host.end()
 
 
-def missing(contender: Contender) -> str | None:
-    """Why the contender's interpreter can't be used, None where it can."""
-    if contender.python is None or Path(contender.python).is_file():
+def missing(peer: Peer) -> str | None:
+    """Why the peer's interpreter can't be used, None where it can."""
+    if peer.python is None or Path(peer.python).is_file():
         return None
     return (
-        f"peers={contender.python}: there is no such interpreter: make bench-peers builds that environment; or name "
+        f"peers={peer.python}: there is no such interpreter: make bench-peers builds that environment; or name "
         "another that has sentence-transformers 6.2"
     )
 
 
-def _environment(contender: Contender, place: Path) -> dict[str, str]:
+def _environment(peer: Peer, place: Path) -> dict[str, str]:
     """This package alone is made known to another environment, nothing that lies beside it in ours."""
     code = place / "code"
     code.mkdir(exist_ok=True)
     if not (code / PACKAGE.name).exists():
         (code / PACKAGE.name).symlink_to(PACKAGE, target_is_directory=True)
     paths = [str(code)]
-    if contender.python is None and os.environ.get("PYTHONPATH"):
+    if peer.python is None and os.environ.get("PYTHONPATH"):
         paths.append(os.environ["PYTHONPATH"])
     return {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "HF_HUB_OFFLINE": "1"}

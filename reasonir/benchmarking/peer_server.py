@@ -1,4 +1,4 @@
-"""A contender's process: it loads what it is sent, and takes a step whenever it is asked to.
+"""A peer's process: it loads what it is sent, and takes a step whenever it is asked to.
 
 `python -m reasonir.benchmarking.peer_server FD` speaks over the socket of that file descriptor. It
 runs in whatever environment the peer needs, so it imports torch and psutil only.
@@ -19,25 +19,25 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from reasonir.benchmarking.base import Checked, Contender, Failure, Workload
+from reasonir.benchmarking.base import Checked, Failure, Peer, Workload
 from reasonir.utils.memory_meter import GIB, Meter
 
 _FLOAT16_SCALE = 2.0**14
 """Keeps float16 gradients from vanishing; taken out of them again before they are looked at."""
 
 
-class Session:
-    """A loaded contender; its methods are what it may be asked."""
+class PeerSession:
+    """A loaded peer; its methods are what it may be asked."""
 
-    def __init__(self, contender: Contender, workload: Workload) -> None:
+    def __init__(self, peer: Peer, workload: Workload) -> None:
         self._device = torch.device(workload.device)
         if workload.memory_cap_gib and self._device.type == "cuda":
             whole = torch.cuda.get_device_properties(self._device).total_memory / GIB
             torch.cuda.set_per_process_memory_fraction(min(1.0, workload.memory_cap_gib / whole))
         self._number_format = workload.number_format
         self._scale = _FLOAT16_SCALE if workload.precision == "16-mixed" else 1.0
-        self._known_scale = contender.gradient_scale(workload)
-        self._model, self._loss = contender.load(workload)
+        self._known_scale = peer.gradient_scale(workload)
+        self._model, self._loss = peer.load(workload)
         self._model.train()
         without_dropout(self._model)
         if workload.precision != "32-true":  # also where a backward pass reads texts again, as peers' trainers have it
@@ -136,10 +136,10 @@ def without_dropout(model: nn.Module) -> None:
 
 
 def serve(pipe: Connection) -> None:
-    """Answer until the other side closes: first a contender and its workload, then names of `Session`'s methods."""
+    """Answer until the other side closes: first a peer and its workload, then names of `Session`'s methods."""
     try:
-        contender, workload = pipe.recv()
-        session = Session(contender, workload)
+        peer, workload = pipe.recv()
+        session = PeerSession(peer, workload)
         pipe.send(session.device_name())
         while True:
             pipe.send(getattr(session, pipe.recv())())

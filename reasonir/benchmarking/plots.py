@@ -11,17 +11,17 @@ from reasonir.report.plots import canvas
 _OURS, _THEIRS = "#0072b2", "#999999"
 
 
-def plot_race(title: str, contenders: Mapping[str, Mapping[str, Any]], file: Path) -> None:
-    """Draw step time, from the fastest to the slowest, and memory of every contender; the first one's name is ours."""
-    figure, (times, memory) = canvas(10, 1.4 + 0.32 * len(contenders), 2)
-    names = list(contenders)[::-1]
+def plot_race(title: str, peers: Mapping[str, Mapping[str, Any]], file: Path) -> None:
+    """Draw step time, from the fastest to the slowest, and memory of every peer; the first one's name is ours."""
+    figure, (times, memory) = canvas(10, 1.4 + 0.32 * len(peers), 2)
+    names = list(peers)[::-1]
     colours = [_OURS if name.startswith("ours") else _THEIRS for name in names]
     places = range(len(names))
     for axes, key, unit, label in (
         (times, "step_s", 1.0, "seconds of a step: median, from fastest to slowest"),
         (memory, "peak_bytes", 2.0**30, "GiB above the model, at most"),
     ):
-        values = [contenders[name][key] / unit for name in names]
+        values = [peers[name][key] / unit for name in names]
         axes.barh(places, values, color=colours, height=0.7)
         for place, value in zip(places, values, strict=True):
             axes.annotate(
@@ -30,7 +30,7 @@ def plot_race(title: str, contenders: Mapping[str, Mapping[str, Any]], file: Pat
         axes.margins(x=0.2)
         axes.set(xlabel=label)
     for place, name in zip(places, names, strict=True):
-        each = contenders[name]
+        each = peers[name]
         times.plot([each["step_s_min"], each["step_s_max"]], [place, place], color="black", marker="|", linewidth=1)
     times.set_yticks(places, names)
     memory.set_yticks(places, [""] * len(names))

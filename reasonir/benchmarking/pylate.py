@@ -20,7 +20,7 @@ class PyLate:
     python: ClassVar[None] = None
 
     def load(self, workload: Workload) -> tuple[nn.Module, Callable[[], Tensor]]:
-        """See `Contender`; texts are tokenised as PyLate's collator does it."""
+        """See `Peer`; texts are tokenised as PyLate's collator does it."""
         from pylate import losses
         from pylate.models import ColBERT
 
@@ -38,5 +38,5 @@ class PyLate:
         return model, lambda: objective([dict(column) for column in features], None)
 
     def gradient_scale(self, workload: Workload) -> float:
-        """See `Contender`."""
+        """See `Peer`."""
         return float(len(workload.columns[0])) if self.mini_batch_size else 1.0

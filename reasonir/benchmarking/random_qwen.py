@@ -15,7 +15,7 @@ import torch
 from reasonir.model.backbone import Model
 from reasonir.model.download import locate
 from reasonir.model.tiny import Tiny
-from reasonir.utils.files import completed
+from reasonir.utils.files import atomic_path
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ class RandomQwen(Model):
         sizes = (self.layers, self.hidden, self.heads, self.kv_heads, self.head_dim, self.intermediate)
         folder = Path(self.path) / f"qwen3-{'x'.join(map(str, sizes))}-{self.vocabulary}-{self.positions}"
         if not (folder / "config.json").is_file():
-            with completed(folder) as partial:
+            with atomic_path(folder) as partial:
                 self._write(partial)
         return locate(str(folder), weights=weights, trust_remote_code=self.trust_remote_code)
 

@@ -29,16 +29,16 @@ class Ours:
     python: ClassVar[None] = None
 
     def load(self, workload: Workload) -> tuple[nn.Module, Callable[[], Tensor]]:
-        """See `Contender`."""
+        """See `Peer`."""
         encoder = workload.model.load(seed=0).to(workload.device)
         retrieves = encoder.head.kind == "retriever"
         objective: Objective = CachedContrastive(workload.temperature) if retrieves else Bce()
-        budget = replace(workload.budget, kept=0) if self.recompute else workload.budget
+        budget = replace(workload.budget, max_saved_tokens=0) if self.recompute else workload.budget
         batch = workload.batch(encoder.head.tokenizer)
         with workload.number_format():
             _ = encoder.packs  # found out by passes that are no part of a step
         return encoder, lambda: run_step(encoder, objective, batch, budget, Alone())["loss"]
 
     def gradient_scale(self, workload: Workload) -> float:
-        """See `Contender`: exact."""
+        """See `Peer`: exact."""
         return 1.0

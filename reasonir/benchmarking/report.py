@@ -1,4 +1,4 @@
-"""What a race says: every contender's figures, ours over each peer's, as bench.json and as a table."""
+"""What a race says: every peer's figures, ours over each peer's, as bench.json and as a table."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _BASELINE = "plain"
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What all contenders were given.
+    """What all peers were given.
 
     Attributes:
         name: of the workload.
@@ -42,7 +42,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Timed:
-    """What a contender did: its first step, seconds of every timed one, peak GiB above the model."""
+    """What a peer did: its first step, seconds of every timed one, peak GiB above the model."""
 
     checked: Checked
     seconds: tuple[float, ...]
@@ -50,7 +50,7 @@ class Timed:
 
 
 def refuse_disagreement(timed: Mapping[str, Timed], precision: str) -> None:
-    """Let no time count where the first contender and another don't compute the same.
+    """Let no time count where the first peer and another don't compute the same.
 
     Raises:
         InputError: naming both and how they differ.
@@ -71,21 +71,21 @@ def refuse_disagreement(timed: Mapping[str, Timed], precision: str) -> None:
 
 
 def report(step: Step, timed: Mapping[str, Timed]) -> dict[str, Any]:
-    """The content of bench.json: figures, the first contender's over each other's, and what caching costs."""
-    contenders = {name: _figures(step, each) for name, each in timed.items()}
-    first, *others = contenders
+    """The content of bench.json: figures, the first peer's over each other's, and what caching costs."""
+    peers = {name: _figures(step, each) for name, each in timed.items()}
+    first, *others = peers
     found: dict[str, Any] = {
         "texts": step.texts,
         "tokens": step.tokens,
         "precision": step.precision,
         "device": step.device,
         "peak_operations": step.peak_operations,
-        "contenders": contenders,
-        "ratios": {other: _over(contenders[first], contenders[other]) for other in others},
+        "peers": peers,
+        "ratios": {other: _over(peers[first], peers[other]) for other in others},
     }
-    if _BASELINE in contenders:
+    if _BASELINE in peers:
         found["over_plain"] = {
-            name: _over(figures, contenders[_BASELINE]) for name, figures in contenders.items() if name != _BASELINE
+            name: _over(figures, peers[_BASELINE]) for name, figures in peers.items() if name != _BASELINE
         }
     return {"workloads": {step.name: found}}
 
@@ -114,17 +114,17 @@ def _over(figures: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, flo
     return {key: figures[key] / other[key] for key in ("step_s", "peak_bytes") if other[key]}
 
 
-def table(step: Step, contenders: Mapping[str, Mapping[str, Any]]) -> Table:
+def table(step: Step, peers: Mapping[str, Mapping[str, Any]]) -> Table:
     """The figures to be read: times, memory above the model, what was computed for nothing."""
     title = f"One training step: {step.name}, {step.texts:,} texts, {step.tokens:,} tokens, {step.precision}"
     found = Table(title=title, title_justify="left")
     known = step.peak_operations is not None
     heads = ["step", "from to", "times the first", "texts/s", "tokens/s", "peak above", "padding", "forward/real"]
-    found.add_column("contender", no_wrap=True)
+    found.add_column("peer", no_wrap=True)
     for column in (*heads, *(["MFU"] if known else []), "loss"):
         found.add_column(column, justify="right")
-    first = next(iter(contenders.values()))
-    for name, figures in contenders.items():
+    first = next(iter(peers.values()))
+    for name, figures in peers.items():
         found.add_row(
             name,
             f"{figures['step_s']:.3f} s",

@@ -1,4 +1,4 @@
-"""How seconds and memory of the first contender's step grow with its tokens, over batch sizes and lengths.
+"""How seconds and memory of the first peer's step grow with its tokens, over batch sizes and lengths.
 
 Texts are even, so that nothing but their number and length changes. Every point is a process of its own, whose peak
 nothing earlier can have raised. The slopes are those of least squares through all points, both axes logarithmic: 1
@@ -18,11 +18,11 @@ import numpy as np
 from omegaconf import DictConfig
 from rich.table import Table
 
-from reasonir.benchmarking.base import Contender
+from reasonir.benchmarking.base import Peer
 from reasonir.benchmarking.peer_process import hosted
 from reasonir.benchmarking.plots import plot_scaling
 from reasonir.benchmarking.setup import opened, plain_head
-from reasonir.benchmarking.synthetic_texts import Drawn
+from reasonir.benchmarking.synthetic_texts import SyntheticTexts
 from reasonir.config import build
 from reasonir.errors import InputError
 from reasonir.model.backbone import Model
@@ -38,20 +38,20 @@ def scaling(config: DictConfig, folder: Path) -> tuple[dict[str, Any], dict[str,
     Raises:
         InputError: as for a race, or fewer than two points are within `max_tokens`.
     """
-    name, node = next(iter(config.contenders.items()))
-    contender: Contender = build(node)
+    name, node = next(iter(config.peers.items()))
+    peer: Peer = build(node)
     grid = points(
         config.scaling.batch_sizes, config.scaling.lengths, config.negatives, max_tokens=config.scaling.max_tokens
     )
     model = _reading(build(config.model), max(length for _, length in grid))
     found: list[dict[str, float]] = []
-    with opened(config, {name: contender}, model) as setting:
+    with opened(config, {name: peer}, model) as setting:
         for count, length in grid:
             log.info("%d queries, documents of %d tokens", count, length)
-            texts = Drawn("even", [0.5], [_QUERY], [length], config.seed)
+            texts = SyntheticTexts("even", [0.5], [_QUERY], [length], config.seed)
             workload, batch = setting.workload(texts, count, config.negatives)
-            with hosted(name, contender, setting.place) as host:
-                host.load(contender, workload)
+            with hosted(name, peer, setting.place) as host:
+                host.load(peer, workload)
                 host.ask("check")
                 seconds = median(host.ask("step") for _ in range(config.repeats))
                 peak = int(host.ask("peak_gib") * 2**30)
@@ -61,7 +61,7 @@ def scaling(config: DictConfig, folder: Path) -> tuple[dict[str, Any], dict[str,
     show(_table(name, found))
     show(f"Slope over tokens, both logarithmic: seconds {slopes['step_s']:.2f}, memory {slopes['peak_bytes']:.2f}")
     plot_scaling(f"A training step: {name}, {Path(model.path).name}", found, slopes, folder / "bench.png")
-    return {"scaling": {"contender": name, "points": found, "slopes": slopes}}, {
+    return {"scaling": {"peer": name, "points": found, "slopes": slopes}}, {
         f"bench/{name}/slope_{key}": value for key, value in slopes.items()
     }
 

@@ -18,7 +18,7 @@ class SentenceTransformers:
     Attributes:
         mini_batch_size: texts of a mini-batch.
         mini_batch_num_tokens: tokens of a mini-batch in place of that, from version 6 on.
-        python: see `Contender`.
+        python: see `Peer`.
     """
 
     mini_batch_size: int | None = None
@@ -27,7 +27,7 @@ class SentenceTransformers:
     kind: ClassVar[frozenset[str]] = frozenset({"BiEncoder"})
 
     def load(self, workload: Workload) -> tuple[nn.Module, Callable[[], Tensor]]:
-        """See `Contender`."""
+        """See `Peer`."""
         from sentence_transformers import SentenceTransformer, losses
 
         model = SentenceTransformer(workload.model.path, **workload.loading)
@@ -46,7 +46,7 @@ class SentenceTransformers:
         return model, lambda: objective([dict(column) for column in features], None)
 
     def gradient_scale(self, workload: Workload) -> float:
-        """See `Contender`: exact."""
+        """See `Peer`: exact."""
         return 1.0
 
 

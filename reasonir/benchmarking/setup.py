@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from omegaconf import DictConfig
 
-from reasonir.benchmarking.base import Contender, Workload, batch_of
+from reasonir.benchmarking.base import Peer, Workload, batch_of
 from reasonir.benchmarking.peer_process import missing
 from reasonir.cli.startup import require
 from reasonir.config import build
@@ -21,7 +21,7 @@ from reasonir.engine.step import Budget
 from reasonir.errors import InputError
 from reasonir.hardware import Hardware
 from reasonir.model.backbone import Model
-from reasonir.planning.memory import Texts as Lengths
+from reasonir.planning.memory import TextShapes as Lengths
 from reasonir.planning.memory import Training
 from reasonir.planning.plan import fit_step
 from reasonir.types import Batch, PairBatch, Side
@@ -29,7 +29,7 @@ from reasonir.types import Batch, PairBatch, Side
 _TIMED = {"ColBERT": "colbert", "BiEncoder": "biencoder", "CrossEncoder": "reranker", "YesNo": "yes_no"}
 
 
-class Texts(Protocol):
+class WorkloadTexts(Protocol):
     """Where a step's texts come from: one YAML each in conf/workload."""
 
     @property
@@ -68,7 +68,7 @@ class Setting:
     hardware: Hardware
     memory_cap_gib: float | None
 
-    def workload(self, texts: Texts, count: int, negatives: int) -> tuple[Workload, Batch | PairBatch]:
+    def workload(self, texts: WorkloadTexts, count: int, negatives: int) -> tuple[Workload, Batch | PairBatch]:
         """A step of `count` queries, and the same as our engine takes it."""
         columns = texts.columns(_plain_tokenizer(self.model), count, negatives)
         if self.model.kind != "retriever":
@@ -98,22 +98,22 @@ class Setting:
 
 
 @contextmanager
-def opened(config: DictConfig, contenders: Mapping[str, Contender], model: Model) -> Iterator[Setting]:
+def opened(config: DictConfig, peers: Mapping[str, Peer], model: Model) -> Iterator[Setting]:
     """The setting that a configuration composes, its export gone with the block.
 
     Raises:
-        InputError: the model, the hardware or a contender's environment isn't here, or a contender can't train this
+        InputError: the model, the hardware or a peer's environment isn't here, or a peer can't train this
             head.
     """
     hardware: Hardware = build(config.hardware)
-    absent = {missing(contender) for contender in contenders.values()} - {None}
+    absent = {missing(peer) for peer in peers.values()} - {None}
     require(hardware.missing, model.locate, *(partial(str, each) for each in absent))
     cap = config.memory_cap_gib
     hardware = hardware.resolve()
     if cap:
         hardware = replace(hardware, memory_gib=min(cap, hardware.memory_gib or cap))
     encoder = model.load(seed=config.seed)
-    _refuse_unfit(contenders, type(encoder.head).__name__)
+    _refuse_unfit(peers, type(encoder.head).__name__)
     with TemporaryDirectory() as folder:
         place = Path(folder)
         encoder.save(place / "model")
@@ -145,8 +145,8 @@ def _plain_tokenizer(model: Model) -> Any:
     )
 
 
-def _refuse_unfit(contenders: Mapping[str, Contender], head: str) -> None:
-    unfit = [name for name, contender in contenders.items() if head not in contender.kind]
+def _refuse_unfit(peers: Mapping[str, Peer], head: str) -> None:
+    unfit = [name for name, peer in peers.items() if head not in peer.kind]
     if unfit:
-        remedy = f"set contenders={_TIMED[head]} or another" if head in _TIMED else "none can, set another"
-        raise InputError(f"contenders {', '.join(unfit)} can't train a {head}: {remedy} model/head")
+        remedy = f"set peers={_TIMED[head]} or another" if head in _TIMED else "none can, set another"
+        raise InputError(f"peers {', '.join(unfit)} can't train a {head}: {remedy} model/head")

@@ -19,7 +19,7 @@ _LEAST_WORDS = 32
 
 
 @dataclass(frozen=True, slots=True)
-class Drawn:
+class SyntheticTexts:
     """Queries and documents by the quantiles of their lengths.
 
     Attributes:

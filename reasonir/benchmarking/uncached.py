@@ -21,7 +21,7 @@ from reasonir.types import PairBatch, Representation, Side, Text, Tokens
 
 
 @dataclass(frozen=True, slots=True)
-class Plain:
+class UncachedPeer:
     """Our model and losses, without our engine.
 
     Attributes:
@@ -33,7 +33,7 @@ class Plain:
     python: ClassVar[None] = None
 
     def load(self, workload: Workload) -> tuple[nn.Module, Callable[[], Tensor]]:
-        """See `Contender`."""
+        """See `Peer`."""
         encoder = workload.model.load(seed=0).to(workload.device)
         tokenizer = encoder.head.tokenizer
         if encoder.head.kind != "retriever":
@@ -72,7 +72,7 @@ class Plain:
         return found
 
     def gradient_scale(self, workload: Workload) -> float:
-        """See `Contender`: exact."""
+        """See `Peer`: exact."""
         return 1.0
 
 

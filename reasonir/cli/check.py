@@ -24,16 +24,28 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import InterpolationKeyError, OmegaConfBaseException
 
 from reasonir.config import CONF, VERSION_BASE, build
-from reasonir.errors import InputError, nearest
+from reasonir.errors import InputError, did_you_mean
 from reasonir.index.base import misfit
 
 _META = {"_target_", "_partial_", "_convert_", "_recursive_", "_args_"}
 _OWN_FILES = ("--config-dir", "-cd", "--config-path", "-cp", "--config-name", "-cn", "--experimental-rerun")
-_OPTIONS = ("hardware", "loader", "lengths", "mining", "teacher", "loss", "optim", "milestones", "evaluation")
+_OPTIONS = (
+    "hardware",
+    "loader",
+    "lengths",
+    "mining",
+    "teacher",
+    "loss",
+    "optim",
+    "checkpoint",
+    "dev_eval",
+    "early_stopping",
+    "evaluation",
+)
 _PLAIN = (int, float, bool, str)
 
 
-def misspelt(name: str, arguments: Sequence[str]) -> list[str]:
+def config_errors(name: str, arguments: Sequence[str]) -> list[str]:
     """What is wrong with a command line, with everything wrong in the composition of the rest of it.
 
     Args:
@@ -72,7 +84,7 @@ def _wrong_options(name: str, overrides: Iterable[Override]) -> tuple[list[str],
         options = loader.get_group_options(group, config_name=name, overrides=[])
         wrong = [value for value in _values(override) if options and value not in ("null", *options)]
         if options and not override.is_delete() and wrong:
-            hint = nearest(wrong[0], options)
+            hint = did_you_mean(wrong[0], options)
             found.append(f"{group}={wrong[0]}: there is no such option{hint}; there are {', '.join(options)}")
         else:
             good.append(override)
@@ -121,7 +133,7 @@ def _unknown_key(config: DictConfig, key: str) -> str | None:
         if part not in set(node.keys()):  # "in" itself overlooks keys without a value
             place = ".".join(parts[:depth]) or "the configuration"
             known = [str(name) for name in node if name != "hydra"]
-            return f"{key}: {place} has no '{part}'{nearest(part, known)}; it has {', '.join(known) or 'nothing'}"
+            return f"{key}: {place} has no '{part}'{did_you_mean(part, known)}; it has {', '.join(known) or 'nothing'}"
         if OmegaConf.is_missing(node, part) or OmegaConf.is_interpolation(node, part):
             return None
         node = node[part]
@@ -197,7 +209,7 @@ def _unbound_target(node: DictConfig, path: str) -> Iterator[str]:
             continue
         if key not in parameters:
             if not open_ended:
-                yield f"{path}.{key}: {node._target_} takes no '{key}'{nearest(key, parameters)}"
+                yield f"{path}.{key}: {node._target_} takes no '{key}'{did_you_mean(key, parameters)}"
         elif key in hints and not OmegaConf.is_missing(node, key) and not _fits(node[key], hints[key]):
             yield f"{path}.{key}={node[key]!r}: expected {_spoken(hints[key])}"
     if not node.get("_partial_", False):
@@ -221,7 +233,7 @@ def _out_of_range(config: DictConfig) -> Iterator[str]:
     if not isinstance(config.get("trust_remote_code", False), bool):
         yield f"trust_remote_code={config.trust_remote_code}: choose true or false"
     if "logger" in config and config.logger not in ("mlflow", "csv", "none"):
-        hint = nearest(str(config.logger), ("mlflow", "csv", "none"))
+        hint = did_you_mean(str(config.logger), ("mlflow", "csv", "none"))
         yield f"logger={config.logger}: choose mlflow, csv or none{hint}"
 
 
@@ -233,7 +245,7 @@ def _unfitting(config: DictConfig) -> Iterator[str]:
     if config.get("model") is None:
         return
     head = get_object(config.model.head._target_).__self__
-    factor = OmegaConf.select(config, "index.pooling.factor", default=1)
+    factor = OmegaConf.select(config, "index.pooling.pool_factor", default=1)
     if index is not None and head.kind == "retriever" and (fault := misfit(index, head, factor)):
         yield fault
     if config.get("eval") is not None and (fault := get_object(config.eval._target_).misfit(head)):

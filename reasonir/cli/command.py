@@ -22,12 +22,12 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from reasonir.config import CONF, VERSION_BASE, run_folder
-from reasonir.distributed.launch import call, called, in_folder, leads, refuse_unlaunchable
-from reasonir.errors import InputError, raise_all
+from reasonir.distributed.launch import in_folder, is_leader, publish_folder, refuse_unlaunchable, wait_for_folder
+from reasonir.errors import InputError, raise_errors
 from reasonir.runs.outcome import SWEEP
 from reasonir.runs.overrides import resumed_command, saved_overrides
 from reasonir.sweep.callback import closing_sweep
-from reasonir.sweep.jobs import Swept
+from reasonir.sweep.jobs import SweepRecord
 
 _ONLY_LOOKING = (
     "--help",
@@ -59,7 +59,7 @@ def command(name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[[], A
             from reasonir.cli.check import problems
 
             try:
-                raise_all(problems(config), "mistake in the configuration")
+                raise_errors(problems(config), "mistake in the configuration")
                 return function(config)
             except InputError as error:
                 if HydraConfig.get().mode == RunMode.MULTIRUN:
@@ -74,8 +74,8 @@ def command(name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[[], A
             try:
                 if not _only_looks(given[1:]):
                     refuse_unlaunchable(name, given[1:])
-                    if not leads():
-                        folder = called()
+                    if not is_leader():
+                        folder = wait_for_folder()
                         if folder is None:
                             return None
                         sys.argv = [*given, *in_folder(folder)]
@@ -96,7 +96,7 @@ def command(name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[[], A
                     raise
                 _fail(f"{error.filename} can't be written ({error.strerror}): set REASONIR_HOME to a folder that can")
             finally:
-                call(None)  # to ranks that still wait
+                publish_folder(None)  # to ranks that still wait
                 sys.argv = given
                 GlobalHydra.instance().clear()
             if refused:
@@ -114,9 +114,9 @@ def _only_looks(arguments: Sequence[str]) -> bool:
 
 def _refuse_misspelt(name: str, arguments: list[str]) -> None:
     if not _only_looks(arguments):
-        from reasonir.cli.check import misspelt
+        from reasonir.cli.check import config_errors
 
-        raise_all(misspelt(name, arguments), "mistake in the configuration")
+        raise_errors(config_errors(name, arguments), "mistake in the configuration")
 
 
 def with_the_runs_own(arguments: Sequence[str]) -> list[str]:
@@ -135,7 +135,7 @@ def with_the_runs_own(arguments: Sequence[str]) -> list[str]:
     resume = str(named[-1])
     folder = Path(resume).expanduser()
     given = list(arguments)
-    if swept := Swept.read(folder):
+    if swept := SweepRecord.read(folder):
         replaced = [override.input_line for override in own if override.key_or_group == "resume"]
         given = [argument for argument in arguments if argument not in replaced]
         given.append(f"hydra.sweep.dir={folder.absolute()}")

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from reasonir.distributed.launch import own_rank
-from reasonir.errors import InputError, raise_all
+from reasonir.errors import InputError, raise_errors
 from reasonir.utils.progress import TerminalHandler, show_no_bars
 
 
@@ -27,7 +27,7 @@ def require(*checks: Callable[[], Any]) -> None:
             found = str(error)
         if isinstance(found, str):
             problems.append(found)
-    raise_all(problems, "thing missing here")
+    raise_errors(problems, "thing missing here")
 
 
 def quiet_libraries() -> None:

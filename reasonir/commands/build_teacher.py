@@ -7,7 +7,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from reasonir.config import build
-from reasonir.errors import raise_all
+from reasonir.errors import raise_errors
 from reasonir.runs.folder import exported_model
 from reasonir.teacher.base import Teacher
 from reasonir.tracking.base import folder_of_run
@@ -23,5 +23,5 @@ def teacher_of(config: DictConfig) -> Teacher:
         run = folder_of_run(str(config.teacher.run), Path(config.home))
         config.teacher.model = exported_model(run, trust_remote_code=config.trust_remote_code)
     teacher: Teacher = build(config.teacher)
-    raise_all(teacher.problems(), "mistake in the configuration")
+    raise_errors(teacher.problems(), "mistake in the configuration")
     return teacher

@@ -15,14 +15,14 @@ from rich.table import Table
 
 from reasonir.errors import InputError
 from reasonir.eval.results import read_values
-from reasonir.eval.stats.comparison import OVERALL, Contrast, changed_queries, compare
+from reasonir.eval.stats.comparison import OVERALL, PairwiseComparison, changed_queries, compare
 from reasonir.eval.stats.ranking_metrics import PerQuery
 from reasonir.report.console import show
 from reasonir.report.plots import plot_contrasts
-from reasonir.runs.outcome import FINISHED, Outcome, outcomes
-from reasonir.sweep.jobs import Swept
+from reasonir.runs.outcome import FINISHED, JobRecord, outcomes
+from reasonir.sweep.jobs import SweepRecord
 from reasonir.tracking.base import folder_of_run
-from reasonir.utils.files import completed
+from reasonir.utils.files import atomic_path
 
 log = logging.getLogger(__name__)
 _PREFERRED = ("trained", "untrained")
@@ -41,9 +41,9 @@ def contrast_runs(config: DictConfig, folder: Path) -> None:
         raise InputError(f"runs={runs}: give two or more, runs=[outputs/first,outputs/second], or a sweep's folder")
     contrasts = compare(systems, config.metric, seed=config.seed)
     document = {"metric": config.metric, "runs": runs, "contrasts": [contrast.to_dict() for contrast in contrasts]}
-    with completed(folder / "comparison.json") as partial:
+    with atomic_path(folder / "comparison.json") as partial:
         partial.write_text(json.dumps(document, indent=2))
-    with completed(folder / "queries.csv") as partial, partial.open("w", newline="") as stream:
+    with atomic_path(folder / "queries.csv") as partial, partial.open("w", newline="") as stream:
         rows = csv.writer(stream)
         rows.writerow(["task", "first", "second", "query_id", "change"])
         for contrast in contrasts:
@@ -96,14 +96,14 @@ def read_system(run: str, home: Path) -> tuple[Path, str, Mapping[str, PerQuery]
 def _jobs(run: str) -> list[str]:
     """The finished jobs of a sweep's folder; any other run itself."""
     folder = Path(run).expanduser()
-    if Swept.read(folder) is None:
+    if SweepRecord.read(folder) is None:
         return [run]
     return [str(job) for job, outcome in outcomes(folder).items() if outcome.status == FINISHED]
 
 
 def _name(folder: Path) -> str:
     """What a job of a sweep is called in MLflow; of any other run its folder's name."""
-    swept, outcome = Swept.read(folder.parent), Outcome.read(folder)
+    swept, outcome = SweepRecord.read(folder.parent), JobRecord.read(folder)
     return swept.title(outcome.overrides) if swept and outcome else folder.name
 
 
@@ -111,7 +111,7 @@ def _letters() -> Iterator[str]:
     return (letter for length in count(1) for letter in map("".join, product(ascii_uppercase, repeat=length)))
 
 
-def _table(contrasts: Sequence[Contrast], metric: str) -> Table:
+def _table(contrasts: Sequence[PairwiseComparison], metric: str) -> Table:
     names = dict.fromkeys(name for each in contrasts for name in (each.first, each.second))
     letters = dict(zip(names, _letters(), strict=False))
     found = Table(title=f"{metric}: first minus second", title_justify="left")

@@ -13,14 +13,14 @@ from omegaconf import DictConfig, OmegaConf
 
 from reasonir.cli.startup import quiet_libraries, require
 from reasonir.commands.train_session import stamp, track_results
-from reasonir.config import build, overridden, plain
+from reasonir.config import build, overridden, to_container
 from reasonir.distributed.encoding_pool import assemble, together
-from reasonir.distributed.launch import call, leads
+from reasonir.distributed.launch import is_leader, publish_folder
 from reasonir.errors import InputError
 from reasonir.eval.base import Benchmark
 from reasonir.eval.evaluator import Evaluation, EvaluationOptions, read_benchmark, table
 from reasonir.eval.results import Results
-from reasonir.eval.systems import evaluate as evaluate_tasks
+from reasonir.eval.systems import evaluate_systems as evaluate_tasks
 from reasonir.eval.systems import replaying
 from reasonir.hardware import Hardware
 from reasonir.model.backbone import Model
@@ -47,14 +47,14 @@ def evaluate(config: DictConfig, folder: Path) -> None:
     """
     quiet_libraries()
     home = Path(config.home)
-    if leads():
-        refuse_unusable(config.logger, home, config.project)
+    if is_leader():
+        refuse_unusable(config.logger, home, config.experiment_name)
     if config.trec:
         _judge_run_files(config, folder)
         return
     source = folder_of_run(str(config.run), home) if config.run else None
     run_id = None
-    if source and leads() and config.logger == "mlflow":
+    if source and is_leader() and config.logger == "mlflow":
         deliver(home, source)
         run_id = known_run(config.logger, home, source)
     if source:
@@ -72,8 +72,8 @@ def evaluate(config: DictConfig, folder: Path) -> None:
     benchmark: Benchmark = build(config.eval)
     if benchmark.needs_held_out and (source or config.data is not None):
         benchmark = benchmark.with_held_out(_held_out(config, source))
-    tasks = read_benchmark(benchmark) if leads() else []
-    call(folder)
+    tasks = read_benchmark(benchmark) if is_leader() else []
+    publish_folder(folder)
     group = assemble()
     seed_everything(config.seed, workers=True, verbose=False)
     seed = config.seed if source is None else saved_config(source)["seed"]
@@ -99,14 +99,14 @@ def evaluate(config: DictConfig, folder: Path) -> None:
         evaluation.options = replace(options, baselines=[n for n in options.baselines if n != "untrained"])
     together(group, first or judged, partial(evaluation.baselines, first))
     together(group, judged, partial(evaluation.judge, judged, name))
-    if not leads():
+    if not is_leader():
         return
     tracking = _tracking(config, folder, source, run_id)
     with tracking.closing():
         track_results(evaluation.results, name, folder, tracking)
         show(table(evaluation.results, name))
         show_leaderboard(benchmark.leaderboard, evaluation.results, name, folder, tracking)
-        values = plain(config)
+        values = to_container(config)
         tracking.artifact(
             write_report(folder, tasks, evaluation.results, name, values=values, encoder=judged, run=source)
         )
@@ -120,11 +120,11 @@ def _judge_run_files(config: DictConfig, folder: Path) -> None:
     tasks = list(benchmark.tasks(corpus=False))
     options: EvaluationOptions = build(config.evaluation)
     results = Results(
-        {"scorer": "pytrec_eval", "depth": options.depth, "headline": benchmark.headline, "trec": str(path)},
+        {"scorer": "pytrec_eval", "depth": options.top_k, "headline": benchmark.headline, "trec": str(path)},
         benchmark.groups,
     )
     name = path.resolve().name.strip(".").split(".")[0]  # trec=. has a name too
-    system = replaying(run_files(path, [task.name for task in tasks]), depth=options.depth)
+    system = replaying(run_files(path, [task.name for task in tasks]), depth=options.top_k)
     evaluate_tasks(tasks, {name: system}, results, searched=False)
     results.write(folder, judged=name)
     tracking = _tracking(config, folder)
@@ -132,7 +132,7 @@ def _judge_run_files(config: DictConfig, folder: Path) -> None:
         track_results(results, name, folder, tracking)
         show(table(results, name))
         show_leaderboard(benchmark.leaderboard, results, name, folder, tracking)
-        tracking.artifact(write_report(folder, tasks, results, name, values=plain(config)))
+        tracking.artifact(write_report(folder, tasks, results, name, values=to_container(config)))
     log.info("Everything is in %s", folder)
 
 
@@ -196,7 +196,7 @@ def _take_from_run(config: DictConfig, source: Path) -> None:
         )
     if not overridden("eval"):
         config.eval = saved_eval(source, trust_remote_code=config.trust_remote_code)
-    if "${data" in OmegaConf.to_yaml(config.eval):  # eval=own; others are evaluated whatever the data names
+    if "${data" in OmegaConf.to_yaml(config.eval):  # eval=test_split; others are evaluated whatever the data names
         config.data = saved_data(source, trust_remote_code=config.trust_remote_code)
 
 
@@ -205,7 +205,7 @@ def _tracking(config: DictConfig, folder: Path, source: Path | None = None, run_
     tracking = open_tracking(
         config.logger,
         Path(config.home),
-        project=config.project,
+        experiment_name=config.experiment_name,
         name=f"evaluate-{folder.name}",
         folder=folder,
         tags={key: str(value) for key, value in config.tags.items()},

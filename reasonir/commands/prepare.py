@@ -29,8 +29,8 @@ def write(config: DictConfig) -> Manifest:
     quiet_libraries()
     home = Path(config.home)
     source, teacher = build(config.data), teacher_of(config)
-    teacher.reach()
-    folder = teacher.taught(build(config.mining).mined(prepare(source, home), source, home), home)
+    teacher.check_available()
+    folder = teacher.add_scores(build(config.mining).add_negatives(prepare(source, home), source, home), home)
     manifest = validate(folder)
     log.info("%s is complete: %s", folder, ", ".join(f"{count} {what}" for what, count in manifest["counts"].items()))
     return manifest

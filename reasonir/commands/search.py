@@ -27,14 +27,14 @@ from reasonir.inference.index_cache import open_corpus
 from reasonir.inference.loading import read_encoder, run_of
 from reasonir.inference.pipeline import BM25, Answer, Passage, Pipeline, Stages
 from reasonir.inference.retriever import Retriever
-from reasonir.inference.search_engine import Finder
+from reasonir.inference.search_engine import SearchEngine
 from reasonir.model.download import locate
 from reasonir.tracking.base import open_tracking
 from reasonir.tracking.database import address_of, refuse_unusable
 from reasonir.tracking.model_registry import package
 from reasonir.tracking.outbox import PATIENCE
 from reasonir.types import Text
-from reasonir.utils.files import completed
+from reasonir.utils.files import atomic_path
 from reasonir.utils.progress import progress
 
 log = logging.getLogger(__name__)
@@ -51,7 +51,7 @@ def search(config: DictConfig, folder: Path) -> None:
     """
     quiet_libraries()
     if config.package:
-        refuse_unusable(config.logger, Path(config.home), config.project, patience=PATIENCE)
+        refuse_unusable(config.logger, Path(config.home), config.experiment_name, patience=PATIENCE)
     questions = _questions(config)
     try:
         pipeline = _pipeline(config)
@@ -59,7 +59,7 @@ def search(config: DictConfig, folder: Path) -> None:
         if config.package:
             _package(config, pipeline.retriever, index, folder)
             return
-        asked = Asked(pipeline, config.top_k)
+        asked = SearchSession(pipeline, config.top_k)
         if config.query is not None:
             asked.show(str(config.query))
         elif questions is not None:
@@ -100,7 +100,7 @@ def _pipeline(config: DictConfig) -> Pipeline:
     return pipeline
 
 
-def _package(config: DictConfig, retriever: Finder, index: Path | None, folder: Path) -> None:
+def _package(config: DictConfig, retriever: SearchEngine, index: Path | None, folder: Path) -> None:
     """Log the retriever with its index, so that it is served; a reranker or pruner is served by itself."""
     if index is None or not isinstance(retriever, Retriever):
         raise InputError(f"package=true: run={config.run} is no model that searches: name a retriever")
@@ -111,7 +111,7 @@ def _package(config: DictConfig, retriever: Finder, index: Path | None, folder: 
     tracking = open_tracking(
         config.logger,
         home,
-        project=config.project,
+        experiment_name=config.experiment_name,
         name=f"search-{folder.name}",
         folder=folder,
         tags={key: str(value) for key, value in config.tags.items()},
@@ -129,7 +129,7 @@ def _package(config: DictConfig, retriever: Finder, index: Path | None, folder: 
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class SearchSession:
     """A pipeline that answers on standard output, or to files.
 
     Attributes:
@@ -178,7 +178,7 @@ class Asked:
         """Answer a file's questions in `folder`; the ranking is called `name`."""
         self._warn_of_instructions(questions)
         run: dict[str, dict[str, float]] = {}
-        with completed(folder / "results.jsonl") as partial, partial.open("w", encoding="utf-8") as stream:
+        with atomic_path(folder / "results.jsonl") as partial, partial.open("w", encoding="utf-8") as stream:
             for query_id, found in self._answers(questions):
                 run[query_id] = {passage.id: passage.score for passage in found}
                 row = {"id": query_id, "query": questions[query_id].text, "hits": [hit._asdict() for hit in found]}

@@ -19,11 +19,11 @@ from omegaconf import DictConfig
 from reasonir.cli.startup import quiet_libraries, require
 from reasonir.commands.build_teacher import teacher_of
 from reasonir.commands.probe import probe
-from reasonir.commands.train_session import Session
-from reasonir.config import build, options, plain, readable
+from reasonir.commands.train_session import TrainingRun
+from reasonir.config import build, options, strip_targets, to_container
 from reasonir.data.batches.lengths import LengthOptions
 from reasonir.data.prepared import TEACHER, read_manifest
-from reasonir.distributed.launch import call, launched, own_rank
+from reasonir.distributed.launch import launched, own_rank, publish_folder
 from reasonir.errors import InputError, NotHereError
 from reasonir.eval.base import Benchmark
 from reasonir.hardware import Hardware
@@ -36,14 +36,14 @@ from reasonir.runs.environment import environment
 from reasonir.runs.provenance import DATA, refuse_other_data, refuse_other_rows
 from reasonir.sweep.jobs import present_job
 from reasonir.teacher.base import Teacher
-from reasonir.teacher.none import Untaught
+from reasonir.teacher.none import NoTeacher
 from reasonir.tracking.base import Tracking, known_run, open_tracking
 from reasonir.tracking.database import refuse_unusable
 from reasonir.tracking.tags import choices, command_line, parameters
 from reasonir.training.callbacks import Interrupt
 from reasonir.training.checkpoints import find_checkpoint, step_of
 from reasonir.training.datamodule import RetrievalData
-from reasonir.utils.files import completed
+from reasonir.utils.files import atomic_path
 
 log = logging.getLogger(__name__)
 
@@ -71,7 +71,7 @@ def train(config: DictConfig, folder: Path) -> float | None:
         home=home,
         seed=config.seed,
         mining=build(config.mining),
-        teacher=Untaught() if config.dry_run else teacher,  # no plan needs hours of scoring
+        teacher=NoTeacher() if config.dry_run else teacher,  # no plan needs hours of scoring
         pairs=model.kind != "retriever",
         tested=benchmark.needs_held_out,
     )
@@ -82,10 +82,10 @@ def train(config: DictConfig, folder: Path) -> float | None:
             partial(_other_world, hardware),
             hardware.missing,
             model.locate,
-            teacher.reach,
+            teacher.check_available,
             data.source.identity,
             partial(_reach, benchmark),
-            *([partial(refuse_unusable, config.logger, home, config.project)] if tracks else []),
+            *([partial(refuse_unusable, config.logger, home, config.experiment_name)] if tracks else []),
         )
     if hardware.missing() is None:
         hardware = hardware.resolve()
@@ -93,7 +93,7 @@ def train(config: DictConfig, folder: Path) -> float | None:
         hardware = as_planned(hardware, folder / "plan.json")
         if (folder / DATA).is_file():
             refuse_other_data(data.source, folder)
-    show_config(readable(plain(config)))
+    show_config(strip_targets(to_container(config)))
     found: Mapping[str, int] = {}
     try:
         data.prepare_data()
@@ -130,9 +130,9 @@ def train(config: DictConfig, folder: Path) -> float | None:
         if not resume and own_rank() == 0:  # a resumed run keeps the plan it was started with
             plan.write(folder)
         return None
-    call(folder)
+    publish_folder(folder)
     with Interrupt() as interrupt, _tracked(config, folder, plan, data, resume) as tracking:
-        run = Session(
+        run = TrainingRun(
             config, folder, benchmark=benchmark, model=model, hardware=hardware, data=data, plan=plan, tracking=tracking
         )
         return run.run(resume, interrupt)
@@ -231,7 +231,7 @@ def _tracked(
     if own_rank() != 0:
         yield Tracking()
         return
-    values = plain(config)
+    values = to_container(config)
     notes = {"config.yaml": yaml.safe_dump(values, sort_keys=False, allow_unicode=True)}
     manifest = read_manifest(data.folder)
     notes |= {
@@ -240,13 +240,13 @@ def _tracked(
         "environment.json": json.dumps({"command": command_line(), **environment()}, indent=2),
     }
     for name, text in notes.items():
-        with completed(folder / name) as partial:
+        with atomic_path(folder / name) as partial:
             partial.write_text(text)
     home, job = Path(config.home), present_job()
     tracking = open_tracking(
         config.logger,
         home,
-        project=config.project,
+        experiment_name=config.experiment_name,
         name=job.name if job else config.run_name,
         parent=job.parent if job else None,
         folder=folder,

@@ -14,7 +14,7 @@ from lightning.pytorch.loggers.logger import Logger
 from lightning.pytorch.strategies import FSDPStrategy
 from omegaconf import DictConfig
 
-from reasonir.config import build, plain, readable
+from reasonir.config import build, strip_targets, to_container
 from reasonir.data.batches.collate import assembling
 from reasonir.distributed.encoding_pool import assemble, give_weights, together
 from reasonir.distributed.launch import own_rank
@@ -25,10 +25,10 @@ from reasonir.eval.evaluator import ANALYSIS, Evaluation, read_benchmark, table
 from reasonir.eval.results import Results
 from reasonir.hardware import Hardware
 from reasonir.model.backbone import Model
-from reasonir.model.caching_encoder import ALONE, Workers
+from reasonir.model.caching_encoder import LOCAL, EncoderBackend
 from reasonir.model.encoder import Encoder
 from reasonir.model.export import export
-from reasonir.planning.budget_cache import Remembered, graph_bytes
+from reasonir.planning.budget_cache import BudgetCache, graph_bytes
 from reasonir.planning.memory import Estimate
 from reasonir.planning.plan import Plan
 from reasonir.report.console import show
@@ -40,7 +40,7 @@ from reasonir.runs.provenance import DATA, TRAINED_ON
 from reasonir.sweep.jobs import present_job
 from reasonir.tracking.base import Tracking
 from reasonir.tracking.tags import description
-from reasonir.training.callbacks import Interrupt, Milestones
+from reasonir.training.callbacks import Interrupt, TrainingMonitor
 from reasonir.training.checkpoints import AtomicCheckpointIO, step_of
 from reasonir.training.datamodule import RetrievalData
 from reasonir.training.module import RetrieverModule
@@ -51,7 +51,7 @@ log = logging.getLogger(__name__)
 _SAMPLED_WORDS = 200
 
 
-class Session:
+class TrainingRun:
     """What the stages of a run share."""
 
     def __init__(
@@ -79,7 +79,7 @@ class Session:
         self.leaderboard = benchmark.leaderboard
         seed_everything(config.seed, workers=True, verbose=False)
         self.encoder = model.load(seed=config.seed)
-        self.remembered = Remembered.of(
+        self.remembered = BudgetCache.of(
             Path(config.home),
             hardware,
             model=model.path,
@@ -106,31 +106,37 @@ class Session:
             self.encoder.to(self.hardware.torch_device)
             self._measure()
             self.evaluation.baselines(self.encoder)
-        milestones = Milestones(
-            build(self.config.milestones), self.folder / "checkpoints", self.data.dev, self.evaluation.dev, interrupt
+        monitor = TrainingMonitor(
+            self.folder / "checkpoints",
+            self.data.dev,
+            self.evaluation.dev,
+            interrupt,
+            checkpoint=build(self.config.checkpoint),
+            dev_eval=build(self.config.dev_eval),
+            early_stopping=build(self.config.early_stopping),
         )
-        trainer = self._trainer(milestones)
+        trainer = self._trainer(monitor)
         self._fit(trainer, resume)
         if interrupt.received is not None:
             log.warning("Stopped after step %d; go on with resume=%s", trainer.global_step, self.folder)
             raise SystemExit(128 + interrupt.received)
         if self.hardware.ranks == 1:
-            milestones.load_best(self.encoder)
-            self._finish(self.encoder, milestones.best)
+            monitor.load_best(self.encoder)
+            self._finish(self.encoder, monitor.best)
         else:
-            self._finish_together(milestones)
-        return milestones.best
+            self._finish_together(monitor)
+        return monitor.best
 
-    def _finish_together(self, milestones: Milestones) -> None:
+    def _finish_together(self, monitor: TrainingMonitor) -> None:
         """Judge the baselines and the trained model with all ranks, in an encoder that no strategy has sharded."""
         group = assemble()
         encoder = self.model.load(seed=self.config.seed).to(self.hardware.torch_device)
         together(group, encoder, partial(self.evaluation.baselines, encoder))
         if own_rank() == 0:
-            milestones.load_last(encoder)
-            milestones.load_best(encoder)
+            monitor.load_last(encoder)
+            monitor.load_best(encoder)
         give_weights(group, encoder)
-        together(group, encoder, partial(self._finish, encoder, milestones.best))
+        together(group, encoder, partial(self._finish, encoder, monitor.best))
 
     def _measure(self) -> None:
         """Fit the step by what its graphs hold here, where that matters, and by what earlier runs came down to.
@@ -152,11 +158,15 @@ class Session:
     def _refit(self, plan: Plan) -> None:
         """Go on with another budget, and note it."""
         self.plan = plan
-        log.info("Micro-batches of %d tokens, %d tokens' graphs kept", plan.budget.micro_batch, plan.budget.kept)
+        log.info(
+            "Micro-batches of %d tokens, %d tokens' graphs max_saved_tokens",
+            plan.budget.micro_batch,
+            plan.budget.max_saved_tokens,
+        )
         plan.write(self.folder)
         self.tracking.artifact(self.folder / "plan.json")
         self.tracking.metrics(
-            {"plan/micro_batch_tokens": plan.budget.micro_batch, "plan/kept_tokens": plan.budget.kept}
+            {"plan/micro_batch_tokens": plan.budget.micro_batch, "plan/max_saved_tokens": plan.budget.max_saved_tokens}
         )
 
     def _out_of_memory(self, budget: Budget, reason: str) -> None:
@@ -164,13 +174,13 @@ class Session:
         self.remembered.keep(budget)
         self._refit(self.plan.refitted(budget=budget))
 
-    def _trainer(self, milestones: Milestones) -> Trainer:
+    def _trainer(self, monitor: TrainingMonitor) -> Trainer:
         loggers: Sequence[Logger] = [self.history, *self.tracking.loggers()]
         return build_trainer(
             self.config.trainer,
             self.hardware,
             logger=[] if self.config.logger == "none" else loggers,
-            callbacks=[TrainingBar(), milestones],
+            callbacks=[TrainingBar(), monitor],
             plugins=(AtomicCheckpointIO(),),
             default_root_dir=str(self.folder),
         )
@@ -180,11 +190,11 @@ class Session:
             self.encoder,
             build(self.config.loss),
             build(self.config.optim),
-            replace(self.plan.budget, even=isinstance(trainer.strategy, FSDPStrategy)),
+            replace(self.plan.budget, equal_passes=isinstance(trainer.strategy, FSDPStrategy)),
             steps=total_steps(self.data.batches_a_pass(trainer.world_size), trainer),
             seed=self.config.seed,
             refitted=self._out_of_memory,
-            hparams=plain(self.config),
+            hparams=to_container(self.config),
         )
         if resume is not None:
             log.info("Resuming after step %d from %s", step_of(resume), resume)
@@ -196,7 +206,7 @@ class Session:
         texts = [text.text for _, texts in self.data.sample(2).values() for text in texts]
         return [" ".join(text.split()[:_SAMPLED_WORDS]) for text in texts]
 
-    def _finish(self, encoder: Encoder, best: float | None, workers: Workers = ALONE) -> None:
+    def _finish(self, encoder: Encoder, best: float | None, workers: EncoderBackend = LOCAL) -> None:
         """Export and judge the trained model, and keep what came out."""
         encoder.to(self.hardware.torch_device)
         export(encoder, self.folder / "model", texts=self._sample(), extra={TRAINED_ON: self.folder / DATA})
@@ -218,7 +228,7 @@ class Session:
                 self.evaluation.tasks,
                 results,
                 "trained",
-                values=plain(self.config),
+                values=to_container(self.config),
                 encoder=encoder,
                 run=self.folder,
             )
@@ -259,7 +269,7 @@ def stamp(encoder: Encoder, hardware: Hardware, index: DictConfig) -> dict[str, 
         **read,
         "dtype": str(next(encoder.parameters()).dtype).removeprefix("torch."),
         "device": hardware.accelerator,
-        "index": {"name": index._target_.split(".")[-2], **readable(plain(index))},
+        "index": {"name": index._target_.split(".")[-2], **strip_targets(to_container(index))},
     }
 
 

@@ -46,7 +46,7 @@ class Source(Protocol):
 
 @runtime_checkable
 class Tested(Protocol):
-    """A source that keeps queries for testing: `eval=own` evaluates on them."""
+    """A source that keeps queries for testing: `eval=test_split` evaluates on them."""
 
     def tests(self) -> Iterator[Task]:
         """Tasks whose queries and relevant documents its examples hold nothing of."""

@@ -158,7 +158,7 @@ class Beir:
         path: folder, or dataset repository on the hub.
         split: the judgements to train on.
         dev_split: the judgements to choose checkpoints by; None holds part of `split` out. Never the test split.
-        test_split: the judgements that eval=own evaluates on, where the collection has them.
+        test_split: the judgements that eval=test_split evaluates on, where the collection has them.
         revision: branch, tag or commit of a hub id.
     """
 

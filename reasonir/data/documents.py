@@ -24,7 +24,7 @@ from reasonir.data.base import Rejected, content_key
 from reasonir.data.files.hub import local_data
 from reasonir.data.files.raw_documents import RawText, read_texts, text_files
 from reasonir.data.files.records import digests
-from reasonir.data.passages import Span, passages, sentences, words
+from reasonir.data.passages import Span, passage_sentences, passages, words
 from reasonir.data.splits.shares import PARTS, check_shares, sizes
 from reasonir.errors import InputError
 from reasonir.types import Corpus, Document, Example, Task, Text
@@ -33,7 +33,7 @@ NEGATIVES = ("none", "random")
 
 
 @dataclass(slots=True)
-class Passage:
+class DocumentPassage:
     """A passage, the sentences that may ask for it, how many of them at once (`room`), and those that do."""
 
     doc_id: str
@@ -59,10 +59,10 @@ class Passage:
 
 
 @dataclass(frozen=True, slots=True)
-class Collection:
+class DocumentCollection:
     """The passages of all documents, those of each part by number, and the documents that are left out."""
 
-    passages: Sequence[Passage]
+    passages: Sequence[DocumentPassage]
     parts: Mapping[str, Sequence[int]]
     rejected: Sequence[Rejected]
 
@@ -160,7 +160,7 @@ class Documents:
             },
         )
 
-    def _collection(self) -> Collection:
+    def _collection(self) -> DocumentCollection:
         """Read the documents, divide them, cut them into passages and find the sentences that may ask.
 
         Raises:
@@ -191,7 +191,7 @@ class Documents:
         parts: dict[str, list[int]] = {part: [] for part in PARTS}
         for number, passage in enumerate(found):
             parts[part_of[passage.document]].append(number)
-        return Collection(found, parts, rejected)
+        return DocumentCollection(found, parts, rejected)
 
     def _divided(self, documents: Sequence[RawText]) -> list[str]:
         """Each document's part, whatever the order of the documents."""
@@ -204,14 +204,14 @@ class Documents:
             part_of[number] = "dev" if rank < dev else "test"
         return part_of
 
-    def _passages(self, document: int, raw: RawText) -> Iterator[Passage]:
+    def _passages(self, document: int, raw: RawText) -> Iterator[DocumentPassage]:
         cut = [raw.text] if self.passage_words is None else list(passages(raw.text, self.passage_words))
         for number, text in enumerate(cut):
-            yield Passage(raw.doc_id if len(cut) == 1 else f"{raw.doc_id}/{number}", document, text, raw.place)
+            yield DocumentPassage(raw.doc_id if len(cut) == 1 else f"{raw.doc_id}/{number}", document, text, raw.place)
 
-    def _find_usable(self, found: Sequence[Passage]) -> None:
+    def _find_usable(self, found: Sequence[DocumentPassage]) -> None:
         """Note the sentences that are long enough and stand nowhere else, and how many of them leave one behind."""
-        spans = [sentences(passage.text) for passage in found]
+        spans = [passage_sentences(passage.text) for passage in found]
         queries = [[passage.query(span) for span in theirs] for passage, theirs in zip(found, spans, strict=True)]
         seen = Counter(content_key(query) for theirs in queries for query in theirs)
         for passage, theirs, asking in zip(found, spans, queries, strict=True):
@@ -222,7 +222,7 @@ class Documents:
             ]
             passage.room = min(len(passage.usable), len(theirs) - 1)
 
-    def _ask(self, collection: Collection, part: str) -> None:
+    def _ask(self, collection: DocumentCollection, part: str) -> None:
         """Draw the sentences that ask: `num_pairs` of train, going round its passages; one a passage elsewhere."""
         draw = np.random.default_rng([self.seed, 6, PARTS.index(part)])
         able = [collection.passages[number] for number in collection.parts[part]]
@@ -251,7 +251,7 @@ class Documents:
             del passage.asked[turn:]
 
     def _negatives(
-        self, train: Sequence[Passage], own: Passage, siblings: int, draw: np.random.Generator
+        self, train: Sequence[DocumentPassage], own: DocumentPassage, siblings: int, draw: np.random.Generator
     ) -> Iterator[Document]:
         """Random training passages of other documents, each once; `siblings` are of the same document as `own`."""
         if self.negatives == "none":

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from reasonir.data.base import Rejected, content_key
-from reasonir.data.files.ratings import Asked, Columns, Judgements, files_of, gather, read_ratings
+from reasonir.data.files.ratings import Judgements, RatedQuery, RatingColumns, files_of, gather, read_ratings
 from reasonir.data.files.records import digests
 from reasonir.data.splits.shares import PARTS, check_shares
 from reasonir.data.splits.stratified import divide, normalise, shuffled
@@ -59,7 +59,7 @@ class Graded:
     """
 
     path: str
-    columns: Columns = field(default_factory=Columns)
+    columns: RatingColumns = field(default_factory=RatingColumns)
     scale: Sequence[float] = (1, 3)
     threshold: float = 2.33
     labels: str = "soft"
@@ -168,7 +168,7 @@ class Graded:
     def _label(self, relevance: float) -> float:
         return self._place(relevance) if self.labels == "soft" else float(self.relevant(relevance))
 
-    def _corpus_negatives(self, query_id: str, asked: Asked, pool: Sequence[str]) -> list[str]:
+    def _corpus_negatives(self, query_id: str, asked: RatedQuery, pool: Sequence[str]) -> list[str]:
         """Documents of other training queries, drawn without repetition."""
         if not self.corpus_negatives:
             return []
@@ -196,7 +196,7 @@ class Graded:
             )
         return self._task(part, queries, judgements, unranked=len(everything) - len(queries))
 
-    def _task(self, part: str, queries: Mapping[str, Asked], judgements: Judgements, *, unranked: int = 0) -> Task:
+    def _task(self, part: str, queries: Mapping[str, RatedQuery], judgements: Judgements, *, unranked: int = 0) -> Task:
         documents = {doc_id: judgements.texts[doc_id] for doc_id in judgements.documents(part)}
         return Task(
             name=self.name if part == "test" else f"{self.name}-{part}",

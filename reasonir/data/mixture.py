@@ -19,8 +19,8 @@ from zlib import crc32
 import numpy as np
 
 from reasonir.data.base import Rejected, Source, Tested, content_key
-from reasonir.data.splits.shares import apart
-from reasonir.errors import InputError, nearest
+from reasonir.data.splits.shares import drop_held_out
+from reasonir.errors import InputError, did_you_mean
 from reasonir.types import Example, Task
 
 
@@ -118,7 +118,8 @@ class Mixture:
     def _known(self, name: str, place: str) -> None:
         if name not in self.sources:
             raise InputError(
-                f"{place}: data.sources has no {name!r}{nearest(name, self.sources)}; it has {', '.join(self.sources)}"
+                f"{place}: data.sources has no {name!r}{did_you_mean(name, self.sources)}; "
+                f"it has {', '.join(self.sources)}"
             )
 
     def _sampled(self, name: str, found: Iterable[Example | Rejected]) -> Iterator[Example | Rejected]:
@@ -156,7 +157,7 @@ def _allowed(source: Source, elsewhere: frozenset[int]) -> Iterator[Example | Re
         if isinstance(each, Rejected):
             yield each
         else:
-            yield from apart(each, elsewhere)
+            yield from drop_held_out(each, elsewhere)
 
 
 def _named(example: Example, name: str) -> Example:

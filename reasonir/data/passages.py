@@ -24,7 +24,7 @@ _UNSPACED = re.compile(r"[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]"
 Span = tuple[int, int]
 
 
-def sentences(text: str) -> list[Span]:
+def passage_sentences(text: str) -> list[Span]:
     """Where each sentence starts and ends, without the white space between them.
 
     >>> text = "Dr. Kay met J. Li et al. in Rome. Why? 雨が降る。"
@@ -53,7 +53,7 @@ def words(text: str) -> int:
 
 def passages(text: str, size: int) -> Iterator[str]:
     """The text cut at ends of sentences into passages of about equal length, of `size` words or a little more."""
-    spans = sentences(text)
+    spans = passage_sentences(text)
     counts = [words(text[start:end]) for start, end in spans]
     share = sum(counts) / max(1, -(-sum(counts) // size))
     start, seen, cut = 0, 0, 1

@@ -23,9 +23,9 @@ from typing import Any
 
 from reasonir.data.base import Noted, Rejected, Source, content_key
 from reasonir.data.files.records import digests
-from reasonir.errors import InputError, raise_all
+from reasonir.errors import InputError, raise_errors
 from reasonir.types import Document, Example, Task
-from reasonir.utils.files import completed
+from reasonir.utils.files import atomic_path
 from reasonir.utils.progress import progress
 
 log = logging.getLogger(__name__)
@@ -79,7 +79,7 @@ def write_set(
     if (folder / MANIFEST).is_file():
         log.info("Prepared set %s is up to date", folder)
         return folder
-    with completed(folder) as partial:
+    with atomic_path(folder) as partial:
         partial.mkdir()
         report = Report()
         counts, sources = _write(progress(report.of(examples()), what, total=total), partial, name)
@@ -234,7 +234,7 @@ def validate(folder: Path) -> Manifest:
         faults += [f"{folder}, row {number} (query {row['query_id']!r}): {fault}" for fault in _faults(row)]
         if len(faults) >= 10:
             break
-    raise_all(faults, "fault in the prepared set")
+    raise_errors(faults, "fault in the prepared set")
     return manifest
 
 

@@ -24,7 +24,7 @@ from typing import Any
 from reasonir.data.base import Rejected, content_key
 from reasonir.data.files.hub import local_data
 from reasonir.data.files.records import SUFFIXES, Record, digests, find, read
-from reasonir.data.files.triplet_rows import Columns, Triplet
+from reasonir.data.files.triplet_rows import Triplet, TripletColumns
 from reasonir.errors import InputError
 from reasonir.types import Example, Task
 
@@ -48,7 +48,7 @@ class Triplets:
     revision: str | None = None
 
     def __post_init__(self) -> None:
-        Columns(self.columns)  # refuses unknown roles
+        TripletColumns(self.columns)  # refuses unknown roles
 
     @property
     def name(self) -> str:
@@ -56,7 +56,7 @@ class Triplets:
         return Path(self.path).name.split(".")[0]
 
     def identity(self) -> Mapping[str, Any]:
-        """Columns and the hashes of the files."""
+        """TripletColumns and the hashes of the files."""
         files = self._files()
         named = {role: name for role, name in self.columns.items() if name is not None}
         options = {"split": self.split, "columns": named, "ignore": sorted(self.ignore)}
@@ -64,7 +64,7 @@ class Triplets:
 
     def examples(self) -> Iterator[Example | Rejected]:
         """One example per distinct query."""
-        columns = Columns(self.columns, self.ignore)
+        columns = TripletColumns(self.columns, self.ignore)
         found: dict[int, Triplet] = {}
         for record in self._records(columns):
             split = columns.find(record, "split")
@@ -83,7 +83,7 @@ class Triplets:
         """None: part of the queries is held out."""
         return None
 
-    def _records(self, columns: Columns) -> Iterator[Record]:
+    def _records(self, columns: TripletColumns) -> Iterator[Record]:
         """The rows of all files, none with a column that grades it and isn't read."""
         checked: set[tuple[str, ...]] = set()
         for file in self._files():

@@ -18,7 +18,7 @@ import torch
 import torch.distributed as dist
 
 from reasonir.distributed.launch import FOREVER, launched
-from reasonir.model.caching_encoder import ALONE, Piece, Workers
+from reasonir.model.caching_encoder import LOCAL, EncoderBackend, Piece
 from reasonir.model.embedding_cache import Block
 from reasonir.model.encoder import Encoder
 from reasonir.types import Representation
@@ -40,7 +40,7 @@ class Crew:
     def read(self, encoder: Encoder, pieces: Iterable[Piece | Block]) -> Iterator[Block]:
         """The blocks in order; one stream is shared at a time, what is asked for within it is done here."""
         if self._busy:
-            yield from ALONE.read(encoder, pieces)
+            yield from LOCAL.read(encoder, pieces)
             return
         self._busy = True
         free = deque(range(dist.get_world_size(self.group)))
@@ -99,10 +99,10 @@ def assemble() -> Any:
     return dist.new_group(backend="gloo", timeout=FOREVER)
 
 
-def together(group: Any, encoder: Encoder, work: Callable[[Workers], None]) -> None:
+def together(group: Any, encoder: Encoder, work: Callable[[EncoderBackend], None]) -> None:
     """Let the first rank do `work`, all ranks encoding for it with `encoder`; every rank calls this."""
     if group is None:
-        work(ALONE)
+        work(LOCAL)
     elif dist.get_rank() == 0:
         crew = Crew(group)
         work(crew)

@@ -26,7 +26,7 @@ def launched() -> int:
     return int(os.environ["WORLD_SIZE"]) if "TORCHELASTIC_RUN_ID" in os.environ else 1
 
 
-def leads() -> bool:
+def is_leader() -> bool:
     """Whether this process is the one that goes ahead, which it also is alone."""
     return launched() == 1 or os.environ["RANK"] == "0"
 
@@ -38,13 +38,13 @@ def own_rank() -> int:
     return int(getattr(rank_zero_only, "rank", 0) or 0)
 
 
-def call(folder: Path | None) -> None:
+def publish_folder(folder: Path | None) -> None:
     """Let the other ranks begin in `folder`, or end where there is nothing for them; only the first call counts."""
-    if launched() > 1 and leads():
+    if launched() > 1 and is_leader():
         _store().compare_set(_FOLDER, "", _NONE if folder is None else str(folder))
 
 
-def called() -> Path | None:
+def wait_for_folder() -> Path | None:
     """Wait for the first rank's call: the folder, or None where there is nothing to do."""
     folder = _store().get(_FOLDER).decode()
     return None if folder == _NONE else Path(folder)

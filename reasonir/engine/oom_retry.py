@@ -42,17 +42,17 @@ def halved(budget: Budget, longest: int) -> Budget:
     Raises:
         InputError: less budget wouldn't help.
     """
-    if budget.kept == 0 and budget.micro_batch <= longest:
+    if budget.max_saved_tokens == 0 and budget.micro_batch <= longest:
         raise InputError(
             f"out of memory with nothing kept and one text of {longest} tokens at a time: cut texts shorter "
             "(model.head), set model.activation_checkpointing=true, train adapters (model.lora.rank=16), or take a "
             "smaller model"
         )
-    micro_batch, kept = max(longest, budget.micro_batch // 2), budget.kept // 2
-    return replace(budget, micro_batch=micro_batch, kept=kept if kept >= micro_batch else 0)
+    micro_batch, kept = max(longest, budget.micro_batch // 2), budget.max_saved_tokens // 2
+    return replace(budget, micro_batch=micro_batch, max_saved_tokens=kept if kept >= micro_batch else 0)
 
 
-class Repeater:
+class OomRetry:
     """Takes steps until they fit; `budget` is what did.
 
     Args:
@@ -85,7 +85,7 @@ class Repeater:
             self._changed(self.budget, reason)
 
 
-class SetAside:
+class GradientStash:
     """Gradients of earlier batches, out of the way of a backward pass that may have to be begun anew."""
 
     def __init__(self, parameters: Iterable[nn.Parameter]) -> None:

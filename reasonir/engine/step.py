@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from reasonir.distributed.ranks import Ranks
-from reasonir.loss.base import Judged, Objective, Pruned, Retrieved
+from reasonir.loss.base import Objective, PairOutputs, PruningOutputs, RetrievalOutputs
 from reasonir.model.encoder import Encoder
 from reasonir.model.replay import replayed
 from reasonir.types import Batch, PairBatch, Relation, Representation, Tokens
@@ -35,8 +35,8 @@ class Budget:
     """
 
     micro_batch: int
-    kept: int = 0
-    even: bool = False
+    max_saved_tokens: int = 0
+    equal_passes: bool = False
 
 
 def run_step(
@@ -57,20 +57,20 @@ def run_step(
         return {name: torch.stack([view[name] for view in views]).mean() for name in views[0]}
 
 
-def _largest(judged: Judged) -> Tensor:
-    scores = judged.scores_QN if isinstance(judged, Retrieved) else judged.scores_P
+def _largest(judged: PairOutputs) -> Tensor:
+    scores = judged.scores_QN if isinstance(judged, RetrievalOutputs) else judged.scores_P
     largest: Tensor = torch.linalg.vector_norm(scores.detach(), torch.inf)
     return largest
 
 
-def _retrieved(head: Any, batch: Batch, found: Representation, ranks: Ranks) -> Iterator[Judged]:
+def _retrieved(head: Any, batch: Batch, found: Representation, ranks: Ranks) -> Iterator[PairOutputs]:
     """Every query against the documents of all ranks, once for each view that the head is trained at."""
     queries, own = found.split(len(batch.queries))
     documents, relation = _gather(own, batch.relation, ranks)
     device = found.values_TD.device
     query_P, document_P, label_P, negative_QN = _known(relation, len(queries), device)
     for scores_QN in head.views(queries, documents):
-        yield Retrieved(
+        yield RetrievalOutputs(
             scores_P=scores_QN[query_P, document_P],
             query_P=query_P,
             label_P=label_P,
@@ -85,7 +85,7 @@ def _retrieved(head: Any, batch: Batch, found: Representation, ranks: Ranks) -> 
         )
 
 
-def _paired(head: Any, batch: PairBatch, found: Representation, ranks: Ranks) -> Iterator[Judged]:
+def _paired(head: Any, batch: PairBatch, found: Representation, ranks: Ranks) -> Iterator[PairOutputs]:
     """The pairs' scores, and for a pruner its tokens' as well."""
     device = found.values_TD.device
     known = {
@@ -97,15 +97,15 @@ def _paired(head: Any, batch: PairBatch, found: Representation, ranks: Ranks) ->
         "step": batch.step,
     }
     if head.kind == "pruner":
-        keeps = head.keeps(found)
-        yield Pruned(
+        keeps = head.token_logits(found)
+        yield PruningOutputs(
             **known,
             keep_T=keeps.values_TD[:, 0],
             token_label_T=batch.token_label_T.to(device, non_blocking=True),
             pair_T=torch.repeat_interleave(keeps.lengths_N).to(device, non_blocking=True),
         )
     else:
-        yield Judged(**known)
+        yield PairOutputs(**known)
 
 
 def _on(device: torch.device, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -115,14 +115,14 @@ def _on(device: torch.device, values: Mapping[str, Tensor]) -> dict[str, Tensor]
 def embed(encoder: Encoder, tokens: Tokens, budget: Budget, ranks: Ranks) -> Representation:
     """Representations with a graph behind them, segment by segment, in the order of `tokens`."""
     groups = list(encoder.cut(tokens.lengths_N, budget.micro_batch))
-    if budget.even:
+    if budget.equal_passes:
         groups = _split_into(groups, ranks.most(len(groups)))
     lengths_N = encoder.head.vectors(tokens)
     parts, kept = [], 0
     for chosen_M in groups:
         padded = encoder.pad(tokens, chosen_M)
         kept += padded.tokens
-        keep = kept <= budget.kept and not budget.even
+        keep = kept <= budget.max_saved_tokens and not budget.equal_passes
         values_TD = encoder(padded) if keep else replayed(encoder, padded)
         parts.append(Representation(values_TD, lengths_N[chosen_M]))
     order_M = torch.cat(groups)

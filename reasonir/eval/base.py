@@ -13,14 +13,14 @@ from typing import Any, Protocol, Self
 
 from reasonir.data.base import HeldOut
 from reasonir.eval.leaderboard import Leaderboard
-from reasonir.eval.results import HEADLINE, Analysis
+from reasonir.eval.results import HEADLINE, ExtraMetrics
 from reasonir.eval.systems import System
 from reasonir.model.encoder import Encoder
 from reasonir.types import Run, Task
 
 
 @dataclass(frozen=True, slots=True)
-class Subject:
+class EvaluatedSystem:
     """A system whose rankings were judged, as a benchmark sees it that looks closer.
 
     Attributes:
@@ -75,7 +75,7 @@ class Benchmark(Protocol):
             InputError: naming file, row, value and remedy.
         """
 
-    def analyse(self, subject: Subject, folder: Path) -> Mapping[str, Analysis]:
+    def analyse(self, subject: EvaluatedSystem, folder: Path) -> Mapping[str, ExtraMetrics]:
         """What there is to say of a system beside its rankings, by task.
 
         Systems come in the order in which they are judged, the trained model last; run files don't come. What is

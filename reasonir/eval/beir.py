@@ -11,7 +11,7 @@ from reasonir.types import Task
 
 
 @dataclass(frozen=True, slots=True)
-class Beir(Benchmark):
+class BeirBenchmark(Benchmark):
     """One split of a collection.
 
     Attributes:

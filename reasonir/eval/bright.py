@@ -25,7 +25,7 @@ from reasonir.data.files.bright import (
     read_corpus,
     read_queries,
 )
-from reasonir.data.files.corpus_store import Stored
+from reasonir.data.files.corpus_store import StoredCorpus
 from reasonir.data.files.records import Record, read, text_of
 from reasonir.errors import InputError
 from reasonir.eval.base import Benchmark
@@ -113,9 +113,9 @@ class Bright(Benchmark):
     def tasks(self, *, corpus: bool = True) -> Iterator[Task]:
         """One task a split; splits with equal documents share one corpus. Without `corpus` only judgements are read."""
         folder = self.folder()
-        shared: dict[str, Stored] = {}
+        shared: dict[str, StoredCorpus] = {}
         for split in self.chosen:
-            documents = Stored(Corpus([], []), np.empty(0, dtype=np.int64), split)
+            documents = StoredCorpus(Corpus([], []), np.empty(0, dtype=np.int64), split)
             if corpus:
                 documents = read_corpus(folder, split, Path(self.kept).expanduser(), long=self.long)
             documents = shared.setdefault(documents.digest, documents)
@@ -125,7 +125,7 @@ class Bright(Benchmark):
         """Where the files are."""
         return folder_of(self.path, revision=self.revision, key="eval.path")
 
-    def _task(self, folder: Path, split: str, documents: Stored) -> Task:
+    def _task(self, folder: Path, split: str, documents: StoredCorpus) -> Task:
         rows = list(read_queries(folder, split))
         if not rows:
             raise InputError(f"{folder} has no queries of split {split}: fetch it again")
@@ -178,7 +178,7 @@ class Bright(Benchmark):
         }
 
     def _corrected(
-        self, folder: Path, split: str, official: Qrels, excluded: Mapping[str, frozenset[str]], documents: Stored
+        self, folder: Path, split: str, official: Qrels, excluded: Mapping[str, frozenset[str]], documents: StoredCorpus
     ) -> Mapping[str, Qrels]:
         file = folder / split / "qrels_fixed.txt"
         if not self.long and file.is_file():
@@ -197,7 +197,7 @@ class Bright(Benchmark):
 class _Copies:
     """Finds the documents with the very text of another one."""
 
-    def __init__(self, documents: Stored) -> None:
+    def __init__(self, documents: StoredCorpus) -> None:
         self._corpus = documents.corpus
         self._place = {doc_id: place for place, doc_id in enumerate(documents.corpus.ids)}
         self._order_N = np.argsort(documents.keys_N, kind="stable")

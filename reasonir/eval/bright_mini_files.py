@@ -22,7 +22,7 @@ import numpy as np
 
 from reasonir.data.demo import Situation, build_world, demo_texts, hash_of
 from reasonir.data.files.bright import GROUPS, LONG_SPLITS, SPLITS
-from reasonir.utils.files import completed
+from reasonir.utils.files import atomic_path
 
 _FORMAT = 1
 _NONE = ["N/A"]
@@ -59,7 +59,7 @@ def write_mini(home: Path, seed: int) -> Path:
     identity = json.dumps([_FORMAT, seed, hash_of("principles"), hash_of("settings")])
     folder = home / hashlib.sha256(identity.encode()).hexdigest()[:16]
     if not folder.is_dir():
-        with completed(folder) as partial:
+        with atomic_path(folder) as partial:
             _write(_Maker(seed).splits(), partial, np.random.default_rng([seed, 4]))
     return folder
 

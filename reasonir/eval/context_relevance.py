@@ -23,13 +23,13 @@ import numpy as np
 from reasonir.data.base import HeldOut
 from reasonir.data.files.context_rows import read_examples, task_of
 from reasonir.errors import InputError
-from reasonir.eval.base import Benchmark, Subject
-from reasonir.eval.results import HEADLINE, Analysis
+from reasonir.eval.base import Benchmark, EvaluatedSystem
+from reasonir.eval.results import HEADLINE, ExtraMetrics
 from reasonir.eval.stats.pruning_metrics import Sentences, lexical
 from reasonir.eval.stats.ranking_metrics import per_query
-from reasonir.model.span_scoring import opinions
+from reasonir.model.span_scoring import score_spans
 from reasonir.types import Example, Pair, Run, Task, Text
-from reasonir.utils.files import completed
+from reasonir.utils.files import atomic_path
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +38,7 @@ _PRUNED = ("f2", "precision", "recall", "span_accuracy", "compression")
 
 
 @dataclass(frozen=True, slots=True)
-class ContextRelevance(Benchmark):
+class ContextRelevanceBenchmark(Benchmark):
     """One or more sets of the context-relevance schema.
 
     Attributes:
@@ -97,7 +97,7 @@ class ContextRelevance(Benchmark):
             protocol = {"collection": place, "split": split, "revision": self.revision or "newest"}
             yield task_of(name, self._rows(name), protocol)
 
-    def analyse(self, subject: Subject, folder: Path) -> Mapping[str, Analysis]:
+    def analyse(self, subject: EvaluatedSystem, folder: Path) -> Mapping[str, ExtraMetrics]:
         """How a pruner's model prunes; nothing of other systems."""
         if subject.encoder is None or subject.encoder.head.kind != "pruner":
             return {}
@@ -125,19 +125,19 @@ class ContextRelevance(Benchmark):
         )
         return list(islice(found, self.rows))
 
-    def _look(self, name: str, subject: Subject, folder: Path) -> Analysis:
+    def _look(self, name: str, subject: EvaluatedSystem, folder: Path) -> ExtraMetrics:
         rows = self._rows(name)
         sentences = Sentences.of(rows)
         if not len(sentences.relevant_S):
             raise InputError(f"eval.path: {name} has no context_spans: there is nothing to prune by")
         pairs = [Pair(Text(row.query), Text(d.text), d.spans) for row in rows for d in row.documents]
-        found = opinions(subject.encoder, pairs)  # type: ignore[arg-type]
+        found = score_spans(subject.encoder, pairs)  # type: ignore[arg-type]
         keep_S = np.array([value for opinion in found for value in opinion.keep])
         tokens_S = np.array([count for opinion in found for count in opinion.tokens])
         _write_sentences(folder / f"{name}.{subject.name}.parquet", rows, keep_S, tokens_S)
         words_S = lexical(rows)
         table = self._table(sentences, keep_S, words_S)
-        with completed(folder / f"{name}.{subject.name}.json") as partial:
+        with atomic_path(folder / f"{name}.{subject.name}.json") as partial:
             partial.write_text(json.dumps(table, indent=2))
         log.info("%s", _told(name, subject.name, table))
         curves = {
@@ -147,7 +147,7 @@ class ContextRelevance(Benchmark):
         _draw(folder / f"{name}.{subject.name}", curves)
         if subject.name == "trained":
             self._compare(name, table)
-        return Analysis(
+        return ExtraMetrics(
             {
                 f"{figure}_at_{row}": value
                 for row, systems in table.items()
@@ -204,7 +204,7 @@ def _write_sentences(file: Path, rows: Sequence[Example], keep_S: np.ndarray, to
             for (start, end), label in zip(document.spans, document.span_labels, strict=True):
                 for key, value in zip(table, (row.query_id, document.doc_id, start, end, label > 0), strict=True):
                     table[key].append(value)
-    with completed(file) as partial:
+    with atomic_path(file) as partial:
         pq.write_table(pa.table({**table, "probability": keep_S, "tokens": tokens_S}), partial)
 
 
@@ -258,7 +258,7 @@ def _draw(stem: Path, curves: Mapping[str, Sequence[Mapping[str, float]]]) -> No
     from matplotlib.figure import Figure
 
     first = next(iter(curves.values()))
-    with completed(stem.with_name(f"{stem.name}.curve.csv")) as partial, partial.open("w", newline="") as stream:
+    with atomic_path(stem.with_name(f"{stem.name}.curve.csv")) as partial, partial.open("w", newline="") as stream:
         writer = csv.DictWriter(stream, ("kept_by", *first[0]))
         writer.writeheader()
         writer.writerows({"kept_by": by, **point} for by, curve in curves.items() for point in curve)

@@ -12,7 +12,7 @@ from reasonir.types import Task
 
 
 @dataclass(frozen=True, slots=True)
-class Demo(Benchmark):
+class DemoBenchmark(Benchmark):
     """One split of the demo corpus: `seed` is that of `data=demo`."""
 
     split: Part = "test"

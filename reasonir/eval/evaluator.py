@@ -13,16 +13,16 @@ import torch
 from rich.table import Table
 
 from reasonir.errors import InputError
-from reasonir.eval.base import Benchmark, Subject
-from reasonir.eval.reranking import choosing, reranking
-from reasonir.eval.results import HEADLINE, Analysis, Results, read_analysis, read_values, run_file
-from reasonir.eval.systems import System, evaluate, guessing, searching
+from reasonir.eval.base import Benchmark, EvaluatedSystem
+from reasonir.eval.reranking import rerank_candidates, reranking
+from reasonir.eval.results import HEADLINE, ExtraMetrics, Results, read_analysis, read_values, run_file
+from reasonir.eval.systems import System, evaluate_systems, random_system, search_system
 from reasonir.eval.trec import read_run
 from reasonir.eval.truncation import Truncation
 from reasonir.index.base import Index
 from reasonir.index.bm25 import Bm25
 from reasonir.index.topk import AT, RECALL
-from reasonir.model.caching_encoder import ALONE, Reader, Workers
+from reasonir.model.caching_encoder import LOCAL, CachingEncoder, EncoderBackend
 from reasonir.model.embedding_cache import DTYPES, Disk, identity_of
 from reasonir.model.encoder import Embedder, Encoder
 from reasonir.types import Run, Task
@@ -51,10 +51,10 @@ class EvaluationOptions:
     """
 
     baselines: Sequence[str] = BASELINES
-    depth: int = 1000
-    candidates: int = 100
+    top_k: int = 1000
+    rerank_depth: int = 100
     bm25: Bm25 = field(default_factory=Bm25)
-    cache: str | None = None
+    embedding_cache: str | None = None
     cache_folder: str = "cache/embeddings"
 
     def problems(self) -> list[str]:
@@ -64,21 +64,23 @@ class EvaluationOptions:
             for name in self.baselines
             if name not in BASELINES
         ]
-        if self.depth < 10:
-            found.append(f"evaluation.depth={self.depth}: give 10 or more, the figures look at ten documents")
-        if self.candidates < 1:
-            found.append(f"evaluation.candidates={self.candidates}: give 1 or more")
-        if self.cache not in (None, *DTYPES):
-            found.append(f"evaluation.cache={self.cache}: choose {', '.join(DTYPES)} or null")
+        if self.top_k < 10:
+            found.append(f"evaluation.top_k={self.top_k}: give 10 or more, the figures look at ten documents")
+        if self.rerank_depth < 1:
+            found.append(f"evaluation.rerank_depth={self.rerank_depth}: give 1 or more")
+        if self.embedding_cache not in (None, *DTYPES):
+            found.append(f"evaluation.embedding_cache={self.embedding_cache}: choose {', '.join(DTYPES)} or null")
         return found
 
-    def reader(self, encoder: Encoder, workers: Workers) -> Reader:
+    def reader(self, encoder: Encoder, workers: EncoderBackend) -> CachingEncoder:
         """The encoder with its store, and who encodes."""
-        if self.cache is None:
-            return Reader(encoder, workers=workers)
-        folder = Path(self.cache_folder).expanduser() / f"{identity_of(encoder)}-{self.cache}"
+        if self.embedding_cache is None:
+            return CachingEncoder(encoder, workers=workers)
+        folder = Path(self.cache_folder).expanduser() / f"{identity_of(encoder)}-{self.embedding_cache}"
         log.info("Embeddings are kept in %s", folder)
-        return Reader(encoder, Disk(folder, self.cache), getattr(torch, self.cache), workers=workers)
+        return CachingEncoder(
+            encoder, Disk(folder, self.embedding_cache), getattr(torch, self.embedding_cache), workers=workers
+        )
 
 
 @dataclass(slots=True)
@@ -105,47 +107,47 @@ class Evaluation:
     seed: int
     groups: Mapping[str, Sequence[str]] = field(default_factory=dict)
     headline: str = HEADLINE
-    analyse: Callable[[Subject, Path], Mapping[str, Analysis]] = lambda subject, folder: {}
+    analyse: Callable[[EvaluatedSystem, Path], Mapping[str, ExtraMetrics]] = lambda subject, folder: {}
     results: Results = field(init=False)
 
     def __post_init__(self) -> None:
         protocol = {
             **self.protocol,
             "scorer": "pytrec_eval",
-            "depth": self.options.depth,
+            "depth": self.options.top_k,
             "headline": self.headline,
-            "embeddings": self.options.cache or "float32",
+            "embeddings": self.options.embedding_cache or "float32",
         }
         if "bm25" in self.options.baselines:
             protocol["bm25"] = self.options.bm25.settings
         self.results = Results(protocol, self.groups)
 
-    def baselines(self, encoder: Encoder | None, workers: Workers = ALONE) -> None:
+    def baselines(self, encoder: Encoder | None, workers: EncoderBackend = LOCAL) -> None:
         """Judge the baselines, `encoder` being the untrained model, unless the folder has their results already."""
         wanted = [name for name in self.options.baselines if name != "untrained" or encoder is not None]
         if self._reuse(wanted):
             log.info("The baselines are those of %s", self.folder / "results.json")
             return
         systems: dict[str, System] = {
-            "random": guessing(depth=self.options.depth, seed=self.seed),
-            "bm25": searching(self.options.bm25, depth=self.options.depth),
+            "random": random_system(depth=self.options.top_k, seed=self.seed),
+            "bm25": search_system(self.options.bm25, depth=self.options.top_k),
         }
         if encoder is not None:
             systems["untrained"] = self._model(encoder, self.options.reader(encoder, workers), "untrained")
-        evaluate(self.tasks, {name: systems[name] for name in wanted}, self.results)
+        evaluate_systems(self.tasks, {name: systems[name] for name in wanted}, self.results)
         for name in wanted:
             self._analyse(name, systems[name], encoder if name == "untrained" else None)
         if wanted:
             self.results.write(self.folder, judged=wanted[-1])
 
-    def judge(self, encoder: Encoder, name: str, workers: Workers = ALONE) -> None:
+    def judge(self, encoder: Encoder, name: str, workers: EncoderBackend = LOCAL) -> None:
         """Judge the model, with what its limits cut off, and write everything."""
         reader = self.options.reader(encoder, workers)
         rank = self._model(encoder, reader, name)
         if encoder.head.kind == "retriever":
             self._warn_of_instructions(encoder)
         truncation = Truncation(reader)
-        evaluate(self.tasks, {name: truncation.watching(rank)}, self.results)
+        evaluate_systems(self.tasks, {name: truncation.watching(rank)}, self.results)
         self.results.protocol["truncation"] = report = truncation.report(self.tasks)
         truncation.warn(report)
         self._analyse(name, rank, encoder)
@@ -154,21 +156,23 @@ class Evaluation:
     def dev(self, encoder: Encoder) -> System:
         """The system that ranks the development task during training: less deep, so that it is quick."""
         if encoder.head.kind == "retriever":
-            reader = Reader(encoder)
-            return choosing(reader, searching(self.index(reader), depth=DEV_DEPTH))
-        return reranking(encoder, searching(self.options.bm25, depth=DEV_CANDIDATES))
+            reader = CachingEncoder(encoder)
+            return rerank_candidates(reader, search_system(self.index(reader), depth=DEV_DEPTH))
+        return reranking(encoder, search_system(self.options.bm25, depth=DEV_CANDIDATES))
 
     def _analyse(self, name: str, system: System, encoder: Encoder | None) -> None:
         runs = {task.name: self.results.runs[task.name][name] for task in self.tasks}
-        for task, analysis in self.analyse(Subject(name, runs, system, encoder), self.folder / ANALYSIS).items():
+        for task, analysis in self.analyse(
+            EvaluatedSystem(name, runs, system, encoder), self.folder / ANALYSIS
+        ).items():
             self.results.analyses.setdefault(task, {})[name] = analysis
 
-    def _model(self, encoder: Encoder, reader: Reader, name: str) -> System:
+    def _model(self, encoder: Encoder, reader: CachingEncoder, name: str) -> System:
         """The system that ranks with the model, and notes what its index measured of itself."""
         if encoder.head.kind != "retriever":
-            return reranking(reader, searching(self.options.bm25, depth=self.options.candidates))
+            return reranking(reader, search_system(self.options.bm25, depth=self.options.rerank_depth))
         index = self.index(reader)
-        rank = choosing(reader, searching(index, depth=self.options.depth))
+        rank = rerank_candidates(reader, search_system(index, depth=self.options.top_k))
 
         def measured(task: Task) -> Run:
             run = rank(task)

@@ -21,16 +21,16 @@ import torch
 
 from reasonir.data.beir import read_task
 from reasonir.errors import InputError
-from reasonir.eval.base import Subject
-from reasonir.eval.beir import Beir
-from reasonir.eval.results import HEADLINE, Analysis
+from reasonir.eval.base import EvaluatedSystem
+from reasonir.eval.beir import BeirBenchmark
+from reasonir.eval.results import HEADLINE, ExtraMetrics
 from reasonir.eval.stats.ranking_metrics import mean, per_query
 from reasonir.eval.stats.vector_space import Space, figures
 from reasonir.index import quantised
 from reasonir.index.quantised import Found
-from reasonir.model.caching_encoder import Reader
-from reasonir.types import Plain, Task
-from reasonir.utils.files import completed
+from reasonir.model.caching_encoder import CachingEncoder
+from reasonir.types import PlainTexts, Task
+from reasonir.utils.files import atomic_path
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +41,7 @@ _ROW = "row"
 
 
 @dataclass(frozen=True, slots=True)
-class Geometry(Beir):
+class Geometry(BeirBenchmark):
     """One split of a collection."""
 
     @classmethod
@@ -69,12 +69,12 @@ class Geometry(Beir):
             )
         yield task
 
-    def analyse(self, subject: Subject, folder: Path) -> Mapping[str, Analysis]:
+    def analyse(self, subject: EvaluatedSystem, folder: Path) -> Mapping[str, ExtraMetrics]:
         """The shape of an encoder's vectors and how they are searched, as they are and whitened."""
         if subject.encoder is None:
             return {}
         (task,) = self.tasks()
-        space = _space(Reader(subject.encoder), task)
+        space = _space(CachingEncoder(subject.encoder), task)
         found: dict[str, float] = {}
         rows = _read(folder / "geometry.csv")
         for name, prefix, each in (
@@ -86,7 +86,7 @@ class Geometry(Beir):
             found |= {f"{prefix}{figure}": value for figure, value in rows[name].items()}
         _write(folder, rows)
         log.info("The vectors' shape and use: %s", folder / "geometry.md")
-        return {task.name: Analysis(found)}
+        return {task.name: ExtraMetrics(found)}
 
 
 def _space(encoder: Any, task: Task) -> Space:
@@ -100,7 +100,7 @@ def _space(encoder: Any, task: Task) -> Space:
     ]
     query_P, document_P = torch.tensor(pairs, dtype=torch.int64).T
     return Space(
-        encoder.encode(Plain(task.corpus.texts), "document").values_TD.float().cpu(),
+        encoder.encode(PlainTexts(task.corpus.texts), "document").values_TD.float().cpu(),
         encoder.encode(list(task.queries.values()), "query").values_TD.float().cpu(),
         query_P,
         document_P,
@@ -171,13 +171,13 @@ def _write(folder: Path, rows: Mapping[str, Mapping[str, float]]) -> None:
     """geometry.csv, the same as two tables in geometry.md, and geometry.png."""
     folder.mkdir(parents=True, exist_ok=True)
     names = list(next(iter(rows.values())))
-    with completed(folder / "geometry.csv") as unfinished, unfinished.open("w", newline="") as stream:
+    with atomic_path(folder / "geometry.csv") as unfinished, unfinished.open("w", newline="") as stream:
         writer = csv.DictWriter(stream, [_ROW, *names])
         writer.writeheader()
         writer.writerows({_ROW: row, **values} for row, values in rows.items())
     use = [name for name in names if name.startswith((HEADLINE, "hnsw"))]
     shape = [name for name in names if name not in use]
-    with completed(folder / "geometry.md") as unfinished:
+    with atomic_path(folder / "geometry.md") as unfinished:
         unfinished.write_text(f"{_table(rows, shape)}\n{_table(rows, use)}")
     _draw(folder / "geometry.png", rows, use)
 
@@ -208,5 +208,5 @@ def _draw(file: Path, rows: Mapping[str, Mapping[str, float]], use: list[str]) -
     for axes in (forms, graphs):
         axes.spines[["top", "right"]].set_visible(False)
     forms.legend(frameon=False)
-    with completed(file) as unfinished:
+    with atomic_path(file) as unfinished:
         figure.savefig(unfinished, dpi=120, format="png")

@@ -25,14 +25,14 @@ import numpy as np
 
 from reasonir.data.graded import Graded as Source
 from reasonir.errors import InputError
-from reasonir.eval.base import Subject
-from reasonir.eval.results import Analysis
+from reasonir.eval.base import EvaluatedSystem
+from reasonir.eval.results import ExtraMetrics
 from reasonir.eval.stats import pair_metrics as pairs
-from reasonir.eval.stats.pair_metrics import Drawn, Floats, ScoredPairs
+from reasonir.eval.stats.pair_metrics import BootstrapDraws, Floats, ScoredPairs
 from reasonir.eval.stats.ranking_metrics import chance_ndcg, per_query
-from reasonir.eval.test_split import Own
+from reasonir.eval.test_split import SourceTestSplit
 from reasonir.types import Qrels, Run, Task
-from reasonir.utils.files import completed
+from reasonir.utils.files import atomic_path
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +42,7 @@ Row = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Graded(Own):
+class GradedBenchmark(SourceTestSplit):
     """The test queries of `data=graded`; `source` is the run's."""
 
     def tasks(self, *, corpus: bool = True) -> Iterator[Task]:
@@ -57,9 +57,9 @@ class Graded(Own):
             raise InputError(
                 f"data.splits={list(self.source.splits)}: eval=graded tunes thresholds on dev: give it a share"
             )
-        yield from Own.tasks(self, corpus=corpus)
+        yield from SourceTestSplit.tasks(self, corpus=corpus)
 
-    def analyse(self, subject: Subject, folder: Path) -> Mapping[str, Analysis]:
+    def analyse(self, subject: EvaluatedSystem, folder: Path) -> Mapping[str, ExtraMetrics]:
         """Figures over pairs, with intervals and differences from the systems that came before."""
         assert isinstance(self.source, Source)
         task, relevance = self.source.pairs("test")
@@ -71,15 +71,15 @@ class Graded(Own):
         folder.mkdir(parents=True, exist_ok=True)
         own, others = folder / f"{task.name}.{subject.name}", _others(folder, task.name, subject.name)
         _write_rows(rows, own.with_name(f"{own.name}.parquet"))
-        with completed(own.with_name(f"{own.name}.json")) as partial:
+        with atomic_path(own.with_name(f"{own.name}.json")) as partial:
             partial.write_text(json.dumps(_errors(found), indent=2))
         _plot({**others, subject.name: found}, folder / f"{task.name}.reliability.png")
-        drawn = Drawn.of(found)
+        drawn = BootstrapDraws.of(found)
         figures = {**drawn.points, **above_chance(ranked, {query: task.qrels[query] for query in ranked})}
         shown = ", ".join(f"{name} {figures[name]:.3f}" for name in _SHOWN if name in figures)
         log.info("%s, %s: %s", task.name, subject.name, shown)
-        differences = {name: drawn.ahead_of(Drawn.of(other)) for name, other in others.items()}
-        return {task.name: Analysis(figures, drawn.intervals(), differences)}
+        differences = {name: drawn.ahead_of(BootstrapDraws.of(other)) for name, other in others.items()}
+        return {task.name: ExtraMetrics(figures, drawn.intervals(), differences)}
 
 
 def above_chance(run: Run, qrels: Qrels) -> dict[str, float]:
@@ -103,7 +103,7 @@ def scored(rows: Sequence[Row], threshold: float) -> ScoredPairs:
     )
 
 
-def _calibrate(rows: Sequence[Row], subject: Subject, source: Source) -> float:
+def _calibrate(rows: Sequence[Row], subject: EvaluatedSystem, source: Source) -> float:
     """Give every pair its probability, and return the one from which on calling dev pairs relevant is best."""
     dev, relevance = source.pairs("dev")
     known = _rows(source, dev, relevance, subject.rank(dev))
@@ -156,7 +156,7 @@ def _write_rows(rows: Sequence[Row], file: Path) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    with completed(file) as partial:
+    with atomic_path(file) as partial:
         pq.write_table(pa.Table.from_pylist(list(rows)), partial)
 
 

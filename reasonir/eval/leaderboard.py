@@ -19,7 +19,7 @@ from typing import Any, Literal
 
 from reasonir.eval.results import HEADLINE, Results
 from reasonir.eval.systems import CORRECTED
-from reasonir.utils.files import completed
+from reasonir.utils.files import atomic_path
 
 _JUDGING = ("protocol", "judgements")
 """The rules that are known of a run file too: everything else happened before the file was written."""
@@ -192,12 +192,12 @@ def write_standings(standings: Standings, folder: Path) -> list[Path]:
         ]
         for row in standings.rows
     ]
-    with completed(folder / "leaderboard.csv") as partial, partial.open("w", newline="", encoding="utf-8") as stream:
+    with atomic_path(folder / "leaderboard.csv") as partial, partial.open("w", newline="", encoding="utf-8") as stream:
         csv.writer(stream).writerows([header, *lines])
     own = {number for number, row in enumerate(standings.rows) if row.kind == "judged"}
     cells = [[f"**{cell}**" if cell and number in own else cell for cell in line] for number, line in enumerate(lines)]
     table = ["| " + " | ".join(line) + " |" for line in [header, ["---"] * len(header), *cells]]
-    with completed(folder / "leaderboard.md") as partial:
+    with atomic_path(folder / "leaderboard.md") as partial:
         partial.write_text(
             "\n".join([f"# {headline(standings)}", "", *table, "", notes(standings), ""]), encoding="utf-8"
         )

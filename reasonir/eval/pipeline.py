@@ -26,16 +26,16 @@ from typing import Any, Protocol
 from reasonir.data.files.context_rows import read_examples
 from reasonir.data.splits.stratified import normalise
 from reasonir.errors import InputError
-from reasonir.eval.base import Benchmark, Subject
+from reasonir.eval.base import Benchmark, EvaluatedSystem
 from reasonir.eval.leaderboard import Leaderboard
-from reasonir.eval.results import HEADLINE, Analysis
+from reasonir.eval.results import HEADLINE, ExtraMetrics
 from reasonir.eval.stats.ranking_metrics import per_query
 from reasonir.eval.stats.significance import difference
-from reasonir.eval.test_split import Own
+from reasonir.eval.test_split import SourceTestSplit
 from reasonir.eval.trec import ordered
 from reasonir.model.encoder import Encoder
 from reasonir.types import Run, Task, Text
-from reasonir.utils.files import completed
+from reasonir.utils.files import atomic_path
 from reasonir.utils.progress import progress
 
 log = logging.getLogger(__name__)
@@ -61,7 +61,7 @@ class Stages(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Pipeline(Benchmark):
+class PipelineBenchmark(Benchmark):
     """The tasks of a collection, ranked as by its own benchmark, then reranked and pruned.
 
     Attributes:
@@ -89,7 +89,7 @@ class Pipeline(Benchmark):
         for key, least in (("context", 1), ("timed", 0)):
             if getattr(self, key) < least:
                 raise InputError(f"eval.{key}={getattr(self, key)}: give {least} or more")
-        if isinstance(self.collection, Own):
+        if isinstance(self.collection, SourceTestSplit):
             raise InputError("eval.collection=own: a pipeline is judged on a collection that is named: choose another")
 
     @property
@@ -128,7 +128,7 @@ class Pipeline(Benchmark):
                 )
             yield replace(task, protocol={**task.protocol, **stamp})
 
-    def analyse(self, subject: Subject, folder: Path) -> Mapping[str, Analysis]:
+    def analyse(self, subject: EvaluatedSystem, folder: Path) -> Mapping[str, ExtraMetrics]:
         """Every stage of every task; nothing of chance, nor of BM25 where the judged model is no first stage."""
         if subject.name == "random":
             return {}
@@ -142,12 +142,12 @@ class Pipeline(Benchmark):
             rows = self._rows(task, subject, pipeline)
             _write(folder / f"pipeline_{task.name}", subject.name, rows)
             log.info("%s", _told(task.name, subject.name, rows))
-            found[task.name] = Analysis(_figures(rows))
+            found[task.name] = ExtraMetrics(_figures(rows))
         if not _finds(subject):
             self._read.clear()  # what is judged goes, and another may come to stand at its address
         return found
 
-    def _rows(self, task: Task, subject: Subject, pipeline: Any) -> list[Row]:
+    def _rows(self, task: Task, subject: EvaluatedSystem, pipeline: Any) -> list[Row]:
         """A row a stage and number of candidates."""
         texts = dict(zip(task.corpus.ids, task.corpus.texts, strict=True))
         finds = _finds(subject)
@@ -233,7 +233,7 @@ class Pipeline(Benchmark):
         return found
 
 
-def _finds(subject: Subject) -> bool:
+def _finds(subject: EvaluatedSystem) -> bool:
     """Whether the system finds documents itself: words, or a retriever."""
     return subject.encoder is None or subject.encoder.head.kind == "retriever"
 
@@ -346,7 +346,7 @@ def _write(stem: Path, system: str, rows: Sequence[Row]) -> None:
         with table.open(newline="") as stream:
             earlier = [{key: _cell(value) for key, value in row.items()} for row in csv.DictReader(stream)]
     every = [*(row for row in earlier if row["system"] != system), *({"system": system, **row} for row in rows)]
-    with completed(table) as unfinished, unfinished.open("w", newline="") as stream:
+    with atomic_path(table) as unfinished, unfinished.open("w", newline="") as stream:
         writer = csv.DictWriter(stream, COLUMNS)
         writer.writeheader()
         writer.writerows(every)
@@ -397,5 +397,5 @@ def _draw(file: Path, rows: Sequence[Row]) -> None:
         axes.spines[["top", "right"]].set_visible(False)
         if axes.has_data():
             axes.legend(frameon=False, fontsize="small")
-    with completed(file) as unfinished:
+    with atomic_path(file) as unfinished:
         figure.savefig(unfinished, dpi=120, format="png")

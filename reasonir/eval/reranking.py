@@ -7,7 +7,7 @@ from collections import defaultdict
 import torch
 
 from reasonir.eval.systems import System, open_candidates
-from reasonir.model.caching_encoder import Reader
+from reasonir.model.caching_encoder import CachingEncoder
 from reasonir.model.encoder import Embedder, Encoder
 from reasonir.types import Pair, Run, Task, Text
 from reasonir.utils.progress import progress
@@ -15,7 +15,7 @@ from reasonir.utils.progress import progress
 _QUERIES = 64
 
 
-def reranking(reader: Encoder | Reader, first: System) -> System:
+def reranking(reader: Encoder | CachingEncoder, first: System) -> System:
     """The system that orders a task's candidates, or those that `first` ranks, by the scores of pairs."""
 
     def rank(task: Task) -> Run:
@@ -34,7 +34,7 @@ def reranking(reader: Encoder | Reader, first: System) -> System:
     return rank
 
 
-def choosing(encoder: Embedder, search: System) -> System:
+def rerank_candidates(encoder: Embedder, search: System) -> System:
     """The system by which a retriever orders a task's candidates; tasks without any are searched."""
 
     @torch.no_grad()

@@ -25,13 +25,13 @@ from reasonir.eval.stats.significance import (
 )
 from reasonir.eval.trec import write_run
 from reasonir.types import Run, Task
-from reasonir.utils.files import completed
+from reasonir.utils.files import atomic_path
 
 HEADLINE = "ndcg_at_10"
 
 
 @dataclass(frozen=True, slots=True)
-class Analysis:
+class ExtraMetrics:
     """What a benchmark says of a system on a task beside its rankings (see `reasonir.eval.base.Benchmark.analyse`).
 
     Attributes:
@@ -56,7 +56,7 @@ class Results:
     groups: Mapping[str, Sequence[str]] = field(default_factory=dict)
     values: dict[str, dict[str, PerQuery]] = field(default_factory=dict)
     runs: dict[str, dict[str, Run]] = field(default_factory=dict)
-    analyses: dict[str, dict[str, Analysis]] = field(default_factory=dict)
+    analyses: dict[str, dict[str, ExtraMetrics]] = field(default_factory=dict)
     measured: dict[str, dict[str, Mapping[str, float]]] = field(default_factory=dict)
 
     @property
@@ -74,9 +74,9 @@ class Results:
         self.runs.setdefault(task.name, {})[system] = run
         self.protocol.setdefault("tasks", {})[task.name] = dict(task.protocol)
 
-    def analysis(self, task: str, system: str) -> Analysis:
+    def analysis(self, task: str, system: str) -> ExtraMetrics:
         """What the benchmark says of a system beside its rankings."""
-        return self.analyses.get(task, {}).get(system, Analysis({}))
+        return self.analyses.get(task, {}).get(system, ExtraMetrics({}))
 
     def figures(self) -> dict[str, dict[str, dict[str, float]]]:
         """Task -> system -> metric -> mean over queries, or the benchmark's own; then each group's mean over tasks."""
@@ -137,7 +137,7 @@ class Results:
         figures = self.figures()
         document = {"protocol": self.protocol, "results": figures, "measured": self.measured}
         document |= self._certainty(figures, judged)
-        with completed(folder / "results.json") as partial:
+        with atomic_path(folder / "results.json") as partial:
             partial.write_text(json.dumps(document, indent=2))
 
     def _certainty(self, figures: Mapping[str, Mapping[str, Any]], judged: str) -> dict[str, Any]:
@@ -176,7 +176,7 @@ class Results:
             for system, queries in systems.items()
             for query_id, values in queries.items()
         ]
-        with completed(file) as partial:
+        with atomic_path(file) as partial:
             pq.write_table(pa.Table.from_pylist(rows), partial)
 
 
@@ -184,11 +184,11 @@ def _plain(found: Mapping[str, Interval | Difference]) -> dict[str, dict[str, fl
     return {name: value._asdict() for name, value in found.items()}
 
 
-def read_analysis(document: Mapping[str, Any], task: str, system: str) -> Analysis:
+def read_analysis(document: Mapping[str, Any], task: str, system: str) -> ExtraMetrics:
     """What the benchmark said of a system beside its rankings, from the content of results.json."""
     figures = {name: value for name, value in document["results"][task][system].items() if name not in NAMES}
     spans = document["intervals"][task][system].items()
-    return Analysis(figures, {name: Interval(**span) for name, span in spans if name in figures})
+    return ExtraMetrics(figures, {name: Interval(**span) for name, span in spans if name in figures})
 
 
 def run_file(folder: Path, task: str, system: str) -> Path:

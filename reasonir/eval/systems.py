@@ -24,7 +24,7 @@ CORRECTED = "corrected"
 """The name of judgements in which mistakes of the official ones are mended."""
 
 
-def searching(index: Index, *, depth: int) -> System:
+def search_system(index: Index, *, depth: int) -> System:
     """The system that ranks a task by an index."""
 
     def rank(task: Task) -> Run:
@@ -48,7 +48,7 @@ def open_candidates(task: Task) -> dict[str, list[str]]:
     }
 
 
-def guessing(*, depth: int, seed: int) -> System:
+def random_system(*, depth: int, seed: int) -> System:
     """The system that ranks by chance."""
 
     def rank(task: Task) -> Run:
@@ -88,7 +88,7 @@ def replaying(files: Mapping[str, Path], *, depth: int) -> System:
     return rank
 
 
-def evaluate(
+def evaluate_systems(
     tasks: Sequence[Task], systems: Mapping[str, System], results: Results, *, searched: bool = True
 ) -> Results:
     """Let every system rank every task and add what came out to `results`; one corpus is searched once.

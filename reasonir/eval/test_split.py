@@ -19,7 +19,7 @@ from reasonir.types import Task
 
 
 @dataclass(frozen=True, slots=True)
-class Own(Benchmark):
+class SourceTestSplit(Benchmark):
     """The test tasks of the run's data.
 
     Attributes:
@@ -46,12 +46,14 @@ class Own(Benchmark):
             InputError: there is no data, or it kept none.
         """
         if self.source is None:
-            raise InputError("eval=own evaluates on a run's own data: name a run (run=outputs/...) or give data=")
+            raise InputError(
+                "eval=test_split evaluates on a run's own data: name a run (run=outputs/...) or give data="
+            )
         data = self.held_out or self.source
         found = list(data.tests()) if isinstance(data, Tested) else []
         if not found:
             raise InputError(
-                f"eval=own: {self.source.name} keeps no test queries: set loader.test_size (or "
+                f"eval=test_split: {self.source.name} keeps no test queries: set loader.test_size (or "
                 "data.splits, where the data has them) above 0, or choose another eval="
             )
         yield from found

@@ -16,7 +16,7 @@ import numpy as np
 
 from reasonir.errors import InputError
 from reasonir.types import Run
-from reasonir.utils.files import completed
+from reasonir.utils.files import atomic_path
 
 _RANKED = re.compile(r"(?P<query>.+?)\s+Q0\s+(?P<document>.+?)\s+\d+\s+(?P<score>\S+)\s+\S+", re.IGNORECASE)
 _JUDGED = re.compile(r"(?P<query>\S+)\s+\S+\s+(?P<document>.+?)\s+(?P<label>-?\d+)")
@@ -24,7 +24,7 @@ _JUDGED = re.compile(r"(?P<query>\S+)\s+\S+\s+(?P<document>.+?)\s+(?P<label>-?\d
 
 def write_run(run: Run, file: Path, name: str) -> None:
     """Write a run, each query's documents in trec_eval's order; the file appears only when it is complete."""
-    with completed(file) as partial, partial.open("w", encoding="utf-8") as stream:
+    with atomic_path(file) as partial, partial.open("w", encoding="utf-8") as stream:
         for query_id, ranking in run.items():
             for rank, (doc_id, score) in enumerate(ordered(ranking), 1):
                 stream.write(f"{query_id} Q0 {doc_id} {rank} {score!r} {name.replace(' ', '_')}\n")

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from reasonir.eval.systems import System
-from reasonir.model.caching_encoder import MUCH, Cut, Reader
+from reasonir.model.caching_encoder import MUCH, CachingEncoder, Cut
 from reasonir.types import Run, Task
 
 log = logging.getLogger(__name__)
@@ -18,7 +18,7 @@ Report = dict[str, dict[str, dict[str, float]]]
 class Truncation:
     """Counts what `reader` cuts while a system ranks with it."""
 
-    reader: Reader
+    reader: CachingEncoder
     _read: dict[int, tuple[Cut, Cut, Cut]] = field(default_factory=dict)
 
     def watching(self, system: System) -> System:

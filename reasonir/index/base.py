@@ -8,7 +8,7 @@ from typing import ClassVar, Protocol
 import numpy as np
 
 from reasonir.errors import InputError
-from reasonir.model.head.base import Retriever
+from reasonir.model.head.base import RetrieverHead
 from reasonir.types import Corpus, Run, Text
 
 
@@ -32,7 +32,7 @@ class Index(Protocol):
         """The best `k` documents of each query, excluded ones removed before the cut."""
 
 
-def misfit(index: type[Index], head: type[Retriever], factor: float = 1.0) -> str | None:
+def misfit(index: type[Index], head: type[RetrieverHead], factor: float = 1.0) -> str | None:
     """Why an index can't hold a head's vectors, or there is nothing to pool by `factor`; None where all is well."""
     name, one = index.__module__.rpartition(".")[2], head.single_vector
     if index.single_vector not in {None, one}:
@@ -43,11 +43,13 @@ def misfit(index: type[Index], head: type[Retriever], factor: float = 1.0) -> st
             f"choose index=exact or index={other}"
         )
     if one and factor > 1:
-        return f"index.pooling.factor={factor}: {head.__name__} gives one vector a text, none to pool: leave it at 1"
+        return (
+            f"index.pooling.pool_factor={factor}: {head.__name__} gives one vector a text, none to pool: leave it at 1"
+        )
     return None
 
 
-def require_fit(index: type[Index], head: Retriever, factor: float = 1.0) -> None:
+def require_fit(index: type[Index], head: RetrieverHead, factor: float = 1.0) -> None:
     """Refuse a head whose vectors the index can't hold.
 
     Raises:

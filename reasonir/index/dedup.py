@@ -17,7 +17,7 @@ from reasonir.data.base import content_key
 
 
 @dataclass(frozen=True, slots=True)
-class Copies:
+class Duplicates:
     """The U distinct texts; order_N lists the corpus's places text by text, unique_N which text stands there."""
 
     texts: Sequence[str]
@@ -25,7 +25,7 @@ class Copies:
     unique_N: np.ndarray
 
     @classmethod
-    def of(cls, texts: Sequence[str]) -> Copies:
+    def of(cls, texts: Sequence[str]) -> Duplicates:
         """Find the copies among the N texts of a corpus."""
         keys_N = np.fromiter((content_key(text) for text in texts), np.int64, len(texts))
         _, first_U, sorted_N = np.unique(keys_N, return_index=True, return_inverse=True)

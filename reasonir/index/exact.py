@@ -16,11 +16,11 @@ from typing import ClassVar
 import torch
 
 from reasonir.index.base import excluded_places, require_fit
-from reasonir.index.dedup import Copies
+from reasonir.index.dedup import Duplicates
 from reasonir.index.pooling import Pooling
-from reasonir.index.topk import Best, report, sampled
+from reasonir.index.topk import TopK, report, sampled
 from reasonir.model.encoder import ENCODE_TOKENS, Embedder
-from reasonir.types import Corpus, Plain, Run, Text
+from reasonir.types import Corpus, PlainTexts, Run, Text
 
 log = logging.getLogger(__name__)
 
@@ -40,17 +40,17 @@ class Exact:
     tokens: int = ENCODE_TOKENS
     corpus: Corpus = field(init=False)
     measured: Mapping[str, float] = field(init=False, default_factory=dict)
-    _copies: Copies = field(init=False)
+    _copies: Duplicates = field(init=False)
     neural: ClassVar[bool] = True
     single_vector: ClassVar[bool | None] = None
 
     def __post_init__(self) -> None:
-        require_fit(type(self), self.encoder.head, self.pooling.factor)
+        require_fit(type(self), self.encoder.head, self.pooling.pool_factor)
 
     def build(self, corpus: Corpus) -> None:
         """Remember the corpus; it is encoded as it is searched."""
         self.corpus = corpus
-        self._copies = Copies.of(corpus.texts)
+        self._copies = Duplicates.of(corpus.texts)
 
     @torch.no_grad()
     def search(
@@ -61,9 +61,11 @@ class Exact:
         ids, score = list(queries), self.encoder.head.score
         excluded = excluded_places(ids, self.corpus, exclude)
         encoded = self.encoder.encode(list(queries.values()), "query", budget=self.tokens)
-        best, unpooled = Best(ids, encoded, score, excluded, k), sampled(ids, encoded, score, excluded)
+        best, unpooled = TopK(ids, encoded, score, excluded, k), sampled(ids, encoded, score, excluded)
         before = after = 0
-        for block, representation in self.encoder.stream(Plain(self._copies.texts), "document", budget=self.tokens):
+        for block, representation in self.encoder.stream(
+            PlainTexts(self._copies.texts), "document", budget=self.tokens
+        ):
             pooled = self.pooling(representation, start=block.start)
             places_N, unique_N = self._copies.places(block)
             best.add(places_N, pooled, unique_N)

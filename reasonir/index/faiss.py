@@ -19,7 +19,7 @@ from reasonir.errors import InputError
 from reasonir.index.base import excluded_places, require_fit
 from reasonir.index.topk import report, sampled
 from reasonir.model.encoder import ENCODE_TOKENS, Embedder
-from reasonir.types import Corpus, Plain, Representation, Run, Text
+from reasonir.types import Corpus, PlainTexts, Representation, Run, Text
 
 log = logging.getLogger(__name__)
 KINDS = ("flat", "ivf", "hnsw")
@@ -34,7 +34,7 @@ class Faiss:
         encoder: the model; its head gives one vector a text.
         kind: flat (exact), ivf (only the nearest cells) or hnsw (a graph of neighbours).
         cells: of ivf; None takes four times the square root of the number of documents.
-        probes: cells of ivf that are searched.
+        n_probe: cells of ivf that are searched.
         neighbours: of a document in hnsw's graph.
         effort: candidates that hnsw keeps while searching.
         tokens: padded tokens of an encoding micro-batch.
@@ -43,7 +43,7 @@ class Faiss:
     encoder: Embedder
     kind: str = "hnsw"
     cells: int | None = None
-    probes: int = 16
+    n_probe: int = 16
     neighbours: int = 32
     effort: int = 256
     tokens: int = ENCODE_TOKENS
@@ -62,7 +62,7 @@ class Faiss:
     def build(self, corpus: Corpus) -> None:
         """Encode the corpus and index its vectors."""
         self.corpus = corpus
-        blocks = self.encoder.stream(Plain(corpus.texts), "document", budget=self.tokens)
+        blocks = self.encoder.stream(PlainTexts(corpus.texts), "document", budget=self.tokens)
         self._vectors_ND = np.concatenate([block.values_TD.float().cpu().numpy() for _, block in blocks])
         self._index = self._make()
         self._index.add(self._vectors_ND)
@@ -120,7 +120,7 @@ class Faiss:
         if len(hidden):
             options["sel"] = faiss.IDSelectorNot(faiss.IDSelectorBatch(hidden))
         if self.kind == "ivf":
-            return faiss.SearchParametersIVF(nprobe=self.probes, **options)
+            return faiss.SearchParametersIVF(nprobe=self.n_probe, **options)
         if self.kind == "hnsw":
             return faiss.SearchParametersHNSW(efSearch=max(self.effort, k), **options)
         return faiss.SearchParameters(**options)

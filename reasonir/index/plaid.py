@@ -31,10 +31,10 @@ from torch import Tensor
 from reasonir.errors import InputError
 from reasonir.index.base import excluded_places, require_fit
 from reasonir.index.pooling import Pooling
-from reasonir.index.stored import Stored
+from reasonir.index.stored import StoredVectors
 from reasonir.index.topk import report, sampled
 from reasonir.model.encoder import ENCODE_TOKENS, Embedder
-from reasonir.types import Corpus, Plain, Run, Text
+from reasonir.types import Corpus, PlainTexts, Run, Text
 from reasonir.utils.progress import progress
 
 log = logging.getLogger(__name__)
@@ -52,9 +52,9 @@ class Plaid:
         encoder: the model; its head gives many vectors a text.
         pooling: makes fewer vectors of a document's.
         bits: of each number of a residual.
-        centroids: None takes 16 times the square root of the number of vectors, down to a power of two.
+        n_centroids: None takes 16 times the square root of the number of vectors, down to a power of two.
         iterations: of the k-means that finds them.
-        probes: centroids that a query's vector looks at.
+        n_probe: centroids that a query's vector looks at.
         candidates: documents whose vectors are decoded for a query, never fewer than its ranking has.
         seed: of the sample that k-means sees, and of its start.
         folder: where files lie as long as the index lives; None is the system's temporary folder.
@@ -64,9 +64,9 @@ class Plaid:
     encoder: Embedder
     pooling: Pooling = field(default_factory=Pooling)
     bits: int = 4
-    centroids: int | None = None
+    n_centroids: int | None = None
     iterations: int = 4
-    probes: int = 8
+    n_probe: int = 8
     candidates: int = 1024
     seed: int = 42
     folder: str | None = None
@@ -74,17 +74,17 @@ class Plaid:
     corpus: Corpus = field(init=False)
     measured: Mapping[str, float] = field(init=False, default_factory=dict)
     _plaid: Any = field(init=False, default=None)
-    _encoded: Stored = field(init=False)
-    _held: Stored = field(init=False)
+    _encoded: StoredVectors = field(init=False)
+    _held: StoredVectors = field(init=False)
     _centroids: int = field(init=False, default=0)
     neural: ClassVar[bool] = True
     single_vector: ClassVar[bool | None] = False
 
     def __post_init__(self) -> None:
-        require_fit(type(self), self.encoder.head, self.pooling.factor)
+        require_fit(type(self), self.encoder.head, self.pooling.pool_factor)
         if self.bits not in _BITS:
             raise InputError(f"index.bits={self.bits}: choose one of {', '.join(map(str, _BITS))}")
-        for name in ("centroids", "iterations", "probes", "candidates"):
+        for name in ("n_centroids", "iterations", "n_probe", "candidates"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise InputError(f"index.{name}={value}: give 1 or more")
@@ -97,9 +97,9 @@ class Plaid:
         """
         self.corpus = corpus
         self._plaid, folder = self._empty()
-        self._encoded = Stored(folder / "encoded")
-        self._held = Stored(folder / "pooled") if self.pooling.pools else self._encoded
-        texts = Plain(corpus.texts)
+        self._encoded = StoredVectors(folder / "encoded")
+        self._held = StoredVectors(folder / "pooled") if self.pooling.pools else self._encoded
+        texts = PlainTexts(corpus.texts)
         for block, representation in self.encoder.stream(texts, "document", budget=self.tokens):
             self._encoded.append(representation)
             if self.pooling.pools:
@@ -145,7 +145,7 @@ class Plaid:
                 max_points_per_centroid=256,
                 seed=self.seed,
                 use_triton_kmeans=False,  # its sums depend on the order in which they happen to be taken
-                num_partitions=self.centroids,
+                num_partitions=self.n_centroids,
             )
             fast_plaid_rust.create(
                 index=self._plaid.index,
@@ -192,7 +192,7 @@ class Plaid:
         out, probes, kept = set(hidden.tolist()), 0, list[tuple[int, float]]()
         while len(kept) < wanted:
             assert probes < self._centroids, "all centroids were probed and documents are missing"
-            probes = min(self._centroids, 4 * probes or self.probes)
+            probes = min(self._centroids, 4 * probes or self.n_probe)
             (found,) = self._plaid.search(
                 query_LD[None],
                 top_k=k + further,

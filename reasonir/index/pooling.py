@@ -29,23 +29,23 @@ class Pooling:
         seed: of random.
     """
 
-    factor: float = 1.0
+    pool_factor: float = 1.0
     kind: str = "hierarchical"
-    protected: int = 1
+    protected_tokens: int = 1
     seed: int = 42
 
     def __post_init__(self) -> None:
         if self.kind not in _KINDS:
             raise InputError(f"index.pooling.kind={self.kind}: choose one of {', '.join(_KINDS)}")
-        if self.factor < 1:
-            raise InputError(f"index.pooling.factor={self.factor}: give 1 (every vector is kept) or more")
-        if self.protected < 0:
-            raise InputError(f"index.pooling.protected={self.protected}: give 0 or more")
+        if self.pool_factor < 1:
+            raise InputError(f"index.pooling.pool_factor={self.pool_factor}: give 1 (every vector is kept) or more")
+        if self.protected_tokens < 0:
+            raise InputError(f"index.pooling.protected_tokens={self.protected_tokens}: give 0 or more")
 
     @property
     def pools(self) -> bool:
         """Whether it does anything."""
-        return self.factor > 1
+        return self.pool_factor > 1
 
     def __call__(self, documents: Representation, *, start: int = 0) -> Representation:
         """The same documents with fewer vectors, each at least one.
@@ -59,11 +59,11 @@ class Pooling:
         reduce, parts = _KINDS[self.kind], []
         vectors = documents.values_TD.float().cpu().numpy()
         for place, one_LD in enumerate(np.split(vectors, documents.lengths_N.cumsum(0)[:-1].numpy()), start):
-            rest_MD = one_LD[self.protected :]
-            count = max(1, int(len(rest_MD) // self.factor))
+            rest_MD = one_LD[self.protected_tokens :]
+            count = max(1, int(len(rest_MD) // self.pool_factor))
             if count < len(rest_MD):
                 rest_MD = reduce(rest_MD, count, np.random.default_rng((self.seed, place)))
-            parts.append(np.concatenate([one_LD[: self.protected], rest_MD]))
+            parts.append(np.concatenate([one_LD[: self.protected_tokens], rest_MD]))
         values_TD = torch.from_numpy(np.concatenate(parts)).to(documents.values_TD)
         return Representation(values_TD, torch.tensor([len(part) for part in parts]))
 

@@ -16,7 +16,7 @@ _ROWS = 1 << 16
 
 
 @dataclass(slots=True)
-class Stored:
+class StoredVectors:
     """Documents' vectors in `file`.
 
     Attributes:

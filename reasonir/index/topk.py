@@ -24,7 +24,7 @@ RECALL = f"recall_at_{AT}"
 
 
 @dataclass(slots=True)
-class Best:
+class TopK:
     """The best `k` of all documents that were added, for each query.
 
     Attributes:
@@ -83,11 +83,11 @@ def sampled(
     queries: Representation,
     score: Callable[[Representation, Representation], Tensor],
     excluded: Sequence[np.ndarray],
-) -> Best:
+) -> TopK:
     """Exact search for the sample of queries that recall is measured on."""
     size = min(len(query_ids), SAMPLED)
     chosen = [place * len(query_ids) // size for place in range(size)]
-    return Best(
+    return TopK(
         [query_ids[place] for place in chosen],
         queries.take(torch.tensor(chosen, dtype=torch.int64)),
         score,

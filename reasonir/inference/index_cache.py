@@ -9,7 +9,7 @@ from pathlib import Path
 from reasonir.data.files.corpora import content_of, read_documents
 from reasonir.errors import InputError
 from reasonir.inference.retriever import DOCUMENTS, VECTORS, Retriever
-from reasonir.inference.search_engine import Finder
+from reasonir.inference.search_engine import SearchEngine
 from reasonir.model.embedding_cache import identity_of
 from reasonir.utils.progress import progress
 
@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 _TOGETHER = 1024
 
 
-def open_corpus(finder: Finder, corpus: str, home: Path) -> Path | None:
+def open_corpus(finder: SearchEngine, corpus: str, home: Path) -> Path | None:
     """Let a finder search a corpus.
 
     What a model makes of it is kept under `home`, named by the model and by the documents, and is read from there the

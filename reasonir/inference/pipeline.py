@@ -22,7 +22,7 @@ from reasonir.inference.loading import read_encoder
 from reasonir.inference.pruner import Pruned, Pruner
 from reasonir.inference.reranker import Reranker
 from reasonir.inference.retriever import Retriever
-from reasonir.inference.search_engine import Finder, Hit, Words
+from reasonir.inference.search_engine import Bm25Search, Hit, SearchEngine
 from reasonir.model.encoder import Encoder
 from reasonir.types import Text
 
@@ -56,7 +56,7 @@ class Pipeline:
         candidates: how many documents are reranked.
     """
 
-    retriever: Finder = field(default_factory=Words)
+    retriever: SearchEngine = field(default_factory=Bm25Search)
     reranker: Reranker | None = None
     pruner: Pruner | None = None
     candidates: int = 50
@@ -181,7 +181,7 @@ class Stages:
         reranker = judged if kind == "reranker" else self._load("reranker", self.reranker, device)
         if kind == "pruner" and reranker is None:
             reranker = judged
-        first = Retriever(judged) if judged is not None and kind == "retriever" else Words()
+        first = Retriever(judged) if judged is not None and kind == "retriever" else Bm25Search()
         prunes = None if pruner is None else Pruner(pruner, self.threshold)
         if reranker is None or reranker is pruner:
             return Pipeline(first, prunes if reranker is not None else None, prunes)

@@ -18,7 +18,7 @@ from pathlib import Path
 from reasonir.errors import InputError
 from reasonir.inference.loading import read_encoder
 from reasonir.inference.reranker import Reranker
-from reasonir.model.span_scoring import Opinion, opinions
+from reasonir.model.span_scoring import Opinion, score_spans
 from reasonir.types import Pair, Text, as_text
 from reasonir.utils.sentences import sentences
 
@@ -138,7 +138,7 @@ class Pruner(Reranker):
         ]
         found = [
             self._pruned(place, text, (titles or [""] * len(texts))[place], spans[place], opinion)
-            for place, (text, opinion) in enumerate(zip(texts, opinions(self.encoder, pairs), strict=True))
+            for place, (text, opinion) in enumerate(zip(texts, score_spans(self.encoder, pairs), strict=True))
         ]
         best = sorted(found, key=lambda pruned: -pruned.score)[:top_k]
         return best if reorder else sorted(best, key=lambda pruned: pruned.place)

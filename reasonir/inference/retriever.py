@@ -22,20 +22,20 @@ import torch
 from torch import Tensor
 
 from reasonir.errors import InputError
-from reasonir.index.topk import Best
+from reasonir.index.topk import TopK
 from reasonir.inference.loading import read_encoder
-from reasonir.inference.search_engine import Finder
+from reasonir.inference.search_engine import SearchEngine
 from reasonir.model.embedding_cache import identity_of
 from reasonir.model.encoder import Encoder
-from reasonir.types import Corpus, Plain, Representation, Side, Text
-from reasonir.utils.files import completed
+from reasonir.types import Corpus, PlainTexts, Representation, Side, Text
+from reasonir.utils.files import atomic_path
 
 VECTORS, DOCUMENTS = "vectors.safetensors", "documents.jsonl"
 _BLOCK = 4096
 
 
 @dataclass(slots=True)
-class Retriever(Finder):
+class Retriever(SearchEngine):
     """Documents in memory, searched with an encoder.
 
     Attributes:
@@ -60,7 +60,7 @@ class Retriever(Finder):
         return cls(read_encoder(str(path), device=device, trust_remote_code=trust_remote_code))
 
     def _index(self, texts: Sequence[str]) -> None:
-        self._take(block for _, block in self.encoder.stream(Plain(texts), "document"))
+        self._take(block for _, block in self.encoder.stream(PlainTexts(texts), "document"))
 
     def _take(self, blocks: Iterable[Representation]) -> None:
         """Take in representations; small blocks are joined, so that many small additions don't slow the search."""
@@ -74,7 +74,7 @@ class Retriever(Finder):
     def _search(self, queries: Sequence[Text], top_k: int) -> list[dict[str, float]]:
         names = [str(number) for number in range(len(queries))]
         none = [np.empty(0, dtype=np.int64)] * len(queries)
-        best = Best(names, self.encoder.encode(queries, "query"), self.encoder.head.score, none, top_k)
+        best = TopK(names, self.encoder.encode(queries, "query"), self.encoder.head.score, none, top_k)
         start = 0
         for block in self._blocks:
             best.add(np.arange(start, start + len(block)), block)
@@ -84,7 +84,7 @@ class Retriever(Finder):
 
     def encode(self, texts: Sequence[str], side: Side = "document") -> Representation:
         """The representation of texts; of a head of one vector a text, `values_TD` has a row a text."""
-        return self.encoder.encode(Plain(texts), side)
+        return self.encoder.encode(PlainTexts(texts), side)
 
     @torch.no_grad()
     def score(self, queries: Sequence[str], documents: Sequence[str]) -> Tensor:
@@ -108,7 +108,7 @@ class Retriever(Finder):
         if folder.exists():
             raise InputError(f"{folder} is there already: give a new folder, or remove it")
         whole = Representation.join(self._blocks)
-        with completed(folder) as partial:
+        with atomic_path(folder) as partial:
             partial.mkdir()
             tensors = {"values": whole.values_TD.cpu().contiguous(), "lengths": whole.lengths_N}
             save_file(tensors, partial / VECTORS, {"model": identity_of(self.encoder)})

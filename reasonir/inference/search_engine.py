@@ -22,7 +22,7 @@ class Hit(NamedTuple):
 
 
 @dataclass(slots=True)
-class Finder(ABC):
+class SearchEngine(ABC):
     """Documents in memory that can be searched.
 
     Attributes:
@@ -99,7 +99,7 @@ class Finder(ABC):
 
 
 @dataclass(slots=True)
-class Words(Finder):
+class Bm25Search(SearchEngine):
     """Documents found by BM25.
 
     Attributes:

@@ -36,7 +36,7 @@ class Ranks(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Judged:
+class PairOutputs:
     """A step's judged pairs: their scores by the head, in float32, with what is known of them.
 
     scores_P, query_P (numbers from 0, those of a query after each other) and label_P are aligned; `teachers_P` holds
@@ -56,7 +56,7 @@ class Judged:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Retrieved(Judged):
+class RetrievalOutputs(PairOutputs):
     """What a retriever's step knows besides: every query of this device against the documents of all devices.
 
     document_P says which column a pair's document is; negative_QN which documents may count as a query's negatives:
@@ -71,7 +71,7 @@ class Retrieved(Judged):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Pruned(Judged):
+class PruningOutputs(PairOutputs):
     """What a pruner's step knows besides of every token that is judged.
 
     keep_T is the logit that it is kept, token_label_T whether it is to be (NaN if unknown), pair_T the pair it is of.

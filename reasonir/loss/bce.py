@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from reasonir.loss.base import Judged, Targeted, above_zero
+from reasonir.loss.base import PairOutputs, Targeted, above_zero
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,7 @@ class Bce(Targeted):
     def __post_init__(self) -> None:
         above_zero(temperature=self.temperature)
 
-    def __call__(self, judged: Judged) -> Mapping[str, Tensor]:
+    def __call__(self, judged: PairOutputs) -> Mapping[str, Tensor]:
         """The mean over pairs."""
         target_P = judged.target(self.target)
         losses_P = binary_cross_entropy_with_logits(judged.scores_P / self.temperature, target_P, reduction="none")

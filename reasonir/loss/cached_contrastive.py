@@ -14,7 +14,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from reasonir.loss.base import Retrieved, above_zero
+from reasonir.loss.base import RetrievalOutputs, above_zero
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class CachedContrastive:
     def __post_init__(self) -> None:
         above_zero(temperature=self.temperature)
 
-    def __call__(self, judged: Retrieved) -> Mapping[str, Tensor]:
+    def __call__(self, judged: RetrievalOutputs) -> Mapping[str, Tensor]:
         """The mean over relevant pairs, and the share of them whose document came out on top."""
         relevant = judged.label_P > 0
         query_P, document_P = judged.query_P[relevant], judged.document_P[relevant]

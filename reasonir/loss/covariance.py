@@ -15,7 +15,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from reasonir.loss.base import Retrieved
+from reasonir.loss.base import RetrievalOutputs
 from reasonir.loss.vectors import positives
 
 
@@ -27,7 +27,7 @@ class Covariance:
     needs: ClassVar[frozenset[str]] = frozenset()
     teachers: ClassVar[frozenset[str]] = frozenset()
 
-    def __call__(self, judged: Retrieved) -> Mapping[str, Tensor]:
+    def __call__(self, judged: RetrievalOutputs) -> Mapping[str, Tensor]:
         """Over the relevant pairs of all devices."""
         values_ND = torch.cat(positives(judged))
         covariance_DD = torch.cov(values_ND.T)

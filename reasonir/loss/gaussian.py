@@ -13,14 +13,14 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from reasonir.loss.base import Retrieved, above_zero
+from reasonir.loss.base import RetrievalOutputs, above_zero
 from reasonir.loss.cached_contrastive import CachedContrastive
 from reasonir.loss.sigreg import Sigreg
 from reasonir.loss.vectors import positives
 
 
 @dataclass(frozen=True, slots=True)
-class Gaussian:
+class GaussianLoss:
     """InfoNCE + weight x SIGReg.
 
     Attributes:
@@ -39,7 +39,7 @@ class Gaussian:
     def __post_init__(self) -> None:
         above_zero(temperature=self.temperature)
 
-    def __call__(self, judged: Retrieved) -> Mapping[str, Tensor]:
+    def __call__(self, judged: RetrievalOutputs) -> Mapping[str, Tensor]:
         """The loss, its two terms, and how far apart relevant pairs and how wide the vectors are."""
         contrast, shape = CachedContrastive(self.temperature)(judged), self.sigreg(judged)
         queries_PD, documents_PD = (side_PD.detach() for side_PD in positives(judged))

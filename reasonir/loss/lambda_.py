@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from reasonir.loss.base import Judged, Targeted
+from reasonir.loss.base import PairOutputs, Targeted
 from reasonir.loss.per_query import by_query, ordered_pairs
 
 
@@ -31,7 +31,7 @@ class Lambda(Targeted):
     sigma: float = 1.0
     compares: ClassVar[bool] = True
 
-    def __call__(self, judged: Judged) -> Mapping[str, Tensor]:
+    def __call__(self, judged: PairOutputs) -> Mapping[str, Tensor]:
         """The mean over pairs of documents whose targets differ, in bits."""
         inside_QG, scores_QG, target_QG = by_query(
             judged.query_P, judged.scores_P, judged.target(self.target).clamp(min=0)

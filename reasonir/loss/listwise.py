@@ -13,7 +13,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from reasonir.loss.base import Judged, Targeted, above_zero
+from reasonir.loss.base import PairOutputs, Targeted, above_zero
 from reasonir.loss.per_query import by_query
 
 
@@ -31,7 +31,7 @@ class Listwise(Targeted):
     def __post_init__(self) -> None:
         above_zero(temperature=self.temperature)
 
-    def __call__(self, judged: Judged) -> Mapping[str, Tensor]:
+    def __call__(self, judged: PairOutputs) -> Mapping[str, Tensor]:
         """The mean over queries."""
         target_P = judged.target(self.target).clamp(min=0)
         inside_QG, scores_QG, target_QG = by_query(judged.query_P, judged.scores_P / self.temperature, target_P)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from reasonir.errors import InputError
-from reasonir.loss.base import Retrieved
+from reasonir.loss.base import RetrievalOutputs
 
 NEGATIVES = ("hardest", "all")
 
@@ -34,7 +34,7 @@ class Margin:
         if self.negatives not in NEGATIVES:
             raise InputError(f"margin: negatives={self.negatives}: choose one of {', '.join(NEGATIVES)}")
 
-    def __call__(self, judged: Retrieved) -> Mapping[str, Tensor]:
+    def __call__(self, judged: RetrievalOutputs) -> Mapping[str, Tensor]:
         """The mean over relevant pairs (and their negatives), and the mean distance of relevant pairs."""
         relevant = judged.label_P > 0
         query_P, document_P = judged.query_P[relevant], judged.document_P[relevant]

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from reasonir.loss.base import ORDER, Judged, Targeted
+from reasonir.loss.base import ORDER, PairOutputs, Targeted
 from reasonir.loss.per_query import by_query, ordered_pairs
 
 
@@ -23,7 +23,7 @@ class MarginMse(Targeted):
         """Documents of a query whose labels differ, whatever the target."""
         return frozenset({ORDER})
 
-    def __call__(self, judged: Judged) -> Mapping[str, Tensor]:
+    def __call__(self, judged: PairOutputs) -> Mapping[str, Tensor]:
         """The mean over such pairs of documents."""
         inside_QG, scores_QG, target_QG, label_QG = by_query(
             judged.query_P, judged.scores_P, judged.target(self.target), judged.label_P

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from reasonir.loss.base import Judged, Targeted
+from reasonir.loss.base import PairOutputs, Targeted
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +20,7 @@ class Mse(Targeted):
 
     sigmoid: bool = True
 
-    def __call__(self, judged: Judged) -> Mapping[str, Tensor]:
+    def __call__(self, judged: PairOutputs) -> Mapping[str, Tensor]:
         """The mean over pairs."""
         scores_P = judged.scores_P.sigmoid() if self.sigmoid else judged.scores_P
         return {"loss": judged.ranks.mean((scores_P - judged.target(self.target)).square())}

@@ -16,14 +16,14 @@ from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from reasonir.errors import InputError
-from reasonir.loss.base import SPANS, Objective, Pruned, needs_of
+from reasonir.loss.base import SPANS, Objective, PruningOutputs, needs_of
 from reasonir.loss.bce import Bce
 
 AVERAGES = ("token", "document")
 
 
 @dataclass(frozen=True, slots=True)
-class Provence:
+class ProvenceLoss:
     """ranking_weight * ranking + pruning_weight * pruning.
 
     Attributes:
@@ -54,7 +54,7 @@ class Provence:
         """What the ranking term needs, and judged spans for the other."""
         return needs_of(self.ranking) | {SPANS}
 
-    def __call__(self, judged: Pruned) -> Mapping[str, Tensor]:
+    def __call__(self, judged: PruningOutputs) -> Mapping[str, Tensor]:
         """The sum, and both terms."""
         ranking = self.ranking(judged)["loss"]
         known_T = ~judged.token_label_T.isnan()

@@ -9,7 +9,7 @@ from typing import ClassVar
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from reasonir.loss.base import Judged, Targeted, above_zero
+from reasonir.loss.base import PairOutputs, Targeted, above_zero
 from reasonir.loss.per_query import by_query, ordered_pairs
 
 
@@ -27,7 +27,7 @@ class Ranknet(Targeted):
     def __post_init__(self) -> None:
         above_zero(temperature=self.temperature)
 
-    def __call__(self, judged: Judged) -> Mapping[str, Tensor]:
+    def __call__(self, judged: PairOutputs) -> Mapping[str, Tensor]:
         """The mean over such pairs of documents."""
         inside_QG, scores_QG, target_QG = by_query(
             judged.query_P, judged.scores_P / self.temperature, judged.target(self.target)

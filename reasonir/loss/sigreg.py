@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from reasonir.errors import InputError
-from reasonir.loss.base import Retrieved
+from reasonir.loss.base import RetrievalOutputs
 from reasonir.loss.vectors import both_sides
 
 FLOOR = 1.0525
@@ -50,7 +50,7 @@ class Sigreg:
                 "knots and a positive t_max"
             )
 
-    def __call__(self, judged: Retrieved) -> Mapping[str, Tensor]:
+    def __call__(self, judged: RetrievalOutputs) -> Mapping[str, Tensor]:
         """The loss, and each side's statistic over its floor."""
         sides = [values_ND * values_ND.shape[1] ** 0.5 if self.unit else values_ND for values_ND in both_sides(judged)]
         queries, documents = (self.statistic(values_ND, judged.step) / FLOOR for values_ND in sides)

@@ -9,7 +9,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from reasonir.errors import InputError
-from reasonir.loss.base import PAIRWISE, Judged, Objective, needs_of
+from reasonir.loss.base import PAIRWISE, Objective, PairOutputs, needs_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class Sum:
         """What all terms need, since one that learns nothing is a mistake."""
         return frozenset().union(*(needs_of(term) for term in self.terms.values()))
 
-    def __call__(self, judged: Judged) -> Mapping[str, Tensor]:
+    def __call__(self, judged: PairOutputs) -> Mapping[str, Tensor]:
         """The sum, each term's loss by the term's name, and what else it says as <term>_<name>."""
         found = {name: term(judged) for name, term in self.terms.items()}
         parts = {name: values["loss"] for name, values in found.items()}

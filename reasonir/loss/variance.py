@@ -9,7 +9,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from reasonir.loss.base import Retrieved
+from reasonir.loss.base import RetrievalOutputs
 from reasonir.loss.vectors import positives
 
 
@@ -21,7 +21,7 @@ class Variance:
     needs: ClassVar[frozenset[str]] = frozenset()
     teachers: ClassVar[frozenset[str]] = frozenset()
 
-    def __call__(self, judged: Retrieved) -> Mapping[str, Tensor]:
+    def __call__(self, judged: RetrievalOutputs) -> Mapping[str, Tensor]:
         """Over the relevant pairs of all devices, and the deviation itself."""
         std = torch.cat(positives(judged)).std()
         return {"loss": (std - 1).square(), "std": std.detach()}

@@ -8,16 +8,16 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from reasonir.loss.base import Retrieved
+from reasonir.loss.base import RetrievalOutputs
 from reasonir.types import Representation
 
 
-def both_sides(judged: Retrieved) -> tuple[Tensor, Tensor]:
+def both_sides(judged: RetrievalOutputs) -> tuple[Tensor, Tensor]:
     """(queries_ND, documents_ND) of all devices, each distinct document once; hard negatives are among them."""
     return judged.ranks.gather(judged.queries).values_TD, judged.documents.values_TD
 
 
-def positives(judged: Retrieved) -> tuple[Tensor, Tensor]:
+def positives(judged: RetrievalOutputs) -> tuple[Tensor, Tensor]:
     """(queries_PD, documents_PD) of the relevant pairs of all devices; for heads of one vector a text."""
     relevant = judged.label_P > 0
     pairs_PE = torch.cat(

@@ -30,7 +30,7 @@ class Mining(Protocol):
     def problems(self) -> list[str]:
         """What is out of range."""
 
-    def mined(self, own: Path, source: Source, home: Path) -> Path:
+    def add_negatives(self, own: Path, source: Source, home: Path) -> Path:
         """The folder of the set with mined negatives: the same queries in the same order.
 
         Args:

@@ -11,7 +11,7 @@ from reasonir.types import Corpus, Run, Text
 
 
 @dataclass(frozen=True, slots=True)
-class Words:
+class Bm25Miner:
     """Searches by words.
 
     Attributes:

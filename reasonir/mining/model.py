@@ -15,7 +15,7 @@ import torch
 from reasonir.errors import InputError
 from reasonir.index.base import Index
 from reasonir.model.backbone import Model
-from reasonir.model.caching_encoder import Reader
+from reasonir.model.caching_encoder import CachingEncoder
 from reasonir.model.encoder import Embedder, Encoder
 from reasonir.model.fingerprint import Machine, identity_of, options_of
 from reasonir.types import Corpus, Run, Text
@@ -53,7 +53,7 @@ class Neural:
     def open(self, corpus: Corpus) -> NeuralRanker:
         """Load the model and index the corpus."""
         encoder = self._model().load(seed=self.seed).to(self.hardware.resolve().torch_device)
-        index = self.index(Reader(encoder))  # says how far it is
+        index = self.index(CachingEncoder(encoder))  # says how far it is
         index.build(corpus)
         return NeuralRanker(encoder, index, dict(zip(corpus.ids, corpus.texts, strict=True)))
 

@@ -1,10 +1,10 @@
 """Hard negatives for every query of a prepared set: a window of its ranking, less what is probably relevant.
 
 Documents that are relevant, excluded, negatives already or the query's own text leave the ranking before ranks are
-counted, so a query with many positives has as many candidates as one with few. A document that scores nearly as high
-as the positive is probably relevant too: `relative` is the positive-aware limit of NV-Retriever (Moreira et al. 2024,
-arXiv:2407.15831), `margin` its absolute form. Queries are searched in blocks and written as they come, so memory holds
-the documents and their index, not the data.
+counted, so a query with many positives has as many candidates as one with few. A document that scores nearly as high as
+the positive is probably relevant too: `relative_margin` is the positive-aware limit of NV-Retriever (Moreira et al.
+2024, arXiv:2407.15831), `absolute_margin` its absolute form. Queries are searched in blocks and written as they come,
+so memory holds the documents and their index, not the data.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from reasonir.data.base import Collection, Source, content_key
 from reasonir.data.batches.collate import positives_of_repeated_queries
 from reasonir.data.prepared import TEACHER, example_of, notes_of, read, read_manifest, write_set
 from reasonir.mining.base import Candidate, Ranker, Searcher
-from reasonir.mining.report import Tally, sentence
+from reasonir.mining.report import MiningTally, sentence
 from reasonir.types import Corpus, Document, Example, Run, Text
 
 log = logging.getLogger(__name__)
@@ -36,9 +36,10 @@ class HardNegatives:
     Attributes:
         searcher: ranks the documents.
         num_negatives: taken for each query, where there are so many.
-        ranks: how many of the first are skipped, and the last that is looked at.
-        margin: a negative's score is lower than the positive's by more than this; None sets no limit.
-        relative: a negative's score is below this share of the positive's (on negative scores, as far below it).
+        range_min: ranks that are skipped.
+        range_max: the last rank that is considered.
+        absolute_margin: a negative's score is lower than the positive's by more than this; None sets no limit.
+        relative_margin: a negative's score is below this share of the positive's (on negative scores, as far below it).
         max_score: a negative's score is below this.
         positive: of several positives the highest or the lowest score sets those limits.
         min_words: shorter documents are no negatives.
@@ -50,9 +51,10 @@ class HardNegatives:
 
     searcher: Searcher
     num_negatives: int = 4
-    ranks: Sequence[int] = (10, 100)
-    margin: float | None = None
-    relative: float | None = None
+    range_min: int = 10
+    range_max: int = 100
+    absolute_margin: float | None = None
+    relative_margin: float | None = None
     max_score: float | None = None
     positive: str = "highest"
     min_words: int = 0
@@ -67,24 +69,27 @@ class HardNegatives:
         for key, least in (("num_negatives", 1), ("min_words", 0), ("block", 1)):
             if getattr(self, key) < least:
                 found.append(f"mining.{key}={getattr(self, key)}: give {least} or more")
-        if len(self.ranks) != 2 or not 0 <= self.ranks[0] < self.ranks[1]:
-            found.append(f"mining.ranks={list(self.ranks)}: give how many are skipped and the last, such as [10,100]")
-        if self.margin is not None and self.margin < 0:
-            found.append(f"mining.margin={self.margin}: give 0 or more, or null for none")
-        if self.relative is not None and not 0 < self.relative <= 1:
-            found.append(f"mining.relative={self.relative}: give a share up to 1, or null for none")
+        if not 0 <= self.range_min < self.range_max:
+            found.append(
+                f"mining.range_min={self.range_min} mining.range_max={self.range_max}: give 0 or more, and a "
+                "larger range_max"
+            )
+        if self.absolute_margin is not None and self.absolute_margin < 0:
+            found.append(f"mining.absolute_margin={self.absolute_margin}: give 0 or more, or null for none")
+        if self.relative_margin is not None and not 0 < self.relative_margin <= 1:
+            found.append(f"mining.relative_margin={self.relative_margin}: give a share up to 1, or null for none")
         if self.positive not in POSITIVES:
             found.append(f"mining.positive={self.positive}: choose {' or '.join(POSITIVES)}")
         if self.sampling not in ("first", "random"):
             found.append(f"mining.sampling={self.sampling}: choose first or random")
         return found
 
-    def mined(self, own: Path, source: Source, home: Path) -> Path:
-        """See `Mining.mined`."""
+    def add_negatives(self, own: Path, source: Source, home: Path) -> Path:
+        """See `Mining.add_negatives`."""
         rows, manifest = read(own), read_manifest(own)
         if teachers := [name.removeprefix(TEACHER) for name in rows.column_names if name.startswith(TEACHER)]:
             log.warning("Mining leaves out what teachers scored (%s): it has no such scores", ", ".join(teachers))
-        tally = Tally()
+        tally = MiningTally()
         folder = write_set(
             f"{source.name}-{self.searcher.name}",
             {"source": "mined", "of": manifest["identity"], "mining": self._identity()},
@@ -99,10 +104,9 @@ class HardNegatives:
 
     def _identity(self) -> Mapping[str, Any]:
         rules = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("searcher", "block")}
-        rules["ranks"] = list(self.ranks)
         return {"searcher": self.searcher.name, **self.searcher.identity(), "rules": rules}
 
-    def _examples(self, rows: Any, source: Source, tally: Tally) -> Iterator[Example]:
+    def _examples(self, rows: Any, source: Source, tally: MiningTally) -> Iterator[Example]:
         pool = _distinct(source, rows)
         log.info("Mining %d documents for %d queries", len(pool), len(rows))
         ranker = self.searcher.open(Corpus(list(pool), [document.text for document in pool.values()]))
@@ -111,7 +115,7 @@ class HardNegatives:
             block = [rows[number] for number in range(start, min(len(rows), start + self.block))]
             known = [self._known(row, same_query) for row in block]
             queries = {row["query_id"]: Text(row["query"], row["instruction"]) for row in block}
-            run = ranker.search(queries, self.ranks[1] + max(map(len, known)))
+            run = ranker.search(queries, self.range_max + max(map(len, known)))
             positives = self._positive_scores(ranker, queries, block, run)
             for number, (row, keys) in enumerate(zip(block, known, strict=True), start):
                 positive = positives.get(row["query_id"], 0.0)
@@ -125,13 +129,13 @@ class HardNegatives:
                 own = example.positives if self.replace_own else example.documents
                 untaught = (replace(document, teachers={}) for document in own)
                 yield replace(example, documents=(*untaught, *(candidate.document for candidate in chosen)))
-        tally.refuse_nothing(self.ranks, len(pool))
+        tally.refuse_nothing(self.range_min, self.range_max, len(pool))
 
     def _positive_scores(
         self, ranker: Ranker, queries: Mapping[str, Text], block: Sequence[Any], run: Run
     ) -> dict[str, float]:
         """The positive's score for each query, where a limit depends on it."""
-        if self.margin is None and self.relative is None:
+        if self.absolute_margin is None and self.relative_margin is None:
             return {}
         wanted = {row["query_id"]: [str(key) for key in dict.fromkeys(row["pos_keys"])] for row in block}
         missing = {q: [doc for doc in doc_ids if doc not in run[q]] for q, doc_ids in wanted.items()}
@@ -159,7 +163,7 @@ class HardNegatives:
         pool: Mapping[str, Document],
         known: Mapping[str, str],
         positive: float,
-        tally: Tally,
+        tally: MiningTally,
     ) -> list[Candidate]:
         """The candidates in the window that break no rule; ranks count what isn't known."""
         left = []
@@ -169,9 +173,9 @@ class HardNegatives:
                 tally.removed[known[doc_id]] += 1
                 continue
             rank += 1
-            if rank > self.ranks[1]:
+            if rank > self.range_max:
                 break
-            if rank <= self.ranks[0]:
+            if rank <= self.range_min:
                 continue
             tally.candidates += 1
             document = pool[doc_id]
@@ -187,10 +191,10 @@ class HardNegatives:
             return "min_words"
         if self.max_score is not None and score >= self.max_score:
             return "max_score"
-        if self.margin is not None and score >= positive - self.margin:
-            return "margin"
-        if self.relative is not None and score >= positive - (1 - self.relative) * abs(positive):
-            return "relative"
+        if self.absolute_margin is not None and score >= positive - self.absolute_margin:
+            return "absolute_margin"
+        if self.relative_margin is not None and score >= positive - (1 - self.relative_margin) * abs(positive):
+            return "relative_margin"
         return None
 
     def _choose(self, left: Sequence[Candidate], number: int) -> list[Candidate]:

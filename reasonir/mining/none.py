@@ -9,13 +9,13 @@ from reasonir.data.base import Source
 
 
 @dataclass(frozen=True, slots=True)
-class Unmined:
+class NoMining:
     """The null object of `Mining`."""
 
     def problems(self) -> list[str]:
         """Nothing can be wrong."""
         return []
 
-    def mined(self, own: Path, source: Source, home: Path) -> Path:
+    def add_negatives(self, own: Path, source: Source, home: Path) -> Path:
         """The prepared set as it is."""
         return own

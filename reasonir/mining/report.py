@@ -26,13 +26,13 @@ _KNOWN = {
 _BROKEN = {
     "min_words": "shorter than min_words",
     "max_score": "not below max_score",
-    "margin": "within margin of the positive",
-    "relative": "not below relative x positive",
+    "absolute_margin": "within absolute_margin of the positive",
+    "relative_margin": "not below relative_margin x positive",
 }
 
 
 @dataclass(slots=True)
-class Tally:
+class MiningTally:
     """Counts of a mining."""
 
     candidates: int = 0
@@ -57,7 +57,7 @@ class Tally:
                 }
             )
 
-    def refuse_nothing(self, ranks: Sequence[int], documents: int) -> None:
+    def refuse_nothing(self, range_min: int, range_max: int, documents: int) -> None:
         """Refuse a mining that found no negative for any query.
 
         Raises:
@@ -66,9 +66,9 @@ class Tally:
         if not self.ranks:
             removed = [f"{self.removed[rule]} {why}" for rule, why in _BROKEN.items() if self.removed[rule]]
             raise InputError(
-                f"mining found no negative for any query: {self.candidates} candidates at ranks {ranks[0] + 1} to "
-                f"{ranks[1]} of {documents} documents, removed: {' and '.join(removed) or 'none'}; skip fewer "
-                "(mining.ranks) or loosen a rule"
+                f"mining found no negative for any query: {self.candidates} candidates at ranks {range_min + 1} to "
+                f"{range_max} of {documents} documents, removed: {' and '.join(removed) or 'none'}; skip fewer "
+                "(mining.range_min) or loosen a rule"
             )
 
     def to_dict(self) -> dict[str, Any]:

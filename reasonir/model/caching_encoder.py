@@ -56,14 +56,14 @@ class Piece:
         return Block(encoder.represent(tokens, budget=self.budget, watch=watch), tokens.lengths_N, tokens.lost_N)
 
 
-class Workers(Protocol):
+class EncoderBackend(Protocol):
     """Who encodes."""
 
     def read(self, encoder: Encoder, pieces: Iterable[Piece | Block]) -> Iterator[Block]:
         """The block of every piece, in their order; blocks among them come back as they are."""
 
 
-class Oneself:
+class LocalBackend:
     """This process alone."""
 
     def read(self, encoder: Encoder, pieces: Iterable[Piece | Block]) -> Iterator[Block]:
@@ -71,11 +71,11 @@ class Oneself:
         return (each if isinstance(each, Block) else each.read(encoder) for each in pieces)
 
 
-ALONE = Oneself()
+LOCAL = LocalBackend()
 
 
 @dataclass(slots=True)
-class Reader:
+class CachingEncoder:
     """Encodes with `encoder`; see `Embedder`.
 
     Attributes:
@@ -96,7 +96,7 @@ class Reader:
     queries: dict[Text, Cut] = field(default_factory=dict)
     pairs: Cut = field(default_factory=Cut)
     pair_queries: Cut = field(default_factory=Cut)
-    workers: Workers = ALONE
+    workers: EncoderBackend = LOCAL
 
     @property
     def head(self) -> Any:

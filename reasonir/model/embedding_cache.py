@@ -23,7 +23,7 @@ from torch import Tensor
 
 from reasonir.model.encoder import Encoder
 from reasonir.types import Representation, Side, Text
-from reasonir.utils.files import completed
+from reasonir.utils.files import atomic_path
 
 log = logging.getLogger(__name__)
 DTYPES = ("float32", "float16")
@@ -95,7 +95,7 @@ class Disk:
             "tokens": block.tokens_N.contiguous(),
             "lost": block.lost_N.contiguous(),
         }
-        with completed(self._file(key)) as partial:
+        with atomic_path(self._file(key)) as partial:
             save_file(tensors, partial, {"checksum": _checksum(values_TD)})
 
     def _file(self, key: str) -> Path:

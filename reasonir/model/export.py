@@ -23,7 +23,7 @@ from reasonir.model.encoder import Encoder
 from reasonir.model.export_check import ExportCheck
 from reasonir.model.lora import merged
 from reasonir.model.prompts import Prompts
-from reasonir.utils.files import completed
+from reasonir.utils.files import atomic_path
 
 _GIVEN = {"folder", "prompts", "model_kwargs"}
 """What `Model.load` gives a head's `load` besides options."""
@@ -46,7 +46,7 @@ def export(
     """
     if folder.exists() and not manifest.is_export(folder) and any(folder.iterdir()):
         raise InputError(f"{folder} holds files that are no export: give a new folder, or remove them")
-    with completed(folder, replaces=True) as place:
+    with atomic_path(folder, replaces=True) as place:
         place.mkdir()
         manifest.begin(place)
         for name, file in (extra or {}).items():

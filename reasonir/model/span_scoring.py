@@ -38,7 +38,7 @@ class Opinion:
     tokens: tuple[int, ...]
 
 
-def opinions(encoder: Encoder, pairs: Sequence[Pair], *, budget: int = ENCODE_TOKENS) -> list[Opinion]:
+def score_spans(encoder: Encoder, pairs: Sequence[Pair], *, budget: int = ENCODE_TOKENS) -> list[Opinion]:
     """What a pruner's encoder says of the documents of `pairs` and their spans.
 
     Raises:
@@ -64,7 +64,7 @@ def _opinions(encoder: Encoder, pairs: Sequence[Pair], budget: int) -> list[Opin
         )
     read = encoder.represent(tokens, budget=budget)
     scores_B = head.scores(read).double().cpu().numpy()
-    keeps = head.keeps(read)
+    keeps = head.token_logits(read)
     keep_T = keeps.values_TD[:, 0].double().sigmoid().cpu().numpy()
     pair_B = np.array([number for number, _ in blocks])
     pair_T = np.repeat(pair_B, keeps.lengths_N.numpy())

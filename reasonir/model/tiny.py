@@ -16,7 +16,7 @@ import torch
 from reasonir.errors import InputError
 from reasonir.model.backbone import Model
 from reasonir.model.download import locate
-from reasonir.utils.files import completed
+from reasonir.utils.files import atomic_path
 
 _SPECIAL = {
     "unk_token": "[UNK]",
@@ -45,7 +45,7 @@ class Tiny(Model):
             raise InputError(f"model.hidden={self.hidden}: give a multiple of 32")
         folder = Path(self.path) / f"{self.form}-{self.layers}x{self.hidden}-{self.vocabulary}"
         if not (folder / "config.json").is_file():
-            with completed(folder) as partial:
+            with atomic_path(folder) as partial:
                 self._write(partial)
         return locate(str(folder), weights=weights, trust_remote_code=self.trust_remote_code)
 

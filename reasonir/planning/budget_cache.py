@@ -20,18 +20,18 @@ from reasonir.engine.step import Budget
 from reasonir.hardware import Hardware, number_format
 from reasonir.model.encoder import Encoder
 from reasonir.types import Tokens
-from reasonir.utils.files import completed, exclusive
+from reasonir.utils.files import atomic_path, exclusive
 
 
 @dataclass(frozen=True, slots=True)
-class Remembered:
+class BudgetCache:
     """The budgets that steps came down to, by what they were found for."""
 
     file: Path
     key: str
 
     @classmethod
-    def of(cls, home: Path, hardware: Hardware, *, model: str, head: str, batch_size: int) -> Remembered:
+    def of(cls, home: Path, hardware: Hardware, *, model: str, head: str, batch_size: int) -> BudgetCache:
         """What is known of this model, head and batch on the present device in its number format."""
         device = platform.machine()  # whose free memory is another one each time
         if hardware.accelerator == "cuda":
@@ -45,13 +45,17 @@ class Remembered:
         known = self._read().get(self.key)
         if known is None:
             return budget
-        return Budget(min(budget.micro_batch, known["micro_batch"]), min(budget.kept, known["kept"]), budget.even)
+        return Budget(
+            min(budget.micro_batch, known["micro_batch"]),
+            min(budget.max_saved_tokens, known["kept"]),
+            budget.equal_passes,
+        )
 
     def keep(self, budget: Budget) -> None:
         """Remember a budget."""
         with exclusive(self.file):
-            known = self._read() | {self.key: {"micro_batch": budget.micro_batch, "kept": budget.kept}}
-            with completed(self.file) as partial:
+            known = self._read() | {self.key: {"micro_batch": budget.micro_batch, "kept": budget.max_saved_tokens}}
+            with atomic_path(self.file) as partial:
                 partial.write_text(json.dumps(known, indent=2))
 
     def _read(self) -> dict[str, dict[str, int]]:

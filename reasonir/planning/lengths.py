@@ -18,7 +18,7 @@ from reasonir.data.batches.lengths import Column, LengthOptions, fitting
 from reasonir.errors import NotHereError
 from reasonir.model.backbone import Model
 from reasonir.model.checkpoint_config import UNBOUNDED, stated_options
-from reasonir.planning.memory import Texts
+from reasonir.planning.memory import TextShapes
 from reasonir.training.datamodule import RetrievalData
 from reasonir.types import Side
 
@@ -42,13 +42,13 @@ class Measured:
     counted: Literal["tokens", "characters", "limits"]
     queries_cut: float = 0.0
 
-    def texts(self, counts: dict[str, int]) -> Texts:
+    def texts(self, counts: dict[str, int]) -> TextShapes:
         """A typical step of so many texts of each column, cut and filled up; queries first, where they are apart."""
         parts = {
             column.name: np.clip(column.typical(counts[column.name]), self.least[column.side], self.limits[column.side])
             for column in self.columns
         }
-        return Texts(torch.from_numpy(np.concatenate(list(parts.values()))), len(parts.get("queries", ())))
+        return TextShapes(torch.from_numpy(np.concatenate(list(parts.values()))), len(parts.get("queries", ())))
 
 
 def measure(model: Model, data: RetrievalData, *, rows: int) -> Measured:

@@ -31,7 +31,7 @@ _MOMENTS = ("forward pass", "scoring", "backward pass", "update")
 
 
 @dataclass(frozen=True, slots=True)
-class Texts:
+class TextShapes:
     """The texts of a step on one device: the tokens each has in training, queries first."""
 
     lengths_N: Tensor
@@ -140,7 +140,7 @@ class Estimate:
         layer = FLOAT * hidden if training.recomputed else self.layer(width)
         return self.graph_scale * (training.layers * layer + FLOAT * (embeddings + head))
 
-    def cost(self, texts: Texts, budget: Budget) -> Cost:
+    def cost(self, texts: TextShapes, budget: Budget) -> Cost:
         """What a step on these texts needs, cut by the budget as the engine cuts it."""
         kept_graphs, kept_parts, segment, working = 0.0, 0, 0.0, 0.0
         area = 0
@@ -150,7 +150,7 @@ class Estimate:
             tokens = width * chosen_M.numel()
             area += tokens
             working = max(working, tokens * self.layer(width) * passing)
-            if area <= budget.kept and not budget.even:
+            if area <= budget.max_saved_tokens and not budget.equal_passes:
                 kept_graphs += tokens * self.graph(width)
                 kept_parts += 1
             else:
@@ -190,7 +190,7 @@ class Estimate:
         copies = (kept if self.training.adapted else min(kept, 1)) + recomputes
         return HALF * self.training.shape.layers * self.training.shape.layer_parameters * copies
 
-    def _scoring(self, texts: Texts) -> tuple[float, float]:
+    def _scoring(self, texts: TextShapes) -> tuple[float, float]:
         """One copy of the representations, the documents of all devices, and what scoring adds."""
         training, queries = self.training, texts.queries
         documents = (len(texts.lengths_N) - queries) * self.devices

@@ -21,9 +21,9 @@ from reasonir.errors import NotHereError
 from reasonir.hardware import Hardware
 from reasonir.model.backbone import Model
 from reasonir.planning.lengths import Measured
-from reasonir.planning.memory import Cost, Estimate, Texts, Training
+from reasonir.planning.memory import Cost, Estimate, TextShapes, Training
 from reasonir.training.datamodule import RetrievalData
-from reasonir.utils.files import completed
+from reasonir.utils.files import atomic_path
 from reasonir.utils.memory_meter import GIB
 
 _USABLE, _SEGMENT_SHARE, _KEPT_SHARE = 0.9, 0.25, 0.5
@@ -55,7 +55,7 @@ class Plan:
 
     fit: Fit
     training: Training
-    texts: Texts
+    texts: TextShapes
     lengths: Measured
     found: Mapping[str, int] = field(default_factory=dict)
     measured: Mapping[str, float] = field(default_factory=dict)
@@ -69,13 +69,15 @@ class Plan:
     @property
     def tight(self) -> bool:
         """Whether memory, and nothing else, decides what is kept."""
-        return self.fit.hardware.kept_tokens is None and self.budget.kept < self.texts.tokens
+        return self.fit.hardware.max_saved_tokens is None and self.budget.max_saved_tokens < self.texts.tokens
 
     def refitted(self, *, graph_scale: float | None = None, budget: Budget | None = None) -> Plan:
         """The same step with other graphs, or another budget."""
         scale, hardware = self.graph_scale if graph_scale is None else graph_scale, self.fit.hardware
         if budget is not None:
-            hardware = replace(hardware, micro_batch_tokens=budget.micro_batch, kept_tokens=budget.kept)
+            hardware = replace(
+                hardware, micro_batch_tokens=budget.micro_batch, max_saved_tokens=budget.max_saved_tokens
+            )
         fit = fit_step(self.training, hardware, self.texts, width=self.width, graph_scale=scale)
         return replace(self, fit=fit, graph_scale=scale)
 
@@ -98,7 +100,7 @@ class Plan:
             "fullest_moment": self.fit.cost.moment,
             "fits": self.fit.fits,
             "micro_batch_tokens": self.budget.micro_batch,
-            "kept_tokens": self.budget.kept,
+            "max_saved_tokens": self.budget.max_saved_tokens,
             "graphs_measured_over_estimated": self.graph_scale,
             "tokens_per_step": self.texts.tokens,
             "auto_lengths": dict(self.found),
@@ -112,11 +114,11 @@ class Plan:
 
     def write(self, folder: Path) -> None:
         """Write plan.json."""
-        with completed(folder / "plan.json") as partial:
+        with atomic_path(folder / "plan.json") as partial:
             partial.write_text(json.dumps(self.to_dict(), indent=2))
 
 
-def fit_step(training: Training, hardware: Hardware, texts: Texts, *, width: int, graph_scale: float = 1.0) -> Fit:
+def fit_step(training: Training, hardware: Hardware, texts: TextShapes, *, width: int, graph_scale: float = 1.0) -> Fit:
     """Fit a step into the memory of a profile.
 
     Args:
@@ -133,11 +135,11 @@ def fit_step(training: Training, hardware: Hardware, texts: Texts, *, width: int
     most = _LARGEST_SEGMENT.get(hardware.accelerator, 65536)
     per_token = estimate.graph(width) + estimate.layer(width)
     segment = hardware.micro_batch_tokens or int(np.clip(_SEGMENT_SHARE * free / per_token, width, max(width, most)))
-    kept = hardware.kept_tokens
+    kept = hardware.max_saved_tokens
     if kept is None:
         everything = estimate.cost(texts, Budget(segment, texts.tokens * width)).kept
         kept = int(_KEPT_SHARE * free / (everything / texts.tokens))
-    budget = Budget(segment, kept, even=estimate.shards > 1)
+    budget = Budget(segment, kept, equal_passes=estimate.shards > 1)
     return Fit(hardware, budget, estimate.cost(texts, budget))
 
 
@@ -189,7 +191,7 @@ def as_planned(hardware: Hardware, file: Path) -> Hardware:
     same = (before.get("hardware"), before.get("precision")) == (hardware.name, hardware.precision)
     if not same or before["total_gib"] > (hardware.memory_gib or 0.0):
         return hardware
-    kept = before["kept_tokens"] if hardware.kept_tokens is None else hardware.kept_tokens
+    kept = before["max_saved_tokens"] if hardware.max_saved_tokens is None else hardware.max_saved_tokens
     return replace(
-        hardware, micro_batch_tokens=hardware.micro_batch_tokens or before["micro_batch_tokens"], kept_tokens=kept
+        hardware, micro_batch_tokens=hardware.micro_batch_tokens or before["micro_batch_tokens"], max_saved_tokens=kept
     )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from reasonir.errors import InputError
 from reasonir.publishing.model_card import card_of
-from reasonir.utils.files import completed
+from reasonir.utils.files import atomic_path
 
 if TYPE_CHECKING:
     from reasonir.inference.pruner import Pruner
@@ -35,7 +35,7 @@ def save(run: Path, folder: Path, *, name: str, licence: str | None = None) -> N
         raise InputError(f"run={run} has no exported model: let the run end (python -m reasonir.train resume={run})")
     if folder.exists():
         raise InputError(f"{folder} is there already: give a new folder, or remove it")
-    with completed(folder) as partial:
+    with atomic_path(folder) as partial:
         shutil.copytree(run / "model", partial)
         (partial / "README.md").write_text(card_of(run, name, licence=licence), encoding="utf-8")
 

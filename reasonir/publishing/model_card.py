@@ -16,7 +16,7 @@ from typing import Any
 
 import yaml
 
-from reasonir.config import flat
+from reasonir.config import flatten
 from reasonir.publishing.usage_snippets import OPENED
 from reasonir.runs.folder import saved_config
 from reasonir.runs.provenance import DATA
@@ -79,7 +79,7 @@ def _hub_id(path: Any) -> str | None:
 
 def _datasets(source: Mapping[str, Any]) -> Iterator[str]:
     """The hub ids that a data source reads."""
-    for key, value in flat(source).items():
+    for key, value in flatten(source).items():
         if key.rpartition(".")[2] in ("path", "documents") and (found := _hub_id(value)):
             yield found
 
@@ -120,7 +120,7 @@ def _results(results: Mapping[str, Any]) -> Iterator[str]:
 def _protocol(results: Mapping[str, Any]) -> Iterator[str]:
     """Lengths, prompts, and by what rules the figures came about."""
     stated = {key: value for key, value in results.get("protocol", {}).items() if key not in ("model", "truncation")}
-    known = {key: value for key, value in flat(stated).items() if value not in ("", None)}
+    known = {key: value for key, value in flatten(stated).items() if value not in ("", None)}
     if known:
         yield "## Lengths, prompts, protocol"
         yield "\n".join(f"- {key}: `{json.dumps(value, ensure_ascii=False)}`" for key, value in known.items())
@@ -130,7 +130,7 @@ def _data(manifest: Mapping[str, Any]) -> Iterator[str]:
     """What it was trained on: how much of what, the licence, and how far it keeps away from BRIGHT."""
     if not manifest:
         return
-    identity = flat(manifest["identity"])
+    identity = flatten(manifest["identity"])
     counts = ", ".join(f"{count:,} {what.replace('_', ' ')}" for what, count in manifest["counts"].items())
     lines = [f"- {', '.join(manifest['sources'])}: {counts} (prepared set {manifest['fingerprint']})"]
     for name, said in (("licence", "licence of the data"), ("decontaminate", "decontamination against BRIGHT")):

@@ -21,7 +21,7 @@ print(pruner.prune("why does it rain", ["Warm air rises. Copper conducts."]))"""
 
 
 @dataclass(frozen=True, slots=True)
-class Opened:
+class UsageSnippet:
     """How a head's export is opened.
 
     Attributes:
@@ -56,7 +56,7 @@ _CROSS = """from sentence_transformers import CrossEncoder
 model = CrossEncoder("{name}")
 print(model.predict([("why does it rain", "Warm air rises."), ("why does it rain", "Copper conducts.")]))"""
 OPENED = {
-    "colbert": Opened(
+    "colbert": UsageSnippet(
         "PyLate",
         "sentence-similarity",
         "late-interaction retriever (a vector a token, MaxSim)",
@@ -68,25 +68,27 @@ documents = model.encode(["Warm air rises.", "Copper conducts."], is_query=False
 print(rank.rerank([[0, 1]], queries, [documents]))""",
         _RETRIEVES,
     ),
-    "biencoder": Opened(
+    "biencoder": UsageSnippet(
         "sentence-transformers", "sentence-similarity", "retriever (one vector a text)", _SENTENCE, _RETRIEVES
     ),
-    "gaussian": Opened(
+    "gaussian": UsageSnippet(
         "sentence-transformers",
         "sentence-similarity",
         "retriever (one vector a text in an isotropic Gaussian space, Euclidean distance)",
         _SENTENCE,
         _RETRIEVES,
     ),
-    "cross_encoder": Opened("sentence-transformers", "text-ranking", "reranker (cross-encoder)", _CROSS, _RERANKS),
-    "provence": Opened(
+    "cross_encoder": UsageSnippet(
+        "sentence-transformers", "text-ranking", "reranker (cross-encoder)", _CROSS, _RERANKS
+    ),
+    "provence": UsageSnippet(
         "transformers",
         "text-ranking",
         "reranker that also drops the sentences of a document that don't help (reasonir prunes, the others rank)",
         _CROSS,
         _PRUNES,
     ),
-    "yes_no": Opened(
+    "yes_no": UsageSnippet(
         "transformers",
         "text-ranking",
         "reranker (a language model that answers yes or no)",

@@ -104,7 +104,7 @@ def show_choices(plan: Plan, fits: Mapping[str, Fit]) -> None:
             "unknown" if memory is None else f"{memory:.1f} GiB",
             f"{fit.cost.total / GIB:.2f} GiB",
             f"{fit.budget.micro_batch:,}",
-            "all" if fit.budget.kept >= plan.texts.tokens else f"{fit.budget.kept:,}",
+            "all" if fit.budget.max_saved_tokens >= plan.texts.tokens else f"{fit.budget.max_saved_tokens:,}",
             {True: "fits", False: "does not fit", None: "at least this; set hardware.memory_gib"}[fit.fits],
         )
     show(machines)
@@ -137,7 +137,7 @@ def _cost(plan: Plan) -> Table:
     cost = Table(
         title=f"Plan: {fit.hardware.name} ({here}), {fit.hardware.precision}", title_justify="left", show_header=False
     )
-    tokens, kept = plan.texts.tokens, fit.budget.kept
+    tokens, kept = plan.texts.tokens, fit.budget.max_saved_tokens
     verdict = {True: "", False: ": does not fit", None: ""}[fit.fits]
     rows = {
         "parameters": f"{plan.training.shape.parameters:,} ({plan.training.trained:,} trained)",

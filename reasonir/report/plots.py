@@ -8,7 +8,7 @@ from typing import Any
 
 from reasonir.eval.leaderboard import Standings, headline
 from reasonir.eval.results import Results
-from reasonir.eval.stats.comparison import Contrast
+from reasonir.eval.stats.comparison import PairwiseComparison
 
 Curve = tuple[Sequence[int], Sequence[float]]
 
@@ -34,7 +34,7 @@ def plot_run(curves: Mapping[str, Curve], results: Results, folder: Path) -> lis
     return files
 
 
-def plot_contrasts(contrasts: Sequence[Contrast], metric: str, file: Path) -> Path:
+def plot_contrasts(contrasts: Sequence[PairwiseComparison], metric: str, file: Path) -> Path:
     """Draw every contrast's difference with its interval."""
     figure, (axes,) = canvas(8, 1.2 + 0.32 * len(contrasts))
     for row, each in enumerate(reversed(contrasts)):

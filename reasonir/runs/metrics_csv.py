@@ -13,7 +13,7 @@ from typing import Any
 from lightning.pytorch.loggers.logger import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
-from reasonir.utils.files import completed
+from reasonir.utils.files import atomic_path
 
 
 class History(Logger):
@@ -50,7 +50,7 @@ class History(Logger):
     def rewind(self, step: int) -> None:
         """Forget what was logged after `step`."""
         kept = [row for row in self._rows() if int(row[0]) <= step]
-        with completed(self.file) as part, part.open("w", newline="") as stream:
+        with atomic_path(self.file) as part, part.open("w", newline="") as stream:
             csv.writer(stream).writerows(kept)
 
     def curves(self) -> dict[str, tuple[list[int], list[float]]]:

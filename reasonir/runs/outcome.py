@@ -11,7 +11,7 @@ from typing import Any
 
 from reasonir.errors import InputError
 from reasonir.runs.lock import is_locked
-from reasonir.utils.files import completed
+from reasonir.utils.files import atomic_path
 
 RUNNING, FINISHED, FAILED, KILLED = "RUNNING", "FINISHED", "FAILED", "KILLED"
 """The words are MLflow's."""
@@ -21,7 +21,7 @@ _FILE = "outcome.json"
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class JobRecord:
     """What became of a job.
 
     Attributes:
@@ -46,11 +46,11 @@ class Outcome:
 
     def write(self, folder: Path) -> None:
         """Note it in the job's folder."""
-        with completed(folder / _FILE) as partial:
+        with atomic_path(folder / _FILE) as partial:
             partial.write_text(json.dumps(asdict(self), indent=2))
 
     @classmethod
-    def read(cls, folder: Path) -> Outcome | None:
+    def read(cls, folder: Path) -> JobRecord | None:
         """What a job's folder notes; None before it began."""
         file = folder / _FILE
         return cls(**json.loads(file.read_text())) if file.is_file() else None
@@ -72,17 +72,17 @@ class Outcome:
         """Whether the job of this folder reads as running and doesn't, on whatever machine."""
         return self.status == RUNNING and not is_locked(folder)
 
-    def ended(self, folder: Path, status: str, error: str = "", *, seconds: float = 0.0) -> Outcome:
+    def ended(self, folder: Path, status: str, error: str = "", *, seconds: float = 0.0) -> JobRecord:
         """How a job ended that ran for so many seconds more, with what its folder tells of it."""
         file = folder / "run_id"
         run_id = file.read_text() if file.is_file() else self.run_id
         return replace(self, status=status, error=error, seconds=self.seconds + seconds, run_id=run_id, pid=None)
 
 
-def outcomes(sweep: Path) -> dict[Path, Outcome]:
+def outcomes(sweep: Path) -> dict[Path, JobRecord]:
     """Those of a sweep's jobs that began, by their folders, in the jobs' order."""
     folders = [file.parent for file in sweep.rglob(_FILE)]
-    found = {folder: outcome for folder in folders if (outcome := Outcome.read(folder))}
+    found = {folder: outcome for folder in folders if (outcome := JobRecord.read(folder))}
     return dict(sorted(found.items(), key=lambda job: (len(job[0].name), job[0].name)))
 
 
@@ -100,7 +100,7 @@ def refuse_sweep(run: Path) -> None:
     jobs = outcomes(run) if (run / SWEEP).is_file() else {}
     if jobs:
         raise InputError(f"{run} is a sweep: give one of its jobs, {', '.join(str(job) for job in jobs)}")
-    outcome = Outcome.read(run)
+    outcome = JobRecord.read(run)
     if outcome is not None and outcome.status != FINISHED and not (run / "config.yaml").is_file():
         raise InputError(f"{run} is a job that left no run: go on with python -m reasonir.train resume={run.parent}")
 

@@ -24,8 +24,8 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
 from reasonir.runs.lock import lock_folder, refuse_locked
-from reasonir.runs.outcome import FAILED, FINISHED, KILLED, Outcome, outcomes, overrides_of, running
-from reasonir.sweep.jobs import STOPPING, JobError, Swept, present_sweep
+from reasonir.runs.outcome import FAILED, FINISHED, KILLED, JobRecord, outcomes, overrides_of, running
+from reasonir.sweep.jobs import STOPPING, JobError, SweepRecord, present_sweep
 
 if TYPE_CHECKING:
     from reasonir.tracking.mlflow import MlflowTracking
@@ -59,7 +59,7 @@ class Sweep(Callback):
         if config.dry_run or config.probe:
             return
         self.folder = Path(config.hydra.sweep.dir)
-        self.home, self.project = Path(config.home), config.project
+        self.home, self.experiment_name = Path(config.home), config.experiment_name
         self.tracking: MlflowTracking | None = None
         try:
             with ExitStack() as lock:
@@ -79,14 +79,14 @@ class Sweep(Callback):
 
     def _open(self, config: DictConfig) -> None:
         overrides = overrides_of(config.hydra)
-        self.swept = Swept.read(self.folder) or Swept(sys.argv[1:], overrides)
+        self.swept = SweepRecord.read(self.folder) or SweepRecord(sys.argv[1:], overrides)
         if config.logger == "mlflow":
             from reasonir.tracking.sweep_runs import open_sweep
 
             self.tracking = open_sweep(
                 self.home,
                 self.swept.parent,
-                project=self.project,
+                experiment_name=self.experiment_name,
                 name="sweep " + " ".join(overrides),
                 folder=self.folder,
                 tags={key: str(value) for key, value in config.tags.items()},
@@ -100,13 +100,13 @@ class Sweep(Callback):
         if swept is None or job_return.status != JobStatus.FAILED:
             return
         folder = Path(config.hydra.runtime.output_dir)
-        outcome = Outcome.read(folder)
+        outcome = JobRecord.read(folder)
         if outcome is None and (Path(config.hydra.sweep.dir) / STOPPING).exists():
             return
         if outcome is None or outcome.status not in (FAILED, KILLED):  # refused before it began
-            outcome = Outcome(overrides_of(config.hydra), FAILED, error=_error(job_return))
+            outcome = JobRecord(overrides_of(config.hydra), FAILED, error=_error(job_return))
         log.error("Job %s %s: %s", folder.name, outcome.status.lower(), outcome.error)
-        _mark(swept, Path(config.home), config.project, folder, outcome)
+        _mark(swept, Path(config.home), config.experiment_name, folder, outcome)
 
     def _stop(self, number: int, _: FrameType | None) -> None:
         """Let the jobs that run write their checkpoints, and end; the signal again ends them at once."""
@@ -148,12 +148,12 @@ class Sweep(Callback):
             log.warning("Go on with: python -m reasonir.train resume=%s", self.folder)
         return len(lost)
 
-    def jobs(self) -> dict[Path, Outcome]:
+    def jobs(self) -> dict[Path, JobRecord]:
         """How each job ended that began, in their order; what still reads as running was killed with the sweep."""
         for folder, outcome in outcomes(self.folder).items():
             if outcome.gone(folder):
                 killed = outcome.ended(folder, KILLED, "killed with the sweep")
-                _mark(self.swept, self.home, self.project, folder, killed)
+                _mark(self.swept, self.home, self.experiment_name, folder, killed)
         return outcomes(self.folder)
 
 
@@ -169,13 +169,13 @@ def _tell(processes: Iterable[Any]) -> set[int]:
     return told
 
 
-def _mark(swept: Swept, home: Path, project: str, folder: Path, outcome: Outcome) -> None:
+def _mark(swept: SweepRecord, home: Path, experiment_name: str, folder: Path, outcome: JobRecord) -> None:
     """Note how a job ended that didn't finish, in MLflow and in its folder."""
     if swept.parent is not None:
         from reasonir.tracking.sweep_runs import mark_failed
 
         name = swept.title(outcome.overrides)
-        run_id = mark_failed(home, folder, outcome, parent=swept.parent, project=project, name=name)
+        run_id = mark_failed(home, folder, outcome, parent=swept.parent, experiment_name=experiment_name, name=name)
         outcome = replace(outcome, run_id=run_id)
     outcome.write(folder)
 

@@ -31,7 +31,7 @@ from omegaconf import DictConfig
 
 from reasonir.errors import InputError
 from reasonir.runs.lock import lock_folder
-from reasonir.runs.outcome import FAILED, FINISHED, KILLED, RUNNING, Outcome, overrides_of
+from reasonir.runs.outcome import FAILED, FINISHED, KILLED, RUNNING, JobRecord, overrides_of
 from reasonir.sweep.jobs import STOPPING, JobError
 
 log = logging.getLogger(__name__)
@@ -51,7 +51,7 @@ def run_child(config: DictConfig, folder: Path, work: str) -> float | None:
     """
     _refuse_devices(config)
     overrides = overrides_of(HydraConfig.get())
-    before = Outcome.read(folder) or Outcome(overrides)
+    before = JobRecord.read(folder) or JobRecord(overrides)
     if list(before.overrides) != overrides:
         raise InputError(
             f"{folder} holds a job of other choices ({' '.join(before.overrides)}): a sweep goes on with those that it "
@@ -100,9 +100,9 @@ def _refuse_devices(config: DictConfig) -> None:
         )
 
 
-def _ended(folder: Path, overrides: Sequence[str], status: int | None, started: float) -> Outcome:
+def _ended(folder: Path, overrides: Sequence[str], status: int | None, started: float) -> JobRecord:
     """What the process noted, or what its exit status says where it couldn't."""
-    noted = Outcome.read(folder) or Outcome(overrides)
+    noted = JobRecord.read(folder) or JobRecord(overrides)
     if noted.status != RUNNING:
         return noted
     if status is not None and status < 0:
@@ -149,7 +149,7 @@ def _work(
     """The job's process."""
     os.setpgrp()
     threading.Thread(target=_end_with_the_sweep, args=(sweep,), daemon=True).start()
-    noted = Outcome.read(folder)
+    noted = JobRecord.read(folder)
     assert noted is not None
     if output is not None:
         with output.open("a") as stream:

@@ -13,7 +13,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 
 from reasonir.runs.outcome import SWEEP, overrides_of
-from reasonir.utils.files import completed
+from reasonir.utils.files import atomic_path
 
 STOPPING = "stopping"
 """The file in a sweep's folder by which no further job begins."""
@@ -24,7 +24,7 @@ class JobError(RuntimeError):
 
 
 @dataclass(frozen=True, slots=True)
-class Swept:
+class SweepRecord:
     """What a sweep's folder notes of it.
 
     Attributes:
@@ -38,14 +38,14 @@ class Swept:
     parent: str | None = None
 
     @classmethod
-    def read(cls, folder: Path) -> Swept | None:
+    def read(cls, folder: Path) -> SweepRecord | None:
         """What the folder notes; None if it is no sweep's."""
         file = folder / SWEEP
         return cls(**json.loads(file.read_text())) if file.is_file() else None
 
     def write(self, folder: Path) -> None:
         """Note it."""
-        with completed(folder / SWEEP) as partial:
+        with atomic_path(folder / SWEEP) as partial:
             partial.write_text(json.dumps(asdict(self), indent=2))
 
     def chosen(self, overrides: Sequence[str]) -> dict[str, str]:
@@ -64,26 +64,26 @@ class Swept:
         return title(self.choices(overrides))
 
 
-def present_sweep() -> Swept | None:
+def present_sweep() -> SweepRecord | None:
     """The sweep that the present job belongs to."""
     if not HydraConfig.initialized() or HydraConfig.get().mode != RunMode.MULTIRUN:
         return None
-    return Swept.read(Path(HydraConfig.get().sweep.dir))
+    return SweepRecord.read(Path(HydraConfig.get().sweep.dir))
 
 
-class JobOf(NamedTuple):
+class JobInfo(NamedTuple):
     """What a job of a sweep is called, and the sweep's run."""
 
     name: str
     parent: str | None
 
 
-def present_job() -> JobOf | None:
+def present_job() -> JobInfo | None:
     """The present job of a sweep, named by what tells it from the others; None outside a sweep."""
     swept = present_sweep()
     if swept is None:
         return None
-    return JobOf(swept.title(overrides_of(HydraConfig.get())), swept.parent)
+    return JobInfo(swept.title(overrides_of(HydraConfig.get())), swept.parent)
 
 
 def title(choices: Mapping[str, str]) -> str:

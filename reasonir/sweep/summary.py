@@ -16,9 +16,9 @@ from rich.table import Table
 from reasonir.eval.results import HEADLINE
 from reasonir.report.console import show
 from reasonir.report.plots import canvas
-from reasonir.runs.outcome import FINISHED, Outcome
-from reasonir.sweep.jobs import Swept, title
-from reasonir.utils.files import completed
+from reasonir.runs.outcome import FINISHED, JobRecord
+from reasonir.sweep.jobs import SweepRecord, title
+from reasonir.utils.files import atomic_path
 
 SEED = "seed"
 _MARKS = "os^Dv<>P"
@@ -39,7 +39,7 @@ class Job:
 
     name: str
     choices: Mapping[str, str]
-    outcome: Outcome
+    outcome: JobRecord
     figure: float
 
     @property
@@ -49,7 +49,7 @@ class Job:
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
+class SummaryGroup:
     """The finished jobs that differ in their seeds only.
 
     Attributes:
@@ -83,15 +83,15 @@ class Summary(NamedTuple):
     metric: str
 
 
-def summarise(swept: Swept, jobs: Mapping[Path, Outcome], folder: Path) -> Summary:
+def summarise(swept: SweepRecord, jobs: Mapping[Path, JobRecord], folder: Path) -> Summary:
     """Write summary.csv, summary.md and, where there is something to compare, summary.png; print the table."""
     metric, rows = _read(swept, jobs)
     by_seed = groups(rows)
     files = [folder / "summary.csv", folder / "summary.md"]
-    with completed(files[0]) as partial, partial.open("w", newline="") as stream:
+    with atomic_path(files[0]) as partial, partial.open("w", newline="") as stream:
         csv.writer(stream).writerows(_rows(rows, metric))
     text = _markdown(by_seed, rows, metric)
-    with completed(files[1]) as partial:
+    with atomic_path(files[1]) as partial:
         partial.write_text(text)
     if by_seed and any(len({group.choices.get(key) for group in by_seed}) > 1 for key in _keys(by_seed)):
         files.append(_plot(by_seed, metric, folder / "summary.png"))
@@ -99,17 +99,17 @@ def summarise(swept: Swept, jobs: Mapping[Path, Outcome], folder: Path) -> Summa
     return Summary(files, text, metric)
 
 
-def groups(jobs: Sequence[Job]) -> list[Group]:
+def groups(jobs: Sequence[Job]) -> list[SummaryGroup]:
     """The finished jobs, those together that differ in their seeds only, in the order of their first."""
     found: dict[tuple[tuple[str, str], ...], list[float]] = {}
     for job in jobs:
         if job.outcome.status == FINISHED and not isnan(job.figure):
             shared = tuple((key, value) for key, value in job.choices.items() if key != SEED)
             found.setdefault(shared, []).append(job.figure)
-    return [Group(dict(shared), figures) for shared, figures in found.items()]
+    return [SummaryGroup(dict(shared), figures) for shared, figures in found.items()]
 
 
-def _read(swept: Swept, jobs: Mapping[Path, Outcome]) -> tuple[str, list[Job]]:
+def _read(swept: SweepRecord, jobs: Mapping[Path, JobRecord]) -> tuple[str, list[Job]]:
     """The metric that counts, and a row a job."""
     metric, found = HEADLINE, []
     for folder, outcome in jobs.items():
@@ -123,7 +123,7 @@ def _read(swept: Swept, jobs: Mapping[Path, Outcome]) -> tuple[str, list[Job]]:
     return metric, found
 
 
-def _keys(items: Sequence[Job] | Sequence[Group]) -> list[str]:
+def _keys(items: Sequence[Job] | Sequence[SummaryGroup]) -> list[str]:
     return list(dict.fromkeys(key for item in items for key in item.choices))
 
 
@@ -154,7 +154,7 @@ def _in_a_line(text: str) -> str:
     return line if len(line) <= _LONGEST else f"{line[:_LONGEST]} ..."
 
 
-def _markdown(by_seed: Sequence[Group], jobs: Sequence[Job], metric: str) -> str:
+def _markdown(by_seed: Sequence[SummaryGroup], jobs: Sequence[Job], metric: str) -> str:
     keys = _keys(by_seed)
     lines = [f"| {' | '.join([*keys, f'test {metric}', '95 % interval over seeds', 'seeds'])} |"]
     lines.append("|" + "---|" * (len(keys) + 3))
@@ -179,12 +179,12 @@ def _table(jobs: Sequence[Job], metric: str) -> Table:
     return found
 
 
-def _plot(by_seed: Sequence[Group], metric: str, file: Path) -> Path:
+def _plot(by_seed: Sequence[SummaryGroup], metric: str, file: Path) -> Path:
     """A panel a swept parameter: means with their intervals over seeds, a line a combination of the others."""
     keys = [key for key in _keys(by_seed) if len({group.choices.get(key) for group in by_seed}) > 1]
     figure, panels = canvas(4.5 * len(keys), 4, len(keys))
     for key, axes in zip(keys, panels, strict=True):
-        lines: dict[str, list[Group]] = {}
+        lines: dict[str, list[SummaryGroup]] = {}
         for group in by_seed:
             others = {other: value for other, value in group.choices.items() if other != key and other in keys}
             lines.setdefault(title(others), []).append(group)

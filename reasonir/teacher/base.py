@@ -19,14 +19,14 @@ class Teacher(Protocol):
     def problems(self) -> list[str]:
         """What is out of range."""
 
-    def reach(self) -> None:
+    def check_available(self) -> None:
         """Find what it scores with, so that it is known to be there.
 
         Raises:
             InputError: it isn't.
         """
 
-    def taught(self, own: Path, home: Path) -> Path:
+    def add_scores(self, own: Path, home: Path) -> Path:
         """The folder of the set with the teacher's column: the same rows in the same order.
 
         Args:

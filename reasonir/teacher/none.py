@@ -8,7 +8,7 @@ from typing import ClassVar
 
 
 @dataclass(frozen=True, slots=True)
-class Untaught:
+class NoTeacher:
     """The null object of `Teacher`."""
 
     columns: ClassVar[frozenset[str]] = frozenset()
@@ -17,9 +17,9 @@ class Untaught:
         """Nothing can be wrong."""
         return []
 
-    def reach(self) -> None:
+    def check_available(self) -> None:
         """Nothing is needed."""
 
-    def taught(self, own: Path, home: Path) -> Path:
+    def add_scores(self, own: Path, home: Path) -> Path:
         """The prepared set as it is."""
         return own

@@ -8,7 +8,7 @@ from typing import Any
 
 
 @dataclass(slots=True)
-class Tally:
+class TeacherTally:
     """Sums over a scoring; `contrasted` counts the queries that have negatives, `above` those that it turns round."""
 
     positives: int = 0

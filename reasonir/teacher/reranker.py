@@ -21,11 +21,11 @@ from reasonir.data.prepared import TEACHER, digest_of, example_of, notes_of, rea
 from reasonir.errors import InputError
 from reasonir.loss.base import LABEL
 from reasonir.model.backbone import Model
-from reasonir.model.caching_encoder import MUCH, Reader
+from reasonir.model.caching_encoder import MUCH, CachingEncoder
 from reasonir.model.fingerprint import Machine, identity_of
-from reasonir.teacher.report import Tally, sentence
+from reasonir.teacher.report import TeacherTally, sentence
 from reasonir.types import Example, Pair, Text
-from reasonir.utils.files import completed, exclusive
+from reasonir.utils.files import atomic_path, exclusive
 
 log = logging.getLogger(__name__)
 SCALES = ("logit", "probability")
@@ -75,18 +75,18 @@ class Reranking:
             )
         return found
 
-    def reach(self) -> None:
-        """See `Teacher.reach`."""
+    def check_available(self) -> None:
+        """See `Teacher.check_available`."""
         self.model.locate()
 
-    def taught(self, own: Path, home: Path) -> Path:
-        """See `Teacher.taught`."""
+    def add_scores(self, own: Path, home: Path) -> Path:
+        """See `Teacher.add_scores`."""
         rows, manifest = read(own), read_manifest(own)
         if f"{TEACHER}{self.name}" in rows.column_names:
             raise InputError(f"{own} has a teacher {self.name!r} already: call this one otherwise (teacher.name=...)")
         identity = {"source": "taught", "of": manifest["identity"], "teacher": self._identity()}
         kept = home / "cache" / "teachers" / digest_of(identity)
-        tally = Tally()
+        tally = TeacherTally()
         with exclusive(kept):  # the first process to end would remove what another one reads
             folder = write_set(
                 f"{own.name.rsplit('-', 1)[0]}-{self.name}",
@@ -104,8 +104,8 @@ class Reranking:
     def _identity(self) -> Mapping[str, Any]:
         return {**identity_of(self.model), "seed": self.seed, "name": self.name, "scale": self.scale}
 
-    def _examples(self, rows: Any, kept: Path, tally: Tally) -> Iterator[Example]:
-        reader: Reader | None = None
+    def _examples(self, rows: Any, kept: Path, tally: TeacherTally) -> Iterator[Example]:
+        reader: CachingEncoder | None = None
         if kept.is_dir():
             log.info("Going on with the scores that lie in %s", kept)
         for start in range(0, len(rows), self.block):
@@ -115,9 +115,11 @@ class Reranking:
             if file.is_file():
                 scores_P = np.load(file)
             else:
-                reader = reader or Reader(self.model.load(seed=self.seed).to(self.hardware.resolve().torch_device))
+                reader = reader or CachingEncoder(
+                    self.model.load(seed=self.seed).to(self.hardware.resolve().torch_device)
+                )
                 scores_P = self._scores(reader, block)
-                with completed(file) as partial, partial.open("wb") as stream:
+                with atomic_path(file) as partial, partial.open("wb") as stream:
                     np.save(stream, scores_P)
             scores = iter(scores_P.tolist())
             for example in block:
@@ -135,7 +137,7 @@ class Reranking:
                 100 * reader.pair_queries.share,
             )
 
-    def _scores(self, reader: Reader, block: Sequence[Example]) -> np.ndarray:
+    def _scores(self, reader: CachingEncoder, block: Sequence[Example]) -> np.ndarray:
         """scores_P of the documents of every example, one example after the other."""
         pairs = [
             Pair(Text(example.query, example.instruction), Text(document.text, document.instruction))

@@ -80,7 +80,7 @@ def open_tracking(
     logger: str,
     home: Path,
     *,
-    project: str,
+    experiment_name: str,
     name: str,
     folder: Path,
     tags: Mapping[str, str],
@@ -94,7 +94,7 @@ def open_tracking(
     Args:
         logger: mlflow, csv or none.
         home: MLflow's database and the folder mlartifacts are under it.
-        project: the MLflow experiment.
+        experiment_name: the MLflow experiment.
         name: of the run.
         folder: of this command's output.
         tags: shown in MLflow's interface.
@@ -110,7 +110,7 @@ def open_tracking(
     tracking = MlflowTracking(home, folder, run_id)
     if resumed_at is not None:
         tracking.rewind(resumed_at)
-    tracking.open(project=project, name=name, run=run or folder, tags=tags, parent=parent)
+    tracking.open(experiment_name=experiment_name, name=name, run=run or folder, tags=tags, parent=parent)
     return tracking
 
 

@@ -17,7 +17,7 @@ from typing import Any
 from urllib.parse import quote
 
 from reasonir.errors import InputError
-from reasonir.utils.files import completed, exclusive
+from reasonir.utils.files import atomic_path, exclusive
 
 _BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 _POLL = 0.1
@@ -78,13 +78,13 @@ def unavailable(error: Exception) -> bool:
     return isinstance(error, OperationalError) or getattr(error, "error_code", "") == "TEMPORARILY_UNAVAILABLE"
 
 
-def refuse_unusable(logger: str, home: Path, project: str, *, patience: float | None = None) -> None:
+def refuse_unusable(logger: str, home: Path, experiment_name: str, *, patience: float | None = None) -> None:
     """Refuse a database that nothing can be tracked in, before any work.
 
     Args:
         logger: nothing is refused unless it is mlflow.
         home: the database is under it, or is created there.
-        project: the experiment.
+        experiment_name: the experiment.
         patience: how many seconds a locked database is waited for; None accepts it as it is.
 
     Raises:
@@ -102,15 +102,15 @@ def refuse_unusable(logger: str, home: Path, project: str, *, patience: float | 
     experiment = None
     if error is None:
         try:
-            experiment = client_of(home).get_experiment_by_name(project)
+            experiment = client_of(home).get_experiment_by_name(experiment_name)
         except (MlflowException, SQLAlchemyError) as raised:
             error = None if unavailable(raised) else raised
     if error is not None and not _is_busy(error):
         raise InputError(f"{file} can't be used ({error}): repair it or move it away, or give logger=csv") from error
     if experiment is not None and experiment.lifecycle_stage == "deleted":
         raise InputError(
-            f"project={project}: this experiment was deleted in MLflow: choose another name, or restore it "
-            f"(mlflow experiments restore --experiment-id {experiment.experiment_id})"
+            f"experiment_name={experiment_name}: this experiment was deleted in MLflow: choose another name, or "
+            f"restore it (mlflow experiments restore --experiment-id {experiment.experiment_id})"
         )
 
 
@@ -133,7 +133,7 @@ def _create(home: Path) -> None:
 
     with exclusive(file):
         if not file.is_file():
-            with completed(file) as partial:
+            with atomic_path(file) as partial:
                 SqlAlchemyStore(f"sqlite:///{partial}", artifacts_of(home)).engine.dispose()
 
 

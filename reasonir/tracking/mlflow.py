@@ -23,7 +23,7 @@ from reasonir.tracking import outbox
 from reasonir.tracking.base import FOLDER_TAG, RUN_ID, Tracking, continued, noted_id
 from reasonir.tracking.database import address_of, artifacts_of, client_of, exclusively
 from reasonir.tracking.outbox import OPEN, UNDELIVERED, Call, Outbox
-from reasonir.utils.files import completed
+from reasonir.utils.files import atomic_path
 
 log = logging.getLogger(__name__)
 
@@ -84,17 +84,17 @@ class MlflowTracking(Tracking):
     def open(
         self,
         *,
-        project: str,
+        experiment_name: str,
         name: str,
         run: Path,
         tags: Mapping[str, str],
         parent: str | None = None,
         kind: str = RUN,
     ) -> None:
-        """Continue the run, or create it in the experiment `project` (see `open_tracking` for the others)."""
+        """Continue the run, or create it in the experiment `experiment_name` (see `open_tracking` for the others)."""
         above = {PARENT_TAG: parent} if parent else {}
         all_tags = {KIND_TAG: kind, **tags, FOLDER_TAG: str(run.resolve()), **above}
-        call = {"project": project, "name": name, "tags": all_tags, "at": _now(), "run_id": self.run_id}
+        call = {"experiment_name": experiment_name, "name": name, "tags": all_tags, "at": _now(), "run_id": self.run_id}
         self._outbox.forget(lambda waiting: waiting["call"] == "end")  # the run goes on
         self._outbox.open(call)
 
@@ -200,15 +200,15 @@ class MlflowTracking(Tracking):
     def _client(self) -> Any:
         return client_of(self._home)
 
-    def _open(self, run_id: str | None, project: str, name: str, tags: dict[str, str], at: int) -> Call | None:
+    def _open(self, run_id: str | None, experiment_name: str, name: str, tags: dict[str, str], at: int) -> Call | None:
         """Create the run, or continue it where MLflow still has it."""
         if run_id is None or continued(self._home, run_id, self._folder) is None:
-            made = self._client.create_run(self._experiment(project), start_time=at, run_name=name, tags=tags)
-            call = {"call": OPEN, "project": project, "name": name, "tags": tags, "at": at}
+            made = self._client.create_run(self._experiment(experiment_name), start_time=at, run_name=name, tags=tags)
+            call = {"call": OPEN, "experiment_name": experiment_name, "name": name, "tags": tags, "at": at}
             return {**call, "run_id": str(made.info.run_id)}
         self.run_id = run_id
         self._client.update_run(run_id, status="RUNNING")
-        with completed(self._folder / RUN_ID) as partial:
+        with atomic_path(self._folder / RUN_ID) as partial:
             partial.write_text(run_id)
         return None
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from reasonir.errors import InputError
 from reasonir.tracking.database import blocked, unavailable
-from reasonir.utils.files import completed
+from reasonir.utils.files import atomic_path
 
 log = logging.getLogger(__name__)
 UNDELIVERED = "undelivered.jsonl"
@@ -96,7 +96,7 @@ class Outbox:
         """Let the file be what is waiting."""
         try:
             if self.calls:
-                with completed(self.file) as partial:
+                with atomic_path(self.file) as partial:
                     partial.write_text("".join(_line(call) for call in self.calls))
             elif self._in_file:
                 self.file.unlink(missing_ok=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from reasonir.runs.outcome import Outcome
+from reasonir.runs.outcome import JobRecord
 from reasonir.tracking import outbox
 from reasonir.tracking.base import continued
 from reasonir.tracking.database import refuse_unusable
@@ -13,16 +13,16 @@ from reasonir.tracking.mlflow import ERROR_TAG, SWEEP, MlflowTracking
 
 
 def open_sweep(
-    home: Path, known: str | None, *, project: str, name: str, folder: Path, tags: Mapping[str, str]
+    home: Path, known: str | None, *, experiment_name: str, name: str, folder: Path, tags: Mapping[str, str]
 ) -> MlflowTracking:
     """A sweep's parent run: a new one, or the `known` one of a sweep that goes on, running again.
 
     Raises:
         InputError: the database can't be used, or stays locked: the jobs' runs have to name their parent.
     """
-    refuse_unusable("mlflow", home, project, patience=outbox.LAST_PATIENCE)
+    refuse_unusable("mlflow", home, experiment_name, patience=outbox.LAST_PATIENCE)
     tracking = MlflowTracking(home, folder, continued(home, known, folder) if known else None)
-    tracking.open(project=project, name=name, run=folder, tags=tags, kind=SWEEP)
+    tracking.open(experiment_name=experiment_name, name=name, run=folder, tags=tags, kind=SWEEP)
     return tracking
 
 
@@ -37,7 +37,9 @@ def close_sweep(
     tracking.end(status)
 
 
-def mark_failed(home: Path, folder: Path, outcome: Outcome, *, parent: str, project: str, name: str) -> str | None:
+def mark_failed(
+    home: Path, folder: Path, outcome: JobRecord, *, parent: str, experiment_name: str, name: str
+) -> str | None:
     """End a job's run as failed or killed, with its error; one that never came to have a run gets it now.
 
     Returns:
@@ -45,7 +47,7 @@ def mark_failed(home: Path, folder: Path, outcome: Outcome, *, parent: str, proj
     """
     tracking = MlflowTracking(home, folder, outcome.run_id)
     if outcome.run_id is None:
-        tracking.open(project=project, name=name, run=folder, tags={}, parent=parent)
+        tracking.open(experiment_name=experiment_name, name=name, run=folder, tags={}, parent=parent)
     tracking.tag(ERROR_TAG, outcome.error)
     tracking.describe(f"**{outcome.status.lower()}**: {outcome.error}")
     tracking.end(outcome.status)

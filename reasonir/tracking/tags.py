@@ -9,7 +9,7 @@ from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 
-from reasonir.config import flat, readable
+from reasonir.config import flatten, strip_targets
 from reasonir.eval.results import Results
 
 _GROUPS = {
@@ -24,7 +24,7 @@ _GROUPS = {
 _WITHOUT_A_COLUMN = (
     "home",
     "logger",
-    "project",
+    "experiment_name",
     "run_name",
     "resume",
     "dry_run",
@@ -37,8 +37,8 @@ _WITHOUT_A_COLUMN = (
     "model.lr",
     "model.head_lr",
     "hardware.name",
-    "hardware.precisions",
-    "evaluation.cache",
+    "hardware.supported_precisions",
+    "evaluation.embedding_cache",
     "evaluation.cache_folder",
     "evaluation.bm25",
 )
@@ -63,7 +63,7 @@ def parameters(values: Mapping[str, Any]) -> dict[str, Any]:
     def shown(key: str) -> bool:
         return not any(key == hidden or key.startswith(f"{hidden}.") for hidden in _WITHOUT_A_COLUMN)
 
-    return {key: value for key, value in flat(readable(values)).items() if value is not None and shown(key)}
+    return {key: value for key, value in flatten(strip_targets(values)).items() if value is not None and shown(key)}
 
 
 def description(results: Results, judged: str, folder: Path) -> str:

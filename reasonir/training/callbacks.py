@@ -31,7 +31,7 @@ from reasonir.training.fsdp import whole
 from reasonir.training.module import RetrieverModule
 from reasonir.training.nonfinite import GRADIENT_NORM, Finding, NonFiniteGuard, nonfinite_weights
 from reasonir.types import Batch, Task
-from reasonir.utils.files import completed
+from reasonir.utils.files import atomic_path
 from reasonir.utils.memory_meter import peak_memory_gib
 
 log = logging.getLogger(__name__)
@@ -39,28 +39,56 @@ _DEV_METRICS = ("ndcg_at_10", "recall_at_100", "mrr", "map")
 
 
 @dataclass(frozen=True, slots=True)
-class MilestoneOptions:
-    """When something is saved or judged, in optimiser steps.
+class CheckpointOptions:
+    """Resumable checkpoints.
 
     Attributes:
-        checkpoint_every: between resumable checkpoints.
-        keep: how many of the newest checkpoints stay.
-        dev_every: between development evaluations; None for one a pass.
+        every_n_steps: optimiser steps between two.
+        keep_last: how many of the newest stay.
+    """
+
+    every_n_steps: int = 100
+    keep_last: int = 2
+
+    def problems(self) -> list[str]:
+        """Options out of range."""
+        return [
+            f"checkpoint.{key}={getattr(self, key)}: give 1 or more"
+            for key in ("every_n_steps", "keep_last")
+            if getattr(self, key) < 1
+        ]
+
+
+@dataclass(frozen=True, slots=True)
+class DevEvalOptions:
+    """Evaluation on the development queries while training.
+
+    Attributes:
+        every_n_steps: optimiser steps between two; None for one per epoch.
+    """
+
+    every_n_steps: int | None = None
+
+    def problems(self) -> list[str]:
+        """Options out of range."""
+        bad = self.every_n_steps is not None and self.every_n_steps < 1
+        return [f"dev_eval.every_n_steps={self.every_n_steps}: give 1 or more"] if bad else []
+
+
+@dataclass(frozen=True, slots=True)
+class EarlyStoppingOptions:
+    """Early stopping on the development metric.
+
+    Attributes:
         patience: development evaluations without improvement after which training stops; None never stops early.
     """
 
-    checkpoint_every: int = 100
-    keep: int = 2
-    dev_every: int | None = None
     patience: int | None = None
 
     def problems(self) -> list[str]:
-        """What is out of range."""
-        return [
-            f"milestones.{key}={value}: give 1 or more"
-            for key in ("checkpoint_every", "keep", "dev_every", "patience")
-            if (value := getattr(self, key)) is not None and value < 1
-        ]
+        """Options out of range."""
+        bad = self.patience is not None and self.patience < 1
+        return [f"early_stopping.patience={self.patience}: give 1 or more"] if bad else []
 
 
 class Interrupt:
@@ -107,26 +135,33 @@ class Interrupt:
         log.warning("%s: stopping after this step with a checkpoint", signal.Signals(number).name)
 
 
-class Milestones(Callback):
+class TrainingMonitor(Callback):
     """Logs, judges, saves and stops after optimiser steps.
 
     Args:
-        options: when.
         folder: checkpoints go here.
         dev: the development task, or None.
         system: ranks the development task with an encoder.
         interrupt: asked after each step whether to stop.
+        checkpoint: when to save.
+        dev_eval: when to evaluate.
+        early_stopping: when to stop.
     """
 
     def __init__(
         self,
-        options: MilestoneOptions,
         folder: Path,
         dev: Task | None,
         system: Callable[[Encoder], System],
         interrupt: Interrupt,
+        *,
+        checkpoint: CheckpointOptions,
+        dev_eval: DevEvalOptions,
+        early_stopping: EarlyStoppingOptions,
     ) -> None:
-        self.options = options
+        self.checkpoint = checkpoint
+        self.dev_eval = dev_eval
+        self.patience = early_stopping.patience
         self.folder = folder
         self.dev = dev
         self.system = system
@@ -179,7 +214,7 @@ class Milestones(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Batch, batch_idx: int
     ) -> None:
-        """The milestones, where this batch completed an optimiser step."""
+        """Log, evaluate, save and stop where this batch completed an optimiser step."""
         assert isinstance(pl_module, RetrieverModule)
         self._tokens += batch.token_count
         stepped = trainer.global_step != self._step
@@ -194,7 +229,7 @@ class Milestones(Callback):
     def _step_ended(self, trainer: Trainer, pl_module: RetrieverModule, step: int, batch: int) -> None:
         last = step >= pl_module.steps
         judged = self.dev is not None and (last or step % self._dev_every(trainer) == 0)
-        saved = last or step % self.options.checkpoint_every == 0
+        saved = last or step % self.checkpoint.every_n_steps == 0
         self._refuse_nonfinite(trainer, pl_module, batch, wait=judged or saved)
         self._log_training(trainer, pl_module, step)
         if judged:
@@ -241,7 +276,7 @@ class Milestones(Callback):
 
     def _dev_every(self, trainer: Trainer) -> int:
         a_pass = -(-int(trainer.num_training_batches) // trainer.accumulate_grad_batches)
-        return self.options.dev_every or max(1, a_pass)
+        return self.dev_eval.every_n_steps or max(1, a_pass)
 
     def _log_training(self, trainer: Trainer, module: RetrieverModule, step: int) -> None:
         terms, module.terms = module.terms, []
@@ -276,7 +311,7 @@ class Milestones(Callback):
             _save_weights(trainer, self.best_file)
         else:
             self.without_improvement += 1
-            if self.options.patience and self.without_improvement >= self.options.patience:
+            if self.patience and self.without_improvement >= self.patience:
                 log.info("No improvement in %d evaluations: training stops", self.without_improvement)
                 trainer.should_stop = True
         self._since += time.perf_counter() - started  # the rate is that of training
@@ -285,9 +320,9 @@ class Milestones(Callback):
         trainer.save_checkpoint(self.folder / checkpoint_name(step), weights_only=False)
         if trainer.is_global_zero:  # a checkpoint may name an earlier best, so that goes only now
             checkpoints = newest(self.folder)
-            named = {self._best_at(step_of(file)) for file in checkpoints[: self.options.keep]}
+            named = {self._best_at(step_of(file)) for file in checkpoints[: self.checkpoint.keep_last]}
             superseded = [file for file in self._bests() if file != self.best_file and file not in named]
-            for old in [*checkpoints[self.options.keep :], *superseded]:
+            for old in [*checkpoints[self.checkpoint.keep_last :], *superseded]:
                 old.unlink()
 
     def _bests(self) -> list[Path]:
@@ -308,7 +343,7 @@ def _save_weights(trainer: Trainer, file: Path) -> None:
     state = trainer.strategy.lightning_module_state_dict()
     if not trainer.is_global_zero:
         return
-    with completed(file) as partial:
+    with atomic_path(file) as partial:
         save_file({name: value.contiguous() for name, value in _of_encoder(state).items()}, partial)
 
 

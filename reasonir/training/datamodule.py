@@ -25,9 +25,9 @@ from reasonir.data.splits.holdout import Split, held_out_task, hold_out, relevan
 from reasonir.distributed.ranks import Ranks, present_ranks
 from reasonir.loss.base import DOCUMENTS, LABELS, ORDER, SPANS
 from reasonir.mining.base import Mining
-from reasonir.mining.none import Unmined
+from reasonir.mining.none import NoMining
 from reasonir.teacher.base import Teacher
-from reasonir.teacher.none import Untaught
+from reasonir.teacher.none import NoTeacher
 from reasonir.types import Example, Pair, Side, Task, Text
 
 log = logging.getLogger(__name__)
@@ -40,20 +40,20 @@ class LoaderOptions:
     Attributes:
         batch_size: items a step, of all devices together.
         negatives: hard negatives drawn for each item, where the data has any.
-        batches: "mixed", or each of "one_source" where the data has several.
+        homogeneous: every batch comes from one source of a mixture.
         positives: "each" relevant pair is an item, or each query with "all" its relevant documents.
         sample_size: train on that many queries, drawn by the seed; None trains on all.
         dev_size: development queries held out of the data: below 1 a share, otherwise a number. Unused where the source
             brings a development task of its own; 0 for none.
-        test_size: test queries held out of the data, where the run is evaluated on its own data (eval=own) and the
-            source keeps none; a share or a number.
+        test_size: test queries held out of the data, where the run is evaluated on its own data (eval=test_split) and
+            the source keeps none; a share or a number.
         dev_documents: how many documents the development queries search.
         workers: processes that make batches; 0 makes them in the training process.
     """
 
     batch_size: int = 64
     negatives: int = 1
-    batches: str = "mixed"
+    homogeneous: bool = False
     positives: str = "each"
     sample_size: int | None = None
     dev_size: float = 0.05
@@ -66,8 +66,6 @@ class LoaderOptions:
         found = []
         if self.positives not in ("each", "all"):
             found.append(f"loader.positives={self.positives}: choose each or all")
-        if self.batches not in ("mixed", "one_source"):
-            found.append(f"loader.batches={self.batches}: choose mixed or one_source")
         for key, least in (("batch_size", 2), ("negatives", 0), ("workers", 0), ("dev_documents", 1)):
             if getattr(self, key) < least:
                 found.append(f"loader.{key}={getattr(self, key)}: give {least} or more")
@@ -109,8 +107,8 @@ class RetrievalData(LightningDataModule):
     ) -> None:
         super().__init__()
         self.source = source
-        self.mining = mining or Unmined()
-        self.teacher = teacher or Untaught()
+        self.mining = mining or NoMining()
+        self.teacher = teacher or NoTeacher()
         self.options = options
         self.home = home
         self.seed = seed
@@ -130,7 +128,7 @@ class RetrievalData(LightningDataModule):
 
     def _trained_on(self, own: Path) -> Path:
         """The source's own set after every stage."""
-        return self.teacher.taught(self.mining.mined(own, self.source, self.home), self.home)
+        return self.teacher.add_scores(self.mining.add_negatives(own, self.source, self.home), self.home)
 
     def setup(self, stage: str | None = None) -> None:
         """Open the prepared set and split it."""
@@ -246,7 +244,7 @@ class RetrievalData(LightningDataModule):
             rank,
             ranks,
             self.quotas,
-            apart=self.options.batches == "one_source",
+            homogeneous=self.options.homogeneous,
         )
 
     def queries(self, batch: int, ranks: Ranks) -> list[str]:

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from reasonir.distributed.ranks import Ranks, present_ranks
-from reasonir.engine.oom_retry import Repeater, SetAside
+from reasonir.engine.oom_retry import GradientStash, OomRetry
 from reasonir.engine.step import Budget, run_step
 from reasonir.errors import InputError
 from reasonir.loss.base import Objective
@@ -58,7 +58,7 @@ class RetrieverModule(LightningModule):
         self.encoder = encoder
         self.objective = objective
         self.optim = optim
-        self.repeater = Repeater(budget, refitted)
+        self.repeater = OomRetry(budget, refitted)
         self.steps = steps
         self.seed = seed
         self.save_hyperparameters(dict(hparams or {}), logger=False)
@@ -73,7 +73,7 @@ class RetrieverModule(LightningModule):
         """The loss of a batch; alone on its device, a step that runs out of memory is repeated with less of it."""
         ranks = present_ranks()
         self._repeated = None
-        if ranks.size > 1 or self.repeater.budget.even:
+        if ranks.size > 1 or self.repeater.budget.equal_passes:
             terms = self._terms(batch, self.repeater.budget, ranks)
             loss = terms["loss"]
         else:
@@ -94,7 +94,7 @@ class RetrieverModule(LightningModule):
         batch, exact, returned = self._repeated
         self._repeated = None
         (scale,) = torch.autograd.grad(loss, returned)
-        attempts, ready = SetAside(self.parameters()), [exact]
+        attempts, ready = GradientStash(self.parameters()), [exact]
         del exact
 
         def attempt(budget: Budget) -> None:

@@ -21,7 +21,7 @@ _SOON = 2.0
 
 
 @contextmanager
-def completed(path: Path, *, replaces: bool = False) -> Iterator[Path]:
+def atomic_path(path: Path, *, replaces: bool = False) -> Iterator[Path]:
     """Give a place beside `path` to write a file or folder to; it becomes `path` when the block ends well.
 
     A file is on the disk before it is renamed. A folder that is there already stays, since another process completed

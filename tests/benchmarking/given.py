@@ -1,4 +1,4 @@
-"""A small step for each head, on an export, as a bench gives it to its contenders."""
+"""A small step for each head, on an export, as a bench gives it to its peers."""
 
 from functools import partial
 

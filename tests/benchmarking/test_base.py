@@ -3,25 +3,25 @@
 import pytest
 import torch
 
-from reasonir.benchmarking.cross_encoder import CrossEncoder
+from reasonir.benchmarking.cross_encoder import CrossEncoderPeer
 from reasonir.benchmarking.peer_server import without_dropout
 from reasonir.benchmarking.pylate import PyLate
 from reasonir.benchmarking.reasonir_engine import Ours
 from reasonir.benchmarking.sentence_transformers import SentenceTransformers
-from reasonir.benchmarking.uncached import Plain
+from reasonir.benchmarking.uncached import UncachedPeer
 from reasonir.types import PairBatch
 from tests.benchmarking.given import workload_of
 from tests.helpers import gradients, largest_difference, load
 
 CASES = [
-    *((head, contender) for head in ("colbert", "biencoder", "cross_encoder", "yes_no") for contender in (Plain(),)),
+    *((head, peer) for head in ("colbert", "biencoder", "cross_encoder", "yes_no") for peer in (UncachedPeer(),)),
     *((head, Ours(recompute=True)) for head in ("colbert", "yes_no")),
-    ("colbert", Plain(documents=5)),
+    ("colbert", UncachedPeer(documents=5)),
     ("colbert", PyLate()),
     ("colbert", PyLate(mini_batch_size=4)),
     ("biencoder", SentenceTransformers()),
     ("biencoder", SentenceTransformers(mini_batch_size=4)),
-    ("cross_encoder", CrossEncoder()),
+    ("cross_encoder", CrossEncoderPeer()),
 ]
 NAMES = {
     "backbone.": "",
@@ -48,14 +48,14 @@ def given(bert, decoder, tmp_path_factory):
     return of
 
 
-def step(contender, workload):
+def step(peer, workload):
     """The loss and every gradient, by the backbone's own names."""
-    model, loss = contender.load(workload)
+    model, loss = peer.load(workload)
     model.train()
     without_dropout(model)
     value = loss()
     value.backward()
-    scale = contender.gradient_scale(workload)
+    scale = peer.gradient_scale(workload)
     found = {}
     for name, gradient in gradients(model).items():
         prefix = next((prefix for prefix in NAMES if name.startswith(prefix)), "")
@@ -63,11 +63,11 @@ def step(contender, workload):
     return value.item(), found
 
 
-@pytest.mark.parametrize(("head", "contender"), CASES, ids=[f"{head}-{contender}" for head, contender in CASES])
-def test_the_step_is_ours(given, head, contender):
+@pytest.mark.parametrize(("head", "peer"), CASES, ids=[f"{head}-{peer}" for head, peer in CASES])
+def test_the_step_is_ours(given, head, peer):
     workload = given(head)
     ours, our_gradients = step(Ours(), workload)
-    theirs, their_gradients = step(contender, workload)
+    theirs, their_gradients = step(peer, workload)
     assert ours == pytest.approx(theirs, rel=1e-5)
     assert len(our_gradients) > 20
     assert largest_difference(our_gradients, their_gradients) < 5e-5

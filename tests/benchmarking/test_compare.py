@@ -44,14 +44,14 @@ HEADS = {"colbert": "colbert", "biencoder": "biencoder", "reranker": "cross_enco
         ("yes_no", "tiny_reranker", "scifact"),
     ],
 )
-def test_all_contenders_compute_the_same_step(home, group, model, workload):
-    given = [f"contenders={group}", f"model={model}", f"model/head={HEADS[group]}", f"workload={workload}"]
-    done = run("bench", *SMALL, *given, "logger=mlflow", "project=bench", f"+tags.group={group}", home=home)
+def test_all_peers_compute_the_same_step(home, group, model, workload):
+    given = [f"peers={group}", f"model={model}", f"model/head={HEADS[group]}", f"workload={workload}"]
+    done = run("bench", *SMALL, *given, "logger=mlflow", "experiment_name=bench", f"+tags.group={group}", home=home)
     expect(done, OURS | THEIRS[group])
     client = MlflowClient(f"sqlite:///{home / 'mlflow.db'}")
     experiment = client.get_experiment_by_name("bench").experiment_id
     (tracked,) = client.search_runs([experiment], f"tags.group = '{group}'")
-    noted = json.loads((done.folder / "bench.json").read_text())["workloads"].popitem()[1]["contenders"]["plain"]
+    noted = json.loads((done.folder / "bench.json").read_text())["workloads"].popitem()[1]["peers"]["plain"]
     assert tracked.data.metrics["bench/plain/step_s"] == noted["step_s"]
     assert tracked.data.params["batch_size"] == "6"
     assert {file.path for file in client.list_artifacts(tracked.info.run_id)} == {"bench.json", "bench.png"}
@@ -61,7 +61,7 @@ def test_all_contenders_compute_the_same_step(home, group, model, workload):
 @pytest.mark.skipif(not PEERS.is_file(), reason="make bench-peers builds the environment")
 @pytest.mark.parametrize("group", HEADS)
 def test_the_newest_peers_compute_the_same_step(home, group):
-    given = [f"contenders={group}_peers", f"model/head={HEADS[group]}", "workload=medquad", f"peers={PEERS}"]
+    given = [f"peers={group}_peers", f"model/head={HEADS[group]}", "workload=medquad", f"peers={PEERS}"]
     given += ["model=tiny_reranker"] if group == "yes_no" else []
     expect(run("bench", *SMALL, *given, home=home), OURS | THEIRS[group] | NEWEST[group])
 
@@ -76,23 +76,23 @@ def test_the_newest_peers_compute_the_same_step(home, group):
 )
 def test_what_a_gpu_is_given_runs_at_the_smallest_size(home, group, given):
     options = ("hardware=auto", "hardware.precision=bf16-mixed", "workload=medquad", "memory_cap_gib=15")
-    alike = ("model=random_qwen_tiny", "batch_size=4", "repeats=1", "peak_tflops=0.1", f"contenders={group}")
+    alike = ("model=random_qwen_tiny", "batch_size=4", "repeats=1", "peak_tflops=0.1", f"peers={group}")
     done = run("bench", *options, *alike, *given, home=home)
     assert done.status == 0, done.err
     (workload,) = json.loads((done.folder / "bench.json").read_text())["workloads"].values()
     assert workload["precision"] == "bf16-mixed"
-    assert set(workload["contenders"]) == OURS | THEIRS[group]
-    assert all(figures["mfu"] > 0 for figures in workload["contenders"].values())
+    assert set(workload["peers"]) == OURS | THEIRS[group]
+    assert all(figures["mfu"] > 0 for figures in workload["peers"].values())
 
 
-@pytest.mark.parametrize("group", sorted(file.stem for file in (CONF / "contenders").glob("*.yaml")))
-def test_every_group_of_contenders_composes_and_binds(composed, group):
+@pytest.mark.parametrize("group", sorted(file.stem for file in (CONF / "peers").glob("*.yaml")))
+def test_every_group_of_peers_composes_and_binds(composed, group):
     name = group.removesuffix("_peers")
     model = "tiny_reranker" if name == "yes_no" else "tiny"
-    config = composed("bench", f"model={model}", f"model/head={HEADS[name]}", f"contenders={group}")
+    config = composed("bench", f"model={model}", f"model/head={HEADS[name]}", f"peers={group}")
     assert problems(config) == []
     expected = OURS | THEIRS[name] | (NEWEST[name] if group != name else set())
-    assert set(config.contenders) == expected
+    assert set(config.peers) == expected
 
 
 @pytest.mark.parametrize("workload", ["data", "even", "scifact", "medquad"])
@@ -100,30 +100,30 @@ def test_every_workload_composes_and_binds(composed, workload):
     assert problems(composed("bench", f"workload={workload}")) == []
 
 
-def expect(done, contenders):
+def expect(done, peers):
     assert done.status == 0, done.err
     (workload,) = json.loads((done.folder / "bench.json").read_text())["workloads"].values()
-    assert set(workload["contenders"]) == contenders
-    ours = workload["contenders"]["ours"]
-    for figures in workload["contenders"].values():
+    assert set(workload["peers"]) == peers
+    ours = workload["peers"]["ours"]
+    for figures in workload["peers"].values():
         assert figures["loss"] == pytest.approx(ours["loss"], rel=2e-3)
         assert figures["gradient_norm"] == pytest.approx(ours["gradient_norm"], rel=3e-2)
         assert len(figures["seconds"]) == 2
         assert figures["tokens_per_s"] == pytest.approx(workload["tokens"] / figures["step_s"])
         assert 0 <= figures["padding"] < 1
-    assert set(workload["ratios"]) == contenders - {"ours"}
-    assert set(workload["over_plain"]) == contenders - {"plain"}
+    assert set(workload["ratios"]) == peers - {"ours"}
+    assert set(workload["over_plain"]) == peers - {"plain"}
     assert (done.folder / "bench.png").stat().st_size > 5000
 
 
-def test_a_contender_that_cannot_train_the_head_is_named(home):
+def test_a_peer_that_cannot_train_the_head_is_named(home):
     done = run("bench", *SMALL, "model/head=biencoder", home=home)
     assert done.status == 2
-    assert "contenders pylate, pylate_cached can't train a BiEncoder: set contenders=biencoder" in done.err
+    assert "peers pylate, pylate_cached can't train a BiEncoder: set peers=biencoder" in done.err
 
 
-def test_a_head_that_no_contender_trains_is_named(home):
-    done = run("bench", *SMALL, "model/head=provence", "contenders=reranker", home=home)
+def test_a_head_that_no_peer_trains_is_named(home):
+    done = run("bench", *SMALL, "model/head=provence", "peers=reranker", home=home)
     assert done.status == 2
     assert "sentence_transformers can't train a Provence: none can, set another model/head" in done.err
 
@@ -166,22 +166,22 @@ def test_what_makes_no_sense_is_refused(home, given, message):
 
 
 def test_a_missing_environment_says_who_builds_it(home):
-    done = run("bench", *SMALL, "contenders=colbert_peers", "peers=nowhere/python", home=home)
+    done = run("bench", *SMALL, "peers=colbert_peers", "peers=nowhere/python", home=home)
     assert done.status == 2
     assert "peers=nowhere/python: there is no such interpreter: make bench-peers builds that environment" in done.err
     assert done.err.count("nowhere/python") == 1
 
 
 @pytest.mark.parametrize(
-    ("contender", "message"),
+    ("peer", "message"),
     [
-        ("Broken", "contender one failed: ImportError: no such package"),
-        ("Killed", "contender one was killed (out of memory?): take a smaller batch_size"),
+        ("Broken", "peer one failed: ImportError: no such package"),
+        ("Killed", "peer one was killed (out of memory?): take a smaller batch_size"),
     ],
 )
-def test_a_contender_that_fails_is_named(home, contender, message):
-    given = [f"+contenders.one={{_target_: tests.benchmarking.test_compare.{contender}}}"]
-    given += [f"~contenders.{name}" for name in ("ours", "ours_recomputing", "plain", "pylate", "pylate_cached")]
+def test_a_peer_that_fails_is_named(home, peer, message):
+    given = [f"+peers.one={{_target_: tests.benchmarking.test_compare.{peer}}}"]
+    given += [f"~peers.{name}" for name in ("ours", "ours_recomputing", "plain", "pylate", "pylate_cached")]
     done = run("bench", *SMALL, *given, home=home)
     assert done.status == 2
     assert message in done.err

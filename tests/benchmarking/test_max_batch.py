@@ -1,4 +1,4 @@
-"""The largest batch that fits: the search, and the command with a contender that has a limit."""
+"""The largest batch that fits: the search, and the command with a peer that has a limit."""
 
 import json
 from dataclasses import dataclass
@@ -49,20 +49,20 @@ def test_a_cpus_memory_isnt_tried_out(home):
 
 
 @pytest.mark.slow
-def test_each_contenders_largest_batch_is_found(home):
-    given = ["+contenders.one={_target_: tests.benchmarking.test_max_batch.Limited}"]
-    given += [f"~contenders.{name}" for name in ("ours", "ours_recomputing", "plain", "pylate", "pylate_cached")]
+def test_each_peers_largest_batch_is_found(home):
+    given = ["+peers.one={_target_: tests.benchmarking.test_max_batch.Limited}"]
+    given += [f"~peers.{name}" for name in ("ours", "ours_recomputing", "plain", "pylate", "pylate_cached")]
     options = ("workload=even", "workload.documents=[40]", "mode=largest", "largest.most=20", "batch_size=16")
     done = run("bench", "model=random_qwen_tiny", *options, "memory_cap_gib=15", *given, home=home)
     assert done.status == 0, done.err
     found = json.loads((done.folder / "bench.json").read_text())["largest"]["even"]
     assert found["memory_cap_gib"] == 15
-    assert found["contenders"]["one"]["batch_size"] == FULL
-    assert found["contenders"]["one"]["step_s"] > 0
+    assert found["peers"]["one"]["batch_size"] == FULL
+    assert found["peers"]["one"]["step_s"] > 0
 
 
 @pytest.mark.slow
-def test_data_that_ends_is_no_limit_of_a_contender(home):
+def test_data_that_ends_is_no_limit_of_a_peer(home):
     done = run("bench", "model=tiny", "mode=largest", "largest.most=100000", "batch_size=50000", home=home)
     assert done.status == 2
     assert "rows: choose another workload=" in done.err

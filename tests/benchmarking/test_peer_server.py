@@ -1,14 +1,14 @@
-"""A contender's process: what it counts, and that it needs no more than torch to begin."""
+"""A peer's process: what it counts, and that it needs no more than torch to begin."""
 
 import subprocess
 import sys
 
 import pytest
 
-from reasonir.benchmarking.peer_server import Session
+from reasonir.benchmarking.peer_server import PeerSession
 from reasonir.benchmarking.pylate import PyLate
 from reasonir.benchmarking.reasonir_engine import Ours
-from reasonir.benchmarking.uncached import Plain
+from reasonir.benchmarking.uncached import UncachedPeer
 from tests.benchmarking.given import workload_of
 from tests.helpers import load
 
@@ -25,20 +25,23 @@ def padded(tokens):
 def test_positions_are_those_of_every_forward_pass(workload):
     tokenizer = load(workload.model.path, "colbert").head.tokenizer
     batch = workload.batch(tokenizer)
-    ours, recomputing = Session(Ours(), workload).check(), Session(Ours(recompute=True), workload).check()
+    ours, recomputing = PeerSession(Ours(), workload).check(), PeerSession(Ours(recompute=True), workload).check()
     assert ours.positions == batch.token_count  # packed
     assert ours.passed == ours.positions
     assert (recomputing.positions, recomputing.passed) == (ours.positions, 2 * ours.positions)
-    plain, cached = Session(Plain(), workload).check(), Session(PyLate(mini_batch_size=4), workload).check()
+    plain, cached = (
+        PeerSession(UncachedPeer(), workload).check(),
+        PeerSession(PyLate(mini_batch_size=4), workload).check(),
+    )
     assert plain.positions == plain.passed > padded(batch.queries)
     assert cached.positions == 6 * 32 + 18 * 64
     assert cached.passed == 2 * cached.positions
 
 
 def test_the_norm_is_that_of_all_gradients_and_a_step_takes_time(workload):
-    session = Session(PyLate(mini_batch_size=4), workload)
+    session = PeerSession(PyLate(mini_batch_size=4), workload)
     found = session.check()
-    assert found.gradient == pytest.approx(Session(Plain(), workload).check().gradient, rel=1e-4)
+    assert found.gradient == pytest.approx(PeerSession(UncachedPeer(), workload).check().gradient, rel=1e-4)
     assert session.step() > 0
     assert session.peak_gib() >= 0
     assert session.device_name() == "cpu"
@@ -48,9 +51,9 @@ def test_mixed_precision_is_everybodys_and_near(workload):
     from dataclasses import replace
 
     mixed = replace(workload, precision="bf16-mixed")
-    exact = Session(Ours(), workload).check()
-    for contender in (Ours(recompute=True), Plain(), PyLate(mini_batch_size=4)):
-        found = Session(contender, mixed).check()
+    exact = PeerSession(Ours(), workload).check()
+    for peer in (Ours(recompute=True), UncachedPeer(), PyLate(mini_batch_size=4)):
+        found = PeerSession(peer, mixed).check()
         assert found.loss != exact.loss
         assert found.loss == pytest.approx(exact.loss, rel=2e-2)
         assert found.gradient == pytest.approx(exact.gradient, rel=0.1)

@@ -17,9 +17,9 @@ PLAIN = Timed(Checked(1.0, 2.0, 200, 200), (4.0, 4.0, 1.0), 1.0)
 CACHED = Timed(Checked(1.0, 2.0, 200, 400), (8.0, 8.0, 8.0), 0.25)
 
 
-def test_the_figures_of_a_contender():
+def test_the_figures_of_a_peer():
     found = report(STEP, {"ours": OURS, "plain": PLAIN, "cached": CACHED})["workloads"]["w"]
-    ours, cached = found["contenders"]["ours"], found["contenders"]["cached"]
+    ours, cached = found["peers"]["ours"], found["peers"]["cached"]
     assert (ours["step_s"], ours["step_s_min"], ours["step_s_max"]) == (2.0, 1.0, 9.0)
     assert (ours["texts_per_s"], ours["tokens_per_s"], ours["peak_bytes"]) == (5.0, 50.0, 2**29)
     assert ours["padding"] == pytest.approx(0.2)
@@ -37,7 +37,7 @@ def test_the_figures_of_a_contender():
 
 def test_the_useful_share_of_a_device_that_is_known():
     found = report(replace(STEP, peak_operations=12e12), {"ours": OURS})["workloads"]["w"]
-    assert found["contenders"]["ours"]["mfu"] == pytest.approx(0.25)
+    assert found["peers"]["ours"]["mfu"] == pytest.approx(0.25)
     assert "over_plain" not in found
 
 

@@ -36,7 +36,7 @@ def test_our_step_is_measured_over_batches_and_lengths(home):
     ]
     # Markers stand before texts, and make them one token longer where there is room.
     assert [point["tokens"] for point in found["points"]][::2] == [2 * (33 + 2 * 64) + 2, 8 * (33 + 2 * 64) + 8]
-    assert found["contender"] == "ours"
+    assert found["peer"] == "ours"
     assert f"seconds {found['slopes']['step_s']:.2f}" in done.out
     assert (done.folder / "bench.png").stat().st_size > 5000
     short = run("bench", "mode=scaling", "model=tiny", *grid, home=home)

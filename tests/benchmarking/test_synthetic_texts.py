@@ -5,7 +5,7 @@ import pytest
 import yaml
 from transformers import AutoTokenizer
 
-from reasonir.benchmarking.synthetic_texts import Drawn
+from reasonir.benchmarking.synthetic_texts import SyntheticTexts
 from reasonir.config import CONF
 from reasonir.errors import InputError
 
@@ -20,14 +20,14 @@ def lengths(tokenizer, texts):
 
 
 def test_even_texts_are_all_as_long_as_asked(tokenizer):
-    columns = Drawn("even", [0.5], [8], [40]).columns(tokenizer, 5, 2)
+    columns = SyntheticTexts("even", [0.5], [8], [40]).columns(tokenizer, 5, 2)
     assert [len(column) for column in columns] == [5, 5, 5, 5]
     assert lengths(tokenizer, columns[0]) == [8] * 5
     assert lengths(tokenizer, columns[1] + columns[3]) == [40] * 10
 
 
 def test_lengths_spread_evenly_over_the_quantiles(tokenizer):
-    columns = Drawn("w", [0, 0.5, 1], [4, 8, 8], [10, 20, 100], seed=3).columns(tokenizer, 50, 1)
+    columns = SyntheticTexts("w", [0, 0.5, 1], [4, 8, 8], [10, 20, 100], seed=3).columns(tokenizer, 50, 1)
     documents = lengths(tokenizer, columns[1] + columns[2])
     assert min(documents) == 10
     assert max(documents) >= 98
@@ -37,7 +37,7 @@ def test_lengths_spread_evenly_over_the_quantiles(tokenizer):
 
 
 def test_a_seed_gives_the_same_texts_and_another_gives_others(tokenizer):
-    drawn = [Drawn("w", [0, 1], [4, 9], [10, 99], seed=seed).columns(tokenizer, 4, 1) for seed in (1, 1, 2)]
+    drawn = [SyntheticTexts("w", [0, 1], [4, 9], [10, 99], seed=seed).columns(tokenizer, 4, 1) for seed in (1, 1, 2)]
     assert drawn[0] == drawn[1]
     assert drawn[0] != drawn[2]
 
@@ -53,16 +53,18 @@ def test_a_seed_gives_the_same_texts_and_another_gives_others(tokenizer):
 )
 def test_quantiles_that_make_no_sense_are_refused(given, message):
     with pytest.raises(InputError, match=message):
-        Drawn("w", *given)
+        SyntheticTexts("w", *given)
 
 
 def test_a_tokenizer_that_knows_no_words_is_refused(bert):
     tokenizer = AutoTokenizer.from_pretrained(bert, verbose=False)
     with pytest.raises(InputError, match="0 words of the demo corpus as one token each"):
-        Drawn("w", [0.5], [8], [40]).columns(lambda texts, **_: {"input_ids": [[1, 2, 3] for _ in texts]}, 2, 1)
+        SyntheticTexts("w", [0.5], [8], [40]).columns(
+            lambda texts, **_: {"input_ids": [[1, 2, 3] for _ in texts]}, 2, 1
+        )
     joining = Joining(tokenizer)
     with pytest.raises(InputError, match="makes 7 tokens of 8 words: it joins words"):
-        Drawn("w", [0.5], [8], [40]).columns(joining, 2, 1)
+        SyntheticTexts("w", [0.5], [8], [40]).columns(joining, 2, 1)
 
 
 class Joining:
@@ -83,5 +85,5 @@ class Joining:
 def test_every_drawn_workload_is_one(name, tokenizer):
     given = yaml.safe_load((CONF / "workload" / f"{name}.yaml").read_text())
     given.pop("_target_")
-    queries, documents = Drawn(**{**given, "seed": 0}).columns(tokenizer, 4, 0)
+    queries, documents = SyntheticTexts(**{**given, "seed": 0}).columns(tokenizer, 4, 0)
     assert len(set(queries + documents)) == 8

@@ -7,8 +7,8 @@ import pytest
 from reasonir.commands.compare import read_systems
 from reasonir.errors import InputError
 from reasonir.inference.loading import run_of
-from reasonir.runs.outcome import FINISHED, KILLED, Outcome
-from reasonir.sweep.jobs import Swept
+from reasonir.runs.outcome import FINISHED, KILLED, JobRecord
+from reasonir.sweep.jobs import SweepRecord
 from reasonir.tracking.base import folder_of_run
 
 
@@ -40,17 +40,17 @@ def test_one_run_by_two_paths_is_the_same_run(sweeps):
 
 
 def test_a_sweep_stands_for_its_finished_jobs_by_their_choices(sweeps):
-    Swept(["-m"], ["model=tiny"]).write(sweeps / "monday")
+    SweepRecord(["-m"], ["model=tiny"]).write(sweeps / "monday")
     for job, status in (("0", FINISHED), ("1", FINISHED), ("2", KILLED)):
         (sweeps / "monday" / job).mkdir(exist_ok=True)
-        Outcome(["model=tiny", f"seed={job}"], status).write(sweeps / "monday" / job)
+        JobRecord(["model=tiny", f"seed={job}"], status).write(sweeps / "monday" / job)
     assert list(read_systems([f"{sweeps}/monday"], sweeps)) == ["seed=0", "seed=1"]
     assert list(read_systems([f"{sweeps}/monday/0", f"{sweeps}/tuesday/0"], sweeps)) == ["seed=0", "0"]
 
 
 def test_a_sweep_is_no_run(sweeps):
-    Swept(["-m"], []).write(sweeps / "monday")
-    Outcome([], KILLED).write(sweeps / "monday" / "0")
+    SweepRecord(["-m"], []).write(sweeps / "monday")
+    JobRecord([], KILLED).write(sweeps / "monday" / "0")
     with pytest.raises(InputError, match=r"monday is a sweep: give one of its jobs, .*monday/0"):
         folder_of_run(f"{sweeps}/monday", sweeps)
     with pytest.raises(InputError, match="is a job that left no run: go on with"):

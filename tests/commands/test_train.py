@@ -174,7 +174,7 @@ def test_the_best_weights_are_those_that_are_exported(home, monkeypatch):
         callbacks.ranking_metrics, "mean", lambda found: real(found) | {"ndcg_at_10": next(values, 0.0)}
     )
     done = run(
-        "train", *TINY, "milestones.dev_every=2", "milestones.checkpoint_every=1", "milestones.keep=9", home=home
+        "train", *TINY, "dev_eval.every_n_steps=2", "checkpoint.every_n_steps=1", "checkpoint.keep_last=9", home=home
     )
     assert done.status == 0, done.err
     bests = sorted(file.name for file in (done.folder / "checkpoints").glob("best_*.safetensors"))
@@ -192,7 +192,7 @@ def test_training_stops_early_without_improvement(home, monkeypatch):
     monkeypatch.setattr(
         callbacks.ranking_metrics, "mean", lambda found: real(found) | {"ndcg_at_10": next(values, 0.0)}
     )
-    done = run("train", *TINY, "milestones.dev_every=1", "milestones.patience=2", home=home)
+    done = run("train", *TINY, "dev_eval.every_n_steps=1", "early_stopping.patience=2", home=home)
     assert done.status == 0, done.err
     assert [step for step, _ in curve(done.folder, "train/loss")] == [1, 2, 3]
 
@@ -235,11 +235,11 @@ LONG = (
     "trainer.max_epochs=2",
     "loader.sample_size=64",
     "loader.batch_size=16",
-    "milestones.checkpoint_every=1",
-    "milestones.dev_every=3",
+    "checkpoint.every_n_steps=1",
+    "dev_eval.every_n_steps=3",
     "evaluation.baselines=[]",
     "hardware.micro_batch_tokens=600",
-    "hardware.kept_tokens=1000",
+    "hardware.max_saved_tokens=1000",
 )
 
 
@@ -262,7 +262,7 @@ def same_run(first, second):
 @pytest.mark.parametrize("step", [1, 3, 4, 5, 8])
 def test_a_run_that_died_goes_on_bit_for_bit(uninterrupted, home, monkeypatch, step):
     """Eight steps in two passes; it dies after a checkpoint, before one, and at the end of a pass and of training."""
-    real = callbacks.Milestones._save
+    real = callbacks.TrainingMonitor._save
 
     def dies(self, trainer, at):
         real(self, trainer, at)
@@ -270,7 +270,7 @@ def test_a_run_that_died_goes_on_bit_for_bit(uninterrupted, home, monkeypatch, s
             raise RuntimeError("power cut")
 
     with monkeypatch.context() as patch:
-        patch.setattr(callbacks.Milestones, "_save", dies)
+        patch.setattr(callbacks.TrainingMonitor, "_save", dies)
         before = set((home / "outputs").iterdir())
         with pytest.raises(RuntimeError, match="power cut"):
             run("train", *LONG, home=home)
@@ -284,7 +284,7 @@ def test_a_run_that_died_goes_on_bit_for_bit(uninterrupted, home, monkeypatch, s
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_signals_leave_a_checkpoint_and_the_run_goes_on(uninterrupted, home, monkeypatch, number):
-    real = callbacks.Milestones._log_training
+    real = callbacks.TrainingMonitor._log_training
 
     def signalled(self, trainer, module, at):
         real(self, trainer, module, at)
@@ -292,8 +292,8 @@ def test_signals_leave_a_checkpoint_and_the_run_goes_on(uninterrupted, home, mon
             os.kill(os.getpid(), number)
 
     with monkeypatch.context() as patch:
-        patch.setattr(callbacks.Milestones, "_log_training", signalled)
-        done = run("train", *LONG, "milestones.checkpoint_every=100", home=home)
+        patch.setattr(callbacks.TrainingMonitor, "_log_training", signalled)
+        done = run("train", *LONG, "checkpoint.every_n_steps=100", home=home)
     assert done.status == 128 + number
     assert f"resume={done.folder}" in done.err
     assert [file.name for file in (done.folder / "checkpoints").glob("step_*")] == ["step_00000003.ckpt"]
@@ -318,7 +318,7 @@ def test_a_resumed_run_keeps_its_budget_and_baselines_whatever_memory_is_free_no
     assert again.status == 0, again.err
     after = json.loads((done.folder / "plan.json").read_text())
     assert after["memory_gib"] == pytest.approx(before["memory_gib"] / 2)
-    assert after["kept_tokens"] == before["kept_tokens"]
+    assert after["max_saved_tokens"] == before["max_saved_tokens"]
     assert after["micro_batch_tokens"] == before["micro_batch_tokens"]
     assert "The baselines are those of" in again.err
     assert set(rankings) == {"demo.random.trec", "demo.trained.trec"}
@@ -341,8 +341,8 @@ def test_a_resumed_run_can_train_longer(uninterrupted, home):
 
 
 def test_a_reranker_trains_is_judged_and_judged_again(home):
-    small = ("data=demo", "eval=demo", "hardware=cpu", "logger=csv", "evaluation.candidates=5")
-    options = ("loss=bce", "loader.negatives=2", "trainer.max_steps=2", "milestones.dev_every=2")
+    small = ("data=demo", "eval=demo", "hardware=cpu", "logger=csv", "evaluation.rerank_depth=5")
+    options = ("loss=bce", "loader.negatives=2", "trainer.max_steps=2", "dev_eval.every_n_steps=2")
     done = run("train", "model=tiny_reranker", *options, *small, home=home)
     assert done.status == 0, done.err
     results = json.loads((done.folder / "results.json").read_text())

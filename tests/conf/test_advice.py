@@ -10,7 +10,7 @@ from omegaconf import DictConfig, ListConfig
 from reasonir.config import CONF, PACKAGE
 
 GROUPS = ("data", "model", "loss", "eval", "mining", "teacher", "index", "hardware")
-NODES = ("loader", "lengths", "optim", "trainer", "milestones", "evaluation")
+NODES = ("loader", "lengths", "optim", "trainer", "checkpoint", "dev_eval", "early_stopping", "evaluation")
 ADVICE = re.compile(rf"(?<![\w.@+~-])((?:{'|'.join((*GROUPS, *NODES))})(?:\.[a-z_0-9]+)+)=")
 OPEN = re.compile(r"data\.(sources|columns\.\w+)|loss\.(terms|weights)|eval\.reference|model\.lora\.targets")
 """Keys below which a user gives names of his own."""

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from reasonir.cli.check import misspelt, problems
-from reasonir.config import CONF, flat, readable, run_folder, user_conf
+from reasonir.cli.check import config_errors, problems
+from reasonir.config import CONF, flatten, run_folder, strip_targets, user_conf
 
 GROUPS = (
     "data",
@@ -118,8 +118,8 @@ def test_a_user_adds_yaml_files_without_a_fork(tmp_path, monkeypatch):
     )
     monkeypatch.chdir(tmp_path)
     assert user_conf() == [f"file://{tmp_path / 'conf'}"]
-    assert misspelt("train", ["loss=sharp", "logger=csv"]) == []
-    assert "did you mean 'sharp'" in misspelt("train", ["loss=sharpp"])[0]
+    assert config_errors("train", ["loss=sharp", "logger=csv"]) == []
+    assert "did you mean 'sharp'" in config_errors("train", ["loss=sharpp"])[0]
 
 
 def test_our_own_folder_is_no_users_folder(monkeypatch):
@@ -134,7 +134,7 @@ def test_a_run_is_resumed_in_its_own_folder():
 
 
 def test_nested_values_are_flattened_and_targets_left_out():
-    assert flat(readable({"a": {"_target_": "x", "b": {"c": 1}}, "d": [2]})) == {"a.b.c": 1, "d": [2]}
+    assert flatten(strip_targets({"a": {"_target_": "x", "b": {"c": 1}}, "d": [2]})) == {"a.b.c": 1, "d": [2]}
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 from reasonir.data.demo import Demo, build_world
-from reasonir.eval.demo import Demo as Benchmark
+from reasonir.eval.demo import DemoBenchmark
 from reasonir.eval.stats import ranking_metrics
-from reasonir.eval.systems import check_task, guessing, searching
+from reasonir.eval.systems import check_task, random_system, search_system
 from reasonir.index.bm25 import Bm25
 
 
@@ -41,12 +41,12 @@ def test_no_document_teaches_against_its_own_situation():
 
 
 def test_shared_words_mislead():
-    (task,) = Benchmark().tasks()
+    (task,) = DemoBenchmark().tasks()
     check_task(task)
     assert 300 <= len(task.corpus) <= 600
     assert len(task.excluded) > 20
     figures = [
         ranking_metrics.mean(ranking_metrics.per_query(system(task), task.qrels))["ndcg_at_10"]
-        for system in (searching(Bm25(), depth=100), guessing(depth=100, seed=0))
+        for system in (search_system(Bm25(), depth=100), random_system(depth=100, seed=0))
     ]
     assert max(figures) < 0.05

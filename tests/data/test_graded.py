@@ -4,13 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from reasonir.data.files.ratings import Columns
+from reasonir.data.files.ratings import RatingColumns
 from reasonir.data.graded import Graded
 from reasonir.data.prepared import prepare, read_manifest
 from reasonir.errors import InputError
 
 HEADER = ("query", "entity_id", "name", "description", "relevance")
-SHOP = Columns(document="entity_id", text=("name", "description"))
+SHOP = RatingColumns(document="entity_id", text=("name", "description"))
 THINGS = ("hammer", "lamp", "drill", "hose", "ladder", "saw", "paint", "tile")
 
 
@@ -78,7 +78,7 @@ def test_documents_join_their_columns_and_are_cut_by_words(tmp_path):
     assert texts == ["Angle. Strong and light.", "Tie", "Glue. Sticks."]
     short = everything(path, max_words=2, lower=True)[0]
     assert [document.text for document in short.documents] == ["angle. strong and", "tie", "glue. sticks."]
-    nameless = everything(path, columns=Columns(text=("name",)))[0]
+    nameless = everything(path, columns=RatingColumns(text=("name",)))[0]
     assert len({document.doc_id for document in nameless.documents}) == 3
 
 
@@ -224,15 +224,15 @@ def test_missing_columns_are_named_with_the_remedy(tmp_path):
     with pytest.raises(InputError, match=r"no column 'description' among query, name, relevance: .*data.columns"):
         everything(path)
     with pytest.raises(InputError, match="no column 'entity_id' among"):
-        everything(path, columns=Columns(document="entity_id", text=("name",)))
+        everything(path, columns=RatingColumns(document="entity_id", text=("name",)))
     with pytest.raises(InputError, match="no column 'grade' among"):
-        everything(path, columns=Columns(text=("name",), relevance="grade"))
+        everything(path, columns=RatingColumns(text=("name",), relevance="grade"))
 
 
 def test_files_that_arent_utf8_or_hold_nothing_are_refused(tmp_path):
     (tmp_path / "latin.csv").write_bytes("query,text,relevance\ncafé,n,3\n".encode("latin-1"))
     with pytest.raises(InputError, match=r"latin.csv isn't UTF-8 .*iconv"):
-        everything(str(tmp_path / "latin.csv"), columns=Columns())
+        everything(str(tmp_path / "latin.csv"), columns=RatingColumns())
     with pytest.raises(InputError, match="0 queries leave none for train"):
         everything(table(tmp_path))
     (tmp_path / "empty").mkdir()

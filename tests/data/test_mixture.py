@@ -110,17 +110,17 @@ def test_queries_that_share_documents_are_held_out_together_across_sources(tmp_p
         assert not texts["train"] & texts["dev"]
 
 
-@pytest.mark.parametrize("batches", ["mixed", "one_source"])
-def test_loading_takes_the_proportions_of_the_mixture(tmp_path, batches):
+@pytest.mark.parametrize("homogeneous", [False, True])
+def test_loading_takes_the_proportions_of_the_mixture(tmp_path, homogeneous):
     mixture = Mixture({"a": Given(several("x", 40)), "b": Given(several("y", 8))}, weights={"a": 1, "b": 1})
-    options = LoaderOptions(batch_size=8, dev_size=0, batches=batches)
+    options = LoaderOptions(batch_size=8, dev_size=0, homogeneous=homogeneous)
     data = RetrievalData(mixture, options, home=tmp_path, seed=0)
     data.setup()
     order = data.order(0, 1)
     names = data.rows["source"][:]
     passed = [[names[row] for row in data.items.row_I[order.plan(step).items]] for step in range(len(order))]
     assert sum(sources.count("b") for sources in passed) == sum(map(len, passed)) / 2 == 24
-    assert {len(set(sources)) for sources in passed} == ({2} if batches == "mixed" else {1})
+    assert {len(set(sources)) for sources in passed} == ({1} if homogeneous else {2})
     assert len(passed) == 6
 
 
@@ -172,11 +172,11 @@ def trained(home, tmp_path_factory):
     options = (
         "experiment=demo_tiny",
         "data=mine",
-        "eval=own",
-        "loader.batches=one_source",
-        "milestones.keep=9",
+        "eval=test_split",
+        "loader.homogeneous=true",
+        "checkpoint.keep_last=9",
         "trainer.max_steps=5",
-        "milestones.checkpoint_every=2",
+        "checkpoint.every_n_steps=2",
         "evaluation.baselines=[]",
     )
     with pytest.MonkeyPatch.context() as patch:

@@ -3,11 +3,11 @@ from itertools import pairwise
 
 import pytest
 
-from reasonir.data.passages import passages, sentences, words
+from reasonir.data.passages import passage_sentences, passages, words
 
 
 def split(text):
-    return [text[start:end] for start, end in sentences(text)]
+    return [text[start:end] for start, end in passage_sentences(text)]
 
 
 @pytest.mark.parametrize(
@@ -34,7 +34,7 @@ def test_sentences_end_where_a_reader_ends_them(text, expected):
 
 def test_nothing_but_white_space_stands_between_sentences():
     text = "One two.  Three\n\nfour? 五六。七八！\nNine. \r\n \r\n ten"
-    covered = sentences(text)
+    covered = passage_sentences(text)
     gaps = [text[end:start] for (_, end), (start, _) in pairwise(covered)]
     assert "".join(gaps).strip() == ""
     assert "".join("".join(split(text)).split()) == "".join(text.split())

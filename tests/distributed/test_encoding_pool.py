@@ -7,7 +7,7 @@ import torch
 from reasonir.distributed.encoding_pool import assemble, give_weights, together
 from reasonir.index.exact import Exact
 from reasonir.model import encoder as encoder_module
-from reasonir.model.caching_encoder import Reader
+from reasonir.model.caching_encoder import CachingEncoder
 from reasonir.model.embedding_cache import Disk
 from reasonir.model.encoder import Encoder
 from reasonir.types import Corpus, Text
@@ -19,7 +19,7 @@ CORPUS = Corpus([f"d{i}" for i in range(40)], [f"{SENTENCES[i % 12]} {i}" for i 
 
 
 def search(encoder, **options):
-    reader = Reader(encoder, **options)
+    reader = CachingEncoder(encoder, **options)
     index = Exact(reader)
     index.build(CORPUS)
     return index.search(QUERIES, 40), reader.documents
@@ -38,7 +38,7 @@ def on_each(rank, bert, folder):
     def work(workers):
         stores = ({}, {"store": Disk(folder)}, {"store": Disk(folder)})  # the last one has everything
         found.extend(search(encoder, workers=workers, **kept) for kept in stores)
-        stream = Reader(encoder, workers=workers).stream([Text(text) for text in CORPUS.texts], "document")
+        stream = CachingEncoder(encoder, workers=workers).stream([Text(text) for text in CORPUS.texts], "document")
         next(stream)
         stream.close()  # what others still had in work is fetched
 

@@ -3,7 +3,7 @@
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from reasonir.distributed.launch import in_folder, launched, leads, refuse_unlaunchable
+from reasonir.distributed.launch import in_folder, is_leader, launched, refuse_unlaunchable
 from reasonir.errors import InputError
 from tests.running import run
 
@@ -17,12 +17,12 @@ def second(monkeypatch):
 
 def test_a_process_by_itself_leads():
     assert launched() == 1
-    assert leads()
+    assert is_leader()
 
 
 def test_the_second_of_two_follows_into_a_folder_of_any_name(second, tmp_path):
     folder = tmp_path / 'a "run", of=mine\\'
-    assert (launched(), leads()) == (2, False)
+    assert (launched(), is_leader()) == (2, False)
     said = OverridesParser.create().parse_overrides(in_folder(folder))
     assert [override.value() for override in said] == [str(folder), None, "rank_1"]
 

@@ -43,17 +43,17 @@ def started(rank, function, arguments):
 def objective_of(head):
     from reasonir.loss.bce import Bce
     from reasonir.loss.cached_contrastive import CachedContrastive
-    from reasonir.loss.gaussian import Gaussian
+    from reasonir.loss.gaussian import GaussianLoss
     from reasonir.loss.listwise import Listwise
-    from reasonir.loss.provence import Provence
+    from reasonir.loss.provence import ProvenceLoss
     from reasonir.loss.ranknet import Ranknet
     from reasonir.loss.sum import Sum
 
     if head == "gaussian":
-        return Gaussian(0.5, weight=0.5)
+        return GaussianLoss(0.5, weight=0.5)
     pairs = Sum({"bce": Bce(), "listwise": Listwise(), "ranknet": Ranknet()}, {"ranknet": 0.3})
     if head == "provence":
-        return Provence(pairs, average="document")
+        return ProvenceLoss(pairs, average="document")
     return pairs if head == "yes_no" else CachedContrastive(0.5)
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from lightning import Trainer
 
-from reasonir.engine.oom_retry import SetAside, halved, is_out_of_memory
+from reasonir.engine.oom_retry import GradientStash, halved, is_out_of_memory
 from reasonir.engine.step import Budget
 from reasonir.errors import InputError
 from reasonir.hardware import Hardware
@@ -114,7 +114,7 @@ def test_what_cannot_be_cut_further_is_said(bert):
 )
 def test_budgets_are_halved_down_to_the_longest_text(before, after):
     found = halved(Budget(*before), 50)
-    assert (found.micro_batch, found.kept) == after
+    assert (found.micro_batch, found.max_saved_tokens) == after
 
 
 def test_what_out_of_memory_looks_like():
@@ -129,7 +129,7 @@ def test_what_out_of_memory_looks_like():
 def test_gradients_set_aside_are_added_back():
     first, second, third = (torch.nn.Parameter(torch.zeros(2)) for _ in range(3))
     first.grad, third.grad = torch.ones(2), torch.ones(2)
-    aside = SetAside([first, second, third])
+    aside = GradientStash([first, second, third])
     first.grad = torch.full((2,), 7.0)  # of an attempt that failed
     aside.clear()
     first.grad, second.grad = torch.full((2,), 2.0), torch.full((2,), 3.0)
@@ -157,9 +157,9 @@ def test_a_run_goes_on_with_less_and_the_next_one_begins_there(tmp_path, monkeyp
     assert "Out of memory (CUDA out of memory. Tried to allocate 20.00 MiB): the same step" in done.err
     found = json.loads((done.folder / "plan.json").read_text())
     assert found["micro_batch_tokens"] == 2048 // 8
-    assert found["kept_tokens"] == planned["kept_tokens"] // 8
+    assert found["max_saved_tokens"] == planned["max_saved_tokens"] // 8
     (known,) = json.loads((tmp_path / "cache" / "budgets.json").read_text()).values()
-    assert known == {"micro_batch": found["micro_batch_tokens"], "kept": found["kept_tokens"]}
+    assert known == {"micro_batch": found["micro_batch_tokens"], "kept": found["max_saved_tokens"]}
     third = run("train", *given, home=tmp_path)
     assert "More ran out of memory before" in third.err
     assert json.loads((third.folder / "plan.json").read_text())["micro_batch_tokens"] == 2048 // 8
@@ -172,7 +172,7 @@ def test_graphs_are_measured_where_memory_is_tight(tmp_path):
     done = run("train", *given, "hardware.memory_gib=0.05", home=tmp_path)
     assert done.status == 0, done.err
     plan = json.loads((done.folder / "plan.json").read_text())
-    assert plan["kept_tokens"] < plan["tokens_per_step"]
+    assert plan["max_saved_tokens"] < plan["tokens_per_step"]
     assert plan["graphs_measured_over_estimated"] != 1
     assert 0.5 < plan["graphs_measured_over_estimated"] < 2
 

@@ -229,7 +229,7 @@ def test_a_rank_with_less_text_runs_as_many_forward_passes(bert):
             return 40
 
     with torch.no_grad():
-        found = embed(encoder, batch.queries, Budget(10_000, even=True), Crowd())
+        found = embed(encoder, batch.queries, Budget(10_000, equal_passes=True), Crowd())
         assert len(calls) == 40
         expected = embed(encoder, batch.queries, Budget(10_000), Alone())
     torch.testing.assert_close(found.values_TD, expected.values_TD, rtol=1e-4, atol=1e-5)

@@ -9,7 +9,7 @@ from reasonir.errors import InputError
 from reasonir.eval.bright import Bright
 from reasonir.eval.instructions import Instructions
 from reasonir.eval.results import Results
-from reasonir.eval.systems import evaluate, replaying, searching
+from reasonir.eval.systems import evaluate_systems, replaying, search_system
 from reasonir.index.bm25 import Bm25
 from reasonir.types import Text
 from tests.running import run
@@ -82,7 +82,9 @@ def test_excluded_documents_are_gone_before_the_cut_and_one_corpus_is_searched_o
             return super().search(queries, k, exclude=exclude)
 
     tasks = list(bright(folder).tasks())
-    results = evaluate(tasks, {"bm25": searching(Counting(), depth=1)}, Results(groups=bright(folder).groups))
+    results = evaluate_systems(
+        tasks, {"bm25": search_system(Counting(), depth=1)}, Results(groups=bright(folder).groups)
+    )
     assert asked == [["0", "1"], ["0:q1", "1:q1"]]
     assert results.runs["aops"]["bm25"]["q1"].keys() <= {"camel_2"}
     assert results.runs["theoremqa_questions"]["bm25"]["q1"].keys() == {"camel_2"}
@@ -94,7 +96,7 @@ def test_excluded_documents_are_gone_before_the_cut_and_one_corpus_is_searched_o
 def test_group_means_are_unweighted_means_of_their_splits(folder):
     benchmark = bright(folder)
     results = Results(groups={"both": ["biology", "aops"], "more": ["biology", "pony"]})
-    evaluate(list(benchmark.tasks()), {"bm25": searching(Bm25(), depth=10)}, results)
+    evaluate_systems(list(benchmark.tasks()), {"bm25": search_system(Bm25(), depth=10)}, results)
     figures = results.figures()
     expected = (figures["biology"]["bm25"]["mrr"] + figures["aops"]["bm25"]["mrr"]) / 2
     assert figures["both"]["bm25"]["mrr"] == pytest.approx(expected)
@@ -109,7 +111,7 @@ def test_a_run_file_is_judged_without_documents(folder, tmp_path):
     with gzip.open(trec, "wt") as stream:
         stream.write("q1 Q0 q1 1 9 x\nq1 Q0 camel_1 2 8 x\nq1 Q0 with space.txt 3 7 x\nq1 Q0 camel_2 4 7 x\n")
     (aops,) = bright(folder, "aops").tasks(corpus=False)
-    results = evaluate([aops], {"x": replaying({"aops": trec}, depth=2)}, Results(), searched=False)
+    results = evaluate_systems([aops], {"x": replaying({"aops": trec}, depth=2)}, Results(), searched=False)
     assert results.runs["aops"]["x"] == {"q1": {"with space.txt": 7.0, "camel_2": 7.0}}
     assert results.figures()["aops"]["x"]["mrr"] == 0.5  # ties go to the larger id
 

@@ -192,10 +192,10 @@ def test_a_kept_evaluation_gives_the_same_results_and_encodes_nothing_twice(home
     from reasonir.model.encoder import Encoder
 
     plain = run("evaluate", *TINY, home=home)
-    first = run("evaluate", *TINY, "evaluation.cache=float32", home=home)
+    first = run("evaluate", *TINY, "evaluation.embedding_cache=float32", home=home)
     monkeypatch.setattr(Encoder, "represent", None)
     monkeypatch.setattr("reasonir.commands.evaluate.write_report", lambda *given, **named: None)  # reads what it shows
-    again = run("evaluate", *TINY, "evaluation.cache=float32", home=home)
+    again = run("evaluate", *TINY, "evaluation.embedding_cache=float32", home=home)
     assert again.status == 0, again.err
     assert "Embeddings are kept in" in again.err
     results = [json.loads((done.folder / "results.json").read_text()) for done in (plain, first, again)]
@@ -225,13 +225,13 @@ def test_mteb_is_a_protocol_of_its_own(home, composed):
 
 def test_rewritten_queries_help_words_as_they_do_in_bright(home):
     from reasonir.eval.results import Results
-    from reasonir.eval.systems import evaluate, searching
+    from reasonir.eval.systems import evaluate_systems, search_system
     from reasonir.index.bm25 import Bm25
 
     def figure(**options):
         benchmark = mini(home, **options)
-        found = evaluate(
-            list(benchmark.tasks()), {"bm25": searching(Bm25(), depth=1000)}, Results(groups=benchmark.groups)
+        found = evaluate_systems(
+            list(benchmark.tasks()), {"bm25": search_system(Bm25(), depth=1000)}, Results(groups=benchmark.groups)
         )
         return found.figures()["bright"]["bm25"]["ndcg_at_10"]
 

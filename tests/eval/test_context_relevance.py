@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from reasonir.errors import InputError
-from reasonir.eval.base import Subject
-from reasonir.eval.context_relevance import ContextRelevance, _ndcg
+from reasonir.eval.base import EvaluatedSystem
+from reasonir.eval.context_relevance import ContextRelevanceBenchmark, _ndcg
 from reasonir.eval.reranking import reranking
 from reasonir.eval.stats.pruning_metrics import Sentences
 from reasonir.eval.stats.ranking_metrics import per_query
-from reasonir.model.span_scoring import opinions
+from reasonir.model.span_scoring import score_spans
 from reasonir.types import Pair, Text
 from tests.helpers import load
 from tests.rows import write_rows
@@ -24,11 +24,11 @@ from tests.running import run
 def judged(bert, tmp_path_factory):
     """What the benchmark says of an untrained pruner."""
     folder = tmp_path_factory.mktemp("judged")
-    benchmark = ContextRelevance(str(write_rows(folder / "set.jsonl", 12)))
+    benchmark = ContextRelevanceBenchmark(str(write_rows(folder / "set.jsonl", 12)))
     (task,) = benchmark.tasks()
     encoder = load(bert, "provence").eval()
     rank = reranking(encoder, lambda task: {})
-    subject = Subject("untrained", {"set": rank(task)}, rank, encoder)
+    subject = EvaluatedSystem("untrained", {"set": rank(task)}, rank, encoder)
     return benchmark, subject, benchmark.analyse(subject, folder)["set"], folder
 
 
@@ -36,7 +36,7 @@ def test_figures_are_those_of_opinions_on_every_sentence(judged):
     benchmark, subject, found, folder = judged
     rows = benchmark._rows("set")
     pairs = [Pair(Text(row.query), Text(d.text), d.spans) for row in rows for d in row.documents]
-    keep = np.array([value for opinion in opinions(subject.encoder, pairs) for value in opinion.keep])
+    keep = np.array([value for opinion in score_spans(subject.encoder, pairs) for value in opinion.keep])
     assert len(keep) == 12 * 6
     for threshold in benchmark.thresholds:
         kept = keep > threshold
@@ -85,7 +85,7 @@ def test_the_curve_goes_from_few_tokens_to_all(judged):
         assert curve[0]["tokens"] < 0.3
     tokenizer = subject.encoder.head.tokenizer
     document = rows[0].documents[0]
-    (opinion,) = opinions(subject.encoder, [Pair(Text(rows[0].query), Text(document.text), document.spans)])
+    (opinion,) = score_spans(subject.encoder, [Pair(Text(rows[0].query), Text(document.text), document.spans)])
     alone = [len(tokenizer.offsets(Text(document.text[start:end]))) for start, end in document.spans]
     assert opinion.tokens == tuple(alone)
 
@@ -105,7 +105,7 @@ def test_a_text_without_any_sentence_left_is_ranked_no_more(judged):
 
 def test_nothing_is_said_of_systems_that_do_not_prune(judged):
     benchmark, subject, _, folder = judged
-    assert benchmark.analyse(Subject("bm25", subject.runs, subject.rank, None), folder) == {}
+    assert benchmark.analyse(EvaluatedSystem("bm25", subject.runs, subject.rank, None), folder) == {}
 
 
 @pytest.mark.parametrize(("reference", "loud"), [(0.0, True), (None, False)])
@@ -114,8 +114,8 @@ def test_a_trained_model_is_held_against_its_reference(judged, tmp_path, caplog,
     value = found.figures["recall_at_0.1"] if reference is None else reference
     path = str(write_rows(tmp_path / "set.jsonl", 12))
     with caplog.at_level(logging.INFO):
-        again = ContextRelevance(path, reference={"set": {"recall": value}})
-        again.analyse(Subject("trained", subject.runs, subject.rank, subject.encoder), tmp_path)
+        again = ContextRelevanceBenchmark(path, reference={"set": {"recall": value}})
+        again.analyse(EvaluatedSystem("trained", subject.runs, subject.rank, subject.encoder), tmp_path)
     assert ("FAR FROM THE REFERENCE: set: recall" in caplog.text) == loud
     assert ("As in the reference" in caplog.text) != loud
 
@@ -132,14 +132,14 @@ def test_a_trained_model_is_held_against_its_reference(judged, tmp_path, caplog,
 )
 def test_options_out_of_range_are_refused(options, message):
     with pytest.raises(InputError, match=message):
-        ContextRelevance("x", **options)
+        ContextRelevanceBenchmark("x", **options)
 
 
 def test_sets_and_subsets_are_tasks_of_their_own(tmp_path, hub):
     write_rows(tmp_path / "a" / "freq2" / "test.jsonl", 3)
     write_rows(tmp_path / "b" / "test.jsonl", 5)
     hub(tmp_path / "a", "someone/a", kind="dataset")
-    found = list(ContextRelevance(["someone/a:freq2", str(tmp_path / "b")], rows=4).tasks())
+    found = list(ContextRelevanceBenchmark(["someone/a:freq2", str(tmp_path / "b")], rows=4).tasks())
     assert [(task.name, len(task.queries)) for task in found] == [("a-freq2", 3), ("b", 4)]
 
 

@@ -3,9 +3,9 @@
 import json
 
 from reasonir.eval.base import Benchmark
-from reasonir.eval.demo import Demo
+from reasonir.eval.demo import DemoBenchmark
 from reasonir.eval.evaluator import ANALYSIS, Evaluation, EvaluationOptions
-from reasonir.eval.results import Analysis, Difference, Interval
+from reasonir.eval.results import Difference, ExtraMetrics, Interval
 from reasonir.eval.stats.ranking_metrics import mean
 from reasonir.index.bm25 import Bm25
 from reasonir.types import Corpus, Task, Text
@@ -33,12 +33,12 @@ class Counting(Benchmark):
         seen = sorted(file.stem for file in folder.iterdir())
         pairs = sum(map(len, subject.runs["t"].values()))
         gaps = {other: {"pairs": Difference(0.0, 1.0)} for other in seen if other != subject.name}
-        return {"t": Analysis({"pairs": pairs, "seen": len(seen)}, {"pairs": Interval(9.0, 8.0, 10.0)}, gaps)}
+        return {"t": ExtraMetrics({"pairs": pairs, "seen": len(seen)}, {"pairs": Interval(9.0, 8.0, 10.0)}, gaps)}
 
 
 def evaluation(folder, benchmark=None):
     benchmark = benchmark or Counting()
-    options = EvaluationOptions(baselines=["random", "untrained"], depth=10)
+    options = EvaluationOptions(baselines=["random", "untrained"], top_k=10)
     return Evaluation([TASK], options, lambda encoder: None, folder, {}, 0, analyse=benchmark.analyse)
 
 
@@ -77,7 +77,7 @@ def test_benchmarks_without_figures_of_their_own_leave_nothing(tmp_path):
 
 
 def judged(folder, **options):
-    tasks = list(Demo().tasks())
+    tasks = list(DemoBenchmark().tasks())
     bm25 = Bm25(**options)
     evaluation = Evaluation(tasks, EvaluationOptions(["bm25"], 100, bm25=bm25), lambda _: bm25, folder, {}, 0)
     evaluation.baselines(None)

@@ -9,9 +9,9 @@ import pytest
 from reasonir.data.demo import Demo
 from reasonir.data.graded import Graded as Source
 from reasonir.errors import InputError
-from reasonir.eval.base import Subject
-from reasonir.eval.graded import Graded, above_chance
-from reasonir.eval.systems import guessing, open_candidates
+from reasonir.eval.base import EvaluatedSystem
+from reasonir.eval.graded import GradedBenchmark, above_chance
+from reasonir.eval.systems import open_candidates, random_system
 from tests.data.test_graded import HEADER, SHOP, shop, source, table
 from tests.running import run
 
@@ -33,7 +33,7 @@ def rater(relevance_of, noise):
 
 
 def subject(name, rank, task, encoder=None):
-    return Subject(name, {task.name: rank(task)}, rank, encoder)
+    return EvaluatedSystem(name, {task.name: rank(task)}, rank, encoder)
 
 
 @pytest.fixture
@@ -48,10 +48,10 @@ def given(tmp_path):
 
 def test_every_system_is_judged_on_every_pair_beside_those_before_it(given, tmp_path):
     data, relevance = given
-    benchmark, folder = Graded(data), tmp_path / "analysis"
+    benchmark, folder = GradedBenchmark(data), tmp_path / "analysis"
     (task,) = benchmark.tasks()
     knows = {**relevance["dev"], **relevance["test"]}
-    random = guessing(depth=10, seed=0)
+    random = random_system(depth=10, seed=0)
     benchmark.analyse(subject("random", random, task), folder)
     benchmark.analyse(subject("untrained", rater(knows, 6), task, RERANKER), folder)
     found = benchmark.analyse(subject("trained", rater(knows, 0.5), task, RERANKER), folder)[task.name]
@@ -77,9 +77,11 @@ def test_every_system_is_judged_on_every_pair_beside_those_before_it(given, tmp_
 
 def test_random_order_is_the_floor_of_every_figure(given, tmp_path):
     data, relevance = given
-    benchmark = Graded(data)
+    benchmark = GradedBenchmark(data)
     (task,) = benchmark.tasks()
-    figures = benchmark.analyse(subject("random", guessing(depth=10, seed=0), task), tmp_path / "a")[task.name].figures
+    figures = benchmark.analyse(subject("random", random_system(depth=10, seed=0), task), tmp_path / "a")[
+        task.name
+    ].figures
     share = np.mean([value >= 2.33 for judged in relevance["test"].values() for value in judged.values()])
     assert figures["auc"] == pytest.approx(0.5, abs=0.06)
     assert figures["brier"] == pytest.approx(share * (1 - share), abs=0.01)
@@ -93,7 +95,7 @@ def test_random_order_is_the_floor_of_every_figure(given, tmp_path):
 
 def test_the_best_order_is_all_of_the_way_above_chance_and_the_mean_of_orders_none(given):
     data, _ = given
-    (task,) = Graded(data).tasks()
+    (task,) = GradedBenchmark(data).tasks()
     best = {query: {doc: float(label) for doc, label in judged.items()} for query, judged in task.qrels.items()}
     assert above_chance(best, task.qrels)["ndcg_at_10_above_chance"] == pytest.approx(1)
     turned = {query: {doc: -score for doc, score in scores.items()} for query, scores in best.items()}
@@ -102,13 +104,13 @@ def test_the_best_order_is_all_of_the_way_above_chance_and_the_mean_of_orders_no
 
 def test_other_sources_and_shares_without_dev_are_refused(tmp_path):
     with pytest.raises(InputError, match="eval=graded judges graded pairs: name a run on data=graded"):
-        list(Graded(Demo()).tasks())
+        list(GradedBenchmark(Demo()).tasks())
     with pytest.raises(InputError, match="eval=graded judges graded pairs"):
-        list(Graded(None).tasks())
+        list(GradedBenchmark(None).tasks())
     with pytest.raises(InputError, match="tunes thresholds on dev"):
-        list(Graded(Source(shop(tmp_path), SHOP, splits=(0.8, 0, 0.2))).tasks())
+        list(GradedBenchmark(Source(shop(tmp_path), SHOP, splits=(0.8, 0, 0.2))).tasks())
     with pytest.raises(InputError, match="keeps no test queries"):
-        list(Graded(Source(shop(tmp_path), SHOP, splits=(0.8, 0.2, 0))).tasks())
+        list(GradedBenchmark(Source(shop(tmp_path), SHOP, splits=(0.8, 0.2, 0))).tasks())
 
 
 QUICK = (

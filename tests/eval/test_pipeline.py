@@ -8,18 +8,18 @@ import pytest
 import torch
 
 from reasonir.errors import InputError
-from reasonir.eval.base import Benchmark, Subject
-from reasonir.eval.pipeline import Pipeline as Judged
+from reasonir.eval.base import Benchmark, EvaluatedSystem
+from reasonir.eval.pipeline import PipelineBenchmark as Judged
 from reasonir.eval.pipeline import _told
 from reasonir.eval.stats.ranking_metrics import per_query
-from reasonir.eval.systems import searching
+from reasonir.eval.systems import search_system
 from reasonir.index.bm25 import Bm25
 from reasonir.index.exact import Exact
 from reasonir.inference.pipeline import Pipeline, Stages
 from reasonir.inference.pruner import Pruner
 from reasonir.inference.reranker import Reranker
 from reasonir.inference.retriever import Retriever
-from reasonir.inference.search_engine import Words
+from reasonir.inference.search_engine import Bm25Search
 from reasonir.types import Corpus, Task, Text
 from tests.helpers import load
 from tests.rows import rows
@@ -78,8 +78,8 @@ def evidence(tmp_path):
 
 def subject_of(encoder, name="untrained"):
     index = Bm25() if encoder is None or encoder.head.kind != "retriever" else Exact(encoder)
-    rank = searching(index, depth=20)
-    return Subject(name, {"rows": rank(TASK)}, rank, encoder)
+    rank = search_system(index, depth=20)
+    return EvaluatedSystem(name, {"rows": rank(TASK)}, rank, encoder)
 
 
 def test_every_row_is_what_the_pipeline_gives_a_user(bert, exports, evidence, tmp_path):
@@ -174,7 +174,7 @@ def test_a_judged_pruner_reranks_and_prunes_what_words_find(exports, tmp_path, m
     encoder = Pruner.load(exports["provence"]).encoder
     benchmark = Judged(Rows(), Stages(threshold=0.5), depths=(5,), context=3, timed=0)
     found = benchmark.analyse(subject_of(encoder), tmp_path)["rows"].figures
-    words = Words()
+    words = Bm25Search()
     words.add_documents(list(DOCUMENTS.values()), list(DOCUMENTS))
     pipeline = Pipeline(words, pruner := Pruner(encoder, 0.5), pruner, 5)
     assert sum(calls) <= 5 * len(ROWS)  # once for both
@@ -211,7 +211,7 @@ def test_a_pipeline_is_its_stages_one_after_the_other(bert, exports, tmp_path):
 
 
 def test_words_find_what_was_added_at_any_time():
-    words = Words()
+    words = Bm25Search()
     assert words.retrieve("rain") == []
     words.add_documents(["Bees dance.", "It rains."])
     assert [hit.id for hit in words.retrieve("why does it rain")] == ["1"]

@@ -5,7 +5,7 @@ import pytest
 
 from reasonir.errors import InputError
 from reasonir.eval.results import Results, read_values
-from reasonir.eval.systems import check_task, evaluate, guessing, searching
+from reasonir.eval.systems import check_task, evaluate_systems, random_system, search_system
 from reasonir.eval.trec import read_run
 from reasonir.index.bm25 import Bm25
 from reasonir.types import Corpus, Task, Text
@@ -21,8 +21,10 @@ TASK = Task(
 
 
 def test_systems_are_judged_on_the_same_queries_and_written_down(tmp_path):
-    results = evaluate(
-        [TASK], {"bm25": searching(Bm25(), depth=10), "random": guessing(depth=10, seed=0)}, Results({"depth": 10})
+    results = evaluate_systems(
+        [TASK],
+        {"bm25": search_system(Bm25(), depth=10), "random": random_system(depth=10, seed=0)},
+        Results({"depth": 10}),
     )
     figures = results.figures()["toy"]
     assert figures["bm25"]["ndcg_at_10"] == 0.5
@@ -38,10 +40,10 @@ def test_systems_are_judged_on_the_same_queries_and_written_down(tmp_path):
 
 
 def test_guessing_keeps_to_the_exclusions_and_the_seed():
-    run = guessing(depth=10, seed=1)(TASK)
+    run = random_system(depth=10, seed=1)(TASK)
     assert set(run["q1"]) == {"a", "b", "c"}
     assert set(run["q2"]) == {"a", "c"}
-    assert guessing(depth=10, seed=1)(TASK) == run
+    assert random_system(depth=10, seed=1)(TASK) == run
 
 
 @pytest.mark.parametrize(
@@ -62,7 +64,7 @@ def test_tasks_that_contradict_themselves_are_refused(change, message):
 def test_tasks_that_share_documents_keep_their_own_candidates():
     candidates = [{"q1": ["a", "b"], "q2": ["c"]}, {"q1": ["b", "c", "a"], "q2": ["a", "c"]}]
     tasks = [replace(TASK, name=f"t{n}", candidates=given, excluded={}) for n, given in enumerate(candidates)]
-    results = evaluate(tasks, {"random": guessing(depth=10, seed=0)}, Results())
+    results = evaluate_systems(tasks, {"random": random_system(depth=10, seed=0)}, Results())
     for task in tasks:
         ranked = results.runs[task.name]["random"]
         assert {query: set(docs) for query, docs in ranked.items()} == {q: set(d) for q, d in task.candidates.items()}

@@ -6,14 +6,14 @@ import pytest
 from reasonir.data.demo import Demo
 from reasonir.data.triplets import Triplets
 from reasonir.errors import InputError
-from reasonir.eval.demo import Demo as DemoBenchmark
-from reasonir.eval.test_split import Own
+from reasonir.eval.demo import DemoBenchmark
+from reasonir.eval.test_split import SourceTestSplit
 from tests.data.test_documents import paragraph, written
 from tests.data.test_triplets import many
 from tests.running import run
 
-QUICK = ("experiment=demo_tiny", "trainer.max_steps=1", "evaluation.baselines=[]", "eval=own")
-JUDGE = ("eval=own", "logger=csv", "evaluation.baselines=[]")
+QUICK = ("experiment=demo_tiny", "trainer.max_steps=1", "evaluation.baselines=[]", "eval=test_split")
+JUDGE = ("eval=test_split", "logger=csv", "evaluation.baselines=[]")
 
 
 def figures(folder):
@@ -36,12 +36,12 @@ class Nothing:
 @pytest.mark.parametrize("data", [None, Nothing()])
 def test_nothing_kept_back_is_an_error(data):
     with pytest.raises(InputError, match="t keeps no test queries"):
-        list(Own(Triplets("x/t.csv"), data).tasks())
+        list(SourceTestSplit(Triplets("x/t.csv"), data).tasks())
 
 
 def test_without_data_a_run_has_to_be_named():
     with pytest.raises(InputError, match="name a run"):
-        list(Own(None).tasks())
+        list(SourceTestSplit(None).tasks())
 
 
 @pytest.fixture(scope="module")

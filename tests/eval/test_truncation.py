@@ -5,9 +5,9 @@ import logging
 
 from reasonir.eval.reranking import reranking
 from reasonir.eval.results import Results
-from reasonir.eval.systems import evaluate
+from reasonir.eval.systems import evaluate_systems
 from reasonir.eval.truncation import Truncation
-from reasonir.model.caching_encoder import Reader
+from reasonir.model.caching_encoder import CachingEncoder
 from reasonir.types import Corpus, Task, Text
 from tests.helpers import load
 from tests.running import run
@@ -25,10 +25,10 @@ def task(name, queries):
 
 
 def test_what_pairs_and_their_queries_lose_is_reported_a_task(bert, caplog):
-    reader = Reader(load(bert, "cross_encoder", max_length=24))
+    reader = CachingEncoder(load(bert, "cross_encoder", max_length=24))
     tasks = [task("short", ["water"]), task("long", ["water", WATER])]
     truncation = Truncation(reader)
-    evaluate(tasks, {"trained": truncation.watching(reranking(reader, None))}, Results())
+    evaluate_systems(tasks, {"trained": truncation.watching(reranking(reader, None))}, Results())
     report = truncation.report(tasks)
     assert report["short"] == {
         "pairs": {"texts": 2, "cut": 0.5, "tokens": 5 + 24, "lost": 40},

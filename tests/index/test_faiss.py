@@ -39,7 +39,7 @@ def test_a_flat_index_is_exact_search(encoder):
 
 
 @pytest.mark.parametrize(
-    ("kind", "options"), [("hnsw", {}), ("ivf", {"cells": 10, "probes": 10}), ("ivf", {"cells": 10, "probes": 1})]
+    ("kind", "options"), [("hnsw", {}), ("ivf", {"cells": 10, "n_probe": 10}), ("ivf", {"cells": 10, "n_probe": 1})]
 )
 def test_what_approximation_costs_is_measured(encoder, kind, options):
     index = Faiss(encoder, kind=kind, **options)
@@ -47,7 +47,7 @@ def test_what_approximation_costs_is_measured(encoder, kind, options):
     found, expected = index.search(QUERIES, 20, exclude=EXCLUDED), exact(encoder, 10)
     shares = [len(expected[q].keys() & set(list(found[q])[:10])) / len(expected[q]) for q in QUERIES]
     assert index.measured["recall_at_10"] == pytest.approx(sum(shares) / len(shares), abs=0.02)
-    assert index.measured["recall_at_10"] > 0.95 or options.get("probes") == 1
+    assert index.measured["recall_at_10"] > 0.95 or options.get("n_probe") == 1
     assert not found["q0"].keys() & EXCLUDED["q0"]
 
 

@@ -52,7 +52,7 @@ def test_it_ranks_as_pylates_does(encoder, built, tmp_path):
         assert set(ranking) == {each["id"] for each in expected}
 
 
-@pytest.mark.parametrize("options", [{"bits": 8, "probes": 10_000}, {"bits": 8, "centroids": 64, "probes": 64}])
+@pytest.mark.parametrize("options", [{"bits": 8, "n_probe": 10_000}, {"bits": 8, "n_centroids": 64, "n_probe": 64}])
 def test_with_every_document_decoded_it_is_nearly_exact(encoder, options):
     index, exact = Plaid(encoder, **options), Exact(encoder)
     for each in (index, exact):
@@ -64,7 +64,7 @@ def test_with_every_document_decoded_it_is_nearly_exact(encoder, options):
     assert index.measured["recall_at_10"] > 0.8
 
 
-@pytest.mark.parametrize("options", [{}, {"probes": 1}, {"probes": 1, "candidates": 1}])
+@pytest.mark.parametrize("options", [{}, {"n_probe": 1}, {"n_probe": 1, "candidates": 1}])
 def test_rankings_are_complete_whatever_is_excluded(encoder, built, options):
     index = built
     for name, value in options.items():
@@ -135,8 +135,8 @@ def test_a_handful_of_documents_will_do(encoder):
     ("options", "message"),
     [
         ({"bits": 3}, r"index\.bits=3: choose one of 1, 2, 4, 8"),
-        ({"probes": 0}, r"index\.probes=0: give 1 or more"),
-        ({"centroids": 0}, r"index\.centroids=0: give 1 or more"),
+        ({"n_probe": 0}, r"index\.n_probe=0: give 1 or more"),
+        ({"n_centroids": 0}, r"index\.n_centroids=0: give 1 or more"),
         ({"folder": "/nowhere/at/all"}, r"index\.folder=/nowhere/at/all: No such file or directory: give one"),
     ],
 )
@@ -151,30 +151,30 @@ def test_vectors_of_another_size_are_refused(bert):
         index.build(CORPUS)
 
 
-def test_one_vector_a_text_is_refused(bert, composed):
+def test_one_vector_per_text_is_refused(bert, composed):
     message = "index=plaid holds many vectors a text, BiEncoder gives one: choose index=exact or index=faiss"
     with pytest.raises(InputError, match=message):
         Plaid(load(bert, "biencoder"))
     assert problems(composed("train", "model=tiny", "model/head=biencoder", "index=plaid")) == [message]
-    nothing = "index.pooling.factor=2: BiEncoder gives one vector a text, none to pool: leave it at 1"
-    assert problems(composed("train", "model=tiny", "model/head=biencoder", "index.pooling.factor=2")) == [nothing]
-    with pytest.raises(InputError, match=r"index\.pooling\.factor=2"):
+    nothing = "index.pooling.pool_factor=2: BiEncoder gives one vector a text, none to pool: leave it at 1"
+    assert problems(composed("train", "model=tiny", "model/head=biencoder", "index.pooling.pool_factor=2")) == [nothing]
+    with pytest.raises(InputError, match=r"index\.pooling\.pool_factor=2"):
         partial(Exact, pooling=Pooling(2))(load(bert, "biencoder"))
 
 
 def test_a_model_is_judged_by_it(home):
-    given = ("model=tiny", "eval=demo", "index=plaid", "index.pooling.factor=2", "index.candidates=10")
-    given = (*given, "evaluation.depth=10", "evaluation.baselines=[]")
+    given = ("model=tiny", "eval=demo", "index=plaid", "index.pooling.pool_factor=2", "index.candidates=10")
+    given = (*given, "evaluation.top_k=10", "evaluation.baselines=[]")
     done = run("evaluate", *given, home=home)
     assert done.status == 0, done.err
     document = json.loads((done.folder / "results.json").read_text())
     assert document["protocol"]["index"] == {
         "name": "plaid",
-        "pooling": {"factor": 2, "kind": "hierarchical", "protected": 1, "seed": 42},
+        "pooling": {"pool_factor": 2, "kind": "hierarchical", "protected_tokens": 1, "seed": 42},
         "bits": 4,
-        "centroids": None,
+        "n_centroids": None,
         "iterations": 4,
-        "probes": 8,
+        "n_probe": 8,
         "candidates": 10,
         "seed": 42,
         "folder": None,

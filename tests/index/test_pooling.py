@@ -29,14 +29,14 @@ def test_clusters_are_pylates(documents, factor, protected):
     from pylate.models import ColBERT
 
     expected = ColBERT.pool_embeddings_hierarchical(None, list(split(documents)), factor, protected)
-    found = Pooling(factor, protected=protected)(documents)
+    found = Pooling(factor, protected_tokens=protected)(documents)
     assert found.lengths_N.tolist() == [len(one) for one in expected]
     for ours, theirs in zip(split(found), expected, strict=True):
         torch.testing.assert_close(ours, normalize(theirs, dim=-1))
 
 
 def test_a_factor_needs_not_be_whole(documents):
-    assert Pooling(1.5, protected=0)(documents).lengths_N.tolist() == [1, 1, 2, 11, 26, 42, 3]
+    assert Pooling(1.5, protected_tokens=0)(documents).lengths_N.tolist() == [1, 1, 2, 11, 26, 42, 3]
     assert Pooling(1.0)(documents) is documents
 
 
@@ -78,9 +78,9 @@ def test_the_vectors_keep_their_type(documents):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"factor": 0.5}, r"index\.pooling\.factor=0\.5: give 1 \(every vector is kept\) or more"),
+        ({"pool_factor": 0.5}, r"index\.pooling\.pool_factor=0\.5: give 1 \(every vector is kept\) or more"),
         ({"kind": "norm"}, r"index\.pooling\.kind=norm: choose one of hierarchical, first, random"),
-        ({"protected": -1}, r"index\.pooling\.protected=-1: give 0 or more"),
+        ({"protected_tokens": -1}, r"index\.pooling\.protected_tokens=-1: give 0 or more"),
     ],
 )
 def test_other_options_are_refused(options, message):

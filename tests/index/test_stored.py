@@ -12,7 +12,7 @@ def test_documents_come_back_in_order(tmp_path, monkeypatch, rows):
     monkeypatch.setattr(stored, "_ROWS", rows)
     values_TD = torch.randn(30, 8, generator=torch.Generator().manual_seed(1)).half().float()
     documents = Representation(values_TD, torch.tensor([3, 1, 11, 5, 4, 6]))
-    store = stored.Stored(tmp_path / "vectors")
+    store = stored.StoredVectors(tmp_path / "vectors")
     for part in documents.split(2):
         store.append(part)
     assert (store.vectors, store.size) == (30, 8)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from reasonir.index.topk import Best, recall, report, sampled
+from reasonir.index.topk import TopK, recall, report, sampled
 from reasonir.types import Corpus, Representation
 
 
@@ -23,7 +23,7 @@ def test_blocks_rank_as_the_whole_matrix_does(cuts):
     draw = torch.Generator().manual_seed(1)
     queries_QD, documents_ND = torch.randn(6, 8, generator=draw), torch.randn(50, 8, generator=draw)
     excluded = [np.arange(0, 50, step) for step in (1, 2, 3, 5, 7, 11)]
-    best = Best([f"q{i}" for i in range(6)], single(queries_QD), dot, excluded, 9)
+    best = TopK([f"q{i}" for i in range(6)], single(queries_QD), dot, excluded, 9)
     for start, stop in pairwise(cuts):
         best.add(np.arange(start, stop), single(documents_ND[start:stop]))
     found = best.run(Corpus([f"d{i}" for i in range(50)], [""] * 50))

@@ -3,13 +3,13 @@
 import torch
 
 from reasonir.distributed.ranks import Alone
-from reasonir.loss.base import Judged, Retrieved
+from reasonir.loss.base import PairOutputs, RetrievalOutputs
 from reasonir.types import Representation
 
 
 def judged(scores, labels, *, queries=None, **teachers):
     """Pairs of one query each unless `queries` says whose they are."""
-    return Judged(
+    return PairOutputs(
         scores_P=torch.as_tensor(scores, dtype=torch.float32),
         query_P=torch.tensor(queries if queries is not None else [0] * len(labels)),
         label_P=torch.tensor(labels, dtype=torch.float32),
@@ -23,7 +23,7 @@ def retrieved(scores, pairs, negatives, *, queries=None, documents=None):
     """Every query against every document; pairs are (query, document, label)."""
     query, document, label = zip(*pairs, strict=True)
     scores_QN = torch.as_tensor(scores)
-    return Retrieved(
+    return RetrievalOutputs(
         scores_P=scores_QN[list(query), list(document)],
         query_P=torch.tensor(query),
         label_P=torch.tensor(label),

@@ -9,7 +9,7 @@ import torch
 from reasonir.errors import InputError
 from reasonir.loss.bce import Bce
 from reasonir.loss.cached_contrastive import CachedContrastive
-from reasonir.loss.gaussian import Gaussian
+from reasonir.loss.gaussian import GaussianLoss
 from reasonir.loss.kl import Kl
 from reasonir.loss.lambda_ import Lambda
 from reasonir.loss.listwise import Listwise
@@ -134,7 +134,7 @@ def test_a_weight_without_a_term_is_refused():
         Sum({})
 
 
-@pytest.mark.parametrize("objective", [Bce, Kl, Listwise, Ranknet, CachedContrastive, Gaussian])
+@pytest.mark.parametrize("objective", [Bce, Kl, Listwise, Ranknet, CachedContrastive, GaussianLoss])
 @pytest.mark.parametrize("temperature", [0, -0.5, float("nan")])
 def test_what_is_divided_by_is_above_zero(objective, temperature):
     with pytest.raises(InputError, match=r"temperature=.*: give a number above 0"):

@@ -9,7 +9,7 @@ from torch.nn.functional import normalize
 from reasonir.errors import InputError
 from reasonir.loss.cached_contrastive import CachedContrastive
 from reasonir.loss.covariance import Covariance
-from reasonir.loss.gaussian import Gaussian
+from reasonir.loss.gaussian import GaussianLoss
 from reasonir.loss.margin import Margin
 from reasonir.loss.sigreg import FLOOR, Sigreg
 from reasonir.loss.variance import Variance
@@ -99,7 +99,7 @@ def test_the_margin_is_one_of_distances():
 
 def test_gaussian_is_the_sum_of_contrast_and_shape():
     step = a_step(drawn(40, 16), drawn(44, 16, 1))
-    found = Gaussian(temperature=0.1, weight=0.5)(step)
+    found = GaussianLoss(temperature=0.1, weight=0.5)(step)
     parts = CachedContrastive(0.1)(step)["loss"] + 0.5 * Sigreg()(step)["loss"]
     assert found["loss"].item() == pytest.approx(parts.item(), rel=1e-6)
     distance = torch.pairwise_distance(drawn(40, 16), drawn(44, 16, 1)[:40], eps=0).mean()

@@ -64,8 +64,8 @@ def test_exact_and_flat_search_mine_the_same(bert, tmp_path):
     mined = []
     for index in (Exact, partial(Faiss, kind="flat")):
         searcher = neural(bert, index=index)
-        stage = HardNegatives(searcher, margin=0.0, ranks=(0, 300), sampling="first", block=200)
-        mined.append([example_of(row).negatives for row in read(stage.mined(own, Demo(variants=1), tmp_path))])
+        stage = HardNegatives(searcher, absolute_margin=0.0, range_min=0, range_max=300, sampling="first", block=200)
+        mined.append([example_of(row).negatives for row in read(stage.add_negatives(own, Demo(variants=1), tmp_path))])
     same = sum(first == second for first, second in zip(*mined, strict=True))
     assert same > 0.98 * len(mined[0])  # ties to the last digit may fall either way
 

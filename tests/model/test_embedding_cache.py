@@ -7,7 +7,7 @@ import torch
 
 from reasonir.index.exact import Exact
 from reasonir.model import encoder as encoder_module
-from reasonir.model.caching_encoder import Cut, Reader
+from reasonir.model.caching_encoder import CachingEncoder, Cut
 from reasonir.model.embedding_cache import Disk, identity_of
 from reasonir.model.encoder import Encoder
 from reasonir.model.lora import LoRA
@@ -42,7 +42,7 @@ def encoded(monkeypatch):
 
 
 def search(encoder, store=None, **options):
-    index = Exact(Reader(encoder, store, **options) if store else encoder)
+    index = Exact(CachingEncoder(encoder, store, **options) if store else encoder)
     index.build(CORPUS)
     return index.search(QUERIES, 30)
 
@@ -118,7 +118,7 @@ def test_other_weights_prompts_lengths_and_adapters_have_other_names(bert):
 
 
 def test_sides_instructions_and_budgets_are_told_apart(encoder, encoded, tmp_path):
-    reader = Reader(encoder, Disk(tmp_path))
+    reader = CachingEncoder(encoder, Disk(tmp_path))
     for text, side, budget in (("a", "query", 10), ("a", "document", 10), ("a", "query", 20)):
         reader.encode([Text(text)], side, budget=budget)
     reader.encode([Text("a", "why")], "query", budget=10)
@@ -146,7 +146,7 @@ def test_what_is_cut_is_counted_with_and_without_a_store(bert, tmp_path, stored)
     tokenizer = encoder.head.tokenizer.tokenizer
     wholes = [len(tokenizer(sentence)["input_ids"]) + 1 for sentence in SENTENCES]  # and the side's marker
     for _ in range(2):
-        reader = Reader(encoder, Disk(tmp_path)) if stored else Reader(encoder)
+        reader = CachingEncoder(encoder, Disk(tmp_path)) if stored else CachingEncoder(encoder)
         reader.encode(texts, "document")
         reader.encode(texts, "query")
         assert reader.documents == Cut(

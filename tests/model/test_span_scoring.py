@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from reasonir.errors import InputError
-from reasonir.model.span_scoring import _blocks, opinions
+from reasonir.model.span_scoring import _blocks, score_spans
 from reasonir.types import Pair, Text
 from tests.helpers import load
 
@@ -28,11 +28,11 @@ def encoder(bert):
 
 def test_a_short_document_is_read_at_once(encoder):
     given = pair(SENTENCES[:3])
-    (found,) = opinions(encoder, [given])
+    (found,) = score_spans(encoder, [given])
     numbered = Pair(given.query, given.document, given.spans, (0.0, 1.0, 2.0))
     tokens, span = encoder.head.tokenizer([numbered])
     read = encoder.represent(tokens)
-    probability = encoder.head.keeps(read).values_TD[:, 0].sigmoid()
+    probability = encoder.head.token_logits(read).values_TD[:, 0].sigmoid()
     assert found.score == pytest.approx(encoder.head.scores(read).item(), abs=1e-6)
     assert found.keep == pytest.approx([probability[span == number].mean().item() for number in range(3)], abs=1e-6)
 
@@ -59,27 +59,27 @@ def test_a_long_document_is_judged_by_its_blocks(encoder):
     given = pair(SENTENCES * 3)
     blocks = list(_blocks(encoder.head.tokenizer, given))
     assert len(blocks) > 3
-    (found,) = opinions(encoder, [given])
+    (found,) = score_spans(encoder, [given])
     assert found.score == pytest.approx(encoder.score_pairs(blocks).max().item(), abs=1e-6)
     sums, counts = torch.zeros(12), torch.zeros(12)
     for block in blocks:
         tokens, span = encoder.head.tokenizer([block])
-        probability = encoder.head.keeps(encoder.represent(tokens)).values_TD[:, 0].sigmoid()
+        probability = encoder.head.token_logits(encoder.represent(tokens)).values_TD[:, 0].sigmoid()
         for number in block.span_labels:
             sums[int(number)] += probability[span == number].sum()
             counts[int(number)] += (span == number).sum()
     assert found.keep == pytest.approx((sums / counts).tolist(), abs=1e-6)
-    several = opinions(encoder, [pair(SENTENCES[:1]), given, pair([])], budget=50)
+    several = score_spans(encoder, [pair(SENTENCES[:1]), given, pair([])], budget=50)
     assert several[1].keep == pytest.approx(found.keep, abs=1e-6)
     assert several[2].keep == ()
 
 
 def test_a_long_query_leaves_documents_their_share(encoder):
-    (found,) = opinions(encoder, [pair(SENTENCES, query="rain " * 60)])
+    (found,) = score_spans(encoder, [pair(SENTENCES, query="rain " * 60)])
     assert all(found.tokens)  # every sentence is read
 
 
 def test_a_model_that_is_too_short_for_blocks_is_named(bert):
     encoder = load(bert, "provence", max_length=30).eval()
     with pytest.raises(InputError, match=r"model.head.max_length=30 leaves 14 tokens for documents"):
-        opinions(encoder, [pair(SENTENCES, query="rain " * 60)])
+        score_spans(encoder, [pair(SENTENCES, query="rain " * 60)])

@@ -4,12 +4,12 @@ import json
 from concurrent.futures import ThreadPoolExecutor
 
 from reasonir.engine.step import Budget
-from reasonir.planning.budget_cache import Remembered
+from reasonir.planning.budget_cache import BudgetCache
 
 
 def test_runs_that_remember_at_once_all_do(tmp_path):
     file = tmp_path / "cache" / "budgets.json"
     with ThreadPoolExecutor(8) as threads:
-        list(threads.map(lambda number: Remembered(file, str(number)).keep(Budget(64 + number, 8)), range(32)))
+        list(threads.map(lambda number: BudgetCache(file, str(number)).keep(Budget(64 + number, 8)), range(32)))
     assert len(json.loads(file.read_text())) == 32
-    assert Remembered(file, "7").limit(Budget(1000, 1000)) == Budget(71, 8)
+    assert BudgetCache(file, "7").limit(Budget(1000, 1000)) == Budget(71, 8)

@@ -8,17 +8,17 @@ from reasonir.errors import InputError
 from reasonir.hardware import Hardware
 from reasonir.model.maxsim import DEVICE_BLOCK, WINNER_BYTES
 from reasonir.model.shape import Shape
-from reasonir.planning.memory import Estimate, Texts, Training
+from reasonir.planning.memory import Estimate, TextShapes, Training
 from reasonir.planning.plan import fit_step
 from reasonir.training.optim import STATE_BYTES
 from reasonir.utils.memory_meter import GIB
 
 QWEN = Shape(28, 1024, 3072, 16, 595_776_512, "decoder", attention_width=2048)
-T4 = Hardware("t4", "cuda", precision="16-mixed", precisions=("32-true", "16-mixed"), memory_gib=15)
+T4 = Hardware("t4", "cuda", precision="16-mixed", supported_precisions=("32-true", "16-mixed"), memory_gib=15)
 PLAIN = replace(T4, precision="32-true")
 FULL = Training(QWEN, QWEN.parameters, STATE_BYTES["adamw"], True, 28, False, False, 128, False)
 ADAPTED = replace(FULL, trained=5_000_000, adapted=True)
-TEXTS = Texts(torch.tensor([*range(20, 84), *([100, 200, 300, 400] * 32)]), 64)
+TEXTS = TextShapes(torch.tensor([*range(20, 84), *([100, 200, 300, 400] * 32)]), 64)
 
 
 def fit(hardware=T4, training=FULL):
@@ -33,7 +33,7 @@ def test_a_step_is_fitted_into_the_memory_there_is():
     tight, wide = fit(), fit(replace(T4, memory_gib=139))
     assert tight.fits
     assert tight.cost.total < 15 * GIB
-    assert tight.budget.kept < wide.budget.kept
+    assert tight.budget.max_saved_tokens < wide.budget.max_saved_tokens
     assert tight.budget.micro_batch < wide.budget.micro_batch
     assert tight.cost.kept < 0.5 * wide.cost.kept
 
@@ -46,8 +46,8 @@ def test_what_does_not_fit_is_said_to_and_adapters_help():
 
 
 def test_given_numbers_of_tokens_are_taken():
-    found = fit(replace(T4, micro_batch_tokens=777, kept_tokens=0))
-    assert (found.budget.micro_batch, found.budget.kept) == (777, 0)
+    found = fit(replace(T4, micro_batch_tokens=777, max_saved_tokens=0))
+    assert (found.budget.micro_batch, found.budget.max_saved_tokens) == (777, 0)
 
 
 @pytest.mark.parametrize(("optimiser", "state"), [("adamw", 8), ("adamw_8bit", 2), ("adafactor", 1)])
@@ -60,7 +60,7 @@ def test_what_is_always_held_is_counted_to_the_byte(optimiser, state):
 
 
 def test_graphs_are_those_of_the_micro_batches_the_engine_cuts():
-    texts = Texts(torch.tensor([10, 30, 20, 40]), 2)
+    texts = TextShapes(torch.tensor([10, 30, 20, 40]), 2)
     estimate = Estimate(FULL, PLAIN)
     graph = estimate.graph(40)  # fused attention: the same for every width
     found = cost(texts=texts, micro_batch=80, kept=80)  # [40, 30] fills 80 and is kept, [20, 10] fills 40
@@ -72,7 +72,7 @@ def test_graphs_are_those_of_the_micro_batches_the_engine_cuts():
 
 
 def test_representations_and_scores_are_of_all_devices():
-    texts = Texts(torch.tensor([1000, 3000, *[1000] * 5000]), 2)
+    texts = TextShapes(torch.tensor([1000, 3000, *[1000] * 5000]), 2)
     alone, together = cost(texts=texts), cost(hardware=replace(PLAIN, devices=4), texts=texts)
     block = 2 * 4 * DEVICE_BLOCK
     assert alone.scores == 4000 * 5000 * WINNER_BYTES + block + 28 * 2 * 5000
@@ -97,7 +97,7 @@ def test_the_total_is_that_of_the_fullest_moment():
     assert found.moment == "backward pass"
     parts = found.weights + found.gradients + found.optimiser + found.kept + found.segment + found.representations
     assert found.total == pytest.approx(parts)
-    tiny = Texts(torch.tensor([4, 4]), 1)
+    tiny = TextShapes(torch.tensor([4, 4]), 1)
     for fused in (PLAIN, T4):  # the update is in place
         assert cost(hardware=fused, texts=tiny, micro_batch=4).moment == "backward pass"
     elsewhere = cost(hardware=replace(PLAIN, accelerator="mps"), texts=tiny, micro_batch=4)

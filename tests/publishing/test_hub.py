@@ -20,7 +20,7 @@ from tests.running import run
 
 SMALL = (
     *("data=demo", "data.variants=1", "eval=demo", "hardware=cpu", "logger=csv", "loader.workers=0"),
-    *("loader.batch_size=4", "trainer.max_steps=2", "evaluation.candidates=5"),
+    *("loader.batch_size=4", "trainer.max_steps=2", "evaluation.rerank_depth=5"),
 )
 HEADS = {
     "colbert": ("model=tiny", "evaluation.baselines=[random,bm25,untrained]", "+tags.purpose=the card"),

@@ -36,7 +36,7 @@ def packaged(request, bert, decoder, tmp_path_factory):
     addresses = {}
     for head, checkpoint in HEADS.items():
         load({"bert": bert, "decoder": decoder}[checkpoint], head).save(folder / head)
-        tracking = open_tracking("mlflow", folder, project="p", name=head, folder=folder, tags={})
+        tracking = open_tracking("mlflow", folder, experiment_name="p", name=head, folder=folder, tags={})
         with tracking.closing():
             addresses[head] = package(folder, tracking.run_id, folder / head, run=None)
     yield folder, addresses

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from reasonir.config import plain
+from reasonir.config import to_container
 from reasonir.errors import InputError
 from reasonir.model.head.colbert import ColBERT
 from reasonir.model.tiny import Tiny
@@ -85,7 +85,7 @@ def test_what_no_run_saves_is_refused_in_a_model(case):
     ("node", "message"),
     [
         ({"_target_": "numpy.load"}, r"data\._target_=numpy\.load is no data"),
-        ({"_target_": "reasonir.data.files.ratings.Columns"}, "is no data"),
+        ({"_target_": "reasonir.data.files.ratings.RatingColumns"}, "is no data"),
         ({"path": "x"}, r"data\._target_=None is no data"),
         ({**DATA, "columns": {"_target_": BACKBONE}}, r"data\.columns\._target_=.* is no part of the data"),
         ({**DATA, "sources": {"a": {"_target_": "torch.load"}}}, r"data\.sources\.a\._target_=torch\.load is no data"),
@@ -105,8 +105,8 @@ def test_what_runs_save_passes(composed):
         ("model=random_qwen", "data=mixture", "+data@data.sources.a=demo", "+data@data.sources.b=open_provence"),
     ):
         config = composed("train", *words, "eval=demo", "hardware=cpu")
-        refuse_foreign(plain(config.model), "model", FILE)
-        refuse_foreign(plain(config.data), "data", FILE)
+        refuse_foreign(to_container(config.model), "model", FILE)
+        refuse_foreign(to_container(config.data), "data", FILE)
 
 
 def test_trust_lets_everything_be_named_but_resolves_nothing():

@@ -12,8 +12,8 @@ import pytest
 
 from reasonir.errors import InputError
 from reasonir.runs.lock import LOCK, is_locked, lock_folder, refuse_locked
-from reasonir.runs.outcome import RUNNING, Outcome
-from reasonir.sweep.jobs import Swept
+from reasonir.runs.outcome import RUNNING, JobRecord
+from reasonir.sweep.jobs import SweepRecord
 from tests.running import run
 
 HOLDER = """
@@ -144,8 +144,8 @@ def test_a_sweep_is_not_resumed_while_it_or_a_job_of_it_runs(tmp_path, hold, hel
     folder = tmp_path / "multirun" / "mine"
     for name in ("0", "1"):
         (folder / name).mkdir(parents=True)
-        Outcome([*STARTED, f"seed={name}"], RUNNING, pid=1, host="elsewhere").write(folder / name)
-    Swept(["-m", *STARTED, "seed=0,1"], list(STARTED)).write(folder)
+        JobRecord([*STARTED, f"seed={name}"], RUNNING, pid=1, host="elsewhere").write(folder / name)
+    SweepRecord(["-m", *STARTED, "seed=0,1"], list(STARTED)).write(folder)
     process = hold(folder / held)
     refused = run("train", f"resume={folder}", home=tmp_path)
     assert refused.status == 2
@@ -155,7 +155,7 @@ def test_a_sweep_is_not_resumed_while_it_or_a_job_of_it_runs(tmp_path, hold, hel
 
 
 def test_a_job_that_reads_as_running_is_gone_unless_it_holds_its_folder(tmp_path, hold):
-    outcome = Outcome([], RUNNING, pid=1, host="elsewhere")
+    outcome = JobRecord([], RUNNING, pid=1, host="elsewhere")
     assert outcome.gone(tmp_path)
     hold(tmp_path)
     assert not outcome.gone(tmp_path)

@@ -12,7 +12,7 @@ from reasonir.loss.lambda_ import Lambda
 from reasonir.loss.listwise import Listwise
 from reasonir.loss.margin_mse import MarginMse
 from reasonir.loss.mse import Mse
-from reasonir.loss.provence import Provence
+from reasonir.loss.provence import ProvenceLoss
 from reasonir.loss.ranknet import Ranknet
 from reasonir.loss.sum import Sum
 from reasonir.training.datamodule import LoaderOptions, RetrievalData
@@ -35,7 +35,7 @@ from tests.running import run
         (Kl(target="bge"), {DOCUMENTS}),
         (MarginMse(target="bge"), {ORDER}),
         (CachedContrastive(1.0), set()),
-        (Provence(Bce()), {LABELS, SPANS}),
+        (ProvenceLoss(Bce()), {LABELS, SPANS}),
         (Sum({"a": Bce(), "b": Kl(target="bge")}), {LABELS, DOCUMENTS}),
     ],
 )

@@ -20,8 +20,8 @@ GIVEN = (
     "loader.sample_size=48",
     "loader.batch_size=16",
     "trainer.max_steps=-1",
-    "milestones.checkpoint_every=1",
-    "milestones.keep=9",
+    "checkpoint.every_n_steps=1",
+    "checkpoint.keep_last=9",
     "evaluation.baselines=[untrained]",
 )
 TWO = ("hardware=ddp", "hardware.accelerator=cpu", "hardware.devices=2")
@@ -133,7 +133,7 @@ def quiet(folder):
 
 @pytest.mark.slow
 def test_a_signal_to_one_rank_stops_all_with_a_checkpoint(tmp_path):
-    endless = ("trainer.max_epochs=1000", "milestones.checkpoint_every=1000", "milestones.dev_every=9999")
+    endless = ("trainer.max_epochs=1000", "checkpoint.every_n_steps=1000", "dev_eval.every_n_steps=9999")
     process = subprocess.Popen(
         [*LIGHTNING, "reasonir.train", *GIVEN, *endless, *TWO],
         env={**os.environ, "REASONIR_HOME": str(tmp_path), "OMP_NUM_THREADS": "1"},

@@ -11,7 +11,7 @@ import reasonir
 from reasonir.errors import InputError
 from tests.running import run
 
-PAGE = Path(__file__).parent.parent / "docs" / "extending.md"
+PAGE = Path(__file__).parents[2] / "docs" / "extending.md"
 
 
 def blocks():

@@ -40,7 +40,7 @@ def only_run(home):
 def reference(tmp_path_factory):
     """The same command, left alone, in a process too."""
     home = tmp_path_factory.mktemp("reference")
-    process = start(home, *LONG, "milestones.checkpoint_every=2")
+    process = start(home, *LONG, "checkpoint.every_n_steps=2")
     _, err = process.communicate(timeout=300)
     assert process.returncode == 0, err
     return only_run(home)
@@ -50,7 +50,7 @@ def reference(tmp_path_factory):
 @pytest.mark.parametrize("attempt", range(2))
 def test_a_killed_run_goes_on_bit_for_bit(reference, tmp_path, attempt):
     after = random.SystemRandom().randint(3, STEPS)
-    process = start(tmp_path, *LONG, "milestones.checkpoint_every=2")
+    process = start(tmp_path, *LONG, "checkpoint.every_n_steps=2")
     deadline = time.monotonic() + 300
     while steps_noted(tmp_path) < after and process.poll() is None:
         assert time.monotonic() < deadline

@@ -11,7 +11,7 @@ from reasonir.data.beir import Beir
 from reasonir.data.prepared import prepare, read, read_manifest
 from reasonir.data.splits.holdout import relevant_keys
 from reasonir.index.bm25 import Bm25
-from reasonir.mining.bm25 import Words
+from reasonir.mining.bm25 import Bm25Miner
 from reasonir.mining.negatives import HardNegatives
 from reasonir.training.datamodule import LoaderOptions, RetrievalData
 from reasonir.types import Tokens
@@ -46,7 +46,7 @@ def data(source, home, mining, **options):
 def test_nothing_relevant_in_development_is_trained_on(tmp_path, own):
     dev = (3, 11, 27) if own else ()
     source = Beir(str(collection(tmp_path / "col", dev=dev)), dev_split="dev" if own else None)
-    mining = HardNegatives(Words(Bm25()), ranks=(0, COUNT), num_negatives=COUNT)
+    mining = HardNegatives(Bm25Miner(Bm25()), range_min=0, range_max=COUNT, num_negatives=COUNT)
     mined = data(source, tmp_path, mining, dev_size=6)
     held = relevant_keys(mined.dev)
     assert len(held) == (3 if own else 6)
@@ -60,7 +60,7 @@ def test_nothing_relevant_in_development_is_trained_on(tmp_path, own):
 def test_mining_leaves_split_and_development_task_as_they_are(tmp_path):
     source = Beir(str(collection(tmp_path / "col")))
     plain = data(source, tmp_path, None, dev_size=6)
-    mined = data(source, tmp_path, HardNegatives(Words(Bm25()), ranks=(0, 9)), dev_size=6)
+    mined = data(source, tmp_path, HardNegatives(Bm25Miner(Bm25()), range_min=0, range_max=9), dev_size=6)
     assert mined.folder != plain.folder
     assert np.array_equal(mined.split.train, plain.split.train)
     assert mined.dev == plain.dev
@@ -72,7 +72,7 @@ def test_mining_leaves_split_and_development_task_as_they_are(tmp_path):
 def test_the_command_mines_what_training_takes(home):
     from tests.running import goes_on_unless, run
 
-    options = ("data=demo", "mining=bm25", "mining.ranks=[2,30]", "mining.replace_own=true")
+    options = ("data=demo", "mining=bm25", "mining.range_min=2", "mining.range_max=30", "mining.replace_own=true")
     done = run("mine", *options, home=home)
     assert done.status == 0, done.err
     for part in ("What queries got", "known to be relevant", "excluded by the data", "in the window", "median"):
@@ -89,7 +89,7 @@ def test_the_command_mines_what_training_takes(home):
     assert trained.status == 0, trained.err
     assert f"Prepared set {folder} is up to date" in trained.err
     goes_on_unless(trained.folder, "mining.num_negatives=2", home=home, steps=2)
-    by_model = ("mining=model", "mining.relative=null", "hardware=cpu")
+    by_model = ("mining=model", "mining.relative_margin=null", "hardware=cpu")
     by_run = run("mine", "data=demo", *by_model, f"run={trained.folder}", home=home)
     assert by_run.status == 0, by_run.err
     (second,) = re.findall(r"(\S+/demo-model-\w+) is complete", by_run.err)
@@ -103,15 +103,31 @@ def test_the_command_mines_what_training_takes(home):
         (("mining=model",), ["mining=model has no model to search with", "run=outputs/<run>"]),
         (("mining=none",), ["mining=none mines nothing"]),
         (("mining=bm52",), ["mining=bm52", "did you mean 'bm25'"]),
-        (("mining.rank=[1,2]",), ["mining.rank", "did you mean 'ranks'"]),
-        (("mining.ranks=[30,10]",), ["mining.ranks=[30, 10]", "[10,100]"]),
-        (("mining.ranks=[10]",), ["mining.ranks=[10]"]),
+        (("mining.range_mni=2",), ["mining.range_mni", "did you mean 'range_min'"]),
+        (("mining.range_min=30", "mining.range_max=10"), ["mining.range_min=30 mining.range_max=10: give"]),
         (
-            ("mining.num_negatives=0", "mining.relative=1.5", "mining.margin=-1", "mining.positive=best"),
-            ["4 mistakes", "mining.num_negatives=0", "mining.relative=1.5", "mining.margin=-1", "mining.positive=best"],
+            (
+                "mining.num_negatives=0",
+                "mining.relative_margin=1.5",
+                "mining.absolute_margin=-1",
+                "mining.positive=best",
+            ),
+            [
+                "4 mistakes",
+                "mining.num_negatives=0",
+                "mining.relative_margin=1.5",
+                "mining.absolute_margin=-1",
+                "mining.positive=best",
+            ],
         ),
         (("mining.sampling=last",), ["mining.sampling=last: choose first or random"]),
-        (("mining.ranks=[9000,9999]",), ["no negative for any query", "skip fewer (mining.ranks)"]),
+        (
+            (
+                "mining.range_min=9000",
+                "mining.range_max=9999",
+            ),
+            ["no negative for any query", "skip fewer (mining.range_min)"],
+        ),
         (("mining=model", "model=tiny", "index=faiss"), ["index=", "choose index=exact or index=plaid"]),
         (("mining=model", "run={home}"), ["is no tracked run"]),
         (("data=prepared", "data.path={home}"), ["isn't a prepared set"]),

@@ -11,7 +11,7 @@ import urllib.request
 
 import pytest
 
-from reasonir.sweep.jobs import Swept
+from reasonir.sweep.jobs import SweepRecord
 from reasonir.tracking.mlflow_views import ADDRESS
 from tests.running import run
 
@@ -96,7 +96,7 @@ def test_a_sweep_is_compared(swept, page, tmp_path):
         from mlflow import MlflowClient
 
         client = MlflowClient(f"sqlite:///{home / 'mlflow.db'}")
-        parent = client.get_run(Swept.read(folder).parent)
+        parent = client.get_run(SweepRecord.read(folder).parent)
         jobs = client.search_runs(
             [parent.info.experiment_id], f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'", order_by=["start_time"]
         )

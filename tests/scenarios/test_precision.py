@@ -10,13 +10,13 @@ from reasonir.engine.step import Budget
 from reasonir.hardware import Hardware
 from reasonir.loss.bce import Bce
 from reasonir.loss.cached_contrastive import CachedContrastive
-from reasonir.loss.provence import Provence
+from reasonir.loss.provence import ProvenceLoss
 from reasonir.training.module import RetrieverModule
 from reasonir.training.optim import Optim
 from reasonir.training.trainer import build_trainer
 from tests.helpers import batch_of, examples, load
 
-OBJECTIVES = {"colbert": CachedContrastive(0.5), "cross_encoder": Bce(), "provence": Provence(Bce())}
+OBJECTIVES = {"colbert": CachedContrastive(0.5), "cross_encoder": Bce(), "provence": ProvenceLoss(Bce())}
 STEPS = 3
 
 

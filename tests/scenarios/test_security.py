@@ -40,7 +40,7 @@ MODEL = {
     "a stage": (*PIPELINE, "eval.stages.pruner={it}"),
     "mine": (*MINE, "model=any", "model.path={it}", "model/head=biencoder"),
     "teach": (*TRAIN, *TEACHER, "model=tiny", *ANY_TEACHER),
-    "bench": ("bench", "model=any", "model.path={it}", "model/head=biencoder", "contenders=biencoder", "hardware=cpu"),
+    "bench": ("bench", "model=any", "model.path={it}", "model/head=biencoder", "peers=biencoder", "hardware=cpu"),
 }
 """Commands that open a checkpoint, by folder or hub id."""
 RUN = {
@@ -152,9 +152,9 @@ def test_the_untrained_model_of_a_run_is_checked_like_any_other(place, hostile):
 
 
 def test_a_runs_data_is_checked_where_it_is_read(place, hostile):
-    """eval=own reads it; any other benchmark judges the model whatever it was trained on."""
+    """eval=test_split reads it; any other benchmark judges the model whatever it was trained on."""
     folder = hostile.run(place / "export", data=hostile.calls())
-    own = (*EVALUATE, "run={it}", "eval=own")
+    own = (*EVALUATE, "run={it}", "eval=test_split")
     refused(said(own, folder, place), hostile, "config.yaml: data._target_=torch.load is no data of reasonir")
     assert said(RUN["evaluate its model"], folder, place).status == 0
     assert not hostile.done
@@ -167,7 +167,7 @@ def test_a_runs_data_is_checked_where_it_is_read(place, hostile):
     [
         (lambda made: made.calls(), "eval._target_=torch.load is no eval of reasonir"),
         (
-            lambda made: {"_target_": "reasonir.eval.test_split.Own", "source": made.calls()},
+            lambda made: {"_target_": "reasonir.eval.test_split.SourceTestSplit", "source": made.calls()},
             "eval.source._target_=torch.load is no data of reasonir",
         ),
         (
@@ -175,7 +175,7 @@ def test_a_runs_data_is_checked_where_it_is_read(place, hostile):
             "eval.instructions._target_=torch.load is no part of the evaluation of reasonir",
         ),
         (
-            lambda made: {"_target_": "reasonir.eval.pipeline.Pipeline", "collection": made.calls()},
+            lambda made: {"_target_": "reasonir.eval.pipeline.PipelineBenchmark", "collection": made.calls()},
             "eval.collection._target_=torch.load is no eval of reasonir",
         ),
         (lambda made: {"_target_": "reasonir.data.demo.Demo"}, "eval._target_=reasonir.data.demo.Demo is no eval"),
@@ -266,7 +266,7 @@ def test_a_served_model_trusts_whoever_serves_it_alone(place, hostile, monkeypat
     add_module(runs[1] / "model", "evil.Evil")
     sign(runs[1] / "model")
     for folder, message in zip(runs, ("is no shape of reasonir", "has type: evil.Evil"), strict=True):
-        tracking = open_tracking("mlflow", place, project="p", name="x", folder=folder, tags={})
+        tracking = open_tracking("mlflow", place, experiment_name="p", name="x", folder=folder, tags={})
         with tracking.closing():
             address = package(place, tracking.run_id, folder / "model", run=folder)
         monkeypatch.delenv("REASONIR_TRUST_REMOTE_CODE", raising=False)

@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from reasonir.runs.outcome import KILLED, outcomes
-from reasonir.sweep.jobs import Swept
+from reasonir.sweep.jobs import SweepRecord
 from tests.running import SHORTER
 from tests.sweep.test_callback import BESIDE_EACH_OTHER, SMALL, client_of
 
@@ -20,7 +20,7 @@ from tests.sweep.test_callback import BESIDE_EACH_OTHER, SMALL, client_of
     ("launcher", "number", "jobs"), [((), signal.SIGINT, {"0"}), (BESIDE_EACH_OTHER, signal.SIGTERM, {"0", "1"})]
 )
 def test_a_stopped_sweep_leaves_checkpoints_and_no_process(tmp_path, launcher, number, jobs):
-    longer = ("trainer.max_steps=10000", "trainer.max_epochs=10000", "milestones.dev_every=10000", "seed=1,2,3")
+    longer = ("trainer.max_steps=10000", "trainer.max_epochs=10000", "dev_eval.every_n_steps=10000", "seed=1,2,3")
     command = [sys.executable, "-m", "reasonir.train", "-m", *SMALL[:-1], *SHORTER, *longer, *launcher]
     environment = {**os.environ, "REASONIR_HOME": str(tmp_path)}
     process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True)
@@ -37,7 +37,7 @@ def test_a_stopped_sweep_leaves_checkpoints_and_no_process(tmp_path, launcher, n
 
     (folder,) = (tmp_path / "multirun").iterdir()
     client = client_of(tmp_path)
-    assert client.get_run(Swept.read(folder).parent).info.status == "KILLED"
+    assert client.get_run(SweepRecord.read(folder).parent).info.status == "KILLED"
     assert {job.name for job in outcomes(folder)} == jobs
     for job, outcome in outcomes(folder).items():
         assert (outcome.status, outcome.error, outcome.pid) == (KILLED, "stopped by a signal", None)

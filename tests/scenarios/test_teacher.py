@@ -19,7 +19,7 @@ from tests.scenarios.test_mining import collection
 from tests.teacher.test_reranker import teacher
 
 TEACHER = ("teacher=reranker", "model@teacher.model=tiny_reranker", "hardware=cpu")
-MINING = ("mining=bm25", "mining.ranks=[0,9]", "mining.num_negatives=2")
+MINING = ("mining=bm25", "mining.range_min=0", "mining.range_max=9", "mining.num_negatives=2")
 SHORT = ("trainer.max_steps=2", "loader.batch_size=4", "loader.workers=0", "evaluation.baselines=[]", "logger=csv")
 
 
@@ -34,7 +34,7 @@ def complete(done):
 def judge(home):
     """A run that trained a reranker."""
     options = ("model=tiny_reranker", "loss=bce", "data=demo", "data.variants=1", "eval=demo", "hardware=cpu")
-    done = run("train", *options, *SHORT, "evaluation.candidates=3", "loader.dev_size=4", home=home)
+    done = run("train", *options, *SHORT, "evaluation.rerank_depth=3", "loader.dev_size=4", home=home)
     assert done.status == 0, done.err
     return done.folder
 
@@ -47,7 +47,7 @@ def test_a_taught_set_is_prepared_trained_on_resumed_and_judged(home, tmp_path):
     assert "Teacher reranker gives positives" in prepared.err
     manifest = read_manifest(folder)
     assert manifest["teacher"]["queries_with_negatives"] == manifest["counts"]["queries"]
-    options = ("experiment=demo_tiny", *given, *SHORT, "loss=kl", "loss.target=reranker", "eval=own")
+    options = ("experiment=demo_tiny", *given, *SHORT, "loss=kl", "loss.target=reranker", "eval=test_split")
     trained = run("train", *options, home=home)
     assert trained.status == 0, trained.err
     assert f"Prepared set {folder} is up to date" in trained.err
@@ -103,7 +103,7 @@ def test_a_pruner_learns_the_probabilities_of_another(home, tmp_path):
 def test_a_reranker_learns_the_probabilities_of_a_runs_own(home, judge):
     options = ("model=tiny_reranker", "loss=bce", "loss.target=big", "data=demo", "data.variants=1", "eval=demo")
     by = ("teacher=reranker", f"teacher.run={judge}", "teacher.name=big", "teacher.scale=probability")
-    done = run("train", *options, *by, *SHORT, "evaluation.candidates=3", "hardware=cpu", home=home)
+    done = run("train", *options, *by, *SHORT, "evaluation.rerank_depth=3", "hardware=cpu", home=home)
     assert done.status == 0, done.err
     assert json.loads((done.folder / "data.json").read_text())["teacher"]["name"] == "big"
 

@@ -6,8 +6,8 @@ import json
 import pytest
 
 from reasonir.errors import InputError
-from reasonir.runs.outcome import FAILED, FINISHED, KILLED, Outcome
-from reasonir.sweep.jobs import Swept, title
+from reasonir.runs.outcome import FAILED, FINISHED, KILLED, JobRecord
+from reasonir.sweep.jobs import SweepRecord, title
 from reasonir.sweep.summary import Job, groups
 from tests.killing import FLAG
 from tests.running import run
@@ -26,7 +26,7 @@ def sweep(home, *arguments):
 
 
 def statuses(folder):
-    return {job.name: Outcome.read(job).status for job in sorted(folder.glob("[0-9]*"))}
+    return {job.name: JobRecord.read(job).status for job in sorted(folder.glob("[0-9]*"))}
 
 
 def rows(folder):
@@ -43,18 +43,18 @@ def client_of(home):
 @pytest.mark.slow
 def test_a_killed_job_leaves_the_others_alone_and_goes_on(tmp_path, capfd):
     (tmp_path / FLAG).touch()
-    done, folder = sweep(tmp_path, *KILLING, "milestones.checkpoint_every=2", *BESIDE_EACH_OTHER)
+    done, folder = sweep(tmp_path, *KILLING, "checkpoint.every_n_steps=2", *BESIDE_EACH_OTHER)
     assert done.status == 1, done.err
     assert "1 of 2 jobs finished" in done.err
     assert f"python -m reasonir.train resume={folder}" in done.err
     assert statuses(folder) == {"0": FINISHED, "1": KILLED}
     first, second = rows(folder)
     assert first["loss"].endswith("CachedContrastive")
-    assert float(first["dev ndcg_at_10"]) == Outcome.read(folder / "0").value
+    assert float(first["dev ndcg_at_10"]) == JobRecord.read(folder / "0").value
     assert "killed by SIGKILL" in second["error"]
 
     client = client_of(tmp_path)
-    parent = client.get_run(Swept.read(folder).parent)
+    parent = client.get_run(SweepRecord.read(folder).parent)
     assert parent.info.status == "FAILED"
     assert parent.data.tags["kind"] == "sweep"
     children = {
@@ -76,7 +76,7 @@ def test_a_killed_job_leaves_the_others_alone_and_goes_on(tmp_path, capfd):
     said = capfd.readouterr().err  # by joblib's processes
     assert "Job 0 finished before and is passed over" in said
     assert f"Job 1 runs and prints into {folder / '1' / 'output.log'}" in said
-    assert f"Job 1 finished: dev nDCG@10 {Outcome.read(folder / '1').value:.4f}" in said
+    assert f"Job 1 finished: dev nDCG@10 {JobRecord.read(folder / '1').value:.4f}" in said
     assert "Resuming after step 2" in log_of(folder / "1")
     assert "Plan:" in (folder / "0" / "output.log").read_text()  # two that print together couldn't be told apart
     assert statuses(folder) == {"0": FINISHED, "1": FINISHED}
@@ -112,7 +112,7 @@ def test_a_continued_sweep_keeps_its_choices(tmp_path):
 
     from reasonir.sweep.job_process import run_child
 
-    Outcome(["seed=1"], FINISHED, 0.5).write(tmp_path)
+    JobRecord(["seed=1"], FINISHED, 0.5).write(tmp_path)
     config = OmegaConf.create({"hardware": {"devices": 1}})
     hydra = OmegaConf.create({"hydra": {"overrides": {"task": ["seed=1"]}}})
     instance = HydraConfig.instance()
@@ -147,17 +147,17 @@ def test_a_job_that_is_tried_again_does_not_keep_its_old_error(tmp_path, monkeyp
         "sweep": {"dir": str(tmp_path)},
     }
     monkeypatch.setattr(HydraConfig.instance(), "cfg", OmegaConf.create({"hydra": hydra}))
-    Outcome(["seed=1"], FAILED, error="no such file").write(tmp_path)
+    JobRecord(["seed=1"], FAILED, error="no such file").write(tmp_path)
     with pytest.raises(job_process.JobError, match="killed by SIGKILL"):
         job_process.run_child(OmegaConf.create({"hardware": {"devices": 1}}), tmp_path, "reasonir.commands.train:train")
-    assert Outcome.read(tmp_path).status == KILLED
+    assert JobRecord.read(tmp_path).status == KILLED
     (tmp_path / job_process.STOPPING).touch()
     with pytest.raises(job_process.JobError, match="stopped before it began"):
         job_process.run_child(OmegaConf.create({"hardware": {"devices": 1}}), tmp_path, "reasonir.commands.train:train")
 
 
 def test_jobs_are_named_by_what_tells_them_apart():
-    swept = Swept(["-m"], ["experiment=demo", "seed=1,2", "loss.temperature=1,2"])
+    swept = SweepRecord(["-m"], ["experiment=demo", "seed=1,2", "loss.temperature=1,2"])
     mine = ["experiment=demo", "seed=2", "loss.temperature=1", "+tags.model/head=x"]
     assert swept.choices(mine) == {"seed": "2", "temperature": "1", "head": "x"}
     assert swept.choices(["a.path=1", "b.path=2"]) == {"a.path": "1", "b.path": "2"}
@@ -166,7 +166,7 @@ def test_jobs_are_named_by_what_tells_them_apart():
 
 def test_seeds_are_averaged_with_their_interval():
     def job(figure, status=FINISHED, **choices):
-        return Job("0", choices, Outcome([], status), figure)
+        return Job("0", choices, JobRecord([], status), figure)
 
     jobs = [job(0.4, t="1", seed="1"), job(0.6, t="1", seed="2"), job(0.9, t="2", seed="1")]
     one, other = groups([*jobs, job(0.1, KILLED, t="1", seed="3")])

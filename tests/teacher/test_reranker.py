@@ -13,13 +13,13 @@ from reasonir.errors import InputError
 from reasonir.hardware import Hardware
 from reasonir.index.bm25 import Bm25
 from reasonir.inference.reranker import Reranker
-from reasonir.mining.bm25 import Words
+from reasonir.mining.bm25 import Bm25Miner
 from reasonir.mining.negatives import HardNegatives
 from reasonir.model.backbone import Model
 from reasonir.model.encoder import Encoder
 from reasonir.model.tiny import TinyDecoder
-from reasonir.teacher.none import Untaught
-from reasonir.teacher.report import Tally, sentence
+from reasonir.teacher.none import NoTeacher
+from reasonir.teacher.report import TeacherTally, sentence
 from reasonir.teacher.reranker import Reranking
 from reasonir.types import Pair, Text
 from tests.data.test_prepared import Given
@@ -59,7 +59,7 @@ def scored(monkeypatch):
 def test_the_column_holds_the_rerankers_scores_of_single_pairs(bert, decoder, tmp_path, head, scale):
     own = prepare(Given(GIVEN), tmp_path)
     stage = teacher(decoder if head == "yes_no" else bert, head, name="big", scale=scale, block=4)
-    found = taught(stage.taught(own, tmp_path))
+    found = taught(stage.add_scores(own, tmp_path))
     reranker = Reranker(stage.model.load())
     for before, after in zip(taught(own), found, strict=True):
         assert [replace(document, teachers={}) for document in after.documents] == list(before.documents)
@@ -77,8 +77,10 @@ def test_the_column_holds_the_rerankers_scores_of_single_pairs(bert, decoder, tm
 def test_mined_negatives_are_scored_as_well(decoder, tmp_path):
     source = Given(GIVEN)
     own = prepare(source, tmp_path)
-    mined = HardNegatives(Words(Bm25()), ranks=(0, 9), num_negatives=3).mined(own, source, tmp_path)
-    folder = teacher(decoder).taught(mined, tmp_path)
+    mined = HardNegatives(Bm25Miner(Bm25()), range_min=0, range_max=9, num_negatives=3).add_negatives(
+        own, source, tmp_path
+    )
+    folder = teacher(decoder).add_scores(mined, tmp_path)
     assert folder.name.startswith("given-bm25-reranker-")
     counts = read_manifest(mined)["counts"]
     assert counts["negatives"] > len(GIVEN)
@@ -89,10 +91,10 @@ def test_mined_negatives_are_scored_as_well(decoder, tmp_path):
 
 def test_a_set_is_scored_once_for_the_same_checkpoint_wherever_it_lies(decoder, tmp_path, scored):
     own = prepare(Given(GIVEN), tmp_path)
-    first = teacher(decoder, block=4).taught(own, tmp_path)
+    first = teacher(decoder, block=4).add_scores(own, tmp_path)
     assert scored.counts == [8, 8, 4]
     shutil.copytree(decoder, tmp_path / "copied")
-    assert teacher(tmp_path / "copied", block=3).taught(own, tmp_path) == first
+    assert teacher(tmp_path / "copied", block=3).add_scores(own, tmp_path) == first
     assert sum(scored.counts) == PAIRS
     other = TinyDecoder(path=str(tmp_path), head=None, vocabulary=1500).locate()
     changed = [
@@ -101,24 +103,24 @@ def test_a_set_is_scored_once_for_the_same_checkpoint_wherever_it_lies(decoder, 
         teacher(decoder, name="big"),
         teacher(decoder, head_options={"max_length": 200}),
     ]
-    folders = {stage.taught(own, tmp_path) for stage in changed}
+    folders = {stage.add_scores(own, tmp_path) for stage in changed}
     assert len(folders | {first}) == len(changed) + 1
     assert sum(scored.counts) == PAIRS * (len(changed) + 1)
 
 
 def test_a_scoring_that_was_killed_goes_on_where_it_was(decoder, tmp_path, scored):
     stage = teacher(decoder, block=3)
-    undisturbed = stage.taught(prepare(Given(GIVEN), tmp_path / "a"), tmp_path / "a")
+    undisturbed = stage.add_scores(prepare(Given(GIVEN), tmp_path / "a"), tmp_path / "a")
     home = tmp_path / "b"
     own = prepare(Given(GIVEN), home)
     scored.counts.clear()
     scored.function.limit = 12
     with pytest.raises(RuntimeError, match="power cut"):
-        stage.taught(own, home)
+        stage.add_scores(own, home)
     assert scored.counts == [6, 6]
     assert [folder.name for folder in (home / "data").iterdir()] == [own.name]
     scored.function.limit = np.inf
-    resumed = stage.taught(own, home)
+    resumed = stage.add_scores(own, home)
     assert scored.counts == [6, 6, 6, 2]
     assert resumed.name == undisturbed.name
     assert read(resumed)[:] == read(undisturbed)[:]
@@ -129,17 +131,17 @@ def test_a_scoring_that_was_killed_goes_on_where_it_was(decoder, tmp_path, score
 def test_of_two_runs_that_start_at_once_one_scores(decoder, tmp_path, scored):
     own = prepare(Given(GIVEN), tmp_path)
     with ThreadPoolExecutor(2) as threads:
-        first, second = threads.map(lambda _: teacher(decoder, block=1).taught(own, tmp_path), range(2))
+        first, second = threads.map(lambda _: teacher(decoder, block=1).add_scores(own, tmp_path), range(2))
     assert first == second
     assert sum(scored.counts) == PAIRS
 
 
 def test_a_second_teacher_has_another_name(decoder, tmp_path):
     stage = teacher(decoder)
-    once = stage.taught(prepare(Given(GIVEN), tmp_path), tmp_path)
+    once = stage.add_scores(prepare(Given(GIVEN), tmp_path), tmp_path)
     with pytest.raises(InputError, match=r"has a teacher 'reranker' already: .*\(teacher.name=\.\.\.\)"):
-        stage.taught(once, tmp_path)
-    both = taught(teacher(decoder, name="second", scale="probability").taught(once, tmp_path))
+        stage.add_scores(once, tmp_path)
+    both = taught(teacher(decoder, name="second", scale="probability").add_scores(once, tmp_path))
     for document in (document for each in both for document in each.documents):
         assert document.teachers["second"] == pytest.approx(1 / (1 + np.exp(-document.teachers["reranker"])), abs=1e-5)
 
@@ -162,11 +164,11 @@ def test_what_cant_teach_is_said_before_anything_is_read(options, message):
 
 def test_no_teacher_leaves_the_set_as_it_is(tmp_path):
     own = prepare(Given(GIVEN), tmp_path)
-    assert Untaught().taught(own, tmp_path) == own
+    assert NoTeacher().add_scores(own, tmp_path) == own
 
 
 def test_the_report_by_hand():
-    tally = Tally()
+    tally = TeacherTally()
     tally.add([1.0, 3.0], [2.0])  # the best positive is above
     tally.add([0.0], [-1.0, 1.0])
     tally.add([4.0], [])
@@ -178,6 +180,6 @@ def test_the_report_by_hand():
         "negative_above_positives": 1 / 3,
     }
     assert "negatives 0.750; of the queries with negatives 33.3% have one" in sentence({"name": "t", **tally.to_dict()})
-    alone = Tally()
+    alone = TeacherTally()
     alone.add([2.0], [])
     assert sentence({"name": "t", **alone.to_dict()}).endswith("positives 2.000 on average; there are no negatives")

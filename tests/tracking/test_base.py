@@ -53,7 +53,7 @@ def test_everything_lies_under_the_home_folder(home_with_runs):
 def test_a_collections_name_may_hold_what_mlflow_does_not_take(tmp_path):
     from mlflow import MlflowClient
 
-    tracking = open_tracking("mlflow", tmp_path, project="p", name="n", folder=tmp_path, tags={})
+    tracking = open_tracking("mlflow", tmp_path, experiment_name="p", name="n", folder=tmp_path, tags={})
     tracking.metrics({"eval/scifact (copy)/mrr": 0.5})
     tracking.end("FINISHED")
     run = MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}").get_run(tracking.run_id)
@@ -175,7 +175,7 @@ def test_unknown_runs_are_named(home_with_runs, tmp_path):
 
 def test_a_killed_run_is_marked_and_goes_on_under_its_id(home_with_runs, monkeypatch):
     home, _, entry, client = home_with_runs
-    real = callbacks.Milestones._log_training
+    real = callbacks.TrainingMonitor._log_training
 
     def signalled(self, trainer, module, at):
         real(self, trainer, module, at)
@@ -183,7 +183,7 @@ def test_a_killed_run_is_marked_and_goes_on_under_its_id(home_with_runs, monkeyp
             os.kill(os.getpid(), signal.SIGTERM)
 
     with monkeypatch.context() as patch:
-        patch.setattr(callbacks.Milestones, "_log_training", signalled)
+        patch.setattr(callbacks.TrainingMonitor, "_log_training", signalled)
         done = run("train", *TRACKED, "evaluation.baselines=[]", home=home)
     assert done.status == 128 + signal.SIGTERM
     run_id = (done.folder / "run_id").read_text()
@@ -208,7 +208,7 @@ def test_a_run_that_mlflow_does_not_have_any_more_goes_on_under_a_new_one(home_w
         client.delete_run(entry.info.run_id)
     else:
         client.delete_experiment(entry.info.experiment_id)
-        words.append("project=other")
+        words.append("experiment_name=other")
     try:
         judged = run("evaluate", f"run={folder}", "eval=demo", "eval.split=dev", *words, home=home)
         assert judged.status == 0, judged.err
@@ -251,7 +251,7 @@ def test_a_failed_run_is_marked(home_with_runs, monkeypatch):
     def fails(self, trainer, at):
         raise RuntimeError("power cut")
 
-    monkeypatch.setattr(callbacks.Milestones, "_save", fails)
+    monkeypatch.setattr(callbacks.TrainingMonitor, "_save", fails)
     with pytest.raises(RuntimeError, match="power cut"):
         run("train", *TRACKED, "evaluation.baselines=[]", home=home)
     newest = client.search_runs([entry.info.experiment_id], order_by=["attributes.start_time DESC"])[0]
@@ -260,7 +260,7 @@ def test_a_failed_run_is_marked(home_with_runs, monkeypatch):
 
 @pytest.mark.parametrize("logger", ["csv", "none"])
 def test_without_mlflow_there_is_nothing_to_do(logger, tmp_path):
-    tracking = open_tracking(logger, tmp_path, project="p", name="n", folder=tmp_path, tags={})
+    tracking = open_tracking(logger, tmp_path, experiment_name="p", name="n", folder=tmp_path, tags={})
     assert type(tracking) is Tracking
     tracking.parameters({"a": 1})
     tracking.metrics({"b": 1.0})
@@ -287,7 +287,7 @@ def test_jobs_side_by_side_do_not_race_for_what_mlflow_makes_once(tmp_path):
     at_once = Barrier(6)
 
     def note(number):
-        tracking = open_tracking("mlflow", tmp_path, project="race", name=str(number), folder=tmp_path, tags={})
+        tracking = open_tracking("mlflow", tmp_path, experiment_name="race", name=str(number), folder=tmp_path, tags={})
         with tracking.closing():
             at_once.wait()
             tracking.dataset("beir", "a1b2", "/data", "training")

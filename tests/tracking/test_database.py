@@ -128,7 +128,7 @@ def test_an_experiment_that_was_deleted_is_named(database):
     client = client_of(home)
     number = client.create_experiment("gone")
     client.delete_experiment(number)
-    with pytest.raises(InputError, match=rf"project=gone: .+ was deleted .+restore --experiment-id {number}"):
+    with pytest.raises(InputError, match=rf"experiment_name=gone: .+ was deleted .+restore --experiment-id {number}"):
         refuse_unusable("mlflow", home, "gone")
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from reasonir.runs.outcome import FAILED, FINISHED, KILLED, Outcome
+from reasonir.runs.outcome import FAILED, FINISHED, KILLED, JobRecord
 from reasonir.tracking import outbox
 from reasonir.tracking.database import client_of, database_of
 from reasonir.tracking.mlflow import deliver
@@ -26,7 +26,7 @@ def home(tmp_path_factory):
 
 
 def opened(home, folder, known=None):
-    return open_sweep(home, known, project="p", name="sweep", folder=folder, tags={"purpose": "test"})
+    return open_sweep(home, known, experiment_name="p", name="sweep", folder=folder, tags={"purpose": "test"})
 
 
 def test_a_sweep_ends_while_the_database_is_locked(home, tmp_path):
@@ -34,9 +34,9 @@ def test_a_sweep_ends_while_the_database_is_locked(home, tmp_path):
     job, summary = tmp_path / "0", tmp_path / "summary.md"
     job.mkdir()
     summary.write_text("one row")
-    outcome = Outcome(["seed=1"], KILLED, error="killed by SIGKILL")
+    outcome = JobRecord(["seed=1"], KILLED, error="killed by SIGKILL")
     with locked(database_of(home)):
-        run_id = mark_failed(home, job, outcome, parent=sweep.run_id, project="p", name="seed=1")
+        run_id = mark_failed(home, job, outcome, parent=sweep.run_id, experiment_name="p", name="seed=1")
         close_sweep(sweep, FAILED, [summary], "one row", keys=["seed"], metric="ndcg_at_10")
     assert run_id is None
     assert deliver(home, tmp_path) is deliver(home, job) is None

@@ -1,4 +1,4 @@
-"""What milestones keep of a run's folder, and what they measure."""
+"""What the training monitor keeps of a run's folder, and what they measure."""
 
 import multiprocessing
 from types import SimpleNamespace
@@ -6,7 +6,14 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from reasonir.training.callbacks import Interrupt, MilestoneOptions, Milestones, peak_memory_gib
+from reasonir.training.callbacks import (
+    CheckpointOptions,
+    DevEvalOptions,
+    EarlyStoppingOptions,
+    Interrupt,
+    TrainingMonitor,
+    peak_memory_gib,
+)
 
 
 class Trainer(SimpleNamespace):
@@ -19,9 +26,17 @@ class Trainer(SimpleNamespace):
         file.write_bytes(b"")
 
 
-def milestones(folder, *, keep=2, best=None):
+def monitor(folder, *, keep=2, best=None):
     folder.mkdir(exist_ok=True)
-    found = Milestones(MilestoneOptions(keep=keep), folder, None, None, Interrupt())
+    found = TrainingMonitor(
+        folder,
+        None,
+        None,
+        Interrupt(),
+        checkpoint=CheckpointOptions(keep_last=keep),
+        dev_eval=DevEvalOptions(),
+        early_stopping=EarlyStoppingOptions(),
+    )
     if best is not None:
         found.load_state_dict({"best": 0.5, "best_step": best, "without_improvement": 0})
     return found
@@ -40,7 +55,7 @@ def held(folder):
 def test_a_run_that_goes_on_from_an_earlier_checkpoint_leaves_the_later_ones_behind(tmp_path):
     """Otherwise they count as the newest: what is written now would go, and resume= would take the abandoned ones."""
     put(tmp_path, "step_00000100.ckpt", "step_00000150.ckpt", "best_00000090.safetensors", "best_00000150.safetensors")
-    going_on = milestones(tmp_path, best=90)
+    going_on = monitor(tmp_path, best=90)
     going_on.on_train_start(Trainer(global_step=100), None)
     assert held(tmp_path) == ["best_00000090.safetensors", "step_00000100.ckpt"]
     for step in (120, 130):
@@ -51,14 +66,14 @@ def test_a_run_that_goes_on_from_an_earlier_checkpoint_leaves_the_later_ones_beh
 def test_the_best_weights_that_a_kept_checkpoint_names_stay_with_it(tmp_path):
     put(tmp_path, "step_00000005.ckpt", "best_00000002.safetensors", "best_00000003.safetensors")
     put(tmp_path, "best_00000006.safetensors")
-    milestones(tmp_path, best=6)._save(Trainer(), 6)
+    monitor(tmp_path, best=6)._save(Trainer(), 6)
     assert held(tmp_path) == [
         "best_00000003.safetensors",
         "best_00000006.safetensors",
         "step_00000005.ckpt",
         "step_00000006.ckpt",
     ]
-    milestones(tmp_path, best=6)._save(Trainer(), 7)
+    monitor(tmp_path, best=6)._save(Trainer(), 7)
     assert held(tmp_path) == ["best_00000006.safetensors", "step_00000006.ckpt", "step_00000007.ckpt"]
 
 

@@ -108,7 +108,7 @@ def test_what_was_saved_before_stays(home, monkeypatch):
         values = forward(encoder, padded)
         return values * torch.nan if torch.is_grad_enabled() and passes[0] > 2 else values
 
-    given = ("milestones.checkpoint_every=1", "trainer.max_steps=4", "logger=csv", "hardware.kept_tokens=1000000")
+    given = ("checkpoint.every_n_steps=1", "trainer.max_steps=4", "logger=csv", "hardware.max_saved_tokens=1000000")
     monkeypatch.setattr(Encoder, "forward", failing)
     done = run("train", *TINY, *given, "hardware.micro_batch_tokens=1000000", home=home)
     assert done.status == 2

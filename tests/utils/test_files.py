@@ -12,7 +12,7 @@ from threading import Barrier
 import filelock
 import pytest
 
-from reasonir.utils.files import completed, exclusive
+from reasonir.utils.files import atomic_path, exclusive
 
 COUNT = """
 import json, sys
@@ -31,7 +31,7 @@ def test_writers_of_one_name_do_not_share_a_partial_file(tmp_path):
     both = Barrier(2)
 
     def write(text):
-        with completed(tmp_path / "file") as partial:
+        with atomic_path(tmp_path / "file") as partial:
             both.wait()
             partial.write_text(text)
             both.wait()

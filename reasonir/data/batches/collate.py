@@ -19,7 +19,7 @@ from reasonir.types import Batch, Document, Example, Pair, PairBatch, Relation, 
 
 Tokenize = Callable[[Sequence[Text], Side], Tokens]
 TokenizePairs = Callable[[Sequence[Pair]], tuple[Tokens, Tensor]]
-Assemble = Callable[[int, "Sequence[Group]"], Any]
+Assemble = Callable[[int, "Sequence[QueryGroup]"], Any]
 ALL, NONE = -1, -2
 
 
@@ -49,7 +49,7 @@ class Items:
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
+class QueryGroup:
     """A query of a batch with the documents drawn for it, each by its key, and the keys known to be relevant to it."""
 
     query: Text
@@ -83,11 +83,11 @@ class Batches(Dataset[Any]):
         taken = zip(plan.items.tolist(), plan.turn_I.tolist(), strict=True)
         return self.assemble(plan.step, [self._group(item, turn) for item, turn in taken])
 
-    def _group(self, item: int, turn: int) -> Group:
+    def _group(self, item: int, turn: int) -> QueryGroup:
         row = self.rows[int(self.items.row_I[item])]
         # A document that equals the query itself is no negative of it either.
         known = {row["query_key"], *row["pos_keys"], *self.same_query.get(row["query_key"], ())}
-        return Group(Text(row["query"], row["instruction"]), frozenset(known), list(self._drawn(row, item, turn)))
+        return QueryGroup(Text(row["query"], row["instruction"]), frozenset(known), list(self._drawn(row, item, turn)))
 
     def _drawn(self, row: Any, item: int, turn: int) -> Iterator[tuple[int, Document]]:
         """An item's documents with their keys: its positives, then hard negatives drawn without repetition."""
@@ -103,7 +103,7 @@ class Batches(Dataset[Any]):
                 yield row["neg_keys"][index], documents[len(row["pos"]) + index]
 
 
-def contrast(step: int, groups: Sequence[Group], *, tokenize: Tokenize) -> Batch:
+def contrast(step: int, groups: Sequence[QueryGroup], *, tokenize: Tokenize) -> Batch:
     """The batch of a retriever: each distinct document once, for all queries."""
     texts: dict[int, Text] = {}
     place: dict[int, int] = {}
@@ -132,7 +132,7 @@ def contrast(step: int, groups: Sequence[Group], *, tokenize: Tokenize) -> Batch
     )
 
 
-def pair(step: int, groups: Sequence[Group], *, tokenize: TokenizePairs) -> PairBatch:
+def pair(step: int, groups: Sequence[QueryGroup], *, tokenize: TokenizePairs) -> PairBatch:
     """The batch of a head that reads query and document together: each pair that was drawn."""
     drawn = [document for group in groups for _, document in group.documents]
     tokens, token_label_T = tokenize(
@@ -161,7 +161,7 @@ def assembling(kind: str, tokenizer: Any) -> Assemble:
     return partial(contrast if kind == "retriever" else pair, tokenize=tokenizer)
 
 
-def groups_of(examples: Sequence[Example]) -> list[Group]:
+def groups_of(examples: Sequence[Example]) -> list[QueryGroup]:
     """The groups of these examples, each with its first positive and all its negatives."""
     rows = [row_of(example) for example in examples]
     items = Items(np.arange(len(rows)), np.zeros(len(rows), dtype=int))

@@ -46,7 +46,7 @@ class LengthOptions:
 
 
 @dataclass(frozen=True, slots=True)
-class Cut:
+class LengthCut:
     """What a limit of `cap` tokens does to a column: the share of its texts it cuts, and of their tokens it loses."""
 
     cap: int
@@ -81,10 +81,10 @@ class Column:
         """The longest text."""
         return int(self.lengths_N[-1])
 
-    def cut(self, cap: int) -> Cut:
+    def cut(self, cap: int) -> LengthCut:
         """What a limit does to this column."""
         over_N = np.maximum(self.lengths_N - cap, 0)
-        return Cut(cap, float((over_N > 0).mean()), float(over_N.sum() / self.lengths_N.sum()))
+        return LengthCut(cap, float((over_N > 0).mean()), float(over_N.sum() / self.lengths_N.sum()))
 
     def histogram(self) -> dict[int, int]:
         """Texts by length: the upper end of each bin, which doubles in two steps (..., 32, 48, 64, 96, ...)."""

@@ -55,7 +55,7 @@ class Order:
         rank: this process.
         ranks: how many there are.
         quotas: what a pass takes of each source; none takes every item once.
-        apart: every batch holds items of one source.
+        homogeneous: every batch holds items of one source.
     """
 
     items: int
@@ -64,7 +64,7 @@ class Order:
     rank: int = 0
     ranks: int = 1
     quotas: tuple[Quota, ...] = ()
-    apart: bool = False
+    homogeneous: bool = False
 
     def __post_init__(self) -> None:
         least = min(sizes) if (sizes := self._sizes) else 0
@@ -99,7 +99,7 @@ class Order:
     def _sizes(self) -> list[int]:
         """How many items a pass takes of each pool that batches are cut from."""
         taken = [quota.taken for quota in self.sources]
-        return taken if self.apart else [sum(taken)]
+        return taken if self.homogeneous else [sum(taken)]
 
 
 @lru_cache(maxsize=2)
@@ -107,7 +107,7 @@ def _pass(order: Order, epoch: int) -> list[tuple[np.ndarray, np.ndarray]]:
     """(items, turns) of every batch of a pass."""
     seed = order.seed
     taken = [_taken(number, quota, seed, epoch) for number, quota in enumerate(order.sources)]
-    pools = taken if order.apart else [tuple(map(np.concatenate, zip(*taken, strict=True)))]
+    pools = taken if order.homogeneous else [tuple(map(np.concatenate, zip(*taken, strict=True)))]
     batches = []
     for number, (items, turn_I) in enumerate(pools):
         shuffled = np.random.default_rng([seed, epoch, *([number] if number else [])]).permutation(len(items))
@@ -183,7 +183,7 @@ class StepLoader(DataLoader[Batch]):
             "batch_size": order.batch_size,
             "seed": order.seed,
             "quotas": [quota.taken for quota in order.sources],
-            "apart": order.apart,
+            "homogeneous": order.homogeneous,
             "batches": len(order),
         }
 
@@ -195,7 +195,7 @@ class StepLoader(DataLoader[Batch]):
                 rest of a pass is too small for one of the two numbers of devices.
         """
         order, mine = self.upcoming.order, self.state_dict()
-        for key in ("items", "batch_size", "seed", "quotas", "apart"):
+        for key in ("items", "batch_size", "seed", "quotas", "homogeneous"):
             if state[key] != mine[key]:
                 raise InputError(
                     f"the checkpoint was made with {key}={state[key]}, this run has {key}={mine[key]}: "

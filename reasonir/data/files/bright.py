@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from reasonir.data.files.corpus_store import Stored, store
+from reasonir.data.files.corpus_store import StoredCorpus, store
 from reasonir.data.files.hub import local_data
 from reasonir.data.files.records import Record, find, read, text_of
 from reasonir.errors import InputError
@@ -63,7 +63,7 @@ def files_of(folder: Path, configuration: str, split: str) -> list[Path]:
     )
 
 
-def read_corpus(folder: Path, split: str, kept: Path, *, long: bool = False) -> Stored:
+def read_corpus(folder: Path, split: str, kept: Path, *, long: bool = False) -> StoredCorpus:
     """A split's documents, equal ids with equal content once; on the disk in the folder `kept`.
 
     Raises:

@@ -21,7 +21,7 @@ from reasonir.data.base import content_key
 from reasonir.data.files.records import digests
 from reasonir.errors import InputError
 from reasonir.types import Corpus
-from reasonir.utils.files import completed
+from reasonir.utils.files import atomic_path
 from reasonir.utils.progress import progress
 
 log = logging.getLogger(__name__)
@@ -55,7 +55,7 @@ class Mapped(Sequence[str]):
 
 
 @dataclass(frozen=True, slots=True)
-class Stored:
+class StoredCorpus:
     """A corpus with what identifies its texts.
 
     Attributes:
@@ -69,7 +69,7 @@ class Stored:
     digest: str
 
 
-def store(rows: Rows, files: Sequence[Path], folder: Path, *, what: str) -> Stored:
+def store(rows: Rows, files: Sequence[Path], folder: Path, *, what: str) -> StoredCorpus:
     """The corpus that `rows` gives, written to `folder` unless it is there; documents given twice stand in it once.
 
     Args:
@@ -88,19 +88,19 @@ def store(rows: Rows, files: Sequence[Path], folder: Path, *, what: str) -> Stor
             return _open(file)
         except (OSError, ValueError) as error:  # what pyarrow raises for files that end too early or aren't its own
             log.warning("%s is damaged (%s) and is written again", file, str(error).splitlines()[0])
-    with completed(file) as partial:
+    with atomic_path(file) as partial:
         _write(progress(rows(), what), partial)
     return _open(file)
 
 
-def _open(file: Path) -> Stored:
+def _open(file: Path) -> StoredCorpus:
     import pyarrow as pa
 
     with pa.memory_map(str(file)) as source:
         table = pa.ipc.open_file(source).read_all()
     ids, keys_N = table["id"].to_pylist(), table["key"].to_numpy()
     digest = hashlib.sha256("\n".join(ids).encode() + keys_N.tobytes()).hexdigest()
-    return Stored(Corpus(ids, Mapped(table["text"])), keys_N, digest)
+    return StoredCorpus(Corpus(ids, Mapped(table["text"])), keys_N, digest)
 
 
 def _write(rows: Iterable[tuple[str, str, str]], file: Path) -> None:

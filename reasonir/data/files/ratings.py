@@ -24,7 +24,7 @@ _FILES = ("*.parquet", "data/*.parquet", "*/*.parquet", "*.csv*", "*.tsv*", "*.j
 
 
 @dataclass(frozen=True, slots=True)
-class Columns:
+class RatingColumns:
     """What the columns are called.
 
     Attributes:
@@ -51,7 +51,7 @@ class Rating(NamedTuple):
 
 
 @dataclass(slots=True)
-class Asked:
+class RatedQuery:
     """A query with its documents, and all judgements of each."""
 
     text: str
@@ -67,12 +67,12 @@ class Asked:
 class Judgements:
     """All queries by their normalised form, with the part of each, the documents' texts, and wordings not used."""
 
-    queries: Mapping[str, Asked]
+    queries: Mapping[str, RatedQuery]
     part_of: Mapping[str, str]
     texts: Mapping[str, str]
     other_wordings: Sequence[Rejected]
 
-    def part(self, part: str) -> dict[str, Asked]:
+    def part(self, part: str) -> dict[str, RatedQuery]:
         """The queries of a part, by their ids."""
         return {content_id(key): asked for key, asked in self.queries.items() if self.part_of[key] == part}
 
@@ -97,7 +97,7 @@ def files_of(path: str, *, revision: str | None) -> list[Path]:
 
 
 def read_ratings(
-    files: Iterable[Path], columns: Columns, scale: Sequence[float], *, max_words: int | None, lower: bool
+    files: Iterable[Path], columns: RatingColumns, scale: Sequence[float], *, max_words: int | None, lower: bool
 ) -> Iterator[Rating]:
     """The rows of the files.
 
@@ -124,15 +124,15 @@ def read_ratings(
             yield Rating(record.place, query, doc_id, text, _relevance(record, columns.relevance, scale))
 
 
-def gather(rows: Iterable[Rating]) -> tuple[dict[str, Asked], dict[str, str], list[Rejected]]:
+def gather(rows: Iterable[Rating]) -> tuple[dict[str, RatedQuery], dict[str, str], list[Rejected]]:
     """(the queries by their normalised form, the documents' texts by id, the wordings that aren't used)."""
-    queries: dict[str, Asked] = {}
+    queries: dict[str, RatedQuery] = {}
     texts: dict[str, str] = {}
     others: dict[tuple[str, str], Rejected] = {}
     for row in rows:
         if texts.setdefault(row.doc_id, row.text) != row.text:
             others.setdefault((row.doc_id, row.text), Rejected("other_wording", row.place, row.text))
-        asked = queries.setdefault(normalise(row.query), Asked(row.query))
+        asked = queries.setdefault(normalise(row.query), RatedQuery(row.query))
         asked.judged.setdefault(row.doc_id, []).append(row.relevance)
     return queries, texts, list(others.values())
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from reasonir.data.base import content_id, content_key
 from reasonir.data.files.records import Record
-from reasonir.errors import InputError, nearest
+from reasonir.errors import InputError, did_you_mean
 from reasonir.types import Document, Example
 
 ROLES = {
@@ -31,7 +31,7 @@ _EMPTY: tuple[Any, ...] = (None, "", [])
 
 
 @dataclass(frozen=True, slots=True)
-class Columns:
+class TripletColumns:
     """The columns of a table of triplets.
 
     Attributes:
@@ -46,7 +46,7 @@ class Columns:
         for role in self.named:
             if role not in ROLES:
                 raise InputError(
-                    f"data.columns.{role} is unknown{nearest(role, ROLES)}: choose from {', '.join(ROLES)}"
+                    f"data.columns.{role} is unknown{did_you_mean(role, ROLES)}: choose from {', '.join(ROLES)}"
                 )
 
     def names(self, role: str) -> tuple[str, ...]:
@@ -100,7 +100,7 @@ class Triplet:
     excluded: set[int]
 
     @classmethod
-    def read(cls, record: Record, columns: Columns) -> Triplet:
+    def read(cls, record: Record, columns: TripletColumns) -> Triplet:
         """What a row says.
 
         Raises:
@@ -135,7 +135,7 @@ class Triplet:
             self.documents[content_key(document.text)] = document
 
 
-def _positives(record: Record, columns: Columns) -> Iterator[Document]:
+def _positives(record: Record, columns: TripletColumns) -> Iterator[Document]:
     """The documents under the positive column, relevant or not by the row's label."""
     named = columns.find(record, "positive")
     assert named is not None
@@ -147,7 +147,7 @@ def _positives(record: Record, columns: Columns) -> Iterator[Document]:
         yield replace(document, label=value)
 
 
-def _negatives(record: Record, columns: Columns) -> Iterator[Document]:
+def _negatives(record: Record, columns: TripletColumns) -> Iterator[Document]:
     numbered = re.compile(rf"({'|'.join(map(re.escape, columns.names('negative')))})(_?\d+)?")
     documents = [
         document
@@ -163,7 +163,7 @@ def _negatives(record: Record, columns: Columns) -> Iterator[Document]:
     yield from _scored(record, columns, "negative_scores", documents)
 
 
-def _scored(record: Record, columns: Columns, role: str, documents: Sequence[Document]) -> Iterator[Document]:
+def _scored(record: Record, columns: TripletColumns, role: str, documents: Sequence[Document]) -> Iterator[Document]:
     """The documents with the scores that the row brings for them."""
     given = columns.find(record, role)
     if given is None:

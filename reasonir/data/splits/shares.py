@@ -48,7 +48,7 @@ def asked_about(examples: Iterable[Example]) -> frozenset[int]:
     return frozenset(content_key(text) for text in texts)
 
 
-def apart(example: Example, held: frozenset[int]) -> Iterator[Example | Rejected]:
+def drop_held_out(example: Example, held: frozenset[int]) -> Iterator[Example | Rejected]:
     """The example without negatives that are `held`; nothing of it where its query or a relevant document is."""
     keys = asked_about([example])
     if keys & held:

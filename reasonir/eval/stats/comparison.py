@@ -24,7 +24,7 @@ _BATCH = 256
 
 
 @dataclass(frozen=True, slots=True)
-class Contrast:
+class PairwiseComparison:
     """Two systems on one task, or over all: first minus second, its 95 % interval, p before and after correction."""
 
     task: str
@@ -46,7 +46,7 @@ class Contrast:
         return asdict(self)
 
 
-def compare(systems: Mapping[str, Mapping[str, PerQuery]], metric: str, *, seed: int = 0) -> list[Contrast]:
+def compare(systems: Mapping[str, Mapping[str, PerQuery]], metric: str, *, seed: int = 0) -> list[PairwiseComparison]:
     """Every pair of systems on every task they share, then over all tasks.
 
     Args:
@@ -72,7 +72,7 @@ def compare(systems: Mapping[str, Mapping[str, PerQuery]], metric: str, *, seed:
 
 
 def changed_queries(
-    systems: Mapping[str, Mapping[str, PerQuery]], contrast: Contrast, metric: str
+    systems: Mapping[str, Mapping[str, PerQuery]], contrast: PairwiseComparison, metric: str
 ) -> Iterator[tuple[str, float]]:
     """(query, first minus second) of a contrast's task, the largest wins first."""
     first, second = systems[contrast.first][contrast.task], systems[contrast.second][contrast.task]
@@ -105,7 +105,7 @@ def _aligned(
 
 def _contrast(
     task: str, first: str, second: str, pairs: Sequence[tuple[np.ndarray, np.ndarray]], seed: int
-) -> Contrast:
+) -> PairwiseComparison:
     deltas = [one - other for one, other in pairs]
     together = np.concatenate(deltas)
     if len(deltas) == 1:
@@ -113,7 +113,7 @@ def _contrast(
     else:
         by_task = [delta.tolist() for delta in deltas]
         span, p = stratified_interval(by_task, seed=seed), stratified_difference(by_task, seed=seed).p
-    return Contrast(
+    return PairwiseComparison(
         task=task,
         first=first,
         second=second,
@@ -130,7 +130,7 @@ def _contrast(
     )
 
 
-def _holm(contrasts: Sequence[Contrast]) -> list[Contrast]:
+def _holm(contrasts: Sequence[PairwiseComparison]) -> list[PairwiseComparison]:
     """The same with corrected p values."""
     order = sorted(range(len(contrasts)), key=lambda number: contrasts[number].p)
     corrected = [0.0] * len(contrasts)

@@ -68,14 +68,14 @@ def figures(pairs: ScoredPairs, weight_BQ: Floats) -> dict[str, Floats]:
 
 
 @dataclass(frozen=True, slots=True)
-class Drawn:
+class BootstrapDraws:
     """The figures of a system that are defined, and what they are under the draws of queries that all systems share."""
 
     points: Mapping[str, float]
     draws: Mapping[str, Floats]
 
     @classmethod
-    def of(cls, pairs: ScoredPairs, *, seed: int = 0) -> Drawn:
+    def of(cls, pairs: ScoredPairs, *, seed: int = 0) -> BootstrapDraws:
         """All figures; Kendall's tau over all pairs as well, which has no interval."""
         count = pairs.queries
         drawn_BQ = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), size=RESAMPLES)
@@ -94,7 +94,7 @@ class Drawn:
             for name, draw_B in self.draws.items()
         }
 
-    def ahead_of(self, other: Drawn) -> dict[str, Difference]:
+    def ahead_of(self, other: BootstrapDraws) -> dict[str, Difference]:
         """These figures minus another system's, with the two-sided bootstrap p value of there being no difference."""
         found = {}
         for name in self.draws.keys() & other.draws.keys():

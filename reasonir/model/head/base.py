@@ -97,7 +97,7 @@ class Head(Protocol):
         """Those options of `load` that an export of this head doesn't state by itself, as plain values."""
 
 
-class Retriever(Head, Protocol):
+class RetrieverHead(Head, Protocol):
     """Scores every query against every document by their representations."""
 
     single_vector: ClassVar[bool]
@@ -120,7 +120,7 @@ class Retriever(Head, Protocol):
         """The vectors of each text by the libraries that open an export, by the library's name; on `device`."""
 
 
-class Reranker(Head, Protocol):
+class RerankerHead(Head, Protocol):
     """Scores pairs."""
 
     tokenizer: PairTokenizer
@@ -134,10 +134,10 @@ class Reranker(Head, Protocol):
         """The logit of each pair by the libraries that open an export, by the library's name; on `device`."""
 
 
-class Pruner(Reranker, Protocol):
+class PrunerHead(RerankerHead, Protocol):
     """Scores pairs, and the tokens of their documents."""
 
-    def keeps(self, pairs: Representation) -> Representation:
+    def token_logits(self, pairs: Representation) -> Representation:
         """The logit that a token helps to answer, for every token that the tokenizer gives a label: rows of one."""
 
 

@@ -93,7 +93,7 @@ class Provence(CrossEncoder):
         """One for the score, and one a token of the document."""
         return tokens.kept_N
 
-    def keeps(self, pairs: Representation) -> Representation:
+    def token_logits(self, pairs: Representation) -> Representation:
         """The rows behind the score."""
         first_N = pairs.lengths_N.cumsum(0) - pairs.lengths_N
         token_T = torch.ones(len(pairs.values_TD), dtype=torch.bool).index_fill_(0, first_N, value=False)

@@ -244,7 +244,7 @@ def memory_grids(plan: Mapping[str, Any], curves: Mapping[str, Curve]) -> list[G
         ["memory of the device", "unknown" if plan["memory_gib"] is None else f"{plan['memory_gib']:.1f} GiB"],
         ["tokens a step", f"{plan['tokens_per_step']:,}"],
         ["micro-batch", f"{plan['micro_batch_tokens']:,} padded tokens"],
-        ["graphs kept", f"{plan['kept_tokens']:,} padded tokens"],
+        ["graphs kept", f"{plan['max_saved_tokens']:,} padded tokens"],
         ["graphs, measured over estimated", f"{plan['graphs_measured_over_estimated']:.2f}"],
     ]
     said = f"{plan['hardware']}, {plan['precision']}; fullest in {plan['fullest_moment']}"

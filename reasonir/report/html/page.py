@@ -36,7 +36,7 @@ class Figure:
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
+class ShownPiece:
     """A stretch of a passage: shaded from 1 to LEVELS (0: not), struck through or not; `hint` says why."""
 
     text: str
@@ -55,24 +55,24 @@ class Match:
 
 
 @dataclass(frozen=True, slots=True)
-class Passage:
+class ShownPassage:
     """The part of a document that is shown; `before` and `after` count the characters that are not."""
 
-    pieces: Sequence[Piece]
+    pieces: Sequence[ShownPiece]
     before: int = 0
     after: int = 0
     matches: Sequence[Match] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class Hit:
+class RankedHit:
     """A document of a ranking, or (rank and score None) one that should have been in it; no passage without texts."""
 
     doc_id: str
     relevant: bool
     rank: int | None
     score: float | None
-    passage: Passage | None
+    passage: ShownPassage | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,8 +98,8 @@ class Query:
     instruction: str
     value: float
     before: float | None
-    first: Sequence[Hit]
-    missed: Sequence[Hit]
+    first: Sequence[RankedHit]
+    missed: Sequence[RankedHit]
     more: int
     ranked: int
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from reasonir.eval.results import Results
 from reasonir.eval.trec import ordered
 from reasonir.model.encoder import Encoder
-from reasonir.report.html.page import Examples, Hit, Query
+from reasonir.report.html.page import Examples, Query, RankedHit
 from reasonir.report.html.reading import reading_of
 from reasonir.types import Corpus, Task
 
@@ -98,15 +98,18 @@ def _first(every: Sequence[Chosen], key: Callable[[Chosen], tuple[float, ...]]) 
     return [each for *_, each in sorted(turns, key=lambda turn: turn[:2])[:SHOWN]]
 
 
-def _hits(each: Chosen, results: Results, judged: str) -> tuple[list[Hit], list[Hit]]:
+def _hits(each: Chosen, results: Results, judged: str) -> tuple[list[RankedHit], list[RankedHit]]:
     """The first documents of a ranking, and all other relevant ones, the best ranked first; without passages."""
     task = each.task
     ranking = ordered(results.runs[task.name][judged].get(each.query_id, {}))
     wanted = {doc for doc, label in task.qrels[each.query_id].items() if label >= task.relevant_from}
-    found = [Hit(doc, doc in wanted, rank, score, None) for rank, (doc, score) in enumerate(ranking, 1)]
+    found = [RankedHit(doc, doc in wanted, rank, score, None) for rank, (doc, score) in enumerate(ranking, 1)]
     absent = sorted(wanted.difference(doc for doc, _ in ranking))
     missed = [hit for hit in found[FIRST:] if hit.relevant]
-    return found[:FIRST], [*missed, *(Hit(doc, relevant=True, rank=None, score=None, passage=None) for doc in absent)]
+    return found[:FIRST], [
+        *missed,
+        *(RankedHit(doc, relevant=True, rank=None, score=None, passage=None) for doc in absent),
+    ]
 
 
 def _texts(chosen: Sequence[Chosen], results: Results, judged: str) -> dict[tuple[int, str], str]:

@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 
 from reasonir.model.encoder import Encoder
-from reasonir.model.span_scoring import LEAST_ROOM, opinions
-from reasonir.report.html.page import LEVELS, Match, Passage, Piece
+from reasonir.model.span_scoring import LEAST_ROOM, score_spans
+from reasonir.report.html.page import LEVELS, Match, ShownPassage, ShownPiece
 from reasonir.types import Pair, Text
 from reasonir.utils.sentences import sentences
 
-Show = Callable[[Text, Sequence[str]], list[Passage]]
+Show = Callable[[Text, Sequence[str]], list[ShownPassage]]
 """Gives the passages of documents that were ranked for a query."""
 THRESHOLD = 0.1
 """Sentences with no higher probability are struck through, as `Pruner.load` drops them."""
@@ -39,12 +39,14 @@ def reading_of(encoder: Encoder | None) -> tuple[str, Show]:
     return "plain", plainly
 
 
-def plainly(_: Text, texts: Sequence[str]) -> list[Passage]:
+def plainly(_: Text, texts: Sequence[str]) -> list[ShownPassage]:
     """The beginnings of the documents, nothing marked."""
     return [marked(text, []) for text in texts]
 
 
-def marked(text: str, marks: Sequence[tuple[int, int, float, Piece]], matches: Sequence[Match] = ()) -> Passage:
+def marked(
+    text: str, marks: Sequence[tuple[int, int, float, ShownPiece]], matches: Sequence[Match] = ()
+) -> ShownPassage:
     """The part of a text with the most weight, up to so many characters, cut into pieces.
 
     Args:
@@ -57,13 +59,13 @@ def marked(text: str, marks: Sequence[tuple[int, int, float, Piece]], matches: S
     for start, end, _, look in marks:
         if start < low or end > high:
             continue
-        pieces += [Piece(text[place:start]), Piece(text[start:end], look.level, look.struck, look.hint)]
+        pieces += [ShownPiece(text[place:start]), ShownPiece(text[start:end], look.level, look.struck, look.hint)]
         place = end
-    pieces.append(Piece(text[place:high]))
-    return Passage([piece for piece in pieces if piece.text], low, len(text) - high, matches)
+    pieces.append(ShownPiece(text[place:high]))
+    return ShownPassage([piece for piece in pieces if piece.text], low, len(text) - high, matches)
 
 
-def _window(length: int, marks: Sequence[tuple[int, int, float, Piece]]) -> tuple[int, int]:
+def _window(length: int, marks: Sequence[tuple[int, int, float, ShownPiece]]) -> tuple[int, int]:
     """Where the shown part begins and ends: whole where that is short, the first of equally good ones."""
     if length <= _SHOWN or not marks:
         return 0, min(length, _SHOWN)
@@ -75,7 +77,7 @@ def _window(length: int, marks: Sequence[tuple[int, int, float, Piece]]) -> tupl
     return low, low + _SHOWN
 
 
-def _matched(encoder: Encoder, tokenizer: Any, query: Text, texts: Sequence[str]) -> list[Passage]:
+def _matched(encoder: Encoder, tokenizer: Any, query: Text, texts: Sequence[str]) -> list[ShownPassage]:
     """Every document's tokens shaded by the similarities of the query tokens whose best match they are."""
     asked, places, names = tokenizer.places(query, "query")
     spoken_S = [asked[start:end] or name for (start, end), name in zip(places, names, strict=True)]
@@ -96,7 +98,7 @@ def _matched(encoder: Encoder, tokenizer: Any, query: Text, texts: Sequence[str]
     return found
 
 
-def _shaded(taken: dict[tuple[int, int], list[Match]]) -> list[tuple[int, int, float, Piece]]:
+def _shaded(taken: dict[tuple[int, int], list[Match]]) -> list[tuple[int, int, float, ShownPiece]]:
     """Marks of the places that matches are at; one that overlaps an earlier one is part of it."""
     marks: list[tuple[int, int, list[Match]]] = []
     for (start, end), matches in sorted(taken.items()):
@@ -114,7 +116,7 @@ def _shaded(taken: dict[tuple[int, int], list[Match]]) -> list[tuple[int, int, f
             start,
             end,
             weight,
-            Piece(
+            ShownPiece(
                 "",
                 level=ceil(LEVELS * weight / most) if most else 0,
                 hint=", ".join(f"{match.query} {match.similarity:.2f}" for match in matches),
@@ -124,7 +126,7 @@ def _shaded(taken: dict[tuple[int, int], list[Match]]) -> list[tuple[int, int, f
     ]
 
 
-def _pruned(encoder: Encoder, query: Text, texts: Sequence[str]) -> list[Passage]:
+def _pruned(encoder: Encoder, query: Text, texts: Sequence[str]) -> list[ShownPassage]:
     """Every sentence with its probability, struck through where the pruner would drop it."""
     if encoder.head.tokenizer.room(query) < LEAST_ROOM:
         return plainly(query, texts)
@@ -134,9 +136,9 @@ def _pruned(encoder: Encoder, query: Text, texts: Sequence[str]) -> list[Passage
         marked(
             text,
             [
-                (start, end, keep, Piece("", struck=keep <= THRESHOLD, hint=f"probability {keep:.2f}"))
+                (start, end, keep, ShownPiece("", struck=keep <= THRESHOLD, hint=f"probability {keep:.2f}"))
                 for (start, end), keep in zip(found, opinion.keep, strict=True)
             ],
         )
-        for text, found, opinion in zip(texts, spans, opinions(encoder, pairs), strict=True)
+        for text, found, opinion in zip(texts, spans, score_spans(encoder, pairs), strict=True)
     ]

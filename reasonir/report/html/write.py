@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from reasonir.config import readable
+from reasonir.config import strip_targets
 from reasonir.eval.evaluator import ANALYSIS
 from reasonir.eval.results import Results
 from reasonir.model.encoder import Encoder
@@ -24,7 +24,7 @@ from reasonir.report.html.queries import examples_of
 from reasonir.runs.environment import environment
 from reasonir.runs.metrics_csv import History
 from reasonir.types import Task
-from reasonir.utils.files import completed
+from reasonir.utils.files import atomic_path
 
 REPORT = "report.html"
 _CURVES = {
@@ -68,7 +68,7 @@ def write_report(
     )
     page = page_of(folder, tasks, results, judged, values=values, encoder=encoder, run=run)
     text = shelf.get_template("page.html.jinja").render(page=page, spoken=facts.spoken, levels=LEVELS)
-    with completed(folder / REPORT) as partial:
+    with atomic_path(folder / REPORT) as partial:
         partial.write_bytes(text.encode("utf-8", "replace"))
     return folder / REPORT
 
@@ -103,7 +103,7 @@ def page_of(
         memory=facts.memory_grids(plan, curves),
         notes=facts.notes_of(folder),
         texts={
-            "Configuration": _yaml(readable(values)),
+            "Configuration": _yaml(strip_targets(values)),
             **({"Configuration of the training": (run / "config.yaml").read_text()} if run and run != folder else {}),
             "Rules of the evaluation": _yaml(results.protocol),
             "Packages": "\n".join(f"{name} {version}" for name, version in machine["packages"].items()),

@@ -98,9 +98,9 @@ def source_of(item):
     return next(n for n, quota in enumerate(QUOTAS) if quota.first <= item < quota.first + quota.items)
 
 
-@pytest.mark.parametrize(("apart", "batch_size", "batches"), [(False, 5, 4), (True, 4, 5)])
-def test_a_pass_takes_each_sources_quota(apart, batch_size, batches):
-    order = Order(18, batch_size, 7, quotas=QUOTAS, apart=apart)
+@pytest.mark.parametrize(("homogeneous", "batch_size", "batches"), [(False, 5, 4), (True, 4, 5)])
+def test_a_pass_takes_each_sources_quota(homogeneous, batch_size, batches):
+    order = Order(18, batch_size, 7, quotas=QUOTAS, homogeneous=homogeneous)
     for epoch in range(4):
         steps = range(epoch * len(order), (epoch + 1) * len(order))
         items = list(chain(*(order.plan(step).items.tolist() for step in steps)))
@@ -110,7 +110,7 @@ def test_a_pass_takes_each_sources_quota(apart, batch_size, batches):
 
 
 def test_every_item_of_a_source_is_taken_equally_often_over_the_passes():
-    order = Order(18, 4, 7, quotas=QUOTAS, apart=True)
+    order = Order(18, 4, 7, quotas=QUOTAS, homogeneous=True)
     plans = [order.plan(step) for step in range(2 * len(order))]
     taken = [(item, turn) for plan in plans for item, turn in zip(plan.items, plan.turn_I, strict=True)]
     assert len(taken) == len(set(taken)) == 2 * 17
@@ -119,7 +119,7 @@ def test_every_item_of_a_source_is_taken_equally_often_over_the_passes():
 
 
 def test_batches_apart_hold_one_source_each_in_a_new_order_each_pass():
-    order = Order(18, 4, 7, quotas=QUOTAS, apart=True)
+    order = Order(18, 4, 7, quotas=QUOTAS, homogeneous=True)
     sources = [[source_of(item) for item in order.plan(step).items] for step in range(2 * len(order))]
     assert all(len(set(each)) == 1 for each in sources)
     orders = {tuple(each[0] for each in sources[i : i + 5]) for i in (0, 5)}
@@ -127,33 +127,36 @@ def test_batches_apart_hold_one_source_each_in_a_new_order_each_pass():
 
 
 @pytest.mark.parametrize("ranks", [2, 3])
-@pytest.mark.parametrize("apart", [False, True])
-def test_ranks_share_mixed_batches_out(ranks, apart):
+@pytest.mark.parametrize("homogeneous", [False, True])
+def test_ranks_share_mixed_batches_out(ranks, homogeneous):
     def plans(**given):
-        return [Order(18, 6, 7, quotas=QUOTAS, apart=apart, **given).plan(step).items.tolist() for step in range(7)]
+        return [
+            Order(18, 6, 7, quotas=QUOTAS, homogeneous=homogeneous, **given).plan(step).items.tolist()
+            for step in range(7)
+        ]
 
     parts = [plans(rank=rank, ranks=ranks) for rank in range(ranks)]
     joined = [list(chain(*part)) for part in zip(*parts, strict=True)]
     assert all(item for part in parts for item in part)
-    if ranks == 2 or not apart:  # with three, a rest of two items can't be shared out
+    if ranks == 2 or not homogeneous:  # with three, a rest of two items can't be shared out
         assert joined == plans()
 
 
 @pytest.mark.parametrize("stop", [1, 4, 8])
 def test_a_mixture_is_resumed_where_it_was_left(stop):
-    options = {"items": 18, "quotas": QUOTAS, "apart": True}
+    options = {"items": 18, "quotas": QUOTAS, "homogeneous": True}
     whole = passes(loader(**options), 3)
     after = loader(**options)
     after.load_state_dict({**after.state_dict(), "consumed": stop})
     rest = list(chain(*(list(after) for _ in range(3))))
     assert rest[: len(whole) - stop] == whole[stop:]
     with pytest.raises(InputError, match="made with quotas="):
-        loader(items=18, apart=True).load_state_dict(after.state_dict())
+        loader(items=18, homogeneous=True).load_state_dict(after.state_dict())
 
 
 def test_a_source_with_too_little_for_a_batch_of_its_own_is_refused():
     with pytest.raises(InputError, match=r"1 training pair.* of one of 2 sources"):
-        Order(9, 4, 7, quotas=(Quota(0, 8, 8), Quota(8, 1, 1)), apart=True)
+        Order(9, 4, 7, quotas=(Quota(0, 8, 8), Quota(8, 1, 1)), homogeneous=True)
 
 
 def test_other_ranks_go_on_unless_their_passes_end_elsewhere():

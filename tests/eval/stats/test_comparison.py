@@ -8,7 +8,7 @@ import pytest
 
 from reasonir.errors import InputError
 from reasonir.eval.results import Results
-from reasonir.eval.stats.comparison import OVERALL, Contrast, _holm, compare
+from reasonir.eval.stats.comparison import OVERALL, PairwiseComparison, _holm, compare
 from reasonir.eval.stats.significance import difference, interval, stratified_difference, stratified_interval
 from tests.running import run
 
@@ -69,7 +69,7 @@ def test_corrected_judgements_are_compared_but_not_averaged_in():
 
 def test_holms_correction():
     """p .01, .04, .03, .005 become .03, .06, .06, .02."""
-    contrasts = [Contrast("t", "a", "b", 0, 0, 0, 0, 0, p, p, 0, 0, 0) for p in (0.01, 0.04, 0.03, 0.005)]
+    contrasts = [PairwiseComparison("t", "a", "b", 0, 0, 0, 0, 0, p, p, 0, 0, 0) for p in (0.01, 0.04, 0.03, 0.005)]
     assert [each.p_holm for each in _holm(contrasts)] == pytest.approx([0.03, 0.06, 0.06, 0.02])
 
 

@@ -7,7 +7,7 @@ from sklearn import metrics
 from sklearn.linear_model import LogisticRegression
 
 from reasonir.eval.stats.pair_metrics import (
-    Drawn,
+    BootstrapDraws,
     ScoredPairs,
     best_threshold,
     confusion,
@@ -40,7 +40,7 @@ def naive_calibration_error(probability, relevant):
 
 def test_figures_are_those_of_scikit_learn_and_scipy():
     pairs = drawn()
-    found = Drawn.of(pairs).points
+    found = BootstrapDraws.of(pairs).points
     y, p, s = pairs.relevant_P, pairs.probability_P, pairs.score_P
     for suffix, threshold in (("", 0.5), ("_tuned", 0.3)):
         called = p >= threshold
@@ -89,7 +89,7 @@ def test_calibration_by_hand():
         probability_P=np.array([0.2, 0.25, 0.9, 1.0]),
         threshold=0.95,
     )
-    found = Drawn.of(pairs).points
+    found = BootstrapDraws.of(pairs).points
     assert found["ece"] == pytest.approx((2 * abs(0.225 - 0.5) + 2 * abs(0.95 - 0.5)) / 4)
     assert found["brier"] == pytest.approx((0.04 + 0.5625 + 0.01 + 1) / 4)
     assert list(reliability(pairs)) == [
@@ -105,14 +105,14 @@ def test_calibration_by_hand():
 
 def test_figures_that_arent_defined_are_left_out():
     alike = ScoredPairs(np.array([0, 1]), np.full(2, 3.0), np.array([True, True]), np.arange(2.0), np.ones(2), 0.5)
-    found = Drawn.of(alike)
+    found = BootstrapDraws.of(alike)
     assert found.points.keys() & {"auc", "spearman_by_query", "spearman"} == set()
     assert found.points["accuracy"] == 1
     assert found.intervals()["brier"] == (0, 0, 0)
 
 
 def test_intervals_hold_their_figures_and_a_better_system_is_ahead():
-    better, worse = Drawn.of(drawn(noise=0.5)), Drawn.of(drawn(noise=3.0))
+    better, worse = BootstrapDraws.of(drawn(noise=0.5)), BootstrapDraws.of(drawn(noise=3.0))
     for drawn_figures in (better, worse):
         for name, span in drawn_figures.intervals().items():
             assert span.low <= drawn_figures.points[name] <= span.high, name

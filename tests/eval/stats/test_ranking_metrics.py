@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from reasonir.eval.stats.ranking_metrics import NAMES, chance_ndcg, mean, per_query
-from reasonir.eval.systems import guessing
+from reasonir.eval.systems import random_system
 from reasonir.types import Corpus, Task, Text
 
 QRELS = {"q": {"a": 2, "b": 1, "c": 0, "z": 1}, "empty": {"a": 1}}
@@ -85,7 +85,7 @@ def test_random_order_of_a_saturated_set_scores_high(products, ndcg, average_pre
     qrels = {query: judged for query, judged in qrels.items() if any(judged.values())}
     texts = dict.fromkeys(qrels, Text("?"))
     task = Task("t", texts, Corpus(ids, ids), qrels, candidates=dict.fromkeys(qrels, ids))
-    found = mean(per_query(guessing(depth=10, seed=0)(task), qrels))
+    found = mean(per_query(random_system(depth=10, seed=0)(task), qrels))
     assert found["map"] == pytest.approx(average_precision, abs=0.015)
     if products == 10:
         assert found["mrr"] == pytest.approx(0.821, abs=0.01)

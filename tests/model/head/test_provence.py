@@ -10,10 +10,10 @@ from reasonir.engine.step import Budget, run_step
 from reasonir.errors import InputError
 from reasonir.loss.bce import Bce
 from reasonir.loss.listwise import Listwise
-from reasonir.loss.provence import Provence
+from reasonir.loss.provence import ProvenceLoss
 from reasonir.loss.sum import Sum
 from reasonir.model.lora import LoRA
-from reasonir.model.span_scoring import opinions
+from reasonir.model.span_scoring import score_spans
 from reasonir.types import Pair, Text
 from tests.helpers import batch_of, examples, gradients, largest_difference, load
 from tests.rows import write_rows
@@ -84,7 +84,7 @@ def test_the_rows_of_a_pair_are_its_score_and_its_documents_tokens(bert):
     encoder = load(bert, "provence", max_length=60).eval()
     tokens, labels = encoder.head.tokenizer(PAIRS)
     found = encoder.represent(tokens, budget=100)
-    keeps = encoder.head.keeps(found)
+    keeps = encoder.head.token_logits(found)
     assert keeps.lengths_N.tolist() == (tokens.kept_N - 1).tolist()
     assert len(keeps.values_TD) == len(labels)
     for number, pair in enumerate(PAIRS):
@@ -94,14 +94,14 @@ def test_the_rows_of_a_pair_are_its_score_and_its_documents_tokens(bert):
         )
         expected = encoder.head.keep(hidden[0][0, alone.keep_T][1:])  # without the score's row
         own = found.take(torch.tensor([number]))
-        assert torch.allclose(encoder.head.keeps(own).values_TD, expected, atol=1e-5)
+        assert torch.allclose(encoder.head.token_logits(own).values_TD, expected, atol=1e-5)
         assert torch.allclose(encoder.head.scores(own), encoder.score_pairs([pair]), atol=1e-5)
 
 
 @pytest.mark.parametrize("average", ["token", "document"])
 def test_any_cut_gives_the_same_loss_and_gradients(bert, average):
     encoder = load(bert, "provence")
-    objective = Provence(Sum({"bce": Bce(), "listwise": Listwise()}), 0.5, average=average)
+    objective = ProvenceLoss(Sum({"bce": Bce(), "listwise": Listwise()}), 0.5, average=average)
     batch = batch_of(encoder, examples(7, negatives=2))
     assert set(batch.token_label_T.tolist()) == {0.0, 1.0}
     found = []
@@ -128,9 +128,9 @@ def test_a_few_rows_are_learnt_by_heart(bert, tmp_path):
     optimiser = torch.optim.Adam(encoder.parameters(), 2e-3)
     for _ in range(100):
         optimiser.zero_grad()
-        run_step(encoder, Provence(ranking_weight=1.0), batch, Budget(10**9, 10**9), Alone())["loss"].backward()
+        run_step(encoder, ProvenceLoss(ranking_weight=1.0), batch, Budget(10**9, 10**9), Alone())["loss"].backward()
         optimiser.step()
-    found = opinions(encoder, pairs)
+    found = score_spans(encoder, pairs)
     keep = torch.tensor([value for opinion in found for value in opinion.keep]).numpy()
     figures = Sentences.of(given).figures(keep > 0.5)
     assert figures["f2"] > 0.85  # keeping everything comes to 0.5
@@ -198,7 +198,7 @@ def test_a_published_checkpoint_of_one_file_is_read(bert, tmp_path):
     output = model(**given, output_hidden_states=True)
     assert torch.allclose(encoder.head.scores(found), output.logits[:, 0], atol=1e-5)
     both = logits(output.hidden_states[-1][0, tokens.keep_T][1:])
-    assert torch.allclose(encoder.head.keeps(found).values_TD[:, 0], both[:, 1] - both[:, 0], atol=1e-5)
+    assert torch.allclose(encoder.head.token_logits(found).values_TD[:, 0], both[:, 1] - both[:, 0], atol=1e-5)
 
 
 def test_a_layer_of_another_size_is_refused(bert, tmp_path):

@@ -3,7 +3,7 @@
 import pytest
 
 from reasonir.inference.pruner import Pruner
-from reasonir.report.html.page import Piece
+from reasonir.report.html.page import ShownPiece
 from reasonir.report.html.reading import THRESHOLD, marked, plainly, reading_of
 from reasonir.types import Text
 from tests.helpers import SENTENCES, load
@@ -73,7 +73,9 @@ def test_others_mark_nothing(bert):
 
 def test_of_a_long_document_the_part_with_most_weight_is_shown():
     text = "x" * 2000
-    marks = [(start, start + 5, weight, Piece("", level=1)) for start, weight in ((10, 1.0), (1500, 2.0), (1600, 0.5))]
+    marks = [
+        (start, start + 5, weight, ShownPiece("", level=1)) for start, weight in ((10, 1.0), (1500, 2.0), (1600, 0.5))
+    ]
     passage = marked(text, marks)
     assert (passage.before, passage.after) == (1300, 0)
     assert len(shown(passage)) == 700
