@@ -71,8 +71,8 @@ GPU_BIENCODER := peers=biencoder_peers model/head=biencoder model.head.pooling=l
 bench-gpu: $(READY) $(PEERS_READY) ## the same on a GPU at Qwen3-0.6B's size in bfloat16, and the largest batches in 15 GiB
 	$(GPU_BENCH) $(GPU_COLBERT)
 	$(GPU_BENCH) $(GPU_BIENCODER)
-	$(GPU_BENCH) $(GPU_COLBERT) mode=largest memory_cap_gib=15
-	$(GPU_BENCH) $(GPU_BIENCODER) mode=largest memory_cap_gib=15
+	$(GPU_BENCH) $(GPU_COLBERT) mode=max_batch memory_cap_gib=15
+	$(GPU_BENCH) $(GPU_BIENCODER) mode=max_batch memory_cap_gib=15
 
 lock: ## resolve pyproject.toml into requirements.lock, requirements-peers.in into requirements-peers.lock
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --extra offline --extra sweep --extra dev --extra docs \

@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from reasonir.commands.api import RunResult
+    from reasonir.commands.compose import TrainParts
     from reasonir.inference.pruner import Pruner
     from reasonir.inference.reranker import Reranker
     from reasonir.inference.retriever import Retriever
@@ -27,11 +29,30 @@ def load(path: str | Path, *, device: str = "cpu", trust_remote_code: bool = Fal
     Raises:
         InputError: it can't be reached, doesn't say which head it has, or would run code that isn't trusted.
     """
-    from reasonir.inference.loading import read_encoder
-    from reasonir.inference.pruner import Pruner
-    from reasonir.inference.reranker import Reranker
-    from reasonir.inference.retriever import Retriever
+    from reasonir import inference
 
-    encoder = read_encoder(str(path), device=device, trust_remote_code=trust_remote_code)
-    kinds: dict[str, type[Retriever | Reranker]] = {"retriever": Retriever, "reranker": Reranker, "pruner": Pruner}
-    return kinds[encoder.head.kind](encoder)
+    return inference.load(path, device=device, trust_remote_code=trust_remote_code)
+
+
+def compose(*overrides: str) -> TrainParts:
+    """The parts of the training run that overrides name, checked and built (see `reasonir.commands.api.compose`)."""
+    from reasonir.commands.api import compose
+
+    return compose(*overrides)
+
+
+def train(*overrides: str) -> RunResult:
+    """Train, evaluate and track a model, as the command does (see `reasonir.commands.api.train`).
+
+    >>> reasonir.train("model=minilm", "data=demo").metrics["demo"]["ndcg_at_10"]  # doctest: +SKIP
+    """
+    from reasonir.commands.api import train
+
+    return train(*overrides)
+
+
+def evaluate(*overrides: str) -> RunResult:
+    """Evaluate a run or a model, as the command does (see `reasonir.commands.api.evaluate`)."""
+    from reasonir.commands.api import evaluate
+
+    return evaluate(*overrides)

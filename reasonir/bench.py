@@ -11,12 +11,37 @@ from reasonir.cli.command import command
 
 @command("bench")
 def main(config: DictConfig) -> None:
-    """Time what the configuration names."""
+    """Time the step that the configuration composes."""
     from hydra.core.hydra_config import HydraConfig
 
     from reasonir.benchmarking.compare import bench
+    from reasonir.benchmarking.setup import BenchParts
+    from reasonir.cli.configuration import build, to_container
 
-    bench(config, Path(HydraConfig.get().runtime.output_dir))
+    parts = BenchParts(
+        home=Path(config.home),
+        folder=Path(HydraConfig.get().runtime.output_dir),
+        seed=config.seed,
+        loggers=build(config.logger),
+        experiment_name=config.experiment_name,
+        tags={key: str(value) for key, value in config.tags.items()},
+        values=to_container(config),
+        model=build(config.model),
+        hardware=build(config.hardware),
+        texts=build(config.workload),
+        peers={name: build(node) for name, node in config.peers.items()},
+        mode=config.mode,
+        batch_size=config.batch_size,
+        negatives=config.negatives,
+        repeats=config.repeats,
+        memory_cap_gib=config.memory_cap_gib,
+        peak_tflops=config.peak_tflops,
+        max_queries=config.max_batch.max_queries,
+        batch_sizes=list(config.scaling.batch_sizes),
+        lengths=list(config.scaling.lengths),
+        max_tokens=config.scaling.max_tokens,
+    )
+    bench(parts)
 
 
 if __name__ == "__main__":

@@ -1,20 +1,14 @@
-"""Configuration: where conf/ lies, what YAML files may call, and the only place that builds objects from it."""
+"""The configuration's folder, the pure functions that YAML files call, and helpers for plain nested values."""
 
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Mapping
+from contextlib import suppress
+from itertools import count
 from pathlib import Path
 from typing import Any
-
-import hydra
-from hydra.core.global_hydra import GlobalHydra
-from hydra.core.hydra_config import HydraConfig
-from hydra.core.object_type import ObjectType
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from omegaconf import DictConfig, ListConfig, OmegaConf
-
-from reasonir.errors import InputError
 
 PACKAGE = Path(__file__).resolve().parent
 CONF = PACKAGE / "conf" if (PACKAGE / "conf").is_dir() else PACKAGE.parent / "conf"
@@ -39,12 +33,22 @@ def user_conf() -> list[str]:
     return [] if own is None else [f"file://{own}"]
 
 
-def run_folder(resume: str | None, fresh: str) -> str:
-    """The folder of the run to be resumed, or the path of a new one."""
-    if not resume:
-        return fresh
-    path = Path(resume).expanduser()
-    return str(path.parent.parent if path.suffix == ".ckpt" else path)
+def run_folder(resume: str | None, parent: str, name: str = "") -> str:
+    """The folder of the run to resume, or a new one in `parent`, named by the time and `name`, made at once.
+
+    Commands of the same second get folders of their own, whatever process or host they run on.
+    """
+    if resume:
+        path = Path(resume).expanduser()
+        return str(path.parent.parent if path.suffix == ".ckpt" else path)
+    stem = "_".join(part for part in (time.strftime("%Y-%m-%d_%H-%M-%S"), name) if part)
+    for number in count(1):
+        folder = Path(parent) / (stem if number == 1 else f"{stem}_{number}")
+        with suppress(FileExistsError):
+            with suppress(PermissionError, NotADirectoryError):  # the command says so when it writes there
+                folder.mkdir(parents=True)
+            break
+    return str(folder)
 
 
 def hydra_subfolder(resume: str | None, time: str) -> str:
@@ -66,58 +70,6 @@ def eval_of(data: str | None) -> str:
     return {None: "bright", "reasonir": "bright", "demo": "demo", "graded": "graded"}.get(data, "test_split")
 
 
-def overridden(group: str) -> bool:
-    """Whether the command line chooses an option of a group, or changes one of its keys; inside a command only."""
-    overrides = OverridesParser.create().parse_overrides(list(HydraConfig.get().overrides.task))
-    keys = (override.key_or_group for override in overrides)
-    return any(key == group or key.startswith((f"{group}.", f"{group}/")) for key in keys)
-
-
-def register_resolvers() -> None:
-    """Make the pure functions that YAML files use known to OmegaConf; may be called again."""
-    for function in (reasonir_home, user_conf, run_folder, hydra_subfolder, loss_of, eval_of):
-        OmegaConf.register_new_resolver(function.__name__, function, replace=True)
-
-
-register_resolvers()
-
-
-def build(node: Any, /, **given: Any) -> Any:
-    """The object a `_target_` node describes, its children built first; plain values come back as they are.
-
-    Args:
-        node: part of a configuration.
-        given: arguments that aren't in the configuration.
-
-    Raises:
-        InputError: what a constructor refused.
-    """
-    if not isinstance(node, DictConfig | ListConfig):
-        return node
-    try:
-        return hydra.utils.instantiate(node, **given, _convert_="all")
-    except hydra.errors.InstantiationException as error:
-        if isinstance(error.__cause__, InputError):
-            raise error.__cause__ from None
-        raise
-
-
-def options(group: str) -> dict[str, Any]:
-    """Every option of a group, composed by itself and built; the user's own among them.
-
-    Inside a command only, whose search path this reads.
-    """
-    names = GlobalHydra.instance().config_loader().get_group_options(group, results_filter=ObjectType.CONFIG)
-    return {name: build(hydra.compose(f"{group}/{name}")[group]) for name in names}
-
-
-def to_container(config: DictConfig) -> dict[str, Any]:
-    """The configuration as builtins, everything resolved."""
-    container = OmegaConf.to_container(config, resolve=True)
-    assert isinstance(container, dict)
-    return {str(key): value for key, value in container.items()}
-
-
 def strip_targets(values: Any) -> Any:
     """The same nested values without targets, which say nothing to a reader."""
     if isinstance(values, Mapping):
@@ -128,7 +80,7 @@ def strip_targets(values: Any) -> Any:
 def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Nested mappings as one level with dotted keys.
 
-    >>> flat({"a": {"b": 1}, "c": [1, 2]})
+    >>> flatten({"a": {"b": 1}, "c": [1, 2]})
     {'a.b': 1, 'c': [1, 2]}
     """
     result: dict[str, Any] = {}

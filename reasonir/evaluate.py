@@ -1,22 +1,26 @@
-"""python -m reasonir.evaluate: judge a tracked run, or a model as it is, on a benchmark."""
+"""python -m reasonir.evaluate: evaluate a tracked run, or a model as it is, on a benchmark."""
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 from omegaconf import DictConfig
 
-from reasonir.cli.command import command
+from reasonir.cli.command import CallableModule, command
+
+sys.modules[__name__].__class__ = CallableModule
 
 
 @command("evaluate")
 def main(config: DictConfig) -> None:
-    """Judge what the configuration names."""
+    """Evaluate what the configuration names."""
     from hydra.core.hydra_config import HydraConfig
 
+    from reasonir.commands.compose import compose_evaluate
     from reasonir.commands.evaluate import evaluate
 
-    evaluate(config, Path(HydraConfig.get().runtime.output_dir))
+    evaluate(compose_evaluate(config, Path(HydraConfig.get().runtime.output_dir)))
 
 
 if __name__ == "__main__":

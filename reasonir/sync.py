@@ -23,7 +23,7 @@ def main(config: DictConfig) -> None:
     path, home = Path(str(config.run)).expanduser(), Path(config.home)
     if not path.is_dir():
         raise InputError(f"run={config.run} is no folder: give that of a run or sweep, or one with many of them")
-    refuse_unusable("mlflow", home, config.experiment_name, patience=LAST_PATIENCE)
+    refuse_unusable(home, config.experiment_name, patience=LAST_PATIENCE)
     folders = [file.parent for file in sorted(path.rglob(UNDELIVERED))]
     problems = []
     for folder in folders:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 from omegaconf import DictConfig
 
-from reasonir.cli.command import command
+from reasonir.cli.command import CallableModule, command
+
+sys.modules[__name__].__class__ = CallableModule
 
 
 @command("train")
@@ -19,15 +22,22 @@ def main(config: DictConfig) -> float | None:
     if HydraConfig.get().mode == RunMode.MULTIRUN and not config.dry_run:
         from reasonir.sweep.job_process import run_child
 
-        return run_child(config, folder, "reasonir.commands.train:train")
-    from reasonir.commands.train import train
+        return run_child(config, folder, "reasonir.train:work")
     from reasonir.distributed.launch import own_rank
     from reasonir.runs.lock import lock_folder
 
     if config.dry_run or config.probe or own_rank() != 0:
-        return train(config, folder)
+        return work(config, folder)
     with lock_folder(folder):
-        return train(config, folder)
+        return work(config, folder)
+
+
+def work(config: DictConfig, folder: Path) -> float | None:
+    """Train in `folder`, and return the best development metric; a sweep's job does this in its own process."""
+    from reasonir.commands.compose import compose_train
+    from reasonir.commands.train import train
+
+    return train(compose_train(config, folder))
 
 
 if __name__ == "__main__":

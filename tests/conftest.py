@@ -10,6 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from reasonir.cli.configuration import register_resolvers
+
+register_resolvers()  # for tests that compose
+
 
 @pytest.fixture(scope="session")
 def home(tmp_path_factory) -> Path:

@@ -11,23 +11,19 @@ import json
 import logging
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from pathlib import Path
 from typing import Any
-
-from omegaconf import DictConfig
 
 from reasonir.benchmarking.base import Peer, Workload
 from reasonir.benchmarking.flops import peak_operations, useful_operations
-from reasonir.benchmarking.max_batch import largest
+from reasonir.benchmarking.max_batch import max_batch
 from reasonir.benchmarking.peer_process import hosted
 from reasonir.benchmarking.plots import plot_race
 from reasonir.benchmarking.report import Step, Timed, refuse_disagreement, report, table
 from reasonir.benchmarking.scaling import scaling
-from reasonir.benchmarking.setup import Setting, WorkloadTexts, opened
+from reasonir.benchmarking.setup import BenchParts, Setting, opened
 from reasonir.cli.startup import quiet_libraries
-from reasonir.config import build, flatten, strip_targets, to_container
+from reasonir.config import flatten, strip_targets
 from reasonir.errors import InputError, did_you_mean
-from reasonir.model.backbone import Model
 from reasonir.report.console import show
 from reasonir.tracking.base import open_tracking
 from reasonir.tracking.database import refuse_unusable
@@ -36,47 +32,47 @@ from reasonir.utils.files import atomic_path
 log = logging.getLogger(__name__)
 
 
-def bench(config: DictConfig, folder: Path) -> None:
-    """Measure what `config.mode` says and write bench.json and bench.png to `folder`.
+def bench(parts: BenchParts) -> None:
+    """Measure by `mode` and write bench.json and bench.png to the parts' folder.
 
     Raises:
         InputError: the model or data can't be used, a peer isn't here or can't train this head, or losses
             disagree.
     """
     quiet_libraries()
-    if config.mode not in MODES:
-        raise InputError(f"mode={config.mode}: choose {', '.join(MODES)}{did_you_mean(str(config.mode), MODES)}")
+    if parts.mode not in MODES:
+        raise InputError(f"mode={parts.mode}: choose {', '.join(MODES)}{did_you_mean(str(parts.mode), MODES)}")
     for key, least in (("repeats", 1), ("batch_size", 2), ("negatives", 0)):
-        if config[key] < least:
-            raise InputError(f"{key}={config[key]}: give {least} or more")
-    refuse_unusable(config.logger, Path(config.home), config.experiment_name)
-    found, metrics = MODES[config.mode](config, folder)
+        if getattr(parts, key) < least:
+            raise InputError(f"{key}={getattr(parts, key)}: give {least} or more")
+    if parts.loggers.mlflow:
+        refuse_unusable(parts.home, parts.experiment_name)
+    folder = parts.folder
+    found, metrics = MODES[parts.mode](parts)
     with atomic_path(folder / "bench.json") as partial:
         partial.write_text(json.dumps(found, indent=2))
     tracking = open_tracking(
-        config.logger,
-        Path(config.home),
-        experiment_name=config.experiment_name,
-        name=f"bench-{config.mode}",
+        parts.loggers,
+        parts.home,
+        experiment_name=parts.experiment_name,
+        name=f"bench-{parts.mode}",
         folder=folder,
-        tags={key: str(value) for key, value in config.tags.items()},
+        tags=parts.tags,
     )
     with tracking.closing():
-        tracking.parameters(flatten(strip_targets(to_container(config))))
+        tracking.parameters(flatten(strip_targets(parts.values)))
         tracking.metrics(metrics)
         for file in sorted(folder.glob("bench.*")):
             tracking.artifact(file)
     log.info("Everything is in %s", folder)
 
 
-def _race(config: DictConfig, folder: Path) -> tuple[dict[str, Any], dict[str, float]]:
+def _compare(parts: BenchParts) -> tuple[dict[str, Any], dict[str, float]]:
     """All peers on one step."""
-    peers: dict[str, Peer] = {name: build(node) for name, node in config.peers.items()}
-    texts: WorkloadTexts = build(config.workload)
-    model: Model = build(config.model)
-    with opened(config, peers, model) as setting:
-        workload, batch = setting.workload(texts, config.batch_size, config.negatives)
-        timed, device = in_turns(peers, workload, config.repeats, setting)
+    texts, model = parts.texts, parts.model
+    with opened(parts, parts.peers, model) as setting:
+        workload, batch = setting.workload(texts, parts.batch_size, parts.negatives)
+        timed, device = in_turns(parts.peers, workload, parts.repeats, setting)
     refuse_disagreement(timed, workload.precision)
     lengths_N = batch.tokens.lengths_N
     step = Step(
@@ -86,12 +82,12 @@ def _race(config: DictConfig, folder: Path) -> tuple[dict[str, Any], dict[str, f
         useful_operations(model.measure(), lengths_N),
         workload.precision,
         device,
-        peak_operations(device, workload.precision, config.peak_tflops, model.measure()),
+        peak_operations(device, workload.precision, parts.peak_tflops, model.measure()),
     )
     found = report(step, timed)
     figures = found["workloads"][step.name]["peers"]
     show(table(step, figures))
-    plot_race(f"One training step: {step.name}, {step.tokens:,} tokens, {device}", figures, folder / "bench.png")
+    plot_race(f"One training step: {step.name}, {step.tokens:,} tokens, {device}", figures, parts.folder / "bench.png")
     return found, {
         f"bench/{name}/{key}": value
         for name, each in figures.items()
@@ -117,9 +113,9 @@ def in_turns(
         return timed, " and ".join(devices)
 
 
-MODES: dict[str, Callable[[DictConfig, Path], tuple[dict[str, Any], dict[str, float]]]] = {
-    "race": _race,
-    "largest": largest,
+MODES: dict[str, Callable[[BenchParts], tuple[dict[str, Any], dict[str, float]]]] = {
+    "compare": _compare,
+    "max_batch": max_batch,
     "scaling": scaling,
 }
 """What a bench measures: all peers' steps, the largest batch that each fits, how our time and memory grow."""

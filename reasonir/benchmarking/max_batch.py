@@ -8,16 +8,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig
 from rich.table import Table
 
 from reasonir.benchmarking.base import Peer
 from reasonir.benchmarking.peer_process import OutOfMemoryError, hosted
-from reasonir.benchmarking.setup import Setting, WorkloadTexts, opened
-from reasonir.config import build
+from reasonir.benchmarking.setup import BenchParts, Setting, WorkloadTexts, opened
 from reasonir.errors import InputError
 from reasonir.report.console import show
 
@@ -25,27 +22,26 @@ log = logging.getLogger(__name__)
 _EXACT = 16
 
 
-def largest(config: DictConfig, folder: Path) -> tuple[dict[str, Any], dict[str, float]]:
+def max_batch(parts: BenchParts) -> tuple[dict[str, Any], dict[str, float]]:
     """The content of bench.json, and the figures for MLflow.
 
     Raises:
-        InputError: as for a race; a CPU without `most`, or a peer that doesn't fit a single trial.
+        InputError: as for a comparison; a CPU without `max_queries`, or a peer that doesn't fit a single trial.
     """
-    peers: dict[str, Peer] = {name: build(node) for name, node in config.peers.items()}
-    texts: WorkloadTexts = build(config.workload)
-    with opened(config, peers, build(config.model)) as setting:
-        if setting.hardware.accelerator != "cuda" and config.largest.most is None:
+    texts = parts.texts
+    with opened(parts, parts.peers, parts.model) as setting:
+        if setting.hardware.accelerator != "cuda" and parts.max_queries is None:
             raise InputError(
-                f"mode=largest would take all memory of this {setting.hardware.accelerator}: give largest.most=..., or "
-                "a GPU"
+                f"mode=max_batch would take all memory of this {setting.hardware.accelerator}: give "
+                "max_batch.max_queries=..., or a GPU"
             )
         found = {
-            name: _Search(name, peer, setting, texts, config.negatives).run(config.batch_size, config.largest.most)
-            for name, peer in peers.items()
+            name: _Search(name, peer, setting, texts, parts.negatives).run(parts.batch_size, parts.max_queries)
+            for name, peer in parts.peers.items()
         }
     show(_table(texts.name, found))
-    return {"largest": {texts.name: {"memory_cap_gib": config.memory_cap_gib, "peers": found}}}, {
-        f"bench/{name}/largest_{key}": value for name, each in found.items() for key, value in each.items()
+    return {"max_batch": {texts.name: {"memory_cap_gib": parts.memory_cap_gib, "peers": found}}}, {
+        f"bench/{name}/max_batch_{key}": value for name, each in found.items() for key, value in each.items()
     }
 
 

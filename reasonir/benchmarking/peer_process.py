@@ -93,7 +93,7 @@ def missing(peer: Peer) -> str | None:
     if peer.python is None or Path(peer.python).is_file():
         return None
     return (
-        f"peers={peer.python}: there is no such interpreter: make bench-peers builds that environment; or name "
+        f"peers_python={peer.python}: there is no such interpreter: make bench-peers builds that environment; or name "
         "another that has sentence-transformers 6.2"
     )
 

@@ -15,15 +15,12 @@ from statistics import median
 from typing import Any
 
 import numpy as np
-from omegaconf import DictConfig
 from rich.table import Table
 
-from reasonir.benchmarking.base import Peer
 from reasonir.benchmarking.peer_process import hosted
 from reasonir.benchmarking.plots import plot_scaling
-from reasonir.benchmarking.setup import opened, plain_head
+from reasonir.benchmarking.setup import BenchParts, opened, plain_head
 from reasonir.benchmarking.synthetic_texts import SyntheticTexts
-from reasonir.config import build
 from reasonir.errors import InputError
 from reasonir.model.backbone import Model
 from reasonir.report.console import show
@@ -32,35 +29,32 @@ log = logging.getLogger(__name__)
 _QUERY = 32
 
 
-def scaling(config: DictConfig, folder: Path) -> tuple[dict[str, Any], dict[str, float]]:
+def scaling(parts: BenchParts) -> tuple[dict[str, Any], dict[str, float]]:
     """The content of bench.json, and the figures for MLflow.
 
     Raises:
-        InputError: as for a race, or fewer than two points are within `max_tokens`.
+        InputError: as for a comparison, or fewer than two points are within `max_tokens`.
     """
-    name, node = next(iter(config.peers.items()))
-    peer: Peer = build(node)
-    grid = points(
-        config.scaling.batch_sizes, config.scaling.lengths, config.negatives, max_tokens=config.scaling.max_tokens
-    )
-    model = _reading(build(config.model), max(length for _, length in grid))
+    name, peer = next(iter(parts.peers.items()))
+    grid = points(parts.batch_sizes, parts.lengths, parts.negatives, max_tokens=parts.max_tokens)
+    model = _reading(parts.model, max(length for _, length in grid))
     found: list[dict[str, float]] = []
-    with opened(config, {name: peer}, model) as setting:
+    with opened(parts, {name: peer}, model) as setting:
         for count, length in grid:
             log.info("%d queries, documents of %d tokens", count, length)
-            texts = SyntheticTexts("even", [0.5], [_QUERY], [length], config.seed)
-            workload, batch = setting.workload(texts, count, config.negatives)
+            texts = SyntheticTexts("even", [0.5], [_QUERY], [length], parts.seed)
+            workload, batch = setting.workload(texts, count, parts.negatives)
             with hosted(name, peer, setting.place) as host:
                 host.load(peer, workload)
                 host.ask("check")
-                seconds = median(host.ask("step") for _ in range(config.repeats))
+                seconds = median(host.ask("step") for _ in range(parts.repeats))
                 peak = int(host.ask("peak_gib") * 2**30)
             figures = {"batch_size": count, "length": length, "tokens": batch.token_count}
             found.append({**figures, "step_s": seconds, "peak_bytes": peak})
     slopes = {key: slope(found, key) for key in ("step_s", "peak_bytes")}
     show(_table(name, found))
     show(f"Slope over tokens, both logarithmic: seconds {slopes['step_s']:.2f}, memory {slopes['peak_bytes']:.2f}")
-    plot_scaling(f"A training step: {name}, {Path(model.path).name}", found, slopes, folder / "bench.png")
+    plot_scaling(f"A training step: {name}, {Path(model.path).name}", found, slopes, parts.folder / "bench.png")
     return {"scaling": {"peer": name, "points": found, "slopes": slopes}}, {
         f"bench/{name}/slope_{key}": value for key, value in slopes.items()
     }

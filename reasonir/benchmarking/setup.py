@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -11,12 +11,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Protocol
 
-from omegaconf import DictConfig
-
 from reasonir.benchmarking.base import Peer, Workload, batch_of
 from reasonir.benchmarking.peer_process import missing
 from reasonir.cli.startup import require
-from reasonir.config import build
 from reasonir.engine.step import Budget
 from reasonir.errors import InputError
 from reasonir.hardware import Hardware
@@ -24,6 +21,7 @@ from reasonir.model.backbone import Model
 from reasonir.planning.memory import TextShapes as Lengths
 from reasonir.planning.memory import Training
 from reasonir.planning.plan import fit_step
+from reasonir.tracking.base import Loggers
 from reasonir.types import Batch, PairBatch, Side
 
 _TIMED = {"ColBERT": "colbert", "BiEncoder": "biencoder", "CrossEncoder": "reranker", "YesNo": "yes_no"}
@@ -44,6 +42,57 @@ class WorkloadTexts(Protocol):
             count: queries.
             negatives: columns of negatives.
         """
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BenchParts:
+    """What a bench is made of.
+
+    Attributes:
+        home: MLflow's database is under it.
+        folder: of the output.
+        seed: of the model and of synthetic texts.
+        loggers: destinations of the figures.
+        experiment_name: the experiment in MLflow.
+        tags: of the tracked run.
+        values: the resolved configuration, as plain values.
+        model: backbone and head.
+        hardware: the profile.
+        texts: of the step.
+        peers: by name; ours among them.
+        mode: compare, max_batch or scaling.
+        batch_size: queries of the step; the first trial of max_batch.
+        negatives: hard negatives per query, where the data has any.
+        repeats: timed steps of each peer.
+        memory_cap_gib: the most that a peer may take of a GPU; None for all of it.
+        peak_tflops: dense 10^12 operations per second; None takes the GPU's, or measures a CPU's.
+        max_queries: the largest trial of max_batch; None tries until memory ends.
+        batch_sizes: of scaling's points.
+        lengths: of scaling's documents, in tokens.
+        max_tokens: of a point; larger ones are left out.
+    """
+
+    home: Path
+    folder: Path
+    seed: int
+    loggers: Loggers
+    experiment_name: str
+    tags: Mapping[str, str]
+    values: Mapping[str, Any]
+    model: Model
+    hardware: Hardware
+    texts: WorkloadTexts
+    peers: Mapping[str, Peer]
+    mode: str
+    batch_size: int
+    negatives: int
+    repeats: int
+    memory_cap_gib: float | None
+    peak_tflops: float | None
+    max_queries: int | None
+    batch_sizes: Sequence[int]
+    lengths: Sequence[int]
+    max_tokens: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,21 +147,21 @@ class Setting:
 
 
 @contextmanager
-def opened(config: DictConfig, peers: Mapping[str, Peer], model: Model) -> Iterator[Setting]:
-    """The setting that a configuration composes, its export gone with the block.
+def opened(parts: BenchParts, peers: Mapping[str, Peer], model: Model) -> Iterator[Setting]:
+    """The setting of a bench of some peers on a model; its export is gone with the block.
 
     Raises:
         InputError: the model, the hardware or a peer's environment isn't here, or a peer can't train this
             head.
     """
-    hardware: Hardware = build(config.hardware)
+    hardware = parts.hardware
     absent = {missing(peer) for peer in peers.values()} - {None}
     require(hardware.missing, model.locate, *(partial(str, each) for each in absent))
-    cap = config.memory_cap_gib
+    cap = parts.memory_cap_gib
     hardware = hardware.resolve()
     if cap:
         hardware = replace(hardware, memory_gib=min(cap, hardware.memory_gib or cap))
-    encoder = model.load(seed=config.seed)
+    encoder = model.load(seed=parts.seed)
     _refuse_unfit(peers, type(encoder.head).__name__)
     with TemporaryDirectory() as folder:
         place = Path(folder)

@@ -23,7 +23,8 @@ from hydra.utils import get_object
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import InterpolationKeyError, OmegaConfBaseException
 
-from reasonir.config import CONF, VERSION_BASE, build
+from reasonir.cli.configuration import build
+from reasonir.config import CONF, VERSION_BASE
 from reasonir.errors import InputError, did_you_mean
 from reasonir.index.base import misfit
 
@@ -232,9 +233,6 @@ def _out_of_range(config: DictConfig) -> Iterator[str]:
                 yield str(error)
     if not isinstance(config.get("trust_remote_code", False), bool):
         yield f"trust_remote_code={config.trust_remote_code}: choose true or false"
-    if "logger" in config and config.logger not in ("mlflow", "csv", "none"):
-        hint = did_you_mean(str(config.logger), ("mlflow", "csv", "none"))
-        yield f"logger={config.logger}: choose mlflow, csv or none{hint}"
 
 
 def _unfitting(config: DictConfig) -> Iterator[str]:

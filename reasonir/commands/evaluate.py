@@ -1,4 +1,4 @@
-"""Judging a tracked run, or a model as it is, on a benchmark: the same evaluation that ends a training run."""
+"""Evaluation of a tracked run, of a model as it is, or of run files: the same that ends a training run."""
 
 from __future__ import annotations
 
@@ -9,87 +9,82 @@ from functools import partial
 from pathlib import Path
 
 from lightning import seed_everything
-from omegaconf import DictConfig, OmegaConf
 
 from reasonir.cli.startup import quiet_libraries, require
+from reasonir.commands.compose import EvaluateParts
 from reasonir.commands.train_session import stamp, track_results
-from reasonir.config import build, overridden, to_container
+from reasonir.data.base import Source
 from reasonir.distributed.encoding_pool import assemble, together
 from reasonir.distributed.launch import is_leader, publish_folder
 from reasonir.errors import InputError
-from reasonir.eval.base import Benchmark
-from reasonir.eval.evaluator import Evaluation, EvaluationOptions, read_benchmark, table
+from reasonir.eval.evaluator import Evaluation, read_benchmark, table
 from reasonir.eval.results import Results
-from reasonir.eval.systems import evaluate_systems as evaluate_tasks
-from reasonir.eval.systems import replaying
-from reasonir.hardware import Hardware
-from reasonir.model.backbone import Model
+from reasonir.eval.systems import evaluate_systems, replaying
+from reasonir.model.encoder import Encoder
 from reasonir.report.console import show
 from reasonir.report.html.write import write_report
 from reasonir.report.leaderboard import show_leaderboard
-from reasonir.runs.folder import exported_model, saved_config, saved_data, saved_eval, untrained_model
 from reasonir.runs.provenance import refuse_other_data
-from reasonir.tracking.base import Tracking, folder_of_run, known_run, open_tracking
+from reasonir.tracking.base import known_run, open_tracking
 from reasonir.tracking.database import refuse_unusable
 from reasonir.tracking.mlflow import deliver
 from reasonir.training.datamodule import LoaderOptions, RetrievalData
+from reasonir.types import Task
 
 log = logging.getLogger(__name__)
 
 
-def evaluate(config: DictConfig, folder: Path) -> None:
-    """Judge `config.run` (or, without one, `config.model` as it is) and write the results to `folder`.
+def evaluate(parts: EvaluateParts) -> None:
+    """Evaluate a run, a model or run files and write the results to the parts' folder.
 
-    Figures of a run that MLflow knows are added to it.
+    Results of a run that MLflow knows are added to it.
 
     Raises:
-        InputError: there is no such run, it has no exported model, or whatever else can't be used.
+        InputError: the model, the data or whatever else can't be used.
     """
     quiet_libraries()
-    home = Path(config.home)
-    if is_leader():
-        refuse_unusable(config.logger, home, config.experiment_name)
-    if config.trec:
-        _judge_run_files(config, folder)
+    tracks = is_leader() and parts.loggers.mlflow
+    if tracks:
+        refuse_unusable(parts.home, parts.experiment_name)
+    if parts.trec:
+        _evaluate_run_files(parts, parts.trec)
         return
-    source = folder_of_run(str(config.run), home) if config.run else None
     run_id = None
-    if source and is_leader() and config.logger == "mlflow":
-        deliver(home, source)
-        run_id = known_run(config.logger, home, source)
-    if source:
-        _take_from_run(config, source)
-    untrained, trained = _models(config, source)
-    hardware: Hardware = build(config.hardware)
-    options = build(config.evaluation)
-    wants_untrained = source is None or "untrained" in options.baselines
+    if parts.run and tracks:
+        deliver(parts.home, parts.run)
+        run_id = known_run(parts.home, parts.run)
+    options, untrained, trained = parts.evaluation, parts.untrained, parts.trained
+    assert untrained is not None
+    wants_untrained = trained is None or "untrained" in options.baselines
     require(
-        hardware.missing,
+        parts.hardware.missing,
         *([untrained.locate] if wants_untrained else []),
         *([trained.locate] if trained else []),
     )
-    hardware = hardware.resolve()
-    benchmark: Benchmark = build(config.eval)
-    if benchmark.needs_held_out and (source or config.data is not None):
-        benchmark = benchmark.with_held_out(_held_out(config, source))
+    hardware, benchmark = parts.hardware.resolve(), parts.benchmark
+    if parts.held_out:
+        benchmark = benchmark.with_held_out(_held_out(parts, *parts.held_out))
     tasks = read_benchmark(benchmark) if is_leader() else []
-    publish_folder(folder)
+    publish_folder(parts.folder)
     group = assemble()
-    seed_everything(config.seed, workers=True, verbose=False)
-    seed = config.seed if source is None else saved_config(source)["seed"]
-    first = untrained.load(seed=seed).to(hardware.torch_device) if wants_untrained else None
-    judged = trained.load(seed=seed).to(hardware.torch_device) if trained else first
-    assert judged is not None
-    if fault := benchmark.misfit(type(judged.head)):  # a run's head, which no composition names
+    seed_everything(parts.seed, workers=True, verbose=False)
+    first = untrained.load(seed=parts.model_seed).to(hardware.torch_device) if wants_untrained else None
+    encoder = trained.load(seed=parts.model_seed).to(hardware.torch_device) if trained else first
+    assert encoder is not None
+    if fault := benchmark.misfit(type(encoder.head)):  # a run's head, which no composition names
         raise InputError(fault)
-    protocol = {"model": (trained or untrained).path, **stamp(judged, hardware, config.index), "seed": config.seed}
+    protocol = {
+        "model": (trained or untrained).path,
+        **stamp(encoder, hardware, parts.index_stamp),
+        "seed": parts.seed,
+    }
     evaluation = Evaluation(
         tasks,
         options,
-        build(config.index),
-        folder,
+        parts.index,
+        parts.folder,
         protocol,
-        config.seed,
+        parts.seed,
         groups=benchmark.groups,
         headline=benchmark.headline,
         analyse=benchmark.analyse,
@@ -97,43 +92,56 @@ def evaluate(config: DictConfig, folder: Path) -> None:
     name = "untrained" if trained is None else "trained"
     if trained is None:
         evaluation.options = replace(options, baselines=[n for n in options.baselines if n != "untrained"])
-    together(group, first or judged, partial(evaluation.baselines, first))
-    together(group, judged, partial(evaluation.judge, judged, name))
-    if not is_leader():
-        return
-    tracking = _tracking(config, folder, source, run_id)
-    with tracking.closing():
-        track_results(evaluation.results, name, folder, tracking)
-        show(table(evaluation.results, name))
-        show_leaderboard(benchmark.leaderboard, evaluation.results, name, folder, tracking)
-        values = to_container(config)
-        tracking.artifact(
-            write_report(folder, tasks, evaluation.results, name, values=values, encoder=judged, run=source)
-        )
-    log.info("Everything is in %s", folder)
+    together(group, first or encoder, partial(evaluation.baselines, first))
+    together(group, encoder, partial(evaluation.judge, encoder, name))
+    if is_leader():
+        _report(replace(parts, benchmark=benchmark), tasks, evaluation.results, name, encoder=encoder, run_id=run_id)
 
 
-def _judge_run_files(config: DictConfig, folder: Path) -> None:
-    """Judge TREC run files in place of a model."""
-    path = Path(str(config.trec)).expanduser()
-    benchmark: Benchmark = build(config.eval)
-    tasks = list(benchmark.tasks(corpus=False))
-    options: EvaluationOptions = build(config.evaluation)
+def _evaluate_run_files(parts: EvaluateParts, path: Path) -> None:
+    """Evaluate TREC run files in place of a model."""
+    tasks = list(parts.benchmark.tasks(corpus=False))
+    depth = parts.evaluation.top_k
     results = Results(
-        {"scorer": "pytrec_eval", "depth": options.top_k, "headline": benchmark.headline, "trec": str(path)},
-        benchmark.groups,
+        {"scorer": "pytrec_eval", "depth": depth, "headline": parts.benchmark.headline, "trec": str(path)},
+        parts.benchmark.groups,
     )
     name = path.resolve().name.strip(".").split(".")[0]  # trec=. has a name too
-    system = replaying(run_files(path, [task.name for task in tasks]), depth=options.top_k)
-    evaluate_tasks(tasks, {name: system}, results, searched=False)
-    results.write(folder, judged=name)
-    tracking = _tracking(config, folder)
+    system = replaying(run_files(path, [task.name for task in tasks]), depth=depth)
+    evaluate_systems(tasks, {name: system}, results, searched=False)
+    results.write(parts.folder, judged=name)
+    _report(parts, tasks, results, name)
+
+
+def _report(
+    parts: EvaluateParts,
+    tasks: Sequence[Task],
+    results: Results,
+    name: str,
+    *,
+    encoder: Encoder | None = None,
+    run_id: str | None = None,
+) -> None:
+    """Track and show the results of a system, and write the report."""
+    tracking = open_tracking(
+        parts.loggers,
+        parts.home,
+        experiment_name=parts.experiment_name,
+        name=f"evaluate-{parts.folder.name}",
+        folder=parts.folder,
+        tags=parts.tags,
+        run=parts.run,
+        run_id=run_id,
+    )
+    if parts.run:  # results of earlier evaluations stay
+        tracking.place = f"evaluations/{parts.folder.name}"
     with tracking.closing():
-        track_results(results, name, folder, tracking)
+        track_results(results, name, parts.folder, tracking)
         show(table(results, name))
-        show_leaderboard(benchmark.leaderboard, results, name, folder, tracking)
-        tracking.artifact(write_report(folder, tasks, results, name, values=to_container(config)))
-    log.info("Everything is in %s", folder)
+        show_leaderboard(parts.benchmark.leaderboard, results, name, parts.folder, tracking)
+        report = write_report(parts.folder, tasks, results, name, values=parts.values, encoder=encoder, run=parts.run)
+        tracking.artifact(report)
+    log.info("Everything is in %s", parts.folder)
 
 
 def run_files(path: Path, tasks: Sequence[str]) -> dict[str, Path]:
@@ -158,60 +166,14 @@ def run_files(path: Path, tasks: Sequence[str]) -> dict[str, Path]:
     return found
 
 
-def _models(config: DictConfig, source: Path | None) -> tuple[Model, Model | None]:
-    """(the model before training, the trained one or None where there is no run)."""
-    if source is None:
-        if config.get("model") is None:
-            raise InputError("nothing to evaluate: name a run (run=outputs/...) or a model (model=minilm)")
-        return build(config.model), None
-    trust = {"trust_remote_code": config.trust_remote_code}
-    return build(untrained_model(source, **trust)), build(exported_model(source, **trust))
-
-
-def _held_out(config: DictConfig, source: Path | None) -> RetrievalData:
-    """What the data of a run, or `config.data`, keeps for testing; as a run with the same data and options holds it.
+def _held_out(parts: EvaluateParts, source: Source, loader: LoaderOptions, seed: int) -> RetrievalData:
+    """The source's held-out test queries, split as a run with these options splits it.
 
     Raises:
-        InputError: the data isn't any more what the run was trained on.
+        InputError: the data changed since the run was trained on it.
     """
-    home = Path(config.home)
-    if source is None:
-        data = RetrievalData(build(config.data), LoaderOptions(), home=home, seed=config.seed, tested=True)
-    else:
-        saved, trust = saved_config(source), config.trust_remote_code
-        options = LoaderOptions(**{key: value for key, value in saved.get("loader", {}).items() if key != "_target_"})
-        own = build(saved_data(source, trust_remote_code=trust))
-        data = RetrievalData(own, options, home=home, seed=saved["seed"], tested=True)
-        refuse_other_data(data.source, source)
+    data = RetrievalData(source, loader, home=parts.home, seed=seed, tested=True)
+    if parts.run:
+        refuse_other_data(source, parts.run)
     data.hold_out()
     return data
-
-
-def _take_from_run(config: DictConfig, source: Path) -> None:
-    """Let the evaluation know the data that the run was trained on and, where no other is chosen, its evaluation."""
-    if config.data is not None:
-        raise InputError(
-            f"data= can't be chosen for run={config.run}, which brings its own: leave it out, or judge its weights as "
-            f"a model of its own (model=any model.path={source / 'model'})"
-        )
-    if not overridden("eval"):
-        config.eval = saved_eval(source, trust_remote_code=config.trust_remote_code)
-    if "${data" in OmegaConf.to_yaml(config.eval):  # eval=test_split; others are evaluated whatever the data names
-        config.data = saved_data(source, trust_remote_code=config.trust_remote_code)
-
-
-def _tracking(config: DictConfig, folder: Path, source: Path | None = None, run_id: str | None = None) -> Tracking:
-    """The run that is judged, continued, where MLflow knows it; otherwise one for this evaluation."""
-    tracking = open_tracking(
-        config.logger,
-        Path(config.home),
-        experiment_name=config.experiment_name,
-        name=f"evaluate-{folder.name}",
-        folder=folder,
-        tags={key: str(value) for key, value in config.tags.items()},
-        run=source,
-        run_id=run_id,
-    )
-    if source:  # what it was judged by before stays
-        tracking.place = f"evaluations/{folder.name}"
-    return tracking

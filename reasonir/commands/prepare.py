@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from omegaconf import DictConfig
 
+from reasonir.cli.configuration import build
 from reasonir.cli.startup import quiet_libraries
-from reasonir.commands.build_teacher import teacher_of
-from reasonir.config import build
+from reasonir.commands.compose import compose_teacher
 from reasonir.data.prepared import Manifest, prepare, validate
 from reasonir.errors import InputError
+from reasonir.mining.base import Mining
+from reasonir.mining.model import Neural
 from reasonir.mining.report import tables
 from reasonir.report.console import show
 from reasonir.runs.folder import exported_model
@@ -20,17 +24,22 @@ from reasonir.tracking.base import folder_of_run
 log = logging.getLogger(__name__)
 
 
-def write(config: DictConfig) -> Manifest:
+def write(config: DictConfig, *, mining: Mining | None = None) -> Manifest:
     """Write the prepared set of the source, with mined negatives and a teacher where they are wanted, and check it.
+
+    Args:
+        config: names the source, the mining and the teacher.
+        mining: in place of the configuration's.
 
     Returns:
         Its manifest.
     """
     quiet_libraries()
     home = Path(config.home)
-    source, teacher = build(config.data), teacher_of(config)
+    source, teacher = build(config.data), compose_teacher(config)
     teacher.check_available()
-    folder = teacher.add_scores(build(config.mining).add_negatives(prepare(source, home), source, home), home)
+    folder = (mining or build(config.mining)).add_negatives(prepare(source, home), source, home)
+    folder = teacher.add_scores(folder, home)
     manifest = validate(folder)
     log.info("%s is complete: %s", folder, ", ".join(f"{count} {what}" for what, count in manifest["counts"].items()))
     return manifest
@@ -42,10 +51,12 @@ def mine(config: DictConfig) -> None:
     Raises:
         InputError: nothing is to be mined, or there is no such run.
     """
-    if config.run:
+    mining: Any = build(config.mining)
+    if config.run and isinstance(getattr(mining, "searcher", None), Neural):
         run = folder_of_run(str(config.run), Path(config.home))
-        config.model = exported_model(run, trust_remote_code=config.trust_remote_code)
-    manifest = write(config)
+        trained = exported_model(run, trust_remote_code=config.trust_remote_code)
+        mining = replace(mining, searcher=replace(mining.searcher, model=trained))
+    manifest = write(config, mining=mining)
     if "mining" not in manifest:
         raise InputError("mining=none mines nothing: choose mining=bm25, mining=model or mining=random")
     for table in tables(manifest["mining"]):

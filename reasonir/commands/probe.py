@@ -11,11 +11,9 @@ import tempfile
 from dataclasses import replace
 
 from lightning import seed_everything
-from omegaconf import DictConfig
 
-from reasonir.config import build
+from reasonir.commands.compose import TrainParts
 from reasonir.data.batches.collate import assembling
-from reasonir.model.backbone import Model
 from reasonir.planning.memory import FLOAT
 from reasonir.planning.plan import Plan
 from reasonir.training.datamodule import RetrievalData
@@ -26,25 +24,22 @@ from reasonir.utils.memory_meter import GIB, Meter
 _STEPS = 2
 
 
-def probe(config: DictConfig, model: Model, data: RetrievalData, plan: Plan) -> Plan:
+def probe(parts: TrainParts, data: RetrievalData, plan: Plan) -> Plan:
     """The plan with what a step needs here: `estimated_gib`, `measured_gib` and their ratio.
 
     Args:
-        config: the composed configuration.
-        model: with the lengths that are planned.
+        parts: of the run, with the lengths that are planned.
         data: set up.
         plan: of the present device.
     """
     hardware = plan.fit.hardware
-    seed_everything(config.seed, workers=True, verbose=False)
-    encoder = model.load(seed=config.seed)
+    seed_everything(parts.seed, workers=True, verbose=False)
+    encoder = parts.model.load(seed=parts.seed)
     data.assemble = assembling(encoder.head.kind, encoder.head.tokenizer)
-    module = RetrieverModule(
-        encoder, build(config.loss), build(config.optim), plan.budget, steps=_STEPS, seed=config.seed
-    )
+    module = RetrieverModule(encoder, parts.objective, parts.optim, plan.budget, steps=_STEPS, seed=parts.seed)
     with tempfile.TemporaryDirectory() as place:
         trainer = build_trainer(
-            config.trainer, hardware, max_steps=_STEPS, max_epochs=-1, logger=False, default_root_dir=place
+            parts.trainer, hardware, max_steps=_STEPS, max_epochs=-1, logger=False, default_root_dir=place
         )
         encoder.to(hardware.torch_device)
         meter = Meter(encoder.device)

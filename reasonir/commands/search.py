@@ -17,8 +17,8 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
+from reasonir.cli.configuration import build
 from reasonir.cli.startup import quiet_libraries
-from reasonir.config import build
 from reasonir.data.files.queries import read_questions
 from reasonir.errors import InputError
 from reasonir.eval.trec import write_run
@@ -51,7 +51,9 @@ def search(config: DictConfig, folder: Path) -> None:
     """
     quiet_libraries()
     if config.package:
-        refuse_unusable(config.logger, Path(config.home), config.experiment_name, patience=PATIENCE)
+        if not config.logger.mlflow:
+            raise InputError("package=true logs the model to MLflow: give logger=mlflow")
+        refuse_unusable(Path(config.home), config.experiment_name, patience=PATIENCE)
     questions = _questions(config)
     try:
         pipeline = _pipeline(config)
@@ -104,12 +106,10 @@ def _package(config: DictConfig, retriever: SearchEngine, index: Path | None, fo
     """Log the retriever with its index, so that it is served; a reranker or pruner is served by itself."""
     if index is None or not isinstance(retriever, Retriever):
         raise InputError(f"package=true: run={config.run} is no model that searches: name a retriever")
-    if config.logger != "mlflow":
-        raise InputError(f"package=true logger={config.logger}: leave it to MLflow, logger=mlflow")
     path, home = str(config.run), Path(config.home)
     run = run_of(path)
     tracking = open_tracking(
-        config.logger,
+        build(config.logger),
         home,
         experiment_name=config.experiment_name,
         name=f"search-{folder.name}",

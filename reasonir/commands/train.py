@@ -10,132 +10,129 @@ import json
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
-from pathlib import Path
 
 import yaml
-from omegaconf import DictConfig
 
 from reasonir.cli.startup import quiet_libraries, require
-from reasonir.commands.build_teacher import teacher_of
+from reasonir.commands.compose import TrainParts
 from reasonir.commands.probe import probe
 from reasonir.commands.train_session import TrainingRun
-from reasonir.config import build, options, strip_targets, to_container
-from reasonir.data.batches.lengths import LengthOptions
+from reasonir.config import strip_targets
 from reasonir.data.prepared import TEACHER, read_manifest
 from reasonir.distributed.launch import launched, own_rank, publish_folder
 from reasonir.errors import InputError, NotHereError
 from reasonir.eval.base import Benchmark
 from reasonir.hardware import Hardware
 from reasonir.loss.base import LABELS, SPANS, Objective, needs_of
-from reasonir.model.backbone import Model
 from reasonir.planning.lengths import Measured, lengths_found, longest, measure
 from reasonir.planning.plan import Plan, as_planned, plan_run, planned_lengths, survey
 from reasonir.report.console import show_choices, show_config, show_plan, show_probe
 from reasonir.runs.environment import environment
 from reasonir.runs.provenance import DATA, refuse_other_data, refuse_other_rows
-from reasonir.sweep.jobs import present_job
 from reasonir.teacher.base import Teacher
 from reasonir.teacher.none import NoTeacher
 from reasonir.tracking.base import Tracking, known_run, open_tracking
 from reasonir.tracking.database import refuse_unusable
-from reasonir.tracking.tags import choices, command_line, parameters
+from reasonir.tracking.tags import parameters
 from reasonir.training.callbacks import Interrupt
-from reasonir.training.checkpoints import find_checkpoint, step_of
+from reasonir.training.checkpoints import step_of
 from reasonir.training.datamodule import RetrievalData
 from reasonir.utils.files import atomic_path
 
 log = logging.getLogger(__name__)
 
 
-def train(config: DictConfig, folder: Path) -> float | None:
-    """Train and evaluate what `config` composes, in `folder`; a resumed run goes on in the folder it was started in.
+def train(parts: TrainParts) -> float | None:
+    """Train and evaluate in the parts' folder; a resumed run continues in the folder it was started in.
 
     Returns:
         The best development metric, for sweepers (the test figures are in the folder); None without one.
 
     Raises:
-        InputError: whatever of the configuration, the data or a checkpoint can't be used.
+        InputError: anything of the options, the data or a checkpoint that can't be used.
         SystemExit: the run was stopped by a signal and left a checkpoint (status 128 + signal).
     """
     quiet_libraries()
-    home = Path(config.home)
-    model: Model = build(config.model)
-    hardware: Hardware = build(config.hardware)
-    teacher, objective = teacher_of(config), build(config.loss)
-    _refuse_unread_teacher(objective, teacher)
-    benchmark: Benchmark = build(config.eval)
+    folder, resume, hardware, benchmark = parts.folder, parts.resume, parts.hardware, parts.benchmark
+    _refuse_unread_teacher(parts.objective, parts.teacher)
     data = RetrievalData(
-        build(config.data),
-        build(config.loader),
-        home=home,
-        seed=config.seed,
-        mining=build(config.mining),
-        teacher=NoTeacher() if config.dry_run else teacher,  # no plan needs hours of scoring
-        pairs=model.kind != "retriever",
+        parts.source,
+        parts.loader,
+        home=parts.home,
+        seed=parts.seed,
+        mining=parts.mining,
+        teacher=NoTeacher() if parts.dry_run else parts.teacher,  # no plan needs hours of scoring
+        pairs=parts.model.kind != "retriever",
         tested=benchmark.needs_held_out,
     )
-    resume = find_checkpoint(config.resume) if config.resume else None
-    tracks = own_rank() == 0 and not config.probe
-    if not config.dry_run:
-        require(
-            partial(_other_world, hardware),
-            hardware.missing,
-            model.locate,
-            teacher.check_available,
-            data.source.identity,
-            partial(_reach, benchmark),
-            *([partial(refuse_unusable, config.logger, home, config.experiment_name)] if tracks else []),
-        )
+    if not parts.dry_run:
+        _require(parts)
     if hardware.missing() is None:
         hardware = hardware.resolve()
     if resume:
         hardware = as_planned(hardware, folder / "plan.json")
         if (folder / DATA).is_file():
             refuse_other_data(data.source, folder)
-    show_config(strip_targets(to_container(config)))
+    show_config(strip_targets(parts.values))
     found: Mapping[str, int] = {}
     try:
         data.prepare_data()
         data.setup()
     except NotHereError as error:
-        if not config.dry_run:
+        if not parts.dry_run:
             raise
         log.warning("%s", error)
-        lengths = longest(model)
+        lengths = longest(parts.model)
     else:
-        if resume and not config.dry_run and (folder / DATA).is_file():
+        if resume and not parts.dry_run and (folder / DATA).is_file():
             refuse_other_rows(data.folder, folder)
-        _refuse_missing_teachers(objective, data, teacher)
-        _refuse_missing_contrast(objective, data)
+        _refuse_missing_teachers(parts.objective, data, parts.teacher)
+        _refuse_missing_contrast(parts.objective, data)
         benchmark = benchmark.with_held_out(data)
         planned = planned_lengths(folder / "plan.json") if resume else {}
-        model, lengths, found = _fit_lengths(config, model, data, planned)
+        parts, lengths, found = _fit_lengths(parts, data, planned)
+    parts = replace(parts, hardware=hardware, benchmark=benchmark)
     plan = plan_run(
-        model,
+        parts.model,
         hardware,
         data,
         lengths,
-        optimiser=config.optim.name,
-        accumulates=config.trainer.accumulate_grad_batches > 1,
+        optimiser=parts.optim.name,
+        accumulates=parts.trainer["accumulate_grad_batches"] > 1,
         found=found,
     )
     show_plan(plan)
-    if config.dry_run or config.probe:
-        if config.dry_run:
-            show_choices(plan, survey(plan, _profiles()))
+    if parts.dry_run or parts.probe:
+        if parts.dry_run:
+            profiles = {name: each if each.missing() else each.resolve() for name, each in parts.profiles.items()}
+            show_choices(plan, survey(plan, profiles))
         else:
-            plan = probe(config, model, data, plan)
+            plan = probe(parts, data, plan)
             show_probe(plan)
         if not resume and own_rank() == 0:  # a resumed run keeps the plan it was started with
             plan.write(folder)
         return None
     publish_folder(folder)
-    with Interrupt() as interrupt, _tracked(config, folder, plan, data, resume) as tracking:
-        run = TrainingRun(
-            config, folder, benchmark=benchmark, model=model, hardware=hardware, data=data, plan=plan, tracking=tracking
-        )
-        return run.run(resume, interrupt)
+    with Interrupt() as interrupt, _tracked(parts, plan, data) as tracking:
+        return TrainingRun(parts, data=data, plan=plan, tracking=tracking).run(interrupt)
+
+
+def _require(parts: TrainParts) -> None:
+    """Refuse a run of which something isn't here, everything in one error."""
+    tracks = own_rank() == 0 and not parts.probe
+    database = partial(refuse_unusable, parts.home, parts.experiment_name)
+    require(
+        partial(_other_world, parts.hardware),
+        parts.hardware.missing,
+        parts.model.locate,
+        parts.teacher.check_available,
+        parts.source.identity,
+        partial(_reach, parts.benchmark),
+        *([partial(parts.loggers.open, parts.folder)] if tracks else []),
+        *([database] if tracks and parts.loggers.mlflow else []),
+    )
 
 
 def _reach(benchmark: Benchmark) -> None:
@@ -145,32 +142,26 @@ def _reach(benchmark: Benchmark) -> None:
 
 
 def _fit_lengths(
-    config: DictConfig, model: Model, data: RetrievalData, planned: Mapping[str, int]
-) -> tuple[Model, Measured, Mapping[str, int]]:
-    """The model with lengths fitted to the data, its columns, and the head's options that were found.
+    parts: TrainParts, data: RetrievalData, planned: Mapping[str, int]
+) -> tuple[TrainParts, Measured, Mapping[str, int]]:
+    """The run with lengths fitted to the data, its columns, and the head's options that were found.
 
-    What is found becomes part of the configuration, so that it is tracked, judged and resumed like what is given. A
-    resumed run keeps what its first plan found.
+    A resumed run keeps the lengths of its first plan.
     """
-    wanted: LengthOptions = build(config.lengths)
+    model, wanted = parts.model, parts.lengths
     lengths = measure(model, data, rows=wanted.sample)
     if not wanted.auto:
-        return model, lengths, {}
+        return parts, lengths, {}
     kept = {name: length for name, length in planned.items() if model.head_options.get(name) is None}
     found = kept if planned else lengths_found(model, lengths, wanted)
     if lengths.counted != "tokens":
         log.warning("lengths.auto: the tokenizer of model.path=%s can't be reached, so no length is taken", model.path)
     for name, length in found.items():
-        config.model.head[name] = length
         log.info("lengths.auto: model.head.%s=%d", name, length)
-    model = build(config.model)
-    return model, (measure(model, data, rows=wanted.sample) if found else lengths), found
-
-
-def _profiles() -> dict[str, Hardware]:
-    """Every option of the hardware group, resolved where its device is here."""
-    profiles: dict[str, Hardware] = options("hardware")
-    return {name: each if each.missing() else each.resolve() for name, each in profiles.items()}
+    if not found:
+        return parts, lengths, found
+    parts = parts.with_head_options(found)
+    return parts, measure(parts.model, data, rows=wanted.sample), found
 
 
 def _other_world(hardware: Hardware) -> str | None:
@@ -224,38 +215,35 @@ def _refuse_missing_contrast(objective: Objective, data: RetrievalData) -> None:
 
 
 @contextmanager
-def _tracked(
-    config: DictConfig, folder: Path, plan: Plan, data: RetrievalData, resume: Path | None
-) -> Iterator[Tracking]:
+def _tracked(parts: TrainParts, plan: Plan, data: RetrievalData) -> Iterator[Tracking]:
     """A tracked run around the block, closed as finished, killed or failed."""
     if own_rank() != 0:
         yield Tracking()
         return
-    values = to_container(config)
-    notes = {"config.yaml": yaml.safe_dump(values, sort_keys=False, allow_unicode=True)}
+    folder = parts.folder
     manifest = read_manifest(data.folder)
-    notes |= {
+    notes = {
+        "config.yaml": yaml.safe_dump(dict(parts.values), sort_keys=False, allow_unicode=True),
         DATA: json.dumps(manifest, indent=2),
         "plan.json": json.dumps(plan.to_dict(), indent=2),
-        "environment.json": json.dumps({"command": command_line(), **environment()}, indent=2),
+        "environment.json": json.dumps({"command": list(parts.line), **environment()}, indent=2),
     }
     for name, text in notes.items():
-        with atomic_path(folder / name) as partial:
-            partial.write_text(text)
-    home, job = Path(config.home), present_job()
+        with atomic_path(folder / name) as part:
+            part.write_text(text)
     tracking = open_tracking(
-        config.logger,
-        home,
-        experiment_name=config.experiment_name,
-        name=job.name if job else config.run_name,
-        parent=job.parent if job else None,
+        parts.loggers,
+        parts.home,
+        experiment_name=parts.experiment_name,
+        name=parts.job.name if parts.job else parts.run_name,
+        parent=parts.job.parent if parts.job else None,
         folder=folder,
-        tags={**choices(), **{key: str(value) for key, value in config.tags.items()}},
-        run_id=known_run(config.logger, home, folder),
-        resumed_at=step_of(resume) if resume else None,
+        tags={**parts.choices, **parts.tags},
+        run_id=known_run(parts.home, folder) if parts.loggers.mlflow else None,
+        resumed_at=step_of(parts.resume) if parts.resume else None,
     )
     with tracking.closing():
-        tracking.parameters(parameters(values))
+        tracking.parameters(parameters(parts.values))
         for name in notes:
             tracking.artifact(folder / name)
         tracking.dataset(data.source.name, manifest["fingerprint"], str(data.folder), "training")

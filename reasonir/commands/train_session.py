@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -12,19 +12,16 @@ from typing import Any
 from lightning import Trainer, seed_everything
 from lightning.pytorch.loggers.logger import Logger
 from lightning.pytorch.strategies import FSDPStrategy
-from omegaconf import DictConfig
 
-from reasonir.config import build, strip_targets, to_container
+from reasonir.commands.compose import TrainParts
 from reasonir.data.batches.collate import assembling
 from reasonir.distributed.encoding_pool import assemble, give_weights, together
 from reasonir.distributed.launch import own_rank
 from reasonir.engine.step import Budget
 from reasonir.errors import InputError
-from reasonir.eval.base import Benchmark
 from reasonir.eval.evaluator import ANALYSIS, Evaluation, read_benchmark, table
 from reasonir.eval.results import Results
 from reasonir.hardware import Hardware
-from reasonir.model.backbone import Model
 from reasonir.model.caching_encoder import LOCAL, EncoderBackend
 from reasonir.model.encoder import Encoder
 from reasonir.model.export import export
@@ -37,7 +34,6 @@ from reasonir.report.leaderboard import show_leaderboard
 from reasonir.report.plots import plot_run
 from reasonir.runs.metrics_csv import History
 from reasonir.runs.provenance import DATA, TRAINED_ON
-from reasonir.sweep.jobs import present_job
 from reasonir.tracking.base import Tracking
 from reasonir.tracking.tags import description
 from reasonir.training.callbacks import Interrupt, TrainingMonitor
@@ -52,55 +48,52 @@ _SAMPLED_WORDS = 200
 
 
 class TrainingRun:
-    """What the stages of a run share."""
+    """The stages of a run, and what they share.
 
-    def __init__(
-        self,
-        config: DictConfig,
-        folder: Path,
-        *,
-        benchmark: Benchmark,
-        model: Model,
-        hardware: Hardware,
-        data: RetrievalData,
-        plan: Plan,
-        tracking: Tracking,
-    ) -> None:
-        self.config = config
-        self.folder = folder
-        self.model = model
-        self.hardware = hardware
+    Args:
+        parts: of the run, its lengths and hardware resolved.
+        data: set up.
+        plan: of the step.
+        tracking: opened.
+    """
+
+    def __init__(self, parts: TrainParts, *, data: RetrievalData, plan: Plan, tracking: Tracking) -> None:
+        self.parts = parts
+        self.folder, self.hardware = parts.folder, parts.hardware
         self.data = data
         self.plan = plan
         self.tracking = tracking
-        self.history = History(folder / "metrics.csv")
-        self.index: Callable[[Encoder], Any] = build(config.index)
+        self.history = History(self.folder / "metrics.csv")
+        benchmark = parts.benchmark
         tasks = read_benchmark(benchmark) if own_rank() == 0 else []
-        self.leaderboard = benchmark.leaderboard
-        seed_everything(config.seed, workers=True, verbose=False)
-        self.encoder = model.load(seed=config.seed)
+        seed_everything(parts.seed, workers=True, verbose=False)
+        self.encoder = parts.model.load(seed=parts.seed)
         self.remembered = BudgetCache.of(
-            Path(config.home),
-            hardware,
-            model=model.path,
+            parts.home,
+            self.hardware,
+            model=parts.model.path,
             head=type(self.encoder.head).__name__,
-            batch_size=config.loader.batch_size,
+            batch_size=parts.loader.batch_size,
         )
         data.assemble = assembling(self.encoder.head.kind, self.encoder.head.tokenizer)
-        protocol = {"model": model.path, **stamp(self.encoder, hardware, config.index), "seed": config.seed}
+        protocol = {
+            "model": parts.model.path,
+            **stamp(self.encoder, self.hardware, parts.index_stamp),
+            "seed": parts.seed,
+        }
         self.evaluation = Evaluation(
             tasks,
-            build(config.evaluation),
-            self.index,
-            folder,
+            parts.evaluation,
+            parts.index,
+            self.folder,
             protocol,
-            config.seed,
+            parts.seed,
             groups=benchmark.groups,
             headline=benchmark.headline,
             analyse=benchmark.analyse,
         )
 
-    def run(self, resume: Path | None, interrupt: Interrupt) -> float | None:
+    def run(self, interrupt: Interrupt) -> float | None:
         """Judge the baselines, train, judge the trained model."""
         if self.hardware.ranks == 1:
             self.encoder.to(self.hardware.torch_device)
@@ -111,12 +104,12 @@ class TrainingRun:
             self.data.dev,
             self.evaluation.dev,
             interrupt,
-            checkpoint=build(self.config.checkpoint),
-            dev_eval=build(self.config.dev_eval),
-            early_stopping=build(self.config.early_stopping),
+            checkpoint=self.parts.checkpoint,
+            dev_eval=self.parts.dev_eval,
+            early_stopping=self.parts.early_stopping,
         )
         trainer = self._trainer(monitor)
-        self._fit(trainer, resume)
+        self._fit(trainer)
         if interrupt.received is not None:
             log.warning("Stopped after step %d; go on with resume=%s", trainer.global_step, self.folder)
             raise SystemExit(128 + interrupt.received)
@@ -130,7 +123,7 @@ class TrainingRun:
     def _finish_together(self, monitor: TrainingMonitor) -> None:
         """Judge the baselines and the trained model with all ranks, in an encoder that no strategy has sharded."""
         group = assemble()
-        encoder = self.model.load(seed=self.config.seed).to(self.hardware.torch_device)
+        encoder = self.parts.model.load(seed=self.parts.seed).to(self.hardware.torch_device)
         together(group, encoder, partial(self.evaluation.baselines, encoder))
         if own_rank() == 0:
             monitor.load_last(encoder)
@@ -175,26 +168,28 @@ class TrainingRun:
         self._refit(self.plan.refitted(budget=budget))
 
     def _trainer(self, monitor: TrainingMonitor) -> Trainer:
-        loggers: Sequence[Logger] = [self.history, *self.tracking.loggers()]
+        csv = [self.history] if self.parts.loggers.csv else []
+        loggers: Sequence[Logger] = [*csv, *self.tracking.loggers()]
         return build_trainer(
-            self.config.trainer,
+            self.parts.trainer,
             self.hardware,
-            logger=[] if self.config.logger == "none" else loggers,
-            callbacks=[TrainingBar(), monitor],
+            logger=loggers,
+            callbacks=[TrainingBar(), monitor, *self.parts.callbacks.values()],
             plugins=(AtomicCheckpointIO(),),
             default_root_dir=str(self.folder),
         )
 
-    def _fit(self, trainer: Trainer, resume: Path | None) -> None:
+    def _fit(self, trainer: Trainer) -> None:
+        resume = self.parts.resume
         module = RetrieverModule(
             self.encoder,
-            build(self.config.loss),
-            build(self.config.optim),
+            self.parts.objective,
+            self.parts.optim,
             replace(self.plan.budget, equal_passes=isinstance(trainer.strategy, FSDPStrategy)),
             steps=total_steps(self.data.batches_a_pass(trainer.world_size), trainer),
-            seed=self.config.seed,
+            seed=self.parts.seed,
             refitted=self._out_of_memory,
-            hparams=to_container(self.config),
+            hparams=self.parts.values,
         )
         if resume is not None:
             log.info("Resuming after step %d from %s", step_of(resume), resume)
@@ -213,7 +208,7 @@ class TrainingRun:
         self.evaluation.judge(encoder, "trained", workers)
         results = self.evaluation.results
         track_results(results, "trained", self.folder, self.tracking)
-        self.tracking.describe(description(results, "trained", self.folder))
+        self.tracking.describe(description(results, "trained", self.folder, self.parts.line))
         for file in plot_run(self.history.curves(), results, self.folder / "plots"):
             self.tracking.artifact(file, "plots")
         if (self.folder / "metrics.csv").is_file():
@@ -221,19 +216,19 @@ class TrainingRun:
         head = type(encoder.head).__module__.rpartition(".")[2]
         self.tracking.model(self.folder, f"{self.data.source.name}-{head}", best)
         show(table(results, "trained"))
-        show_leaderboard(self.leaderboard, results, "trained", self.folder, self.tracking)
+        show_leaderboard(self.parts.benchmark.leaderboard, results, "trained", self.folder, self.tracking)
         self.tracking.artifact(
             write_report(
                 self.folder,
                 self.evaluation.tasks,
                 results,
                 "trained",
-                values=to_container(self.config),
+                values=self.parts.values,
                 encoder=encoder,
                 run=self.folder,
             )
         )
-        if present_job() is None:  # a sweep has a view of its own
+        if self.parts.job is None:  # a sweep has a view of its own
             self.tracking.view(results.headline)
         log.info("Everything is in %s", self.folder)
 
@@ -252,7 +247,7 @@ def total_steps(batches: int, trainer: Trainer) -> int:
     return min(bounds)
 
 
-def stamp(encoder: Encoder, hardware: Hardware, index: DictConfig) -> dict[str, Any]:
+def stamp(encoder: Encoder, hardware: Hardware, index: Mapping[str, Any]) -> dict[str, Any]:
     """What of a model, machine and index decides a figure: lengths, prompts, number format, how it is searched."""
     tokenizer = encoder.head.tokenizer
     if encoder.head.kind == "retriever":
@@ -269,7 +264,7 @@ def stamp(encoder: Encoder, hardware: Hardware, index: DictConfig) -> dict[str, 
         **read,
         "dtype": str(next(encoder.parameters()).dtype).removeprefix("torch."),
         "device": hardware.accelerator,
-        "index": {"name": index._target_.split(".")[-2], **strip_targets(to_container(index))},
+        "index": dict(index),
     }
 
 

@@ -1,1 +1,23 @@
 """Models from Python: load, retrieve, rerank, prune, and the pipeline of all three."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from reasonir.inference.pruner import Pruner
+    from reasonir.inference.reranker import Reranker
+    from reasonir.inference.retriever import Retriever
+
+
+def load(path: str | Path, *, device: str = "cpu", trust_remote_code: bool = False) -> Retriever | Reranker | Pruner:
+    """See `reasonir.load`."""
+    from reasonir.inference.loading import read_encoder
+    from reasonir.inference.pruner import Pruner
+    from reasonir.inference.reranker import Reranker
+    from reasonir.inference.retriever import Retriever
+
+    encoder = read_encoder(str(path), device=device, trust_remote_code=trust_remote_code)
+    kinds: dict[str, type[Retriever | Reranker]] = {"retriever": Retriever, "reranker": Reranker, "pruner": Pruner}
+    return kinds[encoder.head.kind](encoder)

@@ -11,12 +11,14 @@ import re
 from pathlib import Path
 from typing import Any
 
+from reasonir.config import reasonir_home
 from reasonir.errors import InputError
 from reasonir.model import manifest
 from reasonir.model.checkpoint_config import module_options, stated_options
 from reasonir.model.download import locate
 from reasonir.model.encoder import Encoder
 from reasonir.model.export import exported_as
+from reasonir.runs.folder import exported_model, folder_of_id
 from reasonir.runs.outcome import refuse_sweep
 
 
@@ -37,10 +39,7 @@ def read_encoder(path: str, *, device: str = "cpu", trust_remote_code: bool = Fa
         stated = manifest.read(folder)
         model = exported_as(path, head_of(folder), stated, trust_remote_code=trust_remote_code)
     else:
-        from reasonir.config import build
-        from reasonir.runs.folder import exported_model
-
-        model = build(exported_model(run, trust_remote_code=trust_remote_code))
+        model = exported_model(run, trust_remote_code=trust_remote_code)
     return model.load().eval().to(device)
 
 
@@ -48,10 +47,7 @@ def run_of(path: str) -> Path | None:
     """The run that a folder is, whose export it is, or whose id it is."""
     folder = Path(path).expanduser()
     if re.fullmatch("[0-9a-f]{32}", path) and not folder.exists():
-        from reasonir.config import reasonir_home
-        from reasonir.tracking.base import folder_of_run
-
-        return folder_of_run(path, Path(reasonir_home()))
+        return folder_of_id(path, Path(reasonir_home()))
     refuse_sweep(folder)
     runs = [folder, *([folder.absolute().parent] if folder.name == "model" else [])]
     return next((run for run in runs if (run / "config.yaml").is_file()), None)

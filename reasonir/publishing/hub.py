@@ -73,11 +73,11 @@ def load(
     Raises:
         InputError: the hub doesn't give it; or as `reasonir.load`.
     """
-    import reasonir
+    from reasonir import inference
     from reasonir.model.download import locate
 
     folder = locate(repo, revision=revision, trust_remote_code=trust_remote_code)
-    return reasonir.load(folder, device=device, trust_remote_code=trust_remote_code)
+    return inference.load(folder, device=device, trust_remote_code=trust_remote_code)
 
 
 def check_name(to: str) -> None:

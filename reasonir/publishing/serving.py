@@ -28,7 +28,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.models import set_model
 from mlflow.pyfunc import PythonModel, PythonModelContext
 
-import reasonir
+from reasonir import inference
 from reasonir.errors import InputError
 from reasonir.inference.pruner import Pruned, Pruner
 from reasonir.inference.retriever import Retriever
@@ -50,7 +50,7 @@ class Served(PythonModel):  # type: ignore[misc]
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
         trust = os.environ.get("REASONIR_TRUST_REMOTE_CODE") == "1"
-        self._model = reasonir.load(context.artifacts["model"], device=device, trust_remote_code=trust)
+        self._model = inference.load(context.artifacts["model"], device=device, trust_remote_code=trust)
         if "index" in context.artifacts:
             assert isinstance(self._model, Retriever)
             self._model.load_index(context.artifacts["index"])

@@ -10,12 +10,13 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Iterator, Mapping
+from functools import partial
 from importlib import import_module
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any
 
 import yaml
-from hydra.utils import get_object
 
 from reasonir.config import own_conf
 from reasonir.errors import HOW_TO_TRUST, InputError
@@ -68,6 +69,36 @@ def refuse_foreign(node: Any, role: str, file: Path, *, trust_remote_code: bool 
             raise InputError(f"{file}: {path}.{key}={found.get(key)} isn't what reasonir saves: train the run again")
 
 
+def build_saved(node: Any, *, trust_remote_code: bool = False) -> Any:
+    """The objects that checked plain values describe (see `refuse_foreign`); nothing but components is called.
+
+    Args:
+        node: plain values, with a `_target_` where something is called.
+        trust_remote_code: whatever a `_target_` names may be called.
+
+    Raises:
+        InputError: a component refuses its options, or doesn't have them.
+    """
+    if isinstance(node, list):
+        return [build_saved(value, trust_remote_code=trust_remote_code) for value in node]
+    if not isinstance(node, Mapping):
+        return node
+    values = {
+        key: build_saved(value, trust_remote_code=trust_remote_code)
+        for key, value in node.items()
+        if not _SPECIAL.fullmatch(str(key))
+    }
+    if (name := node.get("_target_")) is None:
+        return values
+    target = component(name) or (_imported(name) if trust_remote_code else None)
+    if target is None:
+        raise InputError(f"_target_={name} is no component of reasonir")
+    try:
+        return partial(target, **values) if node.get("_partial_") else target(**values)
+    except TypeError as error:
+        raise InputError(f"{name} can't be built from what was saved ({error}): train the run again") from error
+
+
 def component(name: Any) -> Any:
     """The class that a `_target_` names, or its `load`, if it is reasonir's or one of the user's own; None if not.
 
@@ -89,7 +120,7 @@ def component(name: Any) -> Any:
 
 def _imported(name: str) -> Any:
     try:
-        return get_object(name)
+        return resolve_name(name)
     except Exception as error:  # whatever the user's own module raises
         raise InputError(
             f"{name} can't be imported ({str(error).splitlines()[0]}): check the name and PYTHONPATH"

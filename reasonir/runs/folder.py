@@ -1,6 +1,7 @@
-"""What a run's folder says of its model and data, and the export to load in the model's place.
+"""A run's saved configuration: its model, data and evaluation, and the exported model that replaces the first.
 
-A folder may come from anywhere: its config.yaml is read as plain values, and only components are built from it.
+A folder may come from anywhere: its config.yaml is read as plain values, and only components are built from it
+(`reasonir.runs.components.build_saved`).
 """
 
 from __future__ import annotations
@@ -11,12 +12,26 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from omegaconf import DictConfig, OmegaConf
 
 from reasonir.errors import InputError
 from reasonir.model import manifest
 from reasonir.model.backbone import Model
-from reasonir.runs.components import refuse_foreign
+from reasonir.runs.components import build_saved, refuse_foreign
+from reasonir.runs.outcome import RUN_ID
+
+
+def folder_of_id(run_id: str, home: Path) -> Path:
+    """The folder below `home` of the run with this id in MLflow, which every tracked folder notes.
+
+    Raises:
+        InputError: there is none.
+    """
+    for file in (*home.glob(f"outputs/*/{RUN_ID}"), *home.glob(f"multirun/*/*/{RUN_ID}")):
+        if file.read_text().strip() == run_id:
+            return file.parent
+    raise InputError(
+        f"{run_id}: no run in {home / 'outputs'} or {home / 'multirun'} has this id: give the run's folder"
+    )
 
 
 def saved_config(folder: Path) -> Mapping[str, Any]:
@@ -37,7 +52,7 @@ def saved_config(folder: Path) -> Mapping[str, Any]:
     return saved
 
 
-def saved_data(folder: Path, *, trust_remote_code: bool = False) -> DictConfig:
+def saved_data(folder: Path, *, trust_remote_code: bool = False) -> dict[str, Any]:
     """The configuration of the data that a run was trained on.
 
     Raises:
@@ -46,7 +61,7 @@ def saved_data(folder: Path, *, trust_remote_code: bool = False) -> DictConfig:
     return _checked(_part(folder, "data"), "data", folder, trust_remote_code)
 
 
-def saved_eval(folder: Path, *, trust_remote_code: bool = False) -> DictConfig:
+def saved_eval(folder: Path, *, trust_remote_code: bool = False) -> dict[str, Any]:
     """The configuration of the evaluation that a run ended with.
 
     Raises:
@@ -55,18 +70,18 @@ def saved_eval(folder: Path, *, trust_remote_code: bool = False) -> DictConfig:
     return _checked(_part(folder, "eval"), "eval", folder, trust_remote_code)
 
 
-def untrained_model(folder: Path, *, trust_remote_code: bool = False) -> DictConfig:
-    """The configuration of the model that a run started from; trust comes from the caller, never from the folder.
+def untrained_model(folder: Path, *, trust_remote_code: bool = False) -> Model:
+    """The model that a run started from; trust comes from the caller, never from the folder.
 
     Raises:
         InputError: there is none, or it names something else than components and isn't trusted.
     """
     options = {**_part(folder, "model"), "trust_remote_code": trust_remote_code}
-    return _checked(options, "model", folder, trust_remote_code)
+    return _model(_checked(options, "model", folder, trust_remote_code), trust_remote_code)
 
 
-def exported_model(folder: Path, *, trust_remote_code: bool = False) -> DictConfig:
-    """The configuration of a run's exported model: its head and prompts, adapters merged, nothing frozen.
+def exported_model(folder: Path, *, trust_remote_code: bool = False) -> Model:
+    """A run's exported model: its head and prompts, adapters merged, nothing frozen.
 
     Trust comes from the caller, never from the folder.
 
@@ -84,10 +99,14 @@ def exported_model(folder: Path, *, trust_remote_code: bool = False) -> DictConf
     options = {key: value for key, value in model.items() if key in known}
     options["_target_"] = f"{Model.__module__}.{Model.__qualname__}"
     saved = _checked(options, "model", folder, trust_remote_code)
+    merged = {"lora": {**saved.get("lora", {}), "rank": 0}, "freeze_layers": 0, "freeze_embeddings": False}
     read = {"path": str(exported), "revision": None, "trust_remote_code": trust_remote_code}
-    return OmegaConf.merge(  # type: ignore[return-value]
-        saved, read, {"lora": {"rank": 0}, "freeze_layers": 0, "freeze_embeddings": False}
-    )
+    return _model({**saved, **read, **merged}, trust_remote_code)
+
+
+def _model(options: Mapping[str, Any], trust_remote_code: bool) -> Model:
+    model: Model = build_saved(options, trust_remote_code=trust_remote_code)
+    return model
 
 
 def _part(folder: Path, role: str) -> dict[str, Any]:
@@ -97,6 +116,6 @@ def _part(folder: Path, role: str) -> dict[str, Any]:
     return part
 
 
-def _checked(part: dict[str, Any], role: str, folder: Path, trust_remote_code: bool) -> DictConfig:
+def _checked(part: dict[str, Any], role: str, folder: Path, trust_remote_code: bool) -> dict[str, Any]:
     refuse_foreign(part, role, folder / "config.yaml", trust_remote_code=trust_remote_code)
-    return OmegaConf.create(part)
+    return part

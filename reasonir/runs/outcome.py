@@ -17,6 +17,8 @@ RUNNING, FINISHED, FAILED, KILLED = "RUNNING", "FINISHED", "FAILED", "KILLED"
 """The words are MLflow's."""
 SWEEP = "sweep.json"
 """The file of a sweep's folder."""
+RUN_ID = "run_id"
+"""The file of a folder that has the id of its run in MLflow."""
 _FILE = "outcome.json"
 
 
@@ -74,7 +76,7 @@ class JobRecord:
 
     def ended(self, folder: Path, status: str, error: str = "", *, seconds: float = 0.0) -> JobRecord:
         """How a job ended that ran for so many seconds more, with what its folder tells of it."""
-        file = folder / "run_id"
+        file = folder / RUN_ID
         run_id = file.read_text() if file.is_file() else self.run_id
         return replace(self, status=status, error=error, seconds=self.seconds + seconds, run_id=run_id, pid=None)
 

@@ -80,7 +80,7 @@ class Sweep(Callback):
     def _open(self, config: DictConfig) -> None:
         overrides = overrides_of(config.hydra)
         self.swept = SweepRecord.read(self.folder) or SweepRecord(sys.argv[1:], overrides)
-        if config.logger == "mlflow":
+        if config.logger.mlflow:
             from reasonir.tracking.sweep_runs import open_sweep
 
             self.tracking = open_sweep(

@@ -178,6 +178,7 @@ def _do(work: str, config: DictConfig, hydra_config: Any, folder: Path) -> float
     HydraConfig.instance().cfg = hydra_config
     configure_log(hydra_config.hydra.job_logging, hydra_config.hydra.verbose)
     if list((folder / "checkpoints").glob("step_*.ckpt")):
+        config = config.copy()
         config.resume = str(folder)
     else:
         (folder / "metrics.csv").unlink(missing_ok=True)

@@ -1,48 +1,90 @@
-"""Tracked runs: what a run was, what it did and what came out, in MLflow or only in the run's folder.
+"""Tracked runs: parameters, metrics and files of a run, in MLflow, in Lightning's loggers, or only in its folder.
 
-`Tracking` is the null object: a run without MLflow writes its folder and nothing else. `MlflowTracking` is the other
-one. A resumed run continues under its id, which its folder notes, as long as MLflow has a run of that id.
+`Tracking` is a run without MLflow; `MlflowTracking` is the other one. Both pass numbers to Lightning's loggers. A
+resumed run continues under its id, which its folder notes, as long as MLflow has a run of that id.
 """
 
 from __future__ import annotations
 
+import inspect
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
-
-from lightning.pytorch.loggers.logger import Logger
+from typing import TYPE_CHECKING, Any
 
 from reasonir.errors import InputError
-from reasonir.runs.outcome import refuse_sweep
+from reasonir.runs.outcome import RUN_ID, refuse_sweep
 from reasonir.tracking import outbox
 from reasonir.tracking.database import blocked, client_of, database_of, unavailable
 
+if TYPE_CHECKING:
+    from lightning.pytorch.loggers.logger import Logger
+
 log = logging.getLogger(__name__)
 
-RUN_ID = "run_id"
-"""The file of a folder that has the id of its run in MLflow."""
 FOLDER_TAG = "reasonir.folder"
 _UNKNOWN = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
 
 
+@dataclass(frozen=True, slots=True)
+class Loggers:
+    """Destinations of a run's metrics: the group `logger`.
+
+    Attributes:
+        mlflow: MLflow's database under home, with parameters, artifacts and models.
+        csv: metrics.csv in the run's folder.
+        lightning: factories of further Lightning loggers, by name; one that takes `save_dir` gets the run's folder.
+    """
+
+    mlflow: bool = False
+    csv: bool = True
+    lightning: Mapping[str, Callable[..., Logger]] = field(default_factory=dict)
+
+    def open(self, folder: Path) -> list[Logger]:
+        """The further loggers of a run in `folder`.
+
+        Raises:
+            InputError: the library of one isn't installed, or it refuses its options.
+        """
+        opened = []
+        for name, factory in self.lightning.items():
+            given = {"save_dir": str(folder)} if "save_dir" in inspect.signature(factory).parameters else {}
+            try:
+                opened.append(factory(**given))
+            except (ImportError, TypeError, ValueError) as error:
+                raise InputError(f"logger.lightning.{name}: {error}") from error
+        return opened
+
+
 class Tracking:
-    """A run that is kept in its folder only."""
+    """A run that is kept in its folder, and in Lightning's loggers where there are any.
+
+    Args:
+        lightning: Lightning's loggers.
+    """
 
     run_id: str | None = None
     place: str = ""
-    """Where this command's files go among the run's artifacts: a run is evaluated more than once."""
+    """Subfolder of the run's artifacts that this command's files go to: a run is evaluated more than once."""
+
+    def __init__(self, lightning: Sequence[Logger] = ()) -> None:
+        self._lightning = list(lightning)
 
     def loggers(self) -> list[Logger]:
-        """What Lightning's numbers go to, besides the run's own history."""
-        return []
+        """Destinations of the numbers that are logged while training, besides metrics.csv."""
+        return self._lightning
 
     def parameters(self, values: Mapping[str, Any]) -> None:
-        """Note the flattened configuration."""
+        """Log the flattened configuration."""
+        for logger in self._lightning:
+            logger.log_hyperparams(dict(values))
 
     def metrics(self, values: Mapping[str, float], step: int = 0) -> None:
-        """Note numbers."""
+        """Log numbers."""
+        for logger in self._lightning:
+            logger.log_metrics(dict(values), step)
 
     def describe(self, text: str) -> None:
         """Say in Markdown what the run came to."""
@@ -61,6 +103,8 @@ class Tracking:
 
     def end(self, status: str) -> None:
         """Close the run as FINISHED, FAILED or KILLED."""
+        for logger in self._lightning:
+            logger.finalize("success" if status == "FINISHED" else "failed")
 
     @contextmanager
     def closing(self) -> Iterator[None]:
@@ -77,7 +121,7 @@ class Tracking:
 
 
 def open_tracking(
-    logger: str,
+    loggers: Loggers,
     home: Path,
     *,
     experiment_name: str,
@@ -89,10 +133,10 @@ def open_tracking(
     resumed_at: int | None = None,
     parent: str | None = None,
 ) -> Tracking:
-    """The tracking that `logger` names.
+    """The tracking of a run that is logged to `loggers`.
 
     Args:
-        logger: mlflow, csv or none.
+        loggers: destinations.
         home: MLflow's database and the folder mlartifacts are under it.
         experiment_name: the MLflow experiment.
         name: of the run.
@@ -103,21 +147,22 @@ def open_tracking(
         resumed_at: the step that it continues from.
         parent: the sweep whose child a new run is.
     """
-    if logger != "mlflow":
-        return Tracking()
+    lightning = loggers.open(folder)
+    if not loggers.mlflow:
+        return Tracking(lightning)
     from reasonir.tracking.mlflow import MlflowTracking
 
-    tracking = MlflowTracking(home, folder, run_id)
+    tracking = MlflowTracking(home, folder, run_id, lightning=lightning)
     if resumed_at is not None:
         tracking.rewind(resumed_at)
     tracking.open(experiment_name=experiment_name, name=name, run=run or folder, tags=tags, parent=parent)
     return tracking
 
 
-def known_run(logger: str, home: Path, folder: Path) -> str | None:
+def known_run(home: Path, folder: Path) -> str | None:
     """The id that a run's folder notes, if that run can be continued in MLflow; a line says so where it can't."""
     known = noted_id(folder)
-    return continued(home, known, folder) if logger == "mlflow" and known else None
+    return continued(home, known, folder) if known else None
 
 
 def noted_id(folder: Path) -> str | None:

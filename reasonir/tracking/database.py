@@ -78,11 +78,10 @@ def unavailable(error: Exception) -> bool:
     return isinstance(error, OperationalError) or getattr(error, "error_code", "") == "TEMPORARILY_UNAVAILABLE"
 
 
-def refuse_unusable(logger: str, home: Path, experiment_name: str, *, patience: float | None = None) -> None:
+def refuse_unusable(home: Path, experiment_name: str, *, patience: float | None = None) -> None:
     """Refuse a database that nothing can be tracked in, before any work.
 
     Args:
-        logger: nothing is refused unless it is mlflow.
         home: the database is under it, or is created there.
         experiment_name: the experiment.
         patience: how many seconds a locked database is waited for; None accepts it as it is.
@@ -90,8 +89,6 @@ def refuse_unusable(logger: str, home: Path, experiment_name: str, *, patience: 
     Raises:
         InputError: it is damaged, read-only, of another version of MLflow, or stays locked; the experiment was deleted.
     """
-    if logger != "mlflow":
-        return
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import SQLAlchemyError
 

@@ -18,9 +18,9 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from reasonir.errors import InputError
 from reasonir.runs.lock import lock_folder
-from reasonir.runs.outcome import KILLED
+from reasonir.runs.outcome import KILLED, RUN_ID
 from reasonir.tracking import outbox
-from reasonir.tracking.base import FOLDER_TAG, RUN_ID, Tracking, continued, noted_id
+from reasonir.tracking.base import FOLDER_TAG, Tracking, continued, noted_id
 from reasonir.tracking.database import address_of, artifacts_of, client_of, exclusively
 from reasonir.tracking.outbox import OPEN, UNDELIVERED, Call, Outbox
 from reasonir.utils.files import atomic_path
@@ -44,9 +44,13 @@ class MlflowTracking(Tracking):
         home: MLflow's database and the folder mlartifacts are under it.
         folder: of this command's output; notes the run's id, and has the calls that are still to be made.
         run_id: of the run, where `folder` doesn't note it yet.
+        lightning: further loggers that numbers go to.
     """
 
-    def __init__(self, home: Path, folder: Path, run_id: str | None = None) -> None:
+    def __init__(
+        self, home: Path, folder: Path, run_id: str | None = None, *, lightning: Sequence[Logger] = ()
+    ) -> None:
+        super().__init__(lightning)
         self.run_id = run_id
         self._home, self._folder = home, folder
         self._outbox = Outbox(home, folder, self._make)
@@ -99,7 +103,7 @@ class MlflowTracking(Tracking):
         self._outbox.open(call)
 
     def loggers(self) -> list[Logger]:
-        """One that writes to this run."""
+        """One that writes to this run, through which the others get their numbers."""
         return [_Metrics(self)]
 
     def rewind(self, step: int) -> None:
@@ -108,6 +112,7 @@ class MlflowTracking(Tracking):
 
     def parameters(self, values: Mapping[str, Any]) -> None:
         """Note those that aren't noted yet: a resumed run keeps what it was started with."""
+        super().parameters(values)
         self._send("parameters", values={key: str(value)[:_LONGEST_PARAMETER] for key, value in values.items()})
 
     def metrics(self, values: Mapping[str, float], step: int = 0) -> None:
@@ -115,6 +120,7 @@ class MlflowTracking(Tracking):
 
         The system's are noted from then on only: MLflow's comparison begins with the metric that a run noted first.
         """
+        super().metrics(values, step)
         named = {_UNNAMEABLE.sub("_", key): float(value) for key, value in values.items()}
         self._send("metrics", values=named, step=step, at=_now())
         if self._watches and self.failure is None:
@@ -155,6 +161,7 @@ class MlflowTracking(Tracking):
 
     def end(self, status: str) -> None:
         """Close the run, after a longer wait for a locked database unless the user stopped it; system metrics stop."""
+        super().end(status)
         try:
             if self._system is not None and self.failure is None:
                 self._system.finish()

@@ -20,7 +20,7 @@ def open_sweep(
     Raises:
         InputError: the database can't be used, or stays locked: the jobs' runs have to name their parent.
     """
-    refuse_unusable("mlflow", home, experiment_name, patience=outbox.LAST_PATIENCE)
+    refuse_unusable(home, experiment_name, patience=outbox.LAST_PATIENCE)
     tracking = MlflowTracking(home, folder, continued(home, known, folder) if known else None)
     tracking.open(experiment_name=experiment_name, name=name, run=folder, tags=tags, kind=SWEEP)
     return tracking

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
-
-from hydra.core.hydra_config import HydraConfig
 
 from reasonir.config import flatten, strip_targets
 from reasonir.eval.results import Results
@@ -45,16 +43,9 @@ _WITHOUT_A_COLUMN = (
 """What config.yaml keeps, and decides nothing or is told by another parameter."""
 
 
-def choices() -> dict[str, str]:
-    """The options that were chosen of the groups which tell runs apart, as tags to search by."""
-    chosen = HydraConfig.get().runtime.choices
+def choices(chosen: Mapping[str, Any]) -> dict[str, str]:
+    """Of the chosen options of all groups those of the groups that tell runs apart, as tags to search by."""
     return {tag: str(chosen[group]) for tag, group in _GROUPS.items() if chosen.get(group) is not None}
-
-
-def command_line() -> list[str]:
-    """The present command as it would be given again, in a sweep that of the job alone."""
-    hydra = HydraConfig.get()
-    return ["python", "-m", str(hydra.job.name).replace("-", "."), *map(str, hydra.overrides.task)]
 
 
 def parameters(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -66,7 +57,7 @@ def parameters(values: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in flatten(strip_targets(values)).items() if value is not None and shown(key)}
 
 
-def description(results: Results, judged: str, folder: Path) -> str:
+def description(results: Results, judged: str, folder: Path, line: Sequence[str]) -> str:
     """The headline of every system with its interval, in Markdown, and where and how it came about."""
     metric = results.headline
     lines = [f"| task | system | {metric} | 95 % interval |", "|---|---|---|---|"]
@@ -75,4 +66,4 @@ def description(results: Results, judged: str, folder: Path) -> str:
             span = results.interval(task, system)
             name = f"**{system}**" if system == judged else system
             lines.append(f"| {task} | {name} | {systems[system][metric]:.4f} | {span.low:.3f} to {span.high:.3f} |")
-    return "\n".join([*lines, "", "```", shlex.join(command_line()), "```", f"Folder: `{folder}`"])
+    return "\n".join([*lines, "", "```", shlex.join(line), "```", f"Folder: `{folder}`"])

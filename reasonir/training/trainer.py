@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from lightning import Trainer
 from lightning.pytorch.plugins.precision import FSDPPrecision, MixedPrecision, Precision
 from lightning.pytorch.strategies import FSDPStrategy
-from omegaconf import DictConfig
 from torch.amp.grad_scaler import GradScaler
 
-from reasonir.config import build
 from reasonir.hardware import Hardware
 
 
@@ -37,23 +36,26 @@ def precision_plugin(hardware: Hardware) -> Precision | None:
     return None
 
 
-def build_trainer(config: DictConfig, hardware: Hardware, *, plugins: tuple[Any, ...] = (), **options: Any) -> Trainer:
-    """The trainer of a composed configuration on a resolved hardware profile.
+def build_trainer(
+    given: Mapping[str, Any], hardware: Hardware, *, plugins: tuple[Any, ...] = (), **options: Any
+) -> Trainer:
+    """Lightning's Trainer on a resolved hardware profile.
 
     Args:
-        config: the configuration's `trainer`.
+        given: options of the Trainer that the user gives.
         hardware: resolved.
         plugins: besides the precision's.
-        options: of the Trainer, instead of the configuration's.
+        options: of the Trainer, in place of the user's.
     """
     precision = precision_plugin(hardware)
-    trainer: Trainer = build(
-        config,
+    everything: dict[str, Any] = {**given, **options}
+    return Trainer(
+        **everything,
         accelerator=hardware.accelerator,
         devices=hardware.devices,
         num_nodes=hardware.nodes,
         strategy=hardware.strategy,
-        precision=None if precision else hardware.precision,
+        precision=None if precision else hardware.precision,  # type: ignore[arg-type]
         plugins=[*plugins, *([precision] if precision else [])],
         enable_checkpointing=False,
         enable_model_summary=False,
@@ -61,6 +63,4 @@ def build_trainer(config: DictConfig, hardware: Hardware, *, plugins: tuple[Any,
         num_sanity_val_steps=0,
         limit_val_batches=0,
         use_distributed_sampler=False,
-        **options,
     )
-    return trainer

@@ -61,7 +61,7 @@ def test_all_peers_compute_the_same_step(home, group, model, workload):
 @pytest.mark.skipif(not PEERS.is_file(), reason="make bench-peers builds the environment")
 @pytest.mark.parametrize("group", HEADS)
 def test_the_newest_peers_compute_the_same_step(home, group):
-    given = [f"peers={group}_peers", f"model/head={HEADS[group]}", "workload=medquad", f"peers={PEERS}"]
+    given = [f"peers={group}_peers", f"model/head={HEADS[group]}", "workload=medquad", f"peers_python={PEERS}"]
     given += ["model=tiny_reranker"] if group == "yes_no" else []
     expect(run("bench", *SMALL, *given, home=home), OURS | THEIRS[group] | NEWEST[group])
 
@@ -155,7 +155,7 @@ class Killed(Ours):
     [
         ("repeats=0", "repeats=0: give 1 or more"),
         ("batch_size=1", "batch_size=1: give 2 or more"),
-        ("mode=rase", "mode=rase: choose race, largest, scaling (did you mean 'race'?)"),
+        ("mode=compaer", "mode=compaer: choose compare, max_batch, scaling (did you mean 'compare'?)"),
         ("logger=mlfow", "logger=mlfow: choose mlflow, csv or none"),
     ],
 )
@@ -166,9 +166,12 @@ def test_what_makes_no_sense_is_refused(home, given, message):
 
 
 def test_a_missing_environment_says_who_builds_it(home):
-    done = run("bench", *SMALL, "peers=colbert_peers", "peers=nowhere/python", home=home)
+    done = run("bench", *SMALL, "peers=colbert_peers", "peers_python=nowhere/python", home=home)
     assert done.status == 2
-    assert "peers=nowhere/python: there is no such interpreter: make bench-peers builds that environment" in done.err
+    assert (
+        "peers_python=nowhere/python: there is no such interpreter: make bench-peers builds that environment"
+        in done.err
+    )
     assert done.err.count("nowhere/python") == 1
 
 

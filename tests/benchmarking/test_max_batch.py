@@ -43,19 +43,25 @@ def test_the_search_ends_at_the_most():
 
 
 def test_a_cpus_memory_isnt_tried_out(home):
-    done = run("bench", "model=tiny", "mode=largest", home=home)
+    done = run("bench", "model=tiny", "mode=max_batch", home=home)
     assert done.status == 2
-    assert "mode=largest would take all memory of this cpu: give largest.most=..., or a GPU" in done.err
+    assert "mode=max_batch would take all memory of this cpu: give max_batch.max_queries=..., or a GPU" in done.err
 
 
 @pytest.mark.slow
 def test_each_peers_largest_batch_is_found(home):
     given = ["+peers.one={_target_: tests.benchmarking.test_max_batch.Limited}"]
     given += [f"~peers.{name}" for name in ("ours", "ours_recomputing", "plain", "pylate", "pylate_cached")]
-    options = ("workload=even", "workload.documents=[40]", "mode=largest", "largest.most=20", "batch_size=16")
+    options = (
+        "workload=even",
+        "workload.documents=[40]",
+        "mode=max_batch",
+        "max_batch.max_queries=20",
+        "batch_size=16",
+    )
     done = run("bench", "model=random_qwen_tiny", *options, "memory_cap_gib=15", *given, home=home)
     assert done.status == 0, done.err
-    found = json.loads((done.folder / "bench.json").read_text())["largest"]["even"]
+    found = json.loads((done.folder / "bench.json").read_text())["max_batch"]["even"]
     assert found["memory_cap_gib"] == 15
     assert found["peers"]["one"]["batch_size"] == FULL
     assert found["peers"]["one"]["step_s"] > 0
@@ -63,6 +69,6 @@ def test_each_peers_largest_batch_is_found(home):
 
 @pytest.mark.slow
 def test_data_that_ends_is_no_limit_of_a_peer(home):
-    done = run("bench", "model=tiny", "mode=largest", "largest.most=100000", "batch_size=50000", home=home)
+    done = run("bench", "model=tiny", "mode=max_batch", "max_batch.max_queries=100000", "batch_size=50000", home=home)
     assert done.status == 2
     assert "rows: choose another workload=" in done.err

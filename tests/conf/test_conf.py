@@ -128,9 +128,17 @@ def test_our_own_folder_is_no_users_folder(monkeypatch):
 
 
 def test_a_run_is_resumed_in_its_own_folder():
-    assert run_folder(None, "new") == "new"
-    assert run_folder("outputs/a", "new") == "outputs/a"
-    assert run_folder("outputs/a/checkpoints/step_00000004.ckpt", "new") == "outputs/a"
+    assert run_folder("outputs/a", "outputs", "new") == "outputs/a"
+    assert run_folder("outputs/a/checkpoints/step_00000004.ckpt", "outputs", "new") == "outputs/a"
+
+
+def test_runs_of_one_second_get_folders_of_their_own(tmp_path, monkeypatch):
+    monkeypatch.setattr("time.strftime", lambda pattern: "2026-11-26_05-30-49")
+    folders = [Path(run_folder(None, str(tmp_path / "outputs"), "demo")) for _ in range(3)]
+    names = ["2026-11-26_05-30-49_demo", "2026-11-26_05-30-49_demo_2", "2026-11-26_05-30-49_demo_3"]
+    assert [folder.name for folder in folders] == names
+    assert all(folder.is_dir() for folder in folders)
+    assert run_folder(None, str(tmp_path / "multirun")) == str(tmp_path / "multirun" / "2026-11-26_05-30-49")
 
 
 def test_nested_values_are_flattened_and_targets_left_out():

@@ -213,7 +213,7 @@ def test_instructions_that_no_prompt_takes_are_said(home):
 
 
 def test_mteb_is_a_protocol_of_its_own(home, composed):
-    from reasonir.config import build
+    from reasonir.cli.configuration import build
 
     benchmark = build(composed("evaluate", "model=tiny", "eval=bright_mteb", f"eval.path={mini(home).folder()}").eval)
     (task,) = [task for task in benchmark.tasks(corpus=False) if task.name == "pony"]

@@ -1,6 +1,6 @@
 import pytest
 
-from reasonir.config import build
+from reasonir.cli.configuration import build
 from reasonir.data.files.bright import SPLITS
 from reasonir.errors import InputError
 from reasonir.eval.instructions import Instructions

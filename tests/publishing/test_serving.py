@@ -18,7 +18,7 @@ from mlflow.exceptions import MlflowException
 
 import reasonir
 from reasonir.inference.retriever import Retriever
-from reasonir.tracking.base import open_tracking
+from reasonir.tracking.base import Loggers, open_tracking
 from reasonir.tracking.model_registry import package
 from reasonir.types import Text
 from tests.helpers import SENTENCES, load
@@ -36,7 +36,7 @@ def packaged(request, bert, decoder, tmp_path_factory):
     addresses = {}
     for head, checkpoint in HEADS.items():
         load({"bert": bert, "decoder": decoder}[checkpoint], head).save(folder / head)
-        tracking = open_tracking("mlflow", folder, experiment_name="p", name=head, folder=folder, tags={})
+        tracking = open_tracking(Loggers(mlflow=True), folder, experiment_name="p", name=head, folder=folder, tags={})
         with tracking.closing():
             addresses[head] = package(folder, tracking.run_id, folder / head, run=None)
     yield folder, addresses

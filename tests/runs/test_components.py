@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from reasonir.config import to_container
+from reasonir.cli.configuration import to_container
 from reasonir.errors import InputError
 from reasonir.model.head.colbert import ColBERT
 from reasonir.model.tiny import Tiny
@@ -25,7 +25,7 @@ FILE = Path("run/config.yaml")
         "reasonir.training.checkpoints.find_checkpoint",
         "reasonir.model.backbone.Path",
         "reasonir.model.backbone.Model.load.__globals__",
-        "reasonir.config.hydra.utils.instantiate",
+        "reasonir.cli.configuration.hydra.utils.instantiate",
         "reasonir.load",
         "reasonir",
         "reasonir.no_such.Class",

@@ -3,9 +3,11 @@
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
 from torch.utils.data import DataLoader
 
-from reasonir.config import CONF, VERSION_BASE, build
+from reasonir.cli.configuration import build
+from reasonir.config import CONF, VERSION_BASE
 from reasonir.engine.step import Budget
 from reasonir.hardware import Hardware
 from reasonir.loss.bce import Bce
@@ -23,7 +25,8 @@ STEPS = 3
 @pytest.fixture(scope="module")
 def config():
     with initialize_config_dir(str(CONF), version_base=VERSION_BASE):
-        yield compose("train", ["model=tiny"]).trainer
+        trainer = OmegaConf.to_container(compose("train", ["model=tiny"]).trainer)
+        yield {key: value for key, value in trainer.items() if key != "_target_"}
 
 
 def train(config, folder, head, precision, *, tmp_path, optimiser="adamw", clip=1.0, accumulate=1, scale=None):

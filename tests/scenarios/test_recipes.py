@@ -5,7 +5,8 @@ import json
 import pytest
 import torch
 
-from reasonir.config import CONF, build
+from reasonir.cli.configuration import build
+from reasonir.config import CONF
 from tests.data.test_graded import shop
 from tests.rows import write_rows
 from tests.running import run

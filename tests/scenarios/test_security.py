@@ -16,7 +16,7 @@ from reasonir.inference.pruner import Pruner
 from reasonir.inference.reranker import Reranker
 from reasonir.inference.retriever import Retriever
 from reasonir.publishing.hub import load as load_pushed
-from reasonir.tracking.base import open_tracking
+from reasonir.tracking.base import Loggers, open_tracking
 from reasonir.tracking.model_registry import package
 from tests.helpers import load
 from tests.hostile import DATA, Hostile, add_module, edit, sign
@@ -266,7 +266,7 @@ def test_a_served_model_trusts_whoever_serves_it_alone(place, hostile, monkeypat
     add_module(runs[1] / "model", "evil.Evil")
     sign(runs[1] / "model")
     for folder, message in zip(runs, ("is no shape of reasonir", "has type: evil.Evil"), strict=True):
-        tracking = open_tracking("mlflow", place, experiment_name="p", name="x", folder=folder, tags={})
+        tracking = open_tracking(Loggers(mlflow=True), place, experiment_name="p", name="x", folder=folder, tags={})
         with tracking.closing():
             address = package(place, tracking.run_id, folder / "model", run=folder)
         monkeypatch.delenv("REASONIR_TRUST_REMOTE_CODE", raising=False)

@@ -118,10 +118,10 @@ def test_a_continued_sweep_keeps_its_choices(tmp_path):
     instance = HydraConfig.instance()
     before, instance.cfg = instance.cfg, hydra
     try:
-        assert run_child(config, tmp_path, "reasonir.commands.train:train") == 0.5
+        assert run_child(config, tmp_path, "reasonir.train:work") == 0.5
         hydra.hydra.overrides.task = ["seed=2"]
         with pytest.raises(InputError, match=r"holds a job of other choices \(seed=1\)"):
-            run_child(config, tmp_path, "reasonir.commands.train:train")
+            run_child(config, tmp_path, "reasonir.train:work")
     finally:
         instance.cfg = before
 
@@ -149,11 +149,11 @@ def test_a_job_that_is_tried_again_does_not_keep_its_old_error(tmp_path, monkeyp
     monkeypatch.setattr(HydraConfig.instance(), "cfg", OmegaConf.create({"hydra": hydra}))
     JobRecord(["seed=1"], FAILED, error="no such file").write(tmp_path)
     with pytest.raises(job_process.JobError, match="killed by SIGKILL"):
-        job_process.run_child(OmegaConf.create({"hardware": {"devices": 1}}), tmp_path, "reasonir.commands.train:train")
+        job_process.run_child(OmegaConf.create({"hardware": {"devices": 1}}), tmp_path, "reasonir.train:work")
     assert JobRecord.read(tmp_path).status == KILLED
     (tmp_path / job_process.STOPPING).touch()
     with pytest.raises(job_process.JobError, match="stopped before it began"):
-        job_process.run_child(OmegaConf.create({"hardware": {"devices": 1}}), tmp_path, "reasonir.commands.train:train")
+        job_process.run_child(OmegaConf.create({"hardware": {"devices": 1}}), tmp_path, "reasonir.train:work")
 
 
 def test_jobs_are_named_by_what_tells_them_apart():

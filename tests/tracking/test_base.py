@@ -13,7 +13,7 @@ import yaml
 
 from reasonir.errors import InputError
 from reasonir.runs.environment import environment
-from reasonir.tracking.base import Tracking, folder_of_run, open_tracking
+from reasonir.tracking.base import Loggers, Tracking, folder_of_run, open_tracking
 from reasonir.tracking.database import client_of
 from reasonir.training import callbacks
 from tests.running import run
@@ -53,7 +53,7 @@ def test_everything_lies_under_the_home_folder(home_with_runs):
 def test_a_collections_name_may_hold_what_mlflow_does_not_take(tmp_path):
     from mlflow import MlflowClient
 
-    tracking = open_tracking("mlflow", tmp_path, experiment_name="p", name="n", folder=tmp_path, tags={})
+    tracking = open_tracking(Loggers(mlflow=True), tmp_path, experiment_name="p", name="n", folder=tmp_path, tags={})
     tracking.metrics({"eval/scifact (copy)/mrr": 0.5})
     tracking.end("FINISHED")
     run = MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}").get_run(tracking.run_id)
@@ -258,9 +258,9 @@ def test_a_failed_run_is_marked(home_with_runs, monkeypatch):
     assert newest.info.status == "FAILED"
 
 
-@pytest.mark.parametrize("logger", ["csv", "none"])
-def test_without_mlflow_there_is_nothing_to_do(logger, tmp_path):
-    tracking = open_tracking(logger, tmp_path, experiment_name="p", name="n", folder=tmp_path, tags={})
+@pytest.mark.parametrize("csv", [True, False])
+def test_without_mlflow_there_is_nothing_to_do(csv, tmp_path):
+    tracking = open_tracking(Loggers(csv=csv), tmp_path, experiment_name="p", name="n", folder=tmp_path, tags={})
     assert type(tracking) is Tracking
     tracking.parameters({"a": 1})
     tracking.metrics({"b": 1.0})
@@ -287,7 +287,9 @@ def test_jobs_side_by_side_do_not_race_for_what_mlflow_makes_once(tmp_path):
     at_once = Barrier(6)
 
     def note(number):
-        tracking = open_tracking("mlflow", tmp_path, experiment_name="race", name=str(number), folder=tmp_path, tags={})
+        tracking = open_tracking(
+            Loggers(mlflow=True), tmp_path, experiment_name="race", name=str(number), folder=tmp_path, tags={}
+        )
         with tracking.closing():
             at_once.wait()
             tracking.dataset("beir", "a1b2", "/data", "training")

@@ -83,9 +83,9 @@ def test_a_reader_blocks_as_a_writer_does(database):
 def test_a_locked_database_is_accepted_before_work_unless_a_run_has_to_be_made_now(database):
     home = database.parent
     with locked(database):
-        refuse_unusable("mlflow", home, "p")
+        refuse_unusable(home, "p")
         with pytest.raises(InputError, match=r"mlflow.db is locked by another program: close that program, or give"):
-            refuse_unusable("mlflow", home, "p", patience=0.1)
+            refuse_unusable(home, "p", patience=0.1)
 
 
 @pytest.mark.parametrize("damage", ["no database", "an older one"])
@@ -101,8 +101,7 @@ def test_what_cannot_be_used_is_said_before_any_work(tmp_path, database, damage)
     with pytest.raises(
         InputError, match=r"mlflow.db can't be used \(.+\): repair it or move it away, or give logger=csv"
     ):
-        refuse_unusable("mlflow", tmp_path, "p")
-    refuse_unusable("csv", tmp_path, "p")
+        refuse_unusable(tmp_path, "p")
     for command in (
         ("train", "experiment=demo_tiny"),
         ("train", "-m", "experiment=demo_tiny", "seed=1,2"),
@@ -120,7 +119,7 @@ def test_a_database_that_is_read_only_is_refused(database, monkeypatch):
     access = os.access
     monkeypatch.setattr(os, "access", lambda path, mode: path != database and access(path, mode))  # root may write all
     with pytest.raises(InputError, match=rf"{database} can't be used \(it is read-only\)"):
-        refuse_unusable("mlflow", database.parent, "p")
+        refuse_unusable(database.parent, "p")
 
 
 def test_an_experiment_that_was_deleted_is_named(database):
@@ -129,7 +128,7 @@ def test_an_experiment_that_was_deleted_is_named(database):
     number = client.create_experiment("gone")
     client.delete_experiment(number)
     with pytest.raises(InputError, match=rf"experiment_name=gone: .+ was deleted .+restore --experiment-id {number}"):
-        refuse_unusable("mlflow", home, "gone")
+        refuse_unusable(home, "gone")
 
 
 @pytest.mark.slow

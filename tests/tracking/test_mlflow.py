@@ -11,7 +11,7 @@ from mlflow import MlflowClient
 
 from reasonir.errors import InputError
 from reasonir.tracking import outbox
-from reasonir.tracking.base import Tracking, open_tracking
+from reasonir.tracking.base import Loggers, Tracking, open_tracking
 from reasonir.tracking.database import client_of, database_of
 from reasonir.tracking.mlflow import MlflowTracking
 from reasonir.tracking.outbox import UNDELIVERED
@@ -162,7 +162,7 @@ def test_a_resumed_run_delivers_first_and_nothing_beyond_its_checkpoint(home, lo
 
 
 def test_sync_closes_a_run_that_was_killed(home, monkeypatch):
-    tracking = open_tracking("mlflow", home, experiment_name="p", name="n", folder=home / "killed", tags={})
+    tracking = open_tracking(Loggers(mlflow=True), home, experiment_name="p", name="n", folder=home / "killed", tags={})
     with locked(database_of(home)):
         tracking.metrics({"train/loss": 0.5}, 1)
     assert run("sync", f"run={home / 'killed'}", home=home).status == 0
@@ -177,7 +177,9 @@ def test_sync_names_what_it_cannot_deliver(home, tmp_path):
     missing = run("sync", f"run={tmp_path / 'not there'}", home=home)
     assert missing.status == 2
     assert "is no folder" in missing.err
-    tracking = open_tracking("mlflow", home, experiment_name="p", name="n", folder=tmp_path / "mine", tags={})
+    tracking = open_tracking(
+        Loggers(mlflow=True), home, experiment_name="p", name="n", folder=tmp_path / "mine", tags={}
+    )
     tracking.artifact(tmp_path / "mine" / "deleted.txt")
     tracking.end("FINISHED")
     refused = run("sync", f"run={tmp_path}", home=home)
@@ -189,7 +191,7 @@ def test_sync_names_what_it_cannot_deliver(home, tmp_path):
 @pytest.mark.parametrize("path", ["../secret.txt", "{folder}/../secret.txt", "link.txt"])
 def test_a_folder_that_was_downloaded_cannot_name_files_of_others(home, tmp_path, path):
     folder = tmp_path / "downloaded"
-    tracking = open_tracking("mlflow", home, experiment_name="p", name="n", folder=folder, tags={})
+    tracking = open_tracking(Loggers(mlflow=True), home, experiment_name="p", name="n", folder=folder, tags={})
     tracking.end("FINISHED")
     (tmp_path / "secret.txt").write_text("a password")
     (folder / "link.txt").symlink_to(tmp_path / "secret.txt")
@@ -203,7 +205,7 @@ def test_a_folder_that_was_downloaded_cannot_name_files_of_others(home, tmp_path
 
 def test_a_user_who_stops_a_run_does_not_wait(home, tmp_path, monkeypatch):
     monkeypatch.setattr(outbox, "LAST_PATIENCE", 600.0)
-    tracking = open_tracking("mlflow", home, experiment_name="p", name="n", folder=tmp_path, tags={})
+    tracking = open_tracking(Loggers(mlflow=True), home, experiment_name="p", name="n", folder=tmp_path, tags={})
     with locked(database_of(home)):
         started = time.monotonic()
         with pytest.raises(SystemExit), tracking.closing():
@@ -213,7 +215,7 @@ def test_a_user_who_stops_a_run_does_not_wait(home, tmp_path, monkeypatch):
 
 
 def test_any_failure_of_mlflow_is_survived(home, tmp_path, monkeypatch, caplog):
-    tracking = open_tracking("mlflow", home, experiment_name="p", name="n", folder=tmp_path, tags={})
+    tracking = open_tracking(Loggers(mlflow=True), home, experiment_name="p", name="n", folder=tmp_path, tags={})
 
     def broken(*_, **__):
         raise RuntimeError("no such function")
@@ -239,7 +241,7 @@ def test_any_failure_of_mlflow_is_survived(home, tmp_path, monkeypatch, caplog):
 
 
 def test_the_systems_metrics_are_noted_again_after_their_thread_died(home, tmp_path):
-    tracking = open_tracking("mlflow", home, experiment_name="p", name="n", folder=tmp_path, tags={})
+    tracking = open_tracking(Loggers(mlflow=True), home, experiment_name="p", name="n", folder=tmp_path, tags={})
     tracking.metrics({"a": 1.0}, 1)
     first = tracking._system
     first._shutdown_event.set()
@@ -278,7 +280,7 @@ def test_a_folder_that_a_run_writes_is_not_synced(home, tmp_path):
     from reasonir.runs.lock import lock_folder
     from reasonir.tracking.mlflow import deliver
 
-    tracking = open_tracking("mlflow", home, experiment_name="p", name="n", folder=tmp_path, tags={})
+    tracking = open_tracking(Loggers(mlflow=True), home, experiment_name="p", name="n", folder=tmp_path, tags={})
     with locked(database_of(home)):
         tracking.metrics({"a": 1.0}, 1)
     with lock_folder(tmp_path), pytest.raises(InputError, match="is being written by process"):

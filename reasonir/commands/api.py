@@ -1,0 +1,140 @@
+"""Commands from Python: `reasonir.compose`, `reasonir.train` and `reasonir.evaluate`, without a subprocess."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hydra import compose as compose_hydra
+from hydra import initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, open_dict
+
+from reasonir import inference
+from reasonir.cli.check import config_errors, problems
+from reasonir.cli.command import run_command, with_latest, with_the_runs_own
+from reasonir.cli.configuration import register_resolvers
+from reasonir.commands.compose import EvaluateParts, TrainParts, compose_evaluate, compose_train
+from reasonir.commands.evaluate import evaluate as run_evaluation
+from reasonir.commands.train import train as run_training
+from reasonir.config import CONF, VERSION_BASE
+from reasonir.errors import InputError, raise_errors
+from reasonir.runs.lock import lock_folder
+
+if TYPE_CHECKING:
+    from reasonir.inference.pruner import Pruner
+    from reasonir.inference.reranker import Reranker
+    from reasonir.inference.retriever import Retriever
+
+_SWEEPS = ("-m", "--multirun")
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """A finished run.
+
+    Attributes:
+        folder: everything that the run wrote.
+        metrics: of the evaluated model: task -> metric -> mean over queries.
+        path: of the evaluated model: the run's folder, or what `model.path` names.
+    """
+
+    folder: Path
+    metrics: Mapping[str, Mapping[str, float]]
+    path: str
+
+    @cached_property
+    def model(self) -> Retriever | Reranker | Pruner:
+        """The evaluated model on the CPU, loaded on first use."""
+        return inference.load(self.path)
+
+
+def compose(*overrides: str) -> TrainParts:
+    """The parts of the training run that overrides name, checked and built; nothing is loaded, prepared or written.
+
+    Args:
+        overrides: as on the command line: "model=minilm", "optim.lr=1e-5".
+
+    Raises:
+        InputError: mistakes in the overrides or the composition, all of them.
+    """
+    register_resolvers()
+    arguments = with_the_runs_own(with_latest(overrides))
+    raise_errors(config_errors("train", arguments), "mistake in the configuration")
+    GlobalHydra.instance().clear()
+    try:
+        with initialize_config_dir(str(CONF), version_base=VERSION_BASE):
+            whole = compose_hydra("train", arguments, return_hydra_config=True)
+            HydraConfig.instance().set_config(whole)
+            with open_dict(whole):
+                config = whole.copy()
+                del config["hydra"]
+            raise_errors(problems(config), "mistake in the configuration")
+            return compose_train(config, Path(config.home) / "outputs")
+    finally:
+        GlobalHydra.instance().clear()
+
+
+def train(*overrides: str) -> RunResult:
+    """Train, evaluate and track a model, as `python -m reasonir.train` does with these overrides.
+
+    Args:
+        overrides: as on the command line: "model=minilm", "data=demo".
+
+    Raises:
+        InputError: what the command refuses, or a sweep, a dry run or a probe, which have no result.
+    """
+
+    def work(config: DictConfig) -> Path:
+        if config.dry_run or config.probe:
+            raise InputError("dry_run and probe give no trained model: use python -m reasonir.train, or compose()")
+        folder = _output_folder()
+        with lock_folder(folder):
+            run_training(compose_train(config, folder))
+        return folder
+
+    folder = _run("train", work, overrides)
+    return RunResult(folder, _metrics(folder, "trained"), str(folder))
+
+
+def evaluate(*overrides: str) -> RunResult:
+    """Evaluate a run or a model, as `python -m reasonir.evaluate` does with these overrides.
+
+    Args:
+        overrides: as on the command line: "run=outputs/...", "eval=bright"; or "model=minilm".
+
+    Raises:
+        InputError: what the command refuses.
+    """
+
+    def work(config: DictConfig) -> EvaluateParts:
+        parts = compose_evaluate(config, _output_folder())
+        if parts.trec:
+            raise InputError("trec= evaluates run files, which have no model: use python -m reasonir.evaluate")
+        run_evaluation(parts)
+        return parts
+
+    parts: EvaluateParts = _run("evaluate", work, overrides)
+    name = "trained" if parts.run else "untrained"
+    path = str(parts.run) if parts.run or parts.untrained is None else parts.untrained.path
+    return RunResult(parts.folder, _metrics(parts.folder, name), path)
+
+
+def _run(name: str, work: Any, overrides: Sequence[str]) -> Any:
+    if sweep := next((each for each in overrides if each in _SWEEPS), None):
+        raise InputError(f"{sweep}: a sweep has many results: use python -m reasonir.{name}")
+    return run_command(name, work, overrides)
+
+
+def _output_folder() -> Path:
+    return Path(HydraConfig.get().runtime.output_dir)
+
+
+def _metrics(folder: Path, system: str) -> dict[str, dict[str, float]]:
+    results = json.loads((folder / "results.json").read_text())["results"]
+    return {task: systems[system] for task, systems in results.items()}

@@ -1,0 +1,296 @@
+"""Composition: what overrides name becomes the built parts of a run, once; nothing below commands sees a configuration.
+
+`reasonir.compose`, `reasonir.train` and `reasonir.evaluate` are these parts and commands from Python.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from lightning import Callback
+from omegaconf import DictConfig, OmegaConf
+
+from reasonir.cli.configuration import build, options, overridden, to_container
+from reasonir.config import strip_targets
+from reasonir.data.base import Source
+from reasonir.data.batches.lengths import LengthOptions
+from reasonir.errors import InputError, raise_errors
+from reasonir.eval.base import Benchmark
+from reasonir.eval.evaluator import EvaluationOptions
+from reasonir.hardware import Hardware
+from reasonir.index.base import Index
+from reasonir.loss.base import Objective
+from reasonir.mining.base import Mining
+from reasonir.model.backbone import Model
+from reasonir.model.encoder import Embedder
+from reasonir.runs.folder import exported_model, saved_config, saved_data, saved_eval, untrained_model
+from reasonir.sweep.jobs import JobInfo, present_job
+from reasonir.teacher.base import Teacher
+from reasonir.tracking.base import Loggers, folder_of_run
+from reasonir.tracking.tags import choices
+from reasonir.training.callbacks import CheckpointOptions, DevEvalOptions, EarlyStoppingOptions
+from reasonir.training.checkpoints import find_checkpoint
+from reasonir.training.datamodule import LoaderOptions
+from reasonir.training.optim import Optim
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Command:
+    """What every command that writes a tracked folder is given.
+
+    Attributes:
+        home: data, caches, MLflow's database and outputs are under it.
+        folder: of this command's output.
+        seed: of everything that is drawn.
+        loggers: destinations of metrics.
+        experiment_name: the experiment in MLflow.
+        tags: of the tracked run.
+        trust_remote_code: whether code that a checkpoint or a saved configuration names may run.
+        values: the resolved configuration, as plain values.
+        line: the command as it would be given again.
+    """
+
+    home: Path
+    folder: Path
+    seed: int
+    loggers: Loggers
+    experiment_name: str
+    tags: Mapping[str, str]
+    trust_remote_code: bool
+    values: Mapping[str, Any]
+    line: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainParts(Command):
+    """What a training run is made of.
+
+    Attributes:
+        run_name: of the tracked run, outside a sweep.
+        job: the sweep's job that this run is, if it is one.
+        choices: the chosen options of the groups that tell runs apart.
+        resume: the checkpoint to continue from.
+        dry_run: only plan.
+        probe: only measure two steps.
+        model: backbone and head.
+        hardware: the profile.
+        profiles: all profiles by name, for a plan without a run.
+        source: where the examples come from.
+        loader: how batches are made of them.
+        lengths: how lengths are taken from the data.
+        mining: of hard negatives.
+        teacher: of scores.
+        objective: the loss.
+        optim: the optimiser and its schedule.
+        trainer: options of Lightning's Trainer.
+        callbacks: further Lightning callbacks.
+        checkpoint: when to save.
+        dev_eval: when to evaluate on the development queries.
+        early_stopping: when to stop early.
+        benchmark: the final evaluation's tasks.
+        index: makes the index of an encoder.
+        index_stamp: the index's name and options, for the protocol.
+        evaluation: baselines, depths and caches of the final evaluation.
+    """
+
+    run_name: str
+    job: JobInfo | None
+    choices: Mapping[str, str]
+    resume: Path | None
+    dry_run: bool
+    probe: bool
+    model: Model
+    hardware: Hardware
+    profiles: Mapping[str, Hardware]
+    source: Source
+    loader: LoaderOptions
+    lengths: LengthOptions
+    mining: Mining
+    teacher: Teacher
+    objective: Objective
+    optim: Optim
+    trainer: Mapping[str, Any]
+    callbacks: Mapping[str, Callback]
+    checkpoint: CheckpointOptions
+    dev_eval: DevEvalOptions
+    early_stopping: EarlyStoppingOptions
+    benchmark: Benchmark
+    index: Callable[[Embedder], Index]
+    index_stamp: Mapping[str, Any]
+    evaluation: EvaluationOptions
+
+    def with_head_options(self, found: Mapping[str, int]) -> TrainParts:
+        """The same run with further options of its head, which its saved configuration states as well."""
+        loader: Any = self.model.head
+        head = partial(loader.func, *loader.args, **{**loader.keywords, **found})
+        model = self.values["model"]
+        values = {**self.values, "model": {**model, "head": {**model["head"], **found}}}
+        return replace(self, model=replace(self.model, head=head), values=values)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvaluateParts(Command):
+    """What an evaluation is made of.
+
+    Attributes:
+        run: the folder of the trained run, None for a model as it is.
+        trec: run files that are evaluated in place of a model.
+        untrained: the model before training, or the model as it is; None with run files alone.
+        trained: the run's exported model, None without a run.
+        model_seed: draws what checkpoints don't bring.
+        hardware: the profile.
+        benchmark: the tasks.
+        held_out: the data whose held-out queries the benchmark takes, with loader options and seed, where it takes any.
+        index: makes the index of an encoder.
+        index_stamp: the index's name and options, for the protocol.
+        evaluation: baselines, depths and caches.
+    """
+
+    run: Path | None
+    trec: Path | None
+    untrained: Model | None
+    trained: Model | None
+    model_seed: int
+    hardware: Hardware
+    benchmark: Benchmark
+    held_out: tuple[Source, LoaderOptions, int] | None
+    index: Callable[[Embedder], Index]
+    index_stamp: Mapping[str, Any]
+    evaluation: EvaluationOptions
+
+
+def compose_train(config: DictConfig, folder: Path) -> TrainParts:
+    """The parts of the training run that `config` composes, in `folder`.
+
+    Raises:
+        InputError: a part refuses its options, or a run or checkpoint that is named isn't there.
+    """
+    trainer = {key: value for key, value in _plain(config.trainer).items() if key != "_target_"}
+    return TrainParts(
+        **_command(config, folder),
+        run_name=config.run_name,
+        job=present_job(),
+        choices=choices(HydraConfig.get().runtime.choices),
+        resume=find_checkpoint(config.resume) if config.resume else None,
+        dry_run=config.dry_run,
+        probe=config.probe,
+        model=build(config.model),
+        hardware=build(config.hardware),
+        profiles=options("hardware") if config.dry_run else {},
+        source=build(config.data),
+        loader=build(config.loader),
+        lengths=build(config.lengths),
+        mining=build(config.mining),
+        teacher=compose_teacher(config),
+        objective=build(config.loss),
+        optim=build(config.optim),
+        trainer=trainer,
+        callbacks=build(config.callbacks) or {},
+        checkpoint=build(config.checkpoint),
+        dev_eval=build(config.dev_eval),
+        early_stopping=build(config.early_stopping),
+        benchmark=build(config.eval),
+        index=build(config.index),
+        index_stamp=_index_stamp(config.index),
+        evaluation=build(config.evaluation),
+    )
+
+
+def compose_evaluate(config: DictConfig, folder: Path) -> EvaluateParts:
+    """The parts of the evaluation that `config` composes, in `folder`; a run brings its model, data and evaluation.
+
+    Raises:
+        InputError: a part refuses its options, there is nothing to evaluate, or the run can't be used.
+    """
+    home, trust = Path(config.home), config.trust_remote_code
+    run = folder_of_run(str(config.run), home) if config.run and not config.trec else None
+    if run is not None:
+        config = _with_parts_of(config, run)
+    elif not config.trec and config.get("model") is None:
+        raise InputError("nothing to evaluate: name a run (run=outputs/...) or a model (model=minilm)")
+    benchmark: Benchmark = build(config.eval)
+    saved = saved_config(run) if run else {}
+    seed = saved["seed"] if run else config.seed
+    held_out = None
+    if benchmark.needs_held_out and run:
+        loader = {key: value for key, value in saved.get("loader", {}).items() if key != "_target_"}
+        source = build(OmegaConf.create(saved_data(run, trust_remote_code=trust)))
+        held_out = (source, LoaderOptions(**loader), seed)
+    elif benchmark.needs_held_out and config.data is not None:
+        held_out = (build(config.data), LoaderOptions(), seed)
+    model = build(config.model) if config.get("model") is not None else None
+    return EvaluateParts(
+        **_command(config, folder),
+        run=run,
+        trec=Path(str(config.trec)).expanduser() if config.trec else None,
+        untrained=untrained_model(run, trust_remote_code=trust) if run else model,
+        trained=exported_model(run, trust_remote_code=trust) if run else None,
+        model_seed=seed,
+        hardware=build(config.hardware),
+        benchmark=benchmark,
+        held_out=held_out,
+        index=build(config.index),
+        index_stamp=_index_stamp(config.index),
+        evaluation=build(config.evaluation),
+    )
+
+
+def compose_teacher(config: DictConfig) -> Teacher:
+    """The teacher; `teacher.run` puts the run's exported model in the place of `teacher.model`.
+
+    Raises:
+        InputError: there is no such run, or its model reads no pairs.
+    """
+    teacher: Any = build(config.teacher)
+    if config.teacher.get("run"):
+        run = folder_of_run(str(config.teacher.run), Path(config.home))
+        teacher = replace(teacher, model=exported_model(run, trust_remote_code=config.trust_remote_code))
+    raise_errors(teacher.problems(), "mistake in the configuration")
+    return teacher  # type: ignore[no-any-return]
+
+
+def _command(config: DictConfig, folder: Path) -> dict[str, Any]:
+    hydra = HydraConfig.get()
+    return {
+        "home": Path(config.home),
+        "folder": folder,
+        "seed": config.seed,
+        "loggers": build(config.logger),
+        "experiment_name": config.experiment_name,
+        "tags": {key: str(value) for key, value in config.tags.items()},
+        "trust_remote_code": config.trust_remote_code,
+        "values": to_container(config),
+        "line": ["python", "-m", str(hydra.job.name).replace("-", "."), *map(str, hydra.overrides.task)],
+    }
+
+
+def _with_parts_of(config: DictConfig, run: Path) -> DictConfig:
+    """The configuration with the data that a run was trained on and, where no other is chosen, its evaluation."""
+    if config.data is not None:
+        raise InputError(
+            f"data= can't be chosen for run={config.run}, which brings its own: leave it out, or evaluate its weights "
+            f"as a model of its own (model=any model.path={run / 'model'})"
+        )
+    trust, parts = config.trust_remote_code, {}
+    if not overridden("eval"):
+        parts["eval"] = saved_eval(run, trust_remote_code=trust)
+    if "${data" in OmegaConf.to_yaml(parts.get("eval", config.eval)):  # others don't depend on the run's data
+        parts["data"] = saved_data(run, trust_remote_code=trust)
+    config = config.copy()
+    for name, part in parts.items():
+        config[name] = part
+    return config
+
+
+def _index_stamp(index: DictConfig) -> dict[str, Any]:
+    return {"name": index._target_.split(".")[-2], **strip_targets(_plain(index))}
+
+
+def _plain(node: DictConfig) -> dict[str, Any]:
+    container: Any = OmegaConf.to_container(node, resolve=True)
+    return container  # type: ignore[no-any-return]
