@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 from reasonir.errors import InputError
+from reasonir.utils.ranges import NonNegative, Positive, PositiveFloat, Validated
 
-PRECISIONS = ("32-true", "16-mixed", "bf16-mixed")
+Accelerator = Literal["auto", "cpu", "cuda", "mps"]
+Precision = Literal["32-true", "16-mixed", "bf16-mixed"]
 _HALF = {"16-mixed": "float16", "bf16-mixed": "bfloat16"}
 
 
@@ -23,7 +25,7 @@ def number_format(precision: str, device: str) -> AbstractContextManager[Any]:
 
 
 @dataclass(frozen=True, slots=True)
-class Hardware:
+class Hardware(Validated):
     """Facts of a device profile.
 
     Attributes:
@@ -41,16 +43,16 @@ class Hardware:
     """
 
     name: str
-    accelerator: str = "auto"
-    devices: int = 1
-    precision: str = "auto"
-    supported_precisions: Sequence[str] = PRECISIONS
-    memory_gib: float | None = None
+    accelerator: Accelerator = "auto"
+    devices: Positive | Literal[-1] = 1
+    precision: Literal["auto"] | Precision = "auto"
+    supported_precisions: Sequence[Precision] = ("32-true", "16-mixed", "bf16-mixed")
+    memory_gib: PositiveFloat | None = None
     attention: str = "sdpa"
     strategy: Any = "auto"
-    micro_batch_tokens: int | None = None
-    max_saved_tokens: int | None = None
-    nodes: int = 1
+    micro_batch_tokens: Positive | None = None
+    max_saved_tokens: NonNegative | None = None
+    nodes: Positive = 1
 
     @property
     def ranks(self) -> int:
@@ -62,29 +64,15 @@ class Hardware:
         """The device of this process, for what runs outside of training; resolved profiles only."""
         return self.accelerator
 
-    def problems(self) -> list[str]:
+    def problems(self) -> Iterable[str]:
         """What contradicts itself in the profile, whatever device is present."""
-        found = []
-        if self.accelerator not in ("auto", "cpu", "cuda", "mps"):
-            found.append(f"hardware.accelerator={self.accelerator}: choose auto, cpu, cuda or mps")
-        if self.precision != "auto" and self.precision not in PRECISIONS:
-            found.append(f"hardware.precision={self.precision}: choose auto, {', '.join(PRECISIONS)}")
-        elif self.precision != "auto" and self.precision not in self.supported_precisions:
-            found.append(
-                f"hardware.precision={self.precision}: {self.name} doesn't compute in that; it has "
+        if self.precision not in ("auto", *self.supported_precisions):
+            yield (
+                f"precision={self.precision}: {self.name} doesn't compute in that; it has "
                 f"{', '.join(self.supported_precisions)}"
             )
-        for key in ("micro_batch_tokens", "max_saved_tokens"):
-            value = getattr(self, key)
-            if value is not None and value < (key == "micro_batch_tokens"):
-                found.append(f"hardware.{key}={value}: give a positive number of tokens, or null to fit it")
         if self.accelerator == "cpu" and type(self.strategy).__name__ == "FSDPStrategy":
-            found.append(f"hardware.accelerator=cpu: {self.name} shards over GPUs: choose hardware=ddp")
-        if self.nodes < 1:
-            found.append(f"hardware.nodes={self.nodes}: give 1 or more")
-        if self.devices == 0 or self.devices < -1:
-            found.append(f"hardware.devices={self.devices}: give 1 or more, or -1 for all")
-        return found
+            yield f"accelerator=cpu: {self.name} shards over GPUs: choose hardware=ddp"
 
     def missing(self) -> str | None:
         """Why this machine can't run the profile, or None when it can."""
@@ -104,7 +92,7 @@ class Hardware:
         """The same with nothing left to choose: the present accelerator, its precision and memory.
 
         Raises:
-            InputError: what `missing` says.
+            InputError: what `missing` says, or the precision that is best here isn't among the profile's.
         """
         if reason := self.missing():
             raise InputError(reason)
@@ -120,10 +108,7 @@ class Hardware:
             precision = ("bf16-mixed" if half else "16-mixed") if accelerator == "cuda" else "32-true"
         devices = torch.cuda.device_count() if self.devices == -1 and accelerator == "cuda" else max(1, self.devices)
         memory = self.memory_gib if self.memory_gib is not None else _memory_gib(accelerator, devices)
-        resolved = replace(self, accelerator=accelerator, precision=precision, devices=devices, memory_gib=memory)
-        if problems := resolved.problems():
-            raise InputError(problems[0])
-        return resolved
+        return replace(self, accelerator=accelerator, precision=precision, devices=devices, memory_gib=memory)
 
 
 def _memory_gib(accelerator: str, devices: int) -> float:

@@ -23,7 +23,6 @@ from reasonir.benchmarking.scaling import scaling
 from reasonir.benchmarking.setup import BenchParts, Setting, opened
 from reasonir.cli.startup import quiet_libraries
 from reasonir.config import flatten, strip_targets
-from reasonir.errors import InputError, did_you_mean
 from reasonir.report.console import show
 from reasonir.tracking.base import open_tracking
 from reasonir.tracking.database import refuse_unusable
@@ -40,11 +39,6 @@ def bench(parts: BenchParts) -> None:
             disagree.
     """
     quiet_libraries()
-    if parts.mode not in MODES:
-        raise InputError(f"mode={parts.mode}: choose {', '.join(MODES)}{did_you_mean(str(parts.mode), MODES)}")
-    for key, least in (("repeats", 1), ("batch_size", 2), ("negatives", 0)):
-        if getattr(parts, key) < least:
-            raise InputError(f"{key}={getattr(parts, key)}: give {least} or more")
     if parts.loggers.mlflow:
         refuse_unusable(parts.home, parts.experiment_name)
     folder = parts.folder

@@ -10,12 +10,13 @@ from typing import Any
 from reasonir.data.base import Source
 from reasonir.errors import InputError
 from reasonir.training.datamodule import LoaderOptions, RetrievalData
+from reasonir.utils.ranges import NonNegative, Validated
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Rows:
+class Rows(Validated):
     """The first rows of a source that have no text in common.
 
     Attributes:
@@ -26,7 +27,7 @@ class Rows:
 
     source: Source
     home: str
-    seed: int
+    seed: NonNegative
 
     @property
     def name(self) -> str:

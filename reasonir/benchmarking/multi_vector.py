@@ -14,10 +14,11 @@ from torch import Tensor, nn
 
 from reasonir.benchmarking.base import Workload
 from reasonir.benchmarking.sentence_transformers import moved
+from reasonir.utils.ranges import Positive, Validated
 
 
 @dataclass(frozen=True, slots=True)
-class MultiVector:
+class MultiVector(Validated):
     """CachedMultiVectorMultipleNegativesRankingLoss, or without `mini_batch_size` its uncached form.
 
     Attributes:
@@ -26,8 +27,8 @@ class MultiVector:
         python: see `Peer`.
     """
 
-    mini_batch_size: int | None = None
-    mini_batch_num_tokens: int | None = None
+    mini_batch_size: Positive | None = None
+    mini_batch_num_tokens: Positive | None = None
     python: str | None = None
     kind: ClassVar[frozenset[str]] = frozenset({"ColBERT"})
 

@@ -9,13 +9,14 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 
 from reasonir.benchmarking.base import Workload
+from reasonir.utils.ranges import Positive, Validated
 
 
 @dataclass(frozen=True, slots=True)
-class PyLate:
+class PyLate(Validated):
     """PyLate's Contrastive, or with `mini_batch_size` its CachedContrastive (gradients batch-size times too large)."""
 
-    mini_batch_size: int | None = None
+    mini_batch_size: Positive | None = None
     kind: ClassVar[frozenset[str]] = frozenset({"ColBERT"})
     python: ClassVar[None] = None
 

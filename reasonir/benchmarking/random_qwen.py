@@ -16,6 +16,7 @@ from reasonir.model.backbone import Model
 from reasonir.model.download import locate
 from reasonir.model.tiny import Tiny
 from reasonir.utils.files import atomic_path
+from reasonir.utils.ranges import Positive
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,14 +34,14 @@ class RandomQwen(Model):
         positions: the longest text.
     """
 
-    layers: int = 28
-    hidden: int = 1024
-    heads: int = 16
-    kv_heads: int = 8
-    head_dim: int = 128
-    intermediate: int = 3072
-    vocabulary: int = 151669
-    positions: int = 32768
+    layers: Positive = 28
+    hidden: Positive = 1024
+    heads: Positive = 16
+    kv_heads: Positive = 8
+    head_dim: Positive = 128
+    intermediate: Positive = 3072
+    vocabulary: Positive = 151669
+    positions: Positive = 32768
 
     def locate(self, *, weights: bool = True) -> Path:
         """The folder of the checkpoint, written on first use."""

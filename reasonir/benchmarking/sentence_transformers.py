@@ -9,10 +9,11 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 
 from reasonir.benchmarking.base import Workload
+from reasonir.utils.ranges import Positive, Validated
 
 
 @dataclass(frozen=True, slots=True)
-class SentenceTransformers:
+class SentenceTransformers(Validated):
     """MultipleNegativesRankingLoss, or with `mini_batch_size` its cached form.
 
     Attributes:
@@ -21,8 +22,8 @@ class SentenceTransformers:
         python: see `Peer`.
     """
 
-    mini_batch_size: int | None = None
-    mini_batch_num_tokens: int | None = None
+    mini_batch_size: Positive | None = None
+    mini_batch_num_tokens: Positive | None = None
     python: str | None = None
     kind: ClassVar[frozenset[str]] = frozenset({"BiEncoder"})
 

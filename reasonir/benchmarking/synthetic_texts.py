@@ -6,20 +6,25 @@ a small step has its long texts too. Texts are made of words of the demo corpus 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from annotated_types import MinLen
 
 from reasonir.data.demo import build_world
 from reasonir.errors import InputError
+from reasonir.utils.ranges import Ascending, NonNegative, Positive, Share, Validated
 
 _LEAST_WORDS = 32
 
 
+_Lengths = Annotated[Sequence[Positive], MinLen(1), Ascending]
+
+
 @dataclass(frozen=True, slots=True)
-class SyntheticTexts:
+class SyntheticTexts(Validated):
     """Queries and documents by the quantiles of their lengths.
 
     Attributes:
@@ -31,23 +36,19 @@ class SyntheticTexts:
     """
 
     name: str
-    quantiles: Sequence[float]
-    queries: Sequence[int]
-    documents: Sequence[int]
-    seed: int = 0
+    quantiles: Annotated[Sequence[Share], Ascending]
+    queries: _Lengths
+    documents: _Lengths
+    seed: NonNegative = 0
 
-    def __post_init__(self) -> None:
+    def problems(self) -> Iterable[str]:
+        """Lengths without a share."""
         for key in ("queries", "documents"):
-            given = list(getattr(self, key))
-            if len(given) != len(self.quantiles):
-                raise InputError(
-                    f"workload.{key} has {len(given)} lengths and workload.quantiles {len(self.quantiles)} shares: "
+            if (given := len(getattr(self, key))) != len(self.quantiles):
+                yield (
+                    f"{key} has {given} lengths and quantiles {len(self.quantiles)} shares: "
                     "give a length for each share"
                 )
-            if not given or given != sorted(given) or given[0] < 1:
-                raise InputError(f"workload.{key}={given}: give lengths of 1 or more, ascending")
-        if list(self.quantiles) != sorted(self.quantiles) or not all(0 <= share <= 1 for share in self.quantiles):
-            raise InputError(f"workload.quantiles={list(self.quantiles)}: give shares from 0 to 1, ascending")
 
     def columns(self, tokenizer: Any, count: int, negatives: int) -> list[list[str]]:
         """See `Texts`."""

@@ -18,17 +18,18 @@ from torch.nn.utils.rnn import pad_sequence
 from reasonir.benchmarking.base import Workload
 from reasonir.model.encoder import Encoder
 from reasonir.types import PairBatch, Representation, Side, Text, Tokens
+from reasonir.utils.ranges import Positive, Validated
 
 
 @dataclass(frozen=True, slots=True)
-class UncachedPeer:
+class UncachedPeer(Validated):
     """Our model and losses, without our engine.
 
     Attributes:
         documents: how many are scored at a time against all queries.
     """
 
-    documents: int = 64
+    documents: Positive = 64
     kind: ClassVar[frozenset[str]] = frozenset({"ColBERT", "BiEncoder", "CrossEncoder", "YesNo"})
     python: ClassVar[None] = None
 

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import inspect
 import math
-import types
-import typing
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from dataclasses import is_dataclass
+from typing import Annotated, Any, Literal
 
+from annotated_types import Ge
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -27,23 +27,32 @@ from reasonir.cli.configuration import build
 from reasonir.config import CONF, VERSION_BASE
 from reasonir.errors import InputError, did_you_mean
 from reasonir.index.base import misfit
+from reasonir.utils.ranges import Fraction, NonNegative, Positive, PositiveFloat, hints_of, out_of_range
 
 _META = {"_target_", "_partial_", "_convert_", "_recursive_", "_args_"}
 _OWN_FILES = ("--config-dir", "-cd", "--config-path", "-cp", "--config-name", "-cn", "--experimental-rerun")
-_OPTIONS = (
-    "hardware",
-    "loader",
-    "lengths",
-    "mining",
-    "teacher",
-    "loss",
-    "optim",
-    "checkpoint",
-    "dev_eval",
-    "early_stopping",
-    "evaluation",
-)
-_PLAIN = (int, float, bool, str)
+_KEYS: dict[str, Any] = {
+    "seed": NonNegative,
+    "trust_remote_code": bool,
+    "dry_run": bool,
+    "probe": bool,
+    "mode": Literal["compare", "max_batch", "scaling"],
+    "batch_size": Annotated[int, Ge(2)],
+    "negatives": NonNegative,
+    "repeats": Positive,
+    "memory_cap_gib": PositiveFloat | None,
+    "peak_tflops": PositiveFloat | None,
+    "max_batch.max_queries": Annotated[int, Ge(2)] | None,
+    "scaling.batch_sizes": Sequence[Annotated[int, Ge(2)]],
+    "scaling.lengths": Sequence[Positive],
+    "scaling.max_tokens": Positive,
+    "candidates": Positive,
+    "top_k": Positive,
+    "threshold": Fraction,
+    "package": bool,
+    "private": bool,
+}
+"""Keys of the commands' own; those of components are declared by what their `_target_` names."""
 
 
 def config_errors(name: str, arguments: Sequence[str]) -> list[str]:
@@ -70,10 +79,11 @@ def config_errors(name: str, arguments: Sequence[str]) -> list[str]:
 
 def problems(config: DictConfig) -> list[str]:
     """Everything that is wrong with a composed configuration."""
-    found = [*_missing(config), *_unbound(config), *_not_finite(config)]
+    wrong = [*_wrong_keys(config), *_unbound(config)]
+    found = [*_missing(config), *(fault for fault in wrong if not _copied(config, fault, wrong)), *_not_finite(config)]
     if not found:  # parts that don't fit together may refer to what the others lack
-        found = [*_unfitting(config)] or [*_unresolved(config)] or [*_out_of_range(config)]
-    return found
+        found = [*_unfitting(config)] or [*_unresolved(config)] or [*_contradictory(config)]
+    return list(dict.fromkeys(found))  # a number that isn't finite is found twice where its range is declared
 
 
 def _wrong_options(name: str, overrides: Iterable[Override]) -> tuple[list[str], list[Override]]:
@@ -204,15 +214,15 @@ def _unbound_target(node: DictConfig, path: str) -> Iterator[str]:
         return
     parameters = inspect.signature(target).parameters
     open_ended = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
-    hints = _hints(target)
+    hints = hints_of(target)
     for key in map(str, node):
         if key in _META or _unresolvable(node, key):
             continue
         if key not in parameters:
             if not open_ended:
                 yield f"{path}.{key}: {node._target_} takes no '{key}'{did_you_mean(key, parameters)}"
-        elif key in hints and not OmegaConf.is_missing(node, key) and not _fits(node[key], hints[key]):
-            yield f"{path}.{key}={node[key]!r}: expected {_spoken(hints[key])}"
+        elif key in hints and not OmegaConf.is_missing(node, key):
+            yield from _wrong(f"{path}.{key}", node[key], hints[key])
     if not node.get("_partial_", False):
         for name, parameter in parameters.items():
             required = parameter.default is parameter.empty and parameter.kind not in (
@@ -223,16 +233,52 @@ def _unbound_target(node: DictConfig, path: str) -> Iterator[str]:
                 yield f"{path}.{name} is missing: {node._target_} needs it"
 
 
-def _out_of_range(config: DictConfig) -> Iterator[str]:
-    """What the option values say of themselves."""
-    for name in _OPTIONS:
-        if config.get(name) is not None:
-            try:
-                yield from getattr(build(config[name]), "problems", list)()  # a loss refuses to be built
-            except InputError as error:
-                yield str(error)
-    if not isinstance(config.get("trust_remote_code", False), bool):
-        yield f"trust_remote_code={config.trust_remote_code}: choose true or false"
+def _wrong(path: str, value: Any, hint: Any) -> Iterator[str]:
+    """The mistakes in a value by its annotation; what is to be built is checked by itself."""
+    if isinstance(value, DictConfig) and ("_target_" in value or value._is_none()):
+        return
+    if isinstance(value, DictConfig | ListConfig):
+        if [*_unresolved(value)]:
+            return
+        value = OmegaConf.to_container(value, resolve=True)
+    yield from out_of_range(path, value, hint)
+
+
+def _wrong_keys(config: DictConfig) -> Iterator[str]:
+    """Values out of range of the keys that belong to no component."""
+    for path, hint in _KEYS.items():
+        section, _, key = path.rpartition(".")
+        node = OmegaConf.select(config, section) if section else config
+        if isinstance(node, DictConfig) and key in set(node.keys()) and not _unresolvable(node, key):
+            yield from _wrong(path, node[key], hint)
+
+
+def _copied(config: DictConfig, fault: str, faults: Sequence[str]) -> bool:
+    """Whether a wrong value is taken from another key, whose own mistake is among the faults."""
+    section, _, key = fault.partition("=")[0].rpartition(".")
+    node = OmegaConf.select(config, section) if section else config
+    if not isinstance(node, DictConfig) or key not in set(node.keys()) or not OmegaConf.is_interpolation(node, key):
+        return False
+    source = str(node._get_node(key)._value()).strip("${}")  # type: ignore[union-attr]
+    return any(other.startswith(f"{source}=") for other in faults)
+
+
+def _contradictory(node: Any, path: str = "") -> Iterator[str]:
+    """What constructors refuse of values that are all in range: fields that contradict each other."""
+    if not isinstance(node, DictConfig) or node._is_none():
+        return
+    for key in map(str, node):  # what is taken from elsewhere is checked there
+        if not OmegaConf.is_missing(node, key) and not OmegaConf.is_interpolation(node, key):
+            yield from _contradictory(node[key], f"{path}.{key}".lstrip("."))
+    if "_target_" not in node or node.get("_partial_", False) or not is_dataclass(target := get_object(node._target_)):
+        return
+    try:
+        build(node)
+    except InputError as error:
+        if error.owner is None:
+            yield str(error)
+        elif error.owner is target:
+            yield from (f"{path}.{problem}" for problem in error.problems)
 
 
 def _unfitting(config: DictConfig) -> Iterator[str]:
@@ -299,40 +345,3 @@ def _lacks_key(node: DictConfig, key: str) -> bool:
     except OmegaConfBaseException:  # a resolver that needs a running command, or a value that is missing itself
         return False
     return False
-
-
-def _hints(target: Any) -> dict[str, Any]:
-    function = target.__init__ if inspect.isclass(target) else target
-    try:
-        return typing.get_type_hints(function)
-    except (NameError, TypeError):
-        return {}
-
-
-def _fits(value: Any, hint: Any) -> bool:
-    """Whether a plain value can be what an annotation of plain types says; other annotations fit everything."""
-    allowed = _plain_types(hint)
-    if allowed is None or isinstance(value, (DictConfig, ListConfig)):
-        return True
-    if isinstance(value, bool) and bool not in allowed:
-        return False
-    return isinstance(value, allowed) or (float in allowed and isinstance(value, int))
-
-
-def _plain_types(hint: Any) -> tuple[type, ...] | None:
-    """The plain types of an annotation, None where it has others."""
-    members = typing.get_args(hint) if typing.get_origin(hint) in (typing.Union, types.UnionType) else (hint,)
-    if all(member in (*_PLAIN, types.NoneType) for member in members):
-        return members
-    return None
-
-
-def _spoken(hint: Any) -> str:
-    words = {
-        int: "a whole number",
-        float: "a number",
-        bool: "true or false",
-        str: "a text",
-        types.NoneType: "null",
-    }
-    return " or ".join(words[member] for member in _plain_types(hint) or ())

@@ -19,7 +19,7 @@ from reasonir.cli.configuration import build, options, overridden, to_container
 from reasonir.config import strip_targets
 from reasonir.data.base import Source
 from reasonir.data.batches.lengths import LengthOptions
-from reasonir.errors import InputError, raise_errors
+from reasonir.errors import InputError
 from reasonir.eval.base import Benchmark
 from reasonir.eval.evaluator import EvaluationOptions
 from reasonir.hardware import Hardware
@@ -250,7 +250,6 @@ def compose_teacher(config: DictConfig) -> Teacher:
     if config.teacher.get("run"):
         run = folder_of_run(str(config.teacher.run), Path(config.home))
         teacher = replace(teacher, model=exported_model(run, trust_remote_code=config.trust_remote_code))
-    raise_errors(teacher.problems(), "mistake in the configuration")
     return teacher  # type: ignore[no-any-return]
 
 

@@ -80,9 +80,6 @@ def _questions(config: DictConfig) -> Mapping[str, Text] | None:
         raise InputError(f"query={config.query} and queries={config.queries}: give one of them")
     if config.query is not None and not str(config.query).strip():
         raise InputError("query is empty: ask something, or leave it out to be asked")
-    for key in ("top_k", "candidates"):
-        if not isinstance(config[key], int) or config[key] < 1:
-            raise InputError(f"{key}={config[key]}: give a whole number, 1 or more")
     return None if config.queries is None else read_questions(Path(str(config.queries)).expanduser())
 
 

@@ -6,23 +6,28 @@ What is taken of them is decided in this order: filter_zero_relevance, items, up
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import ceil
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from annotated_types import Ge
 
 from reasonir.data.base import Rejected
 from reasonir.data.files.context_rows import files_of, read_examples, task_of
 from reasonir.data.files.records import digests
-from reasonir.errors import InputError
 from reasonir.types import Document, Example, Task
+from reasonir.utils.ranges import NonNegative, Positive, Rule, Validated
+
+_SHARE_OR_COUNT = Rule(
+    lambda value: 0 < value <= 1 or (value > 1 and value % 1 == 0), "a share up to 1, or a whole number of rows"
+)
 
 
 @dataclass(frozen=True, slots=True)
-class ContextRelevance:
+class ContextRelevance(Validated):
     """Examples with judged spans.
 
     Attributes:
@@ -48,24 +53,19 @@ class ContextRelevance:
     revision: str | None = None
     dev_split: str | None = None
     teacher_column: str | None = None
-    filter_zero_relevance: int | None = None
+    filter_zero_relevance: Positive | None = None
     hardest: bool = False
     keep_first: bool = False
-    items: int | None = None
-    upsample_factor: float = 1.0
-    n_samples: float | None = None
-    seed: int = 0
+    items: Annotated[int, Ge(2)] | None = None
+    upsample_factor: Annotated[float, Ge(1)] = 1.0
+    n_samples: Annotated[float, _SHARE_OR_COUNT] | None = None
+    seed: NonNegative = 0
 
-    def __post_init__(self) -> None:
-        for key, least in (("filter_zero_relevance", 1), ("items", 2), ("upsample_factor", 1)):
-            value = getattr(self, key)
-            if value is not None and value < least:
-                raise InputError(f"data.{key}={value}: give {least} or more")
-        if self.n_samples is not None and (self.n_samples <= 0 or (self.n_samples > 1 and self.n_samples % 1)):
-            raise InputError(f"data.n_samples={self.n_samples}: give a share up to 1, or a whole number of rows")
-        if (self.hardest or self.keep_first) and self.filter_zero_relevance is None:
-            key = "hardest" if self.hardest else "keep_first"
-            raise InputError(f"data.{key}=true says what data.filter_zero_relevance keeps: give that a number")
+    def problems(self) -> Iterable[str]:
+        """Rules of a choice that isn't made."""
+        for key in ("hardest", "keep_first"):
+            if getattr(self, key) and self.filter_zero_relevance is None:
+                yield f"{key}=true says what filter_zero_relevance keeps: give that a number"
 
     @property
     def name(self) -> str:

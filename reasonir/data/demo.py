@@ -19,8 +19,8 @@ from typing import Any, Literal
 import numpy as np
 
 from reasonir.data.base import content_key
-from reasonir.errors import InputError
 from reasonir.types import Corpus, Document, Example, Task, Text
+from reasonir.utils.ranges import NonNegative, Positive, Validated
 
 Part = Literal["train", "dev", "test"]
 PARTS: tuple[Part, ...] = ("train", "dev", "test")
@@ -134,7 +134,7 @@ def demo_texts(name: str) -> dict[str, Any]:
 
 
 @dataclass(frozen=True, slots=True)
-class Demo:
+class Demo(Validated):
     """Training examples of the demo corpus, with near principles, setting notes and foreign cases as hard negatives.
 
     Attributes:
@@ -142,12 +142,8 @@ class Demo:
         variants: tellings of each training situation.
     """
 
-    seed: int = 0
-    variants: int = 2
-
-    def __post_init__(self) -> None:
-        if self.variants < 1:
-            raise InputError(f"data.variants={self.variants}: a situation is told at least once")
+    seed: NonNegative = 0
+    variants: Positive = 2
 
     @property
     def name(self) -> str:

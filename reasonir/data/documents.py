@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -25,11 +25,10 @@ from reasonir.data.files.hub import local_data
 from reasonir.data.files.raw_documents import RawText, read_texts, text_files
 from reasonir.data.files.records import digests
 from reasonir.data.passages import Span, passage_sentences, passages, words
-from reasonir.data.splits.shares import PARTS, check_shares, sizes
+from reasonir.data.splits.shares import PARTS, Shares, sizes
 from reasonir.errors import InputError
 from reasonir.types import Corpus, Document, Example, Task, Text
-
-NEGATIVES = ("none", "random")
+from reasonir.utils.ranges import NonNegative, Positive, Share, Validated
 
 
 @dataclass(slots=True)
@@ -68,7 +67,7 @@ class DocumentCollection:
 
 
 @dataclass(frozen=True, slots=True)
-class Documents:
+class Documents(Validated):
     """Pairs drawn from raw documents.
 
     Attributes:
@@ -84,24 +83,14 @@ class Documents:
     """
 
     path: str
-    num_pairs: int | None = None
-    splits: Sequence[float] = (0.8, 0.1, 0.1)
-    keep: float = 0.1
-    min_words: int = 5
-    passage_words: int | None = 200
-    negatives: str = "none"
-    num_negatives: int = 1
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        check_shares(self.splits)
-        if not 0 <= self.keep <= 1:
-            raise InputError(f"data.keep={self.keep}: give a share from 0 to 1")
-        for key in ("num_pairs", "min_words", "passage_words", "num_negatives"):
-            if getattr(self, key) is not None and getattr(self, key) < 1:
-                raise InputError(f"data.{key}={getattr(self, key)}: give 1 or more")
-        if self.negatives not in NEGATIVES:
-            raise InputError(f"data.negatives={self.negatives}: choose {' or '.join(NEGATIVES)}")
+    num_pairs: Positive | None = None
+    splits: Shares = (0.8, 0.1, 0.1)
+    keep: Share = 0.1
+    min_words: Positive = 5
+    passage_words: Positive | None = 200
+    negatives: Literal["none", "random"] = "none"
+    num_negatives: Positive = 1
+    seed: NonNegative = 0
 
     @property
     def name(self) -> str:

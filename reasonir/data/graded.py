@@ -12,33 +12,33 @@ training drops it from the negatives.
 from __future__ import annotations
 
 import logging
-import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import combinations
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
+from annotated_types import Ge
 
 from reasonir.data.base import Rejected, content_key
 from reasonir.data.files.ratings import Judgements, RatedQuery, RatingColumns, files_of, gather, read_ratings
 from reasonir.data.files.records import digests
-from reasonir.data.splits.shares import PARTS, check_shares
+from reasonir.data.splits.shares import PARTS, Shares
 from reasonir.data.splits.stratified import divide, normalise, shuffled
 from reasonir.errors import InputError
 from reasonir.types import Corpus, Document, Example, Task, Text
+from reasonir.utils.ranges import Ascending, NonNegative, Positive, Validated
 
 log = logging.getLogger(__name__)
 
-LABELS = ("soft", "binary")
 GRADES = 24
 """Steps from the lowest to the highest relevance in judgements, which are whole numbers: thirds and quarters fit."""
 
 
 @dataclass(frozen=True, slots=True)
-class Graded:
+class Graded(Validated):
     """Examples from rows of query, document and relevance.
 
     Attributes:
@@ -60,33 +60,26 @@ class Graded:
 
     path: str
     columns: RatingColumns = field(default_factory=RatingColumns)
-    scale: Sequence[float] = (1, 3)
+    scale: tuple[float, float] = (1, 3)
     threshold: float = 2.33
-    labels: str = "soft"
-    max_words: int | None = None
+    labels: Literal["soft", "binary"] = "soft"
+    max_words: Positive | None = None
     lower: bool = False
-    splits: Sequence[float] = (0.7, 0.15, 0.15)
-    bins: Sequence[float] = (1.67, 2.0, 2.33)
-    sample: int | None = None
-    corpus_negatives: int = 0
-    min_documents: int = 2
-    seed: int = 0
+    splits: Shares = (0.7, 0.15, 0.15)
+    bins: Annotated[Sequence[float], Ascending] = (1.67, 2.0, 2.33)
+    sample: Annotated[int, Ge(3)] | None = None
+    corpus_negatives: NonNegative = 0
+    min_documents: Positive = 2
+    seed: NonNegative = 0
     revision: str | None = None
 
-    def __post_init__(self) -> None:
-        check_shares(self.splits)
-        low, high = self.scale if len(self.scale) == 2 else (math.nan, math.nan)
+    def problems(self) -> Iterable[str]:
+        """A threshold off the scale."""
+        low, high = self.scale
         if not low < high:
-            raise InputError(f"data.scale={list(self.scale)}: give the lowest and the highest relevance, such as [1,3]")
-        if not low < self.threshold <= high:
-            raise InputError(f"data.threshold={self.threshold}: give a relevance above {low} and up to {high}")
-        if self.labels not in LABELS:
-            raise InputError(f"data.labels={self.labels}: choose {' or '.join(LABELS)}")
-        if list(self.bins) != sorted(self.bins):
-            raise InputError(f"data.bins={list(self.bins)}: give mean relevances in rising order")
-        for key, least in (("max_words", 1), ("sample", 3), ("corpus_negatives", 0), ("min_documents", 1)):
-            if getattr(self, key) is not None and getattr(self, key) < least:
-                raise InputError(f"data.{key}={getattr(self, key)}: give {least} or more")
+            yield f"scale={list(self.scale)}: give the lowest and the highest relevance, such as [1,3]"
+        elif not low < self.threshold <= high:
+            yield f"threshold={self.threshold}: give a relevance above {low} and up to {high}"
 
     @property
     def name(self) -> str:

@@ -22,10 +22,11 @@ from reasonir.data.base import Rejected, Source, Tested, content_key
 from reasonir.data.splits.shares import drop_held_out
 from reasonir.errors import InputError, did_you_mean
 from reasonir.types import Example, Task
+from reasonir.utils.ranges import NonNegative, Positive, PositiveFloat, Validated
 
 
 @dataclass(frozen=True, slots=True)
-class Mixture:
+class Mixture(Validated):
     """The examples of several sources, source after source.
 
     Attributes:
@@ -38,30 +39,29 @@ class Mixture:
     """
 
     sources: Mapping[str, Source]
-    n_samples: Mapping[str, int] | None = None
-    upsample_factor: Mapping[str, float] | None = None
-    weights: Mapping[str, float] | None = None
+    n_samples: Mapping[str, Positive] | None = None
+    upsample_factor: Mapping[str, PositiveFloat] | None = None
+    weights: Mapping[str, PositiveFloat] | None = None
     dev_source: str | None = None
-    seed: int = 0
+    seed: NonNegative = 0
 
-    def __post_init__(self) -> None:
+    def problems(self) -> Iterable[str]:
+        """Sources that aren't there, and two ways to say how much of them is taken."""
         if not self.sources:
-            raise InputError("data.sources is empty: add some, +data@data.sources.<name>=<an option of data> for each")
+            yield "sources is empty: add some, +data@data.sources.<name>=<an option of data> for each"
         for name, source in self.sources.items():
             if not hasattr(source, "examples"):
-                raise InputError(f"data.sources.{name} isn't a source: choose one, +data@data.sources.{name}=...")
+                yield f"sources.{name} isn't a source: choose one, +data@data.sources.{name}=..."
         for key in ("n_samples", "upsample_factor", "weights"):
-            for name, value in (getattr(self, key) or {}).items():
-                self._known(name, f"data.{key}.{name}")
-                if not isinstance(value, int if key == "n_samples" else int | float) or value <= 0:
-                    what = "a whole number" if key == "n_samples" else "a number"
-                    raise InputError(f"data.{key}.{name}={value}: give {what} above 0")
+            for name in getattr(self, key) or {}:
+                yield from self._unknown(name, f"{key}.{name}")
         if self.dev_source is not None:
-            self._known(self.dev_source, f"data.dev_source={self.dev_source}")
+            yield from self._unknown(self.dev_source, f"dev_source={self.dev_source}")
         if self.weights and self.upsample_factor:
-            raise InputError("data.weights and data.upsample_factor both say how much of a source is taken: give one")
-        if self.weights and (missing := [name for name in self.sources if name not in self.weights]):
-            raise InputError(f"data.weights says nothing of {missing[0]}: give every source a weight")
+            yield "weights and upsample_factor both say how much of a source is taken: give one"
+        for name in self.sources:
+            if self.weights and name not in self.weights:
+                yield f"weights says nothing of {name}: give every source a weight"
 
     @property
     def name(self) -> str:
@@ -115,11 +115,10 @@ class Mixture:
         share = sum(items.values()) / sum(self.weights[name] for name in items)
         return {name: max(1, round(share * self.weights[name])) for name in items}
 
-    def _known(self, name: str, place: str) -> None:
+    def _unknown(self, name: str, key: str) -> Iterator[str]:
         if name not in self.sources:
-            raise InputError(
-                f"{place}: data.sources has no {name!r}{did_you_mean(name, self.sources)}; "
-                f"it has {', '.join(self.sources)}"
+            yield (
+                f"{key}: sources has no {name!r}{did_you_mean(name, self.sources)}; it has {', '.join(self.sources)}"
             )
 
     def _sampled(self, name: str, found: Iterable[Example | Rejected]) -> Iterator[Example | Rejected]:

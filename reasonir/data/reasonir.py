@@ -16,23 +16,27 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
+
+from annotated_types import Gt, Le, MinLen
 
 from reasonir.data.base import Rejected, content_key
 from reasonir.data.files import bright
 from reasonir.data.files.hub import local_data
 from reasonir.data.files.records import Record, digests, find, read
-from reasonir.data.splits.decontamination import LEVELS, Decontamination
+from reasonir.data.splits.decontamination import Decontamination, Level
 from reasonir.errors import InputError
 from reasonir.types import Document, Example, Task
 from reasonir.utils.progress import progress
+from reasonir.utils.ranges import NonNegative, NonNegativeFloat, Validated
 
 log = logging.getLogger(__name__)
-SUBSETS = ("hq", "vl")
+Subset = Literal["hq", "vl"]
+SUBSETS: tuple[Subset, ...] = ("hq", "vl")
 
 
 @dataclass(frozen=True, slots=True)
-class ReasonIR:
+class ReasonIR(Validated):
     """The subsets of ReasonIR's public data as examples.
 
     Attributes:
@@ -50,21 +54,15 @@ class ReasonIR:
     """
 
     path: str
-    subsets: Sequence[str] = ("hq",)
+    subsets: Annotated[Sequence[Subset], MinLen(1)] = ("hq",)
     revision: str | None = None
     documents: str = bright.HUB_ID
     documents_revision: str | None = bright.REVISION
-    max_unresolved: float = 0
-    label_words: int = 5
-    min_words: int = 0
-    decontaminate: str = "none"
-    overlap: float = 0.3
-
-    def __post_init__(self) -> None:
-        if not self.subsets or set(self.subsets) - set(SUBSETS):
-            raise InputError(f"data.subsets={list(self.subsets)}: choose from {', '.join(SUBSETS)}")
-        if self.decontaminate not in LEVELS:
-            raise InputError(f"data.decontaminate={self.decontaminate}: choose one of {', '.join(LEVELS)}")
+    max_unresolved: NonNegativeFloat = 0
+    label_words: NonNegative = 5
+    min_words: NonNegative = 0
+    decontaminate: Level = "none"
+    overlap: Annotated[float, Gt(0), Le(1)] = 0.3
 
     @property
     def name(self) -> str:

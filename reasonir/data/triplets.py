@@ -24,13 +24,14 @@ from typing import Any
 from reasonir.data.base import Rejected, content_key
 from reasonir.data.files.hub import local_data
 from reasonir.data.files.records import SUFFIXES, Record, digests, find, read
-from reasonir.data.files.triplet_rows import Triplet, TripletColumns
+from reasonir.data.files.triplet_rows import Role, Triplet, TripletColumns
 from reasonir.errors import InputError
 from reasonir.types import Example, Task
+from reasonir.utils.ranges import Validated
 
 
 @dataclass(frozen=True, slots=True)
-class Triplets:
+class Triplets(Validated):
     """Examples from a json, jsonl, csv, tsv or parquet file, a folder of them, or a dataset repository on the hub.
 
     Attributes:
@@ -43,12 +44,9 @@ class Triplets:
 
     path: str
     split: str = "train"
-    columns: Mapping[str, str | None] = field(default_factory=dict)
+    columns: Mapping[Role, str | None] = field(default_factory=dict)
     ignore: Sequence[str] = ()
     revision: str | None = None
-
-    def __post_init__(self) -> None:
-        TripletColumns(self.columns)  # refuses unknown roles
 
     @property
     def name(self) -> str:

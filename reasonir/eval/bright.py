@@ -9,9 +9,10 @@ judged by Recall@1. mteb's protocol differs in what it says to the models, not i
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -36,12 +37,11 @@ from reasonir.eval.stats.ranking_metrics import NAMES
 from reasonir.eval.systems import CORRECTED
 from reasonir.eval.trec import read_judgements
 from reasonir.types import Corpus, Qrels, Task, Text
-
-PROTOCOLS = ("bright-official", "mteb-1.1")
+from reasonir.utils.ranges import Validated
 
 
 @dataclass(frozen=True, slots=True)
-class Bright(Benchmark):
+class Bright(Benchmark, Validated):
     """The splits of BRIGHT as tasks.
 
     Attributes:
@@ -63,25 +63,23 @@ class Bright(Benchmark):
     revision: str | None = REVISION
     long: bool = False
     queries: str = "examples"
-    expansion: str = "replace"
+    expansion: Literal["replace", "append"] = "replace"
     instructions: Instructions = field(default_factory=Instructions)
-    protocol: str = PROTOCOLS[0]
+    protocol: Literal["bright-official", "mteb-1.1"] = "bright-official"
     metric: str | None = None
     kept: str = "data/corpora"
 
-    def __post_init__(self) -> None:
+    def problems(self) -> Iterable[str]:
+        """Splits and a metric that aren't there."""
         known = LONG_SPLITS if self.long else SPLITS
         for split in self.splits or ():
             if split not in known:
-                raise InputError(f"eval.splits names {split!r}: choose from {', '.join(known)}")
-        if self.expansion not in ("replace", "append"):
-            raise InputError(f"eval.expansion={self.expansion}: choose replace or append")
-        if self.protocol not in PROTOCOLS:
-            raise InputError(f"eval.protocol={self.protocol}: choose one of {', '.join(PROTOCOLS)}")
+                yield f"splits names {split!r}: choose from {', '.join(known)}"
         if self.metric not in (None, *NAMES):
-            raise InputError(f"eval.metric={self.metric}: choose one of {', '.join(NAMES)}")
-        if unknown := set(self.instructions.by_split) - set(SPLITS):
-            raise InputError(f"eval.instructions.by_split names {min(unknown)!r}: choose from {', '.join(SPLITS)}")
+            yield f"metric={self.metric}: choose one of {', '.join(NAMES)}"
+        for split in self.instructions.by_split:
+            if split not in SPLITS:
+                yield f"instructions.by_split names {split!r}: choose from {', '.join(SPLITS)}"
 
     @property
     def chosen(self) -> tuple[str, ...]:

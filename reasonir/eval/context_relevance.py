@@ -12,13 +12,14 @@ from __future__ import annotations
 import csv
 import json
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any, Self
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
+from annotated_types import MinLen
 
 from reasonir.data.base import HeldOut
 from reasonir.data.files.context_rows import read_examples, task_of
@@ -30,15 +31,17 @@ from reasonir.eval.stats.ranking_metrics import per_query
 from reasonir.model.span_scoring import score_spans
 from reasonir.types import Example, Pair, Run, Task, Text
 from reasonir.utils.files import atomic_path
+from reasonir.utils.ranges import Fraction, NonNegativeFloat, Positive, Validated
 
 log = logging.getLogger(__name__)
 
 SHARES = tuple(np.round(np.arange(0.05, 1.01, 0.05), 2).tolist())
-_PRUNED = ("f2", "precision", "recall", "span_accuracy", "compression")
+_Figure = Literal["f2", "precision", "recall", "span_accuracy", "compression"]
+_PRUNED: tuple[_Figure, ...] = ("f2", "precision", "recall", "span_accuracy", "compression")
 
 
 @dataclass(frozen=True, slots=True)
-class ContextRelevanceBenchmark(Benchmark):
+class ContextRelevanceBenchmark(Benchmark, Validated):
     """One or more sets of the context-relevance schema.
 
     Attributes:
@@ -56,26 +59,20 @@ class ContextRelevanceBenchmark(Benchmark):
     path: str | Sequence[str] | None = None
     split: str = "test"
     revision: str | None = None
-    rows: int | None = None
-    thresholds: Sequence[float] = (0.05, 0.1, 0.3, 0.5)
-    reference: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
-    reference_threshold: float = 0.1
-    tolerance: float = 0.05
+    rows: Positive | None = None
+    thresholds: Annotated[Sequence[Fraction], MinLen(1)] = (0.05, 0.1, 0.3, 0.5)
+    reference: Mapping[str, Mapping[_Figure, float]] = field(default_factory=dict)
+    reference_threshold: Fraction = 0.1
+    tolerance: NonNegativeFloat = 0.05
     held_out: HeldOut | None = None
 
-    def __post_init__(self) -> None:
-        if not self.thresholds or not all(0 <= threshold < 1 for threshold in self.thresholds):
-            raise InputError(f"eval.thresholds={list(self.thresholds)}: give probabilities below 1")
+    def problems(self) -> Iterable[str]:
+        """References to sets that aren't evaluated, or at a threshold that isn't."""
         if self.reference and self.reference_threshold not in self.thresholds:
-            raise InputError(
-                f"eval.reference_threshold={self.reference_threshold} isn't among eval.thresholds: add it there"
-            )
+            yield f"reference_threshold={self.reference_threshold} isn't among thresholds: add it there"
         for name in self.reference:
             if name not in self._sets():
-                raise InputError(f"eval.reference.{name}: no such set is judged; there are {', '.join(self._sets())}")
-            for figure in self.reference[name]:
-                if figure not in _PRUNED:
-                    raise InputError(f"eval.reference.{name}.{figure}: choose from {', '.join(_PRUNED)}")
+                yield f"reference.{name}: no such set is evaluated; there are {', '.join(self._sets())}"
 
     @property
     def needs_held_out(self) -> bool:

@@ -7,9 +7,10 @@ import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import torch
+from annotated_types import Ge
 from rich.table import Table
 
 from reasonir.errors import InputError
@@ -23,13 +24,14 @@ from reasonir.index.base import Index
 from reasonir.index.bm25 import Bm25
 from reasonir.index.topk import AT, RECALL
 from reasonir.model.caching_encoder import LOCAL, CachingEncoder, EncoderBackend
-from reasonir.model.embedding_cache import DTYPES, Disk, identity_of
+from reasonir.model.embedding_cache import Disk, DType, identity_of
 from reasonir.model.encoder import Embedder, Encoder
 from reasonir.types import Run, Task
+from reasonir.utils.ranges import Positive, Validated
 
 log = logging.getLogger(__name__)
 
-BASELINES = ("random", "bm25", "untrained")
+Baseline = Literal["random", "bm25", "untrained"]
 DEV_DEPTH, DEV_CANDIDATES = 100, 20
 ANALYSIS = "analysis"
 """Where in a run's folder the files of its benchmark's own figures lie."""
@@ -37,7 +39,7 @@ COLUMNS = ("recall_at_10", "recall_at_100", "mrr", "map")
 
 
 @dataclass(frozen=True, slots=True)
-class EvaluationOptions:
+class EvaluationOptions(Validated):
     """What stands beside the model, and how deep rankings go.
 
     Attributes:
@@ -50,27 +52,12 @@ class EvaluationOptions:
         cache_folder: where.
     """
 
-    baselines: Sequence[str] = BASELINES
-    top_k: int = 1000
-    rerank_depth: int = 100
+    baselines: Sequence[Baseline] = ("random", "bm25", "untrained")
+    top_k: Annotated[int, Ge(10)] = 1000
+    rerank_depth: Positive = 100
     bm25: Bm25 = field(default_factory=Bm25)
-    embedding_cache: str | None = None
+    embedding_cache: DType | None = None
     cache_folder: str = "cache/embeddings"
-
-    def problems(self) -> list[str]:
-        """What is out of range."""
-        found = [
-            f"evaluation.baselines names {name}: choose from {', '.join(BASELINES)}"
-            for name in self.baselines
-            if name not in BASELINES
-        ]
-        if self.top_k < 10:
-            found.append(f"evaluation.top_k={self.top_k}: give 10 or more, the figures look at ten documents")
-        if self.rerank_depth < 1:
-            found.append(f"evaluation.rerank_depth={self.rerank_depth}: give 1 or more")
-        if self.embedding_cache not in (None, *DTYPES):
-            found.append(f"evaluation.embedding_cache={self.embedding_cache}: choose {', '.join(DTYPES)} or null")
-        return found
 
     def reader(self, encoder: Encoder, workers: EncoderBackend) -> CachingEncoder:
         """The encoder with its store, and who encodes."""

@@ -7,17 +7,17 @@ ignores it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
-from reasonir.errors import InputError
+from reasonir.utils.ranges import Validated
 
 _WORDS = {"stackoverflow": "Stack Overflow"}
-_NAMES = ("key", "words")
 
 
 @dataclass(frozen=True, slots=True)
-class Instructions:
+class Instructions(Validated):
     """Instructions by split.
 
     Attributes:
@@ -29,14 +29,8 @@ class Instructions:
 
     default: str = ""
     by_split: Mapping[str, str] = field(default_factory=dict)
-    texts: Sequence[str] = ("passages", "documents")
-    names: str = "key"
-
-    def __post_init__(self) -> None:
-        if self.names not in _NAMES:
-            raise InputError(f"eval.instructions.names={self.names}: choose {' or '.join(_NAMES)}")
-        if len(self.texts) != 2:
-            raise InputError(f"eval.instructions.texts={list(self.texts)}: give one word for short, one for long texts")
+    texts: tuple[str, str] = ("passages", "documents")
+    names: Literal["key", "words"] = "key"
 
     def of(self, split: str, *, long: bool) -> str:
         """The instruction of a split's queries, "" for none."""

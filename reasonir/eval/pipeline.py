@@ -21,7 +21,9 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
 from pathlib import Path
 from statistics import fmean, median
-from typing import Any, Protocol
+from typing import Annotated, Any, Protocol
+
+from annotated_types import MinLen
 
 from reasonir.data.files.context_rows import read_examples
 from reasonir.data.splits.stratified import normalise
@@ -37,6 +39,7 @@ from reasonir.model.encoder import Encoder
 from reasonir.types import Run, Task, Text
 from reasonir.utils.files import atomic_path
 from reasonir.utils.progress import progress
+from reasonir.utils.ranges import NonNegative, Positive, Rule, Validated
 
 log = logging.getLogger(__name__)
 
@@ -60,8 +63,11 @@ class Stages(Protocol):
         """The pipeline with `judged` in its place."""
 
 
+_RISING = Rule(lambda depths: list(depths) == sorted(set(depths)), "numbers of candidates, the smallest first")
+
+
 @dataclass(frozen=True, slots=True)
-class PipelineBenchmark(Benchmark):
+class PipelineBenchmark(Benchmark, Validated):
     """The tasks of a collection, ranked as by its own benchmark, then reranked and pruned.
 
     Attributes:
@@ -76,21 +82,17 @@ class PipelineBenchmark(Benchmark):
 
     collection: Benchmark
     stages: Stages
-    depths: Sequence[int] = (5, 10, 20, 50)
-    context: int = 5
+    depths: Annotated[Sequence[Positive], MinLen(1), _RISING] = (5, 10, 20, 50)
+    context: Positive = 5
     evidence: str | None = None
     evidence_split: str = "test"
-    timed: int = 10
+    timed: NonNegative = 10
     _read: dict[tuple[Any, ...], Any] = field(init=False, default_factory=dict, repr=False, compare=False)
 
-    def __post_init__(self) -> None:
-        if not self.depths or min(self.depths) < 1 or list(self.depths) != sorted(set(self.depths)):
-            raise InputError(f"eval.depths={list(self.depths)}: give numbers of candidates, the smallest first")
-        for key, least in (("context", 1), ("timed", 0)):
-            if getattr(self, key) < least:
-                raise InputError(f"eval.{key}={getattr(self, key)}: give {least} or more")
+    def problems(self) -> Iterable[str]:
+        """A collection without documents of its own."""
         if isinstance(self.collection, SourceTestSplit):
-            raise InputError("eval.collection=own: a pipeline is judged on a collection that is named: choose another")
+            yield "collection=test_split: a pipeline is evaluated on a collection that is named: choose another"
 
     @property
     def groups(self) -> Mapping[str, Sequence[str]]:

@@ -49,16 +49,6 @@ def misfit(index: type[Index], head: type[RetrieverHead], factor: float = 1.0) -
     return None
 
 
-def require_fit(index: type[Index], head: RetrieverHead, factor: float = 1.0) -> None:
-    """Refuse a head whose vectors the index can't hold.
-
-    Raises:
-        InputError: see `misfit`.
-    """
-    if fault := misfit(index, type(head), factor):
-        raise InputError(fault)
-
-
 def excluded_places(
     queries: Sequence[str], corpus: Corpus, exclude: Mapping[str, frozenset[str]] | None
 ) -> list[np.ndarray]:

@@ -19,12 +19,13 @@ import numpy as np
 from reasonir.index.base import excluded_places
 from reasonir.types import Corpus, Run, Text
 from reasonir.utils.progress import progress
+from reasonir.utils.ranges import NonNegativeFloat, Share, Validated
 
 _TOGETHER = 8192
 
 
 @dataclass(slots=True)
-class Bm25:
+class Bm25(Validated):
     """Ranks by shared words.
 
     Attributes:
@@ -35,8 +36,8 @@ class Bm25:
         weigh_query: weigh the query's known words by BM25 as well, instead of counting each mention once.
     """
 
-    k1: float = 0.9
-    b: float = 0.4
+    k1: NonNegativeFloat = 0.9
+    b: Share = 0.4
     stemmer: str | None = "english"
     stopwords: str | None = "en"
     weigh_query: bool = False

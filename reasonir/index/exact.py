@@ -9,24 +9,25 @@ vectors.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar
 
 import torch
 
-from reasonir.index.base import excluded_places, require_fit
+from reasonir.index.base import excluded_places, misfit
 from reasonir.index.dedup import Duplicates
 from reasonir.index.pooling import Pooling
 from reasonir.index.topk import TopK, report, sampled
 from reasonir.model.encoder import ENCODE_TOKENS, Embedder
 from reasonir.types import Corpus, PlainTexts, Run, Text
+from reasonir.utils.ranges import Positive, Validated
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
-class Exact:
+class Exact(Validated):
     """Ranks by the head's own score. Nothing of the corpus is kept, so memory doesn't grow with it.
 
     Attributes:
@@ -37,15 +38,17 @@ class Exact:
 
     encoder: Embedder
     pooling: Pooling = field(default_factory=Pooling)
-    tokens: int = ENCODE_TOKENS
+    tokens: Positive = ENCODE_TOKENS
     corpus: Corpus = field(init=False)
     measured: Mapping[str, float] = field(init=False, default_factory=dict)
     _copies: Duplicates = field(init=False)
     neural: ClassVar[bool] = True
     single_vector: ClassVar[bool | None] = None
 
-    def __post_init__(self) -> None:
-        require_fit(type(self), self.encoder.head, self.pooling.pool_factor)
+    def problems(self) -> Iterable[str]:
+        """A head whose vectors it can't hold."""
+        if fault := misfit(type(self), type(self.encoder.head), self.pooling.pool_factor):
+            yield fault
 
     def build(self, corpus: Corpus) -> None:
         """Remember the corpus; it is encoded as it is searched."""

@@ -8,26 +8,26 @@ thousands still gets its full ranking.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 import torch
+from annotated_types import Ge
 
-from reasonir.errors import InputError
-from reasonir.index.base import excluded_places, require_fit
+from reasonir.index.base import excluded_places, misfit
 from reasonir.index.topk import report, sampled
 from reasonir.model.encoder import ENCODE_TOKENS, Embedder
 from reasonir.types import Corpus, PlainTexts, Representation, Run, Text
+from reasonir.utils.ranges import Positive, Validated
 
 log = logging.getLogger(__name__)
-KINDS = ("flat", "ivf", "hnsw")
 _BLOCK = 4096
 
 
 @dataclass(slots=True)
-class Faiss:
+class Faiss(Validated):
     """Ranks by the inner product of the vectors, or by their distance where the head's scores are distances.
 
     Attributes:
@@ -41,12 +41,12 @@ class Faiss:
     """
 
     encoder: Embedder
-    kind: str = "hnsw"
-    cells: int | None = None
-    n_probe: int = 16
-    neighbours: int = 32
-    effort: int = 256
-    tokens: int = ENCODE_TOKENS
+    kind: Literal["flat", "ivf", "hnsw"] = "hnsw"
+    cells: Positive | None = None
+    n_probe: Positive = 16
+    neighbours: Annotated[int, Ge(2)] = 32
+    effort: Positive = 256
+    tokens: Positive = ENCODE_TOKENS
     corpus: Corpus = field(init=False)
     measured: Mapping[str, float] = field(init=False, default_factory=dict)
     _vectors_ND: np.ndarray = field(init=False)
@@ -54,10 +54,10 @@ class Faiss:
     neural: ClassVar[bool] = True
     single_vector: ClassVar[bool | None] = True
 
-    def __post_init__(self) -> None:
-        require_fit(type(self), self.encoder.head)
-        if self.kind not in KINDS:
-            raise InputError(f"index.kind={self.kind}: choose one of {', '.join(KINDS)}")
+    def problems(self) -> Iterable[str]:
+        """A head whose vectors it can't hold."""
+        if fault := misfit(type(self), type(self.encoder.head)):
+            yield fault
 
     def build(self, corpus: Corpus) -> None:
         """Encode the corpus and index its vectors."""

@@ -18,34 +18,34 @@ import logging
 import shutil
 import tempfile
 import weakref
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from reasonir.errors import InputError
-from reasonir.index.base import excluded_places, require_fit
+from reasonir.index.base import excluded_places, misfit
 from reasonir.index.pooling import Pooling
 from reasonir.index.stored import StoredVectors
 from reasonir.index.topk import report, sampled
 from reasonir.model.encoder import ENCODE_TOKENS, Embedder
 from reasonir.types import Corpus, PlainTexts, Run, Text
 from reasonir.utils.progress import progress
+from reasonir.utils.ranges import NonNegative, Positive, Validated
 
 log = logging.getLogger(__name__)
-_BITS = (1, 2, 4, 8)
 _FEWEST = 10
 _SCORED_TOGETHER = 1 << 26
 """Similarities of query vectors and centroids that are padded at a time: 128 MiB."""
 
 
 @dataclass(slots=True)
-class Plaid:
+class Plaid(Validated):
     """Ranks by MaxSim of compressed vectors.
 
     Attributes:
@@ -63,14 +63,14 @@ class Plaid:
 
     encoder: Embedder
     pooling: Pooling = field(default_factory=Pooling)
-    bits: int = 4
-    n_centroids: int | None = None
-    iterations: int = 4
-    n_probe: int = 8
-    candidates: int = 1024
-    seed: int = 42
+    bits: Literal[1, 2, 4, 8] = 4
+    n_centroids: Positive | None = None
+    iterations: Positive = 4
+    n_probe: Positive = 8
+    candidates: Positive = 1024
+    seed: NonNegative = 42
     folder: str | None = None
-    tokens: int = ENCODE_TOKENS
+    tokens: Positive = ENCODE_TOKENS
     corpus: Corpus = field(init=False)
     measured: Mapping[str, float] = field(init=False, default_factory=dict)
     _plaid: Any = field(init=False, default=None)
@@ -80,14 +80,10 @@ class Plaid:
     neural: ClassVar[bool] = True
     single_vector: ClassVar[bool | None] = False
 
-    def __post_init__(self) -> None:
-        require_fit(type(self), self.encoder.head, self.pooling.pool_factor)
-        if self.bits not in _BITS:
-            raise InputError(f"index.bits={self.bits}: choose one of {', '.join(map(str, _BITS))}")
-        for name in ("n_centroids", "iterations", "n_probe", "candidates"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise InputError(f"index.{name}={value}: give 1 or more")
+    def problems(self) -> Iterable[str]:
+        """A head whose vectors it can't hold."""
+        if fault := misfit(type(self), type(self.encoder.head), self.pooling.pool_factor):
+            yield fault
 
     def build(self, corpus: Corpus) -> None:
         """Encode the corpus and index its vectors.

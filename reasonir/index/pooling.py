@@ -10,16 +10,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Annotated, Literal
 
 import numpy as np
 import torch
+from annotated_types import Ge
 
-from reasonir.errors import InputError
 from reasonir.types import Representation
+from reasonir.utils.ranges import NonNegative, Validated
 
 
 @dataclass(frozen=True, slots=True)
-class Pooling:
+class Pooling(Validated):
     """Keeps about one vector in `factor`.
 
     Attributes:
@@ -29,18 +31,10 @@ class Pooling:
         seed: of random.
     """
 
-    pool_factor: float = 1.0
-    kind: str = "hierarchical"
-    protected_tokens: int = 1
-    seed: int = 42
-
-    def __post_init__(self) -> None:
-        if self.kind not in _KINDS:
-            raise InputError(f"index.pooling.kind={self.kind}: choose one of {', '.join(_KINDS)}")
-        if self.pool_factor < 1:
-            raise InputError(f"index.pooling.pool_factor={self.pool_factor}: give 1 (every vector is kept) or more")
-        if self.protected_tokens < 0:
-            raise InputError(f"index.pooling.protected_tokens={self.protected_tokens}: give 0 or more")
+    pool_factor: Annotated[float, Ge(1)] = 1.0
+    kind: Literal["hierarchical", "first", "random"] = "hierarchical"
+    protected_tokens: NonNegative = 1
+    seed: NonNegative = 42
 
     @property
     def pools(self) -> bool:

@@ -25,6 +25,7 @@ from reasonir.inference.retriever import Retriever
 from reasonir.inference.search_engine import Bm25Search, Hit, SearchEngine
 from reasonir.model.encoder import Encoder
 from reasonir.types import Text
+from reasonir.utils.ranges import Fraction, Positive, Validated
 
 BM25 = "bm25"
 
@@ -46,7 +47,7 @@ class Answer(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Pipeline:
+class Pipeline(Validated):
     """Stages with the documents that the first of them searches.
 
     Attributes:
@@ -59,11 +60,7 @@ class Pipeline:
     retriever: SearchEngine = field(default_factory=Bm25Search)
     reranker: Reranker | None = None
     pruner: Pruner | None = None
-    candidates: int = 50
-
-    def __post_init__(self) -> None:
-        if self.candidates < 1:
-            raise InputError(f"candidates={self.candidates}: give 1 or more")
+    candidates: Positive = 50
 
     @classmethod
     def load(
@@ -148,7 +145,7 @@ class Clock:
 
 
 @dataclass(frozen=True, slots=True)
-class Stages:
+class Stages(Validated):
     """The models that stand around one that is judged (`eval=pipeline`).
 
     Attributes:
@@ -160,13 +157,9 @@ class Stages:
 
     reranker: str | None = None
     pruner: str | None = None
-    threshold: float = 0.1
+    threshold: Fraction = 0.1
     trust_remote_code: bool = False
     _loaded: dict[str, Encoder] = field(init=False, default_factory=dict, repr=False, compare=False)
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.threshold < 1:
-            raise InputError(f"threshold={self.threshold}: give a probability below 1")
 
     def open(self, judged: Encoder | None, *, device: str = "cpu") -> Pipeline:
         """The pipeline, without documents, in which `judged` takes the place that its head is made for.

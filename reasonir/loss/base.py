@@ -13,8 +13,8 @@ from typing import Any, ClassVar, Protocol
 
 from torch import Tensor
 
-from reasonir.errors import InputError
 from reasonir.types import Representation
+from reasonir.utils.ranges import Validated
 
 LABEL = "label"
 """The target that stands for the data's own labels."""
@@ -88,17 +88,6 @@ def needs_of(objective: Any) -> frozenset[str]:
     return needs
 
 
-def above_zero(**values: float) -> None:
-    """Refuse what an objective divides by otherwise.
-
-    Raises:
-        InputError: a value is 0 or less.
-    """
-    for name, value in values.items():
-        if not value > 0:
-            raise InputError(f"loss: {name}={value}: give a number above 0")
-
-
 class Objective(Protocol):
     """Losses by term."""
 
@@ -118,7 +107,7 @@ class Objective(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Targeted:
+class Targeted(Validated):
     """An objective on the scores of judged pairs.
 
     Attributes:

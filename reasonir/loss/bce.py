@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from reasonir.loss.base import PairOutputs, Targeted, above_zero
+from reasonir.loss.base import PairOutputs, Targeted
+from reasonir.utils.ranges import PositiveFloat
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,10 +20,7 @@ class Bce(Targeted):
         temperature: what scores are divided by; 1 for rerankers, whose scores are logits.
     """
 
-    temperature: float = 1.0
-
-    def __post_init__(self) -> None:
-        above_zero(temperature=self.temperature)
+    temperature: PositiveFloat = 1.0
 
     def __call__(self, judged: PairOutputs) -> Mapping[str, Tensor]:
         """The mean over pairs."""

@@ -14,20 +14,18 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from reasonir.loss.base import RetrievalOutputs, above_zero
+from reasonir.loss.base import RetrievalOutputs
+from reasonir.utils.ranges import PositiveFloat, Validated
 
 
 @dataclass(frozen=True, slots=True)
-class CachedContrastive:
+class CachedContrastive(Validated):
     """InfoNCE at `temperature`; other relevant documents of a query are never among its negatives."""
 
-    temperature: float
+    temperature: PositiveFloat
     accepts: ClassVar[frozenset[str]] = frozenset({"retriever"})
     needs: ClassVar[frozenset[str]] = frozenset()
     teachers: ClassVar[frozenset[str]] = frozenset()
-
-    def __post_init__(self) -> None:
-        above_zero(temperature=self.temperature)
 
     def __call__(self, judged: RetrievalOutputs) -> Mapping[str, Tensor]:
         """The mean over relevant pairs, and the share of them whose document came out on top."""

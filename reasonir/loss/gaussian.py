@@ -13,14 +13,15 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from reasonir.loss.base import RetrievalOutputs, above_zero
+from reasonir.loss.base import RetrievalOutputs
 from reasonir.loss.cached_contrastive import CachedContrastive
 from reasonir.loss.sigreg import Sigreg
 from reasonir.loss.vectors import positives
+from reasonir.utils.ranges import NonNegativeFloat, PositiveFloat, Validated
 
 
 @dataclass(frozen=True, slots=True)
-class GaussianLoss:
+class GaussianLoss(Validated):
     """InfoNCE + weight x SIGReg.
 
     Attributes:
@@ -29,15 +30,12 @@ class GaussianLoss:
         sigreg: the regulariser.
     """
 
-    temperature: float
-    weight: float = 0.02
+    temperature: PositiveFloat
+    weight: NonNegativeFloat = 0.02
     sigreg: Sigreg = field(default_factory=Sigreg)
     accepts: ClassVar[frozenset[str]] = frozenset({"retriever"})
     needs: ClassVar[frozenset[str]] = frozenset()
     teachers: ClassVar[frozenset[str]] = frozenset()
-
-    def __post_init__(self) -> None:
-        above_zero(temperature=self.temperature)
 
     def __call__(self, judged: RetrievalOutputs) -> Mapping[str, Tensor]:
         """The loss, its two terms, and how far apart relevant pairs and how wide the vectors are."""

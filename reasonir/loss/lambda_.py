@@ -16,6 +16,7 @@ from torch.nn.functional import logsigmoid
 
 from reasonir.loss.base import PairOutputs, Targeted
 from reasonir.loss.per_query import by_query, ordered_pairs
+from reasonir.utils.ranges import NonNegativeFloat, PositiveFloat
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +28,8 @@ class Lambda(Targeted):
         sigma: steepness of the comparison.
     """
 
-    mu: float = 10.0
-    sigma: float = 1.0
+    mu: NonNegativeFloat = 10.0
+    sigma: PositiveFloat = 1.0
     compares: ClassVar[bool] = True
 
     def __call__(self, judged: PairOutputs) -> Mapping[str, Tensor]:

@@ -13,8 +13,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from reasonir.loss.base import PairOutputs, Targeted, above_zero
+from reasonir.loss.base import PairOutputs, Targeted
 from reasonir.loss.per_query import by_query
+from reasonir.utils.ranges import PositiveFloat
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,11 +26,8 @@ class Listwise(Targeted):
         temperature: of the scores.
     """
 
-    temperature: float = 1.0
+    temperature: PositiveFloat = 1.0
     compares: ClassVar[bool] = True
-
-    def __post_init__(self) -> None:
-        above_zero(temperature=self.temperature)
 
     def __call__(self, judged: PairOutputs) -> Mapping[str, Tensor]:
         """The mean over queries."""

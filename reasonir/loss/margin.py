@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
 
-from reasonir.errors import InputError
 from reasonir.loss.base import RetrievalOutputs
-
-NEGATIVES = ("hardest", "all")
+from reasonir.utils.ranges import NonNegativeFloat, Validated
 
 
 @dataclass(frozen=True, slots=True)
-class Margin:
+class Margin(Validated):
     """relu(distance to the relevant document - distance to another one + margin); for heads of one vector a text.
 
     Attributes:
@@ -24,15 +22,11 @@ class Margin:
         negatives: the "hardest" of the query's negatives in the batch, the data's own among them, or "all" of them.
     """
 
-    margin: float = 1.0
-    negatives: str = "hardest"
+    margin: NonNegativeFloat = 1.0
+    negatives: Literal["hardest", "all"] = "hardest"
     accepts: ClassVar[frozenset[str]] = frozenset({"retriever"})
     needs: ClassVar[frozenset[str]] = frozenset()
     teachers: ClassVar[frozenset[str]] = frozenset()
-
-    def __post_init__(self) -> None:
-        if self.negatives not in NEGATIVES:
-            raise InputError(f"margin: negatives={self.negatives}: choose one of {', '.join(NEGATIVES)}")
 
     def __call__(self, judged: RetrievalOutputs) -> Mapping[str, Tensor]:
         """The mean over relevant pairs (and their negatives), and the mean distance of relevant pairs."""

@@ -9,21 +9,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from reasonir.errors import InputError
 from reasonir.loss.base import SPANS, Objective, PruningOutputs, needs_of
 from reasonir.loss.bce import Bce
-
-AVERAGES = ("token", "document")
+from reasonir.utils.ranges import NonNegativeFloat, Validated
 
 
 @dataclass(frozen=True, slots=True)
-class ProvenceLoss:
+class ProvenceLoss(Validated):
     """ranking_weight * ranking + pruning_weight * pruning.
 
     Attributes:
@@ -35,14 +33,10 @@ class ProvenceLoss:
     """
 
     ranking: Objective = field(default_factory=Bce)
-    ranking_weight: float = 0.05
-    pruning_weight: float = 1.0
-    average: str = "token"
+    ranking_weight: NonNegativeFloat = 0.05
+    pruning_weight: NonNegativeFloat = 1.0
+    average: Literal["token", "document"] = "token"
     accepts: ClassVar[frozenset[str]] = frozenset({"pruner"})
-
-    def __post_init__(self) -> None:
-        if self.average not in AVERAGES:
-            raise InputError(f"loss.average={self.average}: choose {' or '.join(AVERAGES)}")
 
     @property
     def teachers(self) -> frozenset[str]:

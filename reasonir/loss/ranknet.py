@@ -9,8 +9,9 @@ from typing import ClassVar
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from reasonir.loss.base import PairOutputs, Targeted, above_zero
+from reasonir.loss.base import PairOutputs, Targeted
 from reasonir.loss.per_query import by_query, ordered_pairs
+from reasonir.utils.ranges import PositiveFloat
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,11 +22,8 @@ class Ranknet(Targeted):
         temperature: of the scores.
     """
 
-    temperature: float = 1.0
+    temperature: PositiveFloat = 1.0
     compares: ClassVar[bool] = True
-
-    def __post_init__(self) -> None:
-        above_zero(temperature=self.temperature)
 
     def __call__(self, judged: PairOutputs) -> Mapping[str, Tensor]:
         """The mean over such pairs of documents."""

@@ -11,21 +11,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
+from annotated_types import Ge
 from torch import Tensor
 
-from reasonir.errors import InputError
 from reasonir.loss.base import RetrievalOutputs
 from reasonir.loss.vectors import both_sides
+from reasonir.utils.ranges import Positive, PositiveFloat, Validated
 
 FLOOR = 1.0525
 """What a Gaussian sample scores in expectation, for t up to 3."""
 
 
 @dataclass(frozen=True, slots=True)
-class Sigreg:
+class Sigreg(Validated):
     """The statistic of queries and of documents, averaged, over its floor and less 1: 0 for a Gaussian.
 
     Attributes:
@@ -35,20 +36,13 @@ class Sigreg:
         unit: multiply by the square root of the vectors' size first, for heads whose vectors have length 1.
     """
 
-    slices: int = 256
-    t_max: float = 3.0
-    knots: int = 17
+    slices: Positive = 256
+    t_max: PositiveFloat = 3.0
+    knots: Annotated[int, Ge(2)] = 17
     unit: bool = False
     accepts: ClassVar[frozenset[str]] = frozenset({"retriever"})
     needs: ClassVar[frozenset[str]] = frozenset()
     teachers: ClassVar[frozenset[str]] = frozenset()
-
-    def __post_init__(self) -> None:
-        if self.slices < 1 or self.knots < 2 or self.t_max <= 0:
-            raise InputError(
-                f"sigreg: slices={self.slices}, knots={self.knots}, t_max={self.t_max}: give at least one slice, two "
-                "knots and a positive t_max"
-            )
 
     def __call__(self, judged: RetrievalOutputs) -> Mapping[str, Tensor]:
         """The loss, and each side's statistic over its floor."""

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar
 
 from torch import Tensor
 
-from reasonir.errors import InputError
 from reasonir.loss.base import PAIRWISE, Objective, PairOutputs, needs_of
+from reasonir.utils.ranges import Validated
 
 
 @dataclass(frozen=True, slots=True)
-class Sum:
+class Sum(Validated):
     """The sum of `terms`, each times its weight.
 
     Attributes:
@@ -25,12 +25,13 @@ class Sum:
     weights: Mapping[str, float] = field(default_factory=dict)
     accepts: ClassVar[frozenset[str]] = PAIRWISE  # what its terms accept is checked by themselves
 
-    def __post_init__(self) -> None:
+    def problems(self) -> Iterable[str]:
+        """No terms, or weights of others."""
         if not self.terms:
-            raise InputError("loss.terms is empty: name the objectives (+loss@loss.terms.bce=bce)")
+            yield "terms is empty: name the objectives (+loss@loss.terms.bce=bce)"
         for name in self.weights:
             if name not in self.terms:
-                raise InputError(f"loss.weights.{name}: there is no such term; there are {', '.join(self.terms)}")
+                yield f"weights.{name}: there is no such term; there are {', '.join(self.terms)}"
 
     @property
     def teachers(self) -> frozenset[str]:

@@ -27,9 +27,6 @@ class Candidate:
 class Mining(Protocol):
     """A stage between the prepared set and training."""
 
-    def problems(self) -> list[str]:
-        """What is out of range."""
-
     def add_negatives(self, own: Path, source: Source, home: Path) -> Path:
         """The folder of the set with mined negatives: the same queries in the same order.
 

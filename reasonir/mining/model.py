@@ -19,10 +19,11 @@ from reasonir.model.caching_encoder import CachingEncoder
 from reasonir.model.encoder import Embedder, Encoder
 from reasonir.model.fingerprint import Machine, identity_of, options_of
 from reasonir.types import Corpus, Run, Text
+from reasonir.utils.ranges import NonNegative, Validated
 
 
 @dataclass(frozen=True, slots=True)
-class Neural:
+class Neural(Validated):
     """Searches by a model.
 
     Attributes:
@@ -35,7 +36,7 @@ class Neural:
     model: Model | None
     index: Callable[[Embedder], Index]
     hardware: Machine
-    seed: int = 0
+    seed: NonNegative = 0
 
     @property
     def name(self) -> str:

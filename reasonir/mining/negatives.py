@@ -14,9 +14,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
+from annotated_types import Gt, Le
 
 from reasonir.data.base import Collection, Source, content_key
 from reasonir.data.batches.collate import positives_of_repeated_queries
@@ -24,13 +25,14 @@ from reasonir.data.prepared import TEACHER, example_of, notes_of, read, read_man
 from reasonir.mining.base import Candidate, Ranker, Searcher
 from reasonir.mining.report import MiningTally, sentence
 from reasonir.types import Corpus, Document, Example, Run, Text
+from reasonir.utils.ranges import NonNegative, NonNegativeFloat, Positive, Validated
 
 log = logging.getLogger(__name__)
 POSITIVES = {"highest": max, "lowest": min}
 
 
 @dataclass(frozen=True, slots=True)
-class HardNegatives:
+class HardNegatives(Validated):
     """Mines by searching.
 
     Attributes:
@@ -50,39 +52,23 @@ class HardNegatives:
     """
 
     searcher: Searcher
-    num_negatives: int = 4
-    range_min: int = 10
-    range_max: int = 100
-    absolute_margin: float | None = None
-    relative_margin: float | None = None
+    num_negatives: Positive = 4
+    range_min: NonNegative = 10
+    range_max: Positive = 100
+    absolute_margin: NonNegativeFloat | None = None
+    relative_margin: Annotated[float, Gt(0), Le(1)] | None = None
     max_score: float | None = None
-    positive: str = "highest"
-    min_words: int = 0
-    sampling: str = "random"
-    seed: int = 0
+    positive: Literal["highest", "lowest"] = "highest"
+    min_words: NonNegative = 0
+    sampling: Literal["first", "random"] = "random"
+    seed: NonNegative = 0
     replace_own: bool = False
-    block: int = 1024
+    block: Positive = 1024
 
-    def problems(self) -> list[str]:
-        """What is out of range."""
-        found = []
-        for key, least in (("num_negatives", 1), ("min_words", 0), ("block", 1)):
-            if getattr(self, key) < least:
-                found.append(f"mining.{key}={getattr(self, key)}: give {least} or more")
-        if not 0 <= self.range_min < self.range_max:
-            found.append(
-                f"mining.range_min={self.range_min} mining.range_max={self.range_max}: give 0 or more, and a "
-                "larger range_max"
-            )
-        if self.absolute_margin is not None and self.absolute_margin < 0:
-            found.append(f"mining.absolute_margin={self.absolute_margin}: give 0 or more, or null for none")
-        if self.relative_margin is not None and not 0 < self.relative_margin <= 1:
-            found.append(f"mining.relative_margin={self.relative_margin}: give a share up to 1, or null for none")
-        if self.positive not in POSITIVES:
-            found.append(f"mining.positive={self.positive}: choose {' or '.join(POSITIVES)}")
-        if self.sampling not in ("first", "random"):
-            found.append(f"mining.sampling={self.sampling}: choose first or random")
-        return found
+    def problems(self) -> Iterable[str]:
+        """A window of ranks that holds none."""
+        if self.range_min >= self.range_max:
+            yield f"range_max={self.range_max}: give more than range_min={self.range_min}"
 
     def add_negatives(self, own: Path, source: Source, home: Path) -> Path:
         """See `Mining.add_negatives`."""

@@ -12,10 +12,6 @@ from reasonir.data.base import Source
 class NoMining:
     """The null object of `Mining`."""
 
-    def problems(self) -> list[str]:
-        """Nothing can be wrong."""
-        return []
-
     def add_negatives(self, own: Path, source: Source, home: Path) -> Path:
         """The prepared set as it is."""
         return own

@@ -10,13 +10,14 @@ import numpy as np
 
 from reasonir.data.base import content_key
 from reasonir.types import Corpus, Run, Text
+from reasonir.utils.ranges import NonNegative, Validated
 
 
 @dataclass(frozen=True, slots=True)
-class Shuffled:
+class Shuffled(Validated):
     """Ranks documents at random, by the query's text and `seed`."""
 
-    seed: int = 0
+    seed: NonNegative = 0
 
     @property
     def name(self) -> str:

@@ -27,13 +27,14 @@ from reasonir.model.remote_code import naming_remote_code
 from reasonir.model.replay import REPLAY
 from reasonir.model.shape import Shape
 from reasonir.types import Side
+from reasonir.utils.ranges import LearningRate, NonNegative, Validated
 
 log = logging.getLogger(__name__)
 _LAYER_LISTS = ("encoder.layer", "encoder.layers", "layers", "model.layers", "transformer.layer", "h")
 
 
 @dataclass(frozen=True, slots=True)
-class Model:
+class Model(Validated):
     """A backbone with a head, by hub id or folder.
 
     Attributes:
@@ -65,11 +66,11 @@ class Model:
     prompts: Prompts = field(default_factory=Prompts)
     lora: LoRA = field(default_factory=LoRA)
     freeze_embeddings: bool = False
-    freeze_layers: int = 0
+    freeze_layers: NonNegative = 0
     activation_checkpointing: bool = False
     trust_remote_code: bool = False
-    lr: float = 2e-5
-    head_lr: float | None = None
+    lr: LearningRate = 2e-5
+    head_lr: LearningRate | None = None
 
     def locate(self, *, weights: bool = True) -> Path:
         """The checkpoint's local folder (see `weights.locate` for what is raised)."""
@@ -176,7 +177,7 @@ class Model:
         if not self.freeze_layers:
             return
         layers = _layers(backbone)
-        if not 0 <= self.freeze_layers <= len(layers):
+        if self.freeze_layers > len(layers):
             raise InputError(f"model.freeze_layers={self.freeze_layers}: this model has {len(layers)} layers")
         for layer in layers[: self.freeze_layers]:
             layer.requires_grad_(False)

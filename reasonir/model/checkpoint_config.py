@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from annotated_types import Ge
 
 from reasonir.errors import InputError
 
@@ -29,6 +31,10 @@ def usable_positions(config: Any, tokenizer: Any) -> int:
     return table
 
 
+Length = Annotated[int, Ge(4)]
+"""Tokens of a text: fewer leave no room beside the special tokens."""
+
+
 def check_length(name: str, value: int, positions: int) -> None:
     """Refuse a length that the backbone can't read.
 
@@ -37,8 +43,6 @@ def check_length(name: str, value: int, positions: int) -> None:
     """
     if value > positions:
         raise InputError(f"model.head.{name}={value} is more than this model can read: set it to {positions} or less")
-    if value < 4:
-        raise InputError(f"model.head.{name}={value} leaves no room for text: set it to 4 or more")
 
 
 def stated_options(folder: Path | None, name: str) -> dict[str, Any]:

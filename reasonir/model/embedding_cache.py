@@ -16,7 +16,7 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor
@@ -26,7 +26,7 @@ from reasonir.types import Representation, Side, Text
 from reasonir.utils.files import atomic_path
 
 log = logging.getLogger(__name__)
-DTYPES = ("float32", "float16")
+DType = Literal["float32", "float16"]
 _FORMAT = 1
 
 

@@ -9,19 +9,20 @@ from dataclasses import dataclass
 from torch import nn
 
 from reasonir.errors import InputError
+from reasonir.utils.ranges import Fraction, NonNegative, PositiveFloat, Validated
 
 
 @dataclass(frozen=True, slots=True)
-class LoRA:
+class LoRA(Validated):
     """Trains adapters of `rank` on the linear layers named `targets`; everything else of the backbone is frozen.
 
     Rank 0 means no adapters. `targets` are the last parts of module names (q_proj, query, ...); "all-linear" means
     every linear layer.
     """
 
-    rank: int = 0
-    alpha: float = 32.0
-    dropout: float = 0.05
+    rank: NonNegative = 0
+    alpha: PositiveFloat = 32.0
+    dropout: Fraction = 0.05
     targets: Sequence[str] | str = "all-linear"
 
     def apply(self, backbone: nn.Module) -> nn.Module:

@@ -6,8 +6,11 @@ import json
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+from reasonir.utils.ranges import Fraction, NonNegative, Positive
+
+Kind = Literal["encoder", "gated_encoder", "decoder"]
 _GATED_ENCODERS = ("modernbert", "gemma3")
 _DECODERS = ("qwen", "llama", "mistral", "gemma", "phi", "olmo")
 _EAGER = ("mpnet",)
@@ -32,14 +35,14 @@ class Shape:
         fused: whether attention runs in kernels that keep no weights, where the device has them.
     """
 
-    layers: int
-    hidden: int
-    intermediate: int
-    heads: int
-    parameters: int
-    kind: str = "encoder"
-    attention_dropout: float = 0.0
-    attention_width: int = 0
+    layers: Positive
+    hidden: Positive
+    intermediate: Positive
+    heads: Positive
+    parameters: Positive
+    kind: Kind = "encoder"
+    attention_dropout: Fraction = 0.0
+    attention_width: NonNegative = 0
     fused: bool = True
 
     @classmethod
@@ -51,7 +54,7 @@ class Shape:
         hidden = _first(config, "hidden_size", "dim", "n_embd", "d_model")
         intermediate = _first(config, "intermediate_size", "hidden_dim", "n_inner", "d_ff", default=4 * hidden)
         family = str(config.get("model_type", ""))
-        kind = "gated_encoder" if any(name in family for name in _GATED_ENCODERS) else "encoder"
+        kind: Kind = "gated_encoder" if any(name in family for name in _GATED_ENCODERS) else "encoder"
         kind = "decoder" if any(name in family for name in _DECODERS) and kind == "encoder" else kind
         per_layer = 4 * hidden + (2 if kind == "encoder" else 3) * intermediate
         heads = _first(config, "num_attention_heads", "n_heads", "n_head")

@@ -9,14 +9,15 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
+from annotated_types import Ge, MultipleOf
 
-from reasonir.errors import InputError
 from reasonir.model.backbone import Model
 from reasonir.model.download import locate
 from reasonir.utils.files import atomic_path
+from reasonir.utils.ranges import Positive
 
 _SPECIAL = {
     "unk_token": "[UNK]",
@@ -34,15 +35,13 @@ _CHAT = ("<|im_start|>", "<|im_end|>", "<think>", "</think>", "yes", "no")
 class Tiny(Model):
     """The tiny model; `path` is where its checkpoint is kept, made from `layers`, `hidden` and `vocabulary`."""
 
-    layers: int = 2
-    hidden: int = 64
-    vocabulary: int = 2000
+    layers: Positive = 2
+    hidden: Annotated[int, Ge(1), MultipleOf(32)] = 64
+    vocabulary: Positive = 2000
     form: ClassVar[str] = "bert"
 
     def locate(self, *, weights: bool = True) -> Path:
         """The folder of the checkpoint, written on first use."""
-        if self.hidden % 32:
-            raise InputError(f"model.hidden={self.hidden}: give a multiple of 32")
         folder = Path(self.path) / f"{self.form}-{self.layers}x{self.hidden}-{self.vocabulary}"
         if not (folder / "config.json").is_file():
             with atomic_path(folder) as partial:

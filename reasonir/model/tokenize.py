@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, Self
+from typing import Annotated, Any, Self
+
+from annotated_types import Gt, Lt
 
 from reasonir.errors import InputError
 from reasonir.model.checkpoint_config import OFFSET_FAMILIES, UNBOUNDED
 from reasonir.types import Side
 
 QUERY_SHARE = 0.5
+QueryShare = Annotated[float, Gt(0), Lt(1)]
 """Of the tokens of a pair, what a long query may have beside a long document."""
 
 
@@ -77,16 +80,6 @@ def split_room(query: int, document: int, room: int, query_share: float) -> tupl
     own = int(query_share * room) if query <= document else room - int((1 - query_share) * room)
     query = min(query, max(room - document, min(max(own, 1), room - 1)))
     return query, min(document, room - query)
-
-
-def check_share(query_share: float) -> None:
-    """Refuse a share that leaves one side of a pair nothing.
-
-    Raises:
-        InputError: it isn't between 0 and 1.
-    """
-    if not 0 < query_share < 1:
-        raise InputError(f"model.head.query_share={query_share}: give a share of the pair's tokens between 0 and 1")
 
 
 def cut_ids(tokenizer: Any, strings: Sequence[str], length: int) -> tuple[list[list[int]], list[int]]:

@@ -16,9 +16,6 @@ class Teacher(Protocol):
     def columns(self) -> frozenset[str]:
         """The teachers whose scores it adds, by the names that losses know them by."""
 
-    def problems(self) -> list[str]:
-        """What is out of range."""
-
     def check_available(self) -> None:
         """Find what it scores with, so that it is known to be there.
 

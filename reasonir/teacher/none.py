@@ -13,10 +13,6 @@ class NoTeacher:
 
     columns: ClassVar[frozenset[str]] = frozenset()
 
-    def problems(self) -> list[str]:
-        """Nothing can be wrong."""
-        return []
-
     def check_available(self) -> None:
         """Nothing is needed."""
 

@@ -10,10 +10,10 @@ from __future__ import annotations
 import logging
 import re
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 
@@ -26,13 +26,17 @@ from reasonir.model.fingerprint import Machine, identity_of
 from reasonir.teacher.report import TeacherTally, sentence
 from reasonir.types import Example, Pair, Text
 from reasonir.utils.files import atomic_path, exclusive
+from reasonir.utils.ranges import NonNegative, Positive, Rule, Validated
 
 log = logging.getLogger(__name__)
-SCALES = ("logit", "probability")
+_NAME = Rule(
+    lambda name: name != LABEL and re.fullmatch(r"[\w.-]+", name) is not None,
+    f"letters, digits, '.', '_' or '-', and not {LABEL!r}",
+)
 
 
 @dataclass(frozen=True, slots=True)
-class Reranking:
+class Reranking(Validated):
     """Teaches by scoring pairs.
 
     Attributes:
@@ -47,33 +51,25 @@ class Reranking:
 
     model: Model
     hardware: Machine
-    name: str = "reranker"
-    scale: str = "logit"
+    name: Annotated[str, _NAME] = "reranker"
+    scale: Literal["logit", "probability"] = "logit"
     run: str | None = None
-    seed: int = 0
-    block: int = 256
+    seed: NonNegative = 0
+    block: Positive = 256
 
     @property
     def columns(self) -> frozenset[str]:
         """Its own name."""
         return frozenset({self.name})
 
-    def problems(self) -> list[str]:
-        """What is out of range, and a model that reads no pairs."""
-        found = []
-        if not re.fullmatch(r"[\w.-]+", self.name) or self.name == LABEL:
-            found.append(f"teacher.name={self.name!r}: give letters, digits, '.', '_' or '-', and not {LABEL!r}")
-        if self.scale not in SCALES:
-            found.append(f"teacher.scale={self.scale}: choose {' or '.join(SCALES)}")
-        if self.block < 1:
-            found.append(f"teacher.block={self.block}: give 1 or more")
+    def problems(self) -> Iterable[str]:
+        """A model that reads no pairs."""
         if self.model.kind == "retriever":
             named = f"run={self.run}" if self.run else f"model.path={self.model.path}"
-            found.append(
-                f"teacher.{named} has the head of a retriever, which reads no pairs: choose a reranker, such as "
+            yield (
+                f"{named} has the head of a retriever, which reads no pairs: choose a reranker, such as "
                 "model@teacher.model=gte_reranker"
             )
-        return found
 
     def check_available(self) -> None:
         """See `Teacher.check_available`."""

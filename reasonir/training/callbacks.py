@@ -33,13 +33,14 @@ from reasonir.training.nonfinite import GRADIENT_NORM, Finding, NonFiniteGuard, 
 from reasonir.types import Batch, Task
 from reasonir.utils.files import atomic_path
 from reasonir.utils.memory_meter import peak_memory_gib
+from reasonir.utils.ranges import Positive, Validated
 
 log = logging.getLogger(__name__)
 _DEV_METRICS = ("ndcg_at_10", "recall_at_100", "mrr", "map")
 
 
 @dataclass(frozen=True, slots=True)
-class CheckpointOptions:
+class CheckpointOptions(Validated):
     """Resumable checkpoints.
 
     Attributes:
@@ -47,48 +48,30 @@ class CheckpointOptions:
         keep_last: how many of the newest stay.
     """
 
-    every_n_steps: int = 100
-    keep_last: int = 2
-
-    def problems(self) -> list[str]:
-        """Options out of range."""
-        return [
-            f"checkpoint.{key}={getattr(self, key)}: give 1 or more"
-            for key in ("every_n_steps", "keep_last")
-            if getattr(self, key) < 1
-        ]
+    every_n_steps: Positive = 100
+    keep_last: Positive = 2
 
 
 @dataclass(frozen=True, slots=True)
-class DevEvalOptions:
+class DevEvalOptions(Validated):
     """Evaluation on the development queries while training.
 
     Attributes:
         every_n_steps: optimiser steps between two; None for one per epoch.
     """
 
-    every_n_steps: int | None = None
-
-    def problems(self) -> list[str]:
-        """Options out of range."""
-        bad = self.every_n_steps is not None and self.every_n_steps < 1
-        return [f"dev_eval.every_n_steps={self.every_n_steps}: give 1 or more"] if bad else []
+    every_n_steps: Positive | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class EarlyStoppingOptions:
+class EarlyStoppingOptions(Validated):
     """Early stopping on the development metric.
 
     Attributes:
         patience: development evaluations without improvement after which training stops; None never stops early.
     """
 
-    patience: int | None = None
-
-    def problems(self) -> list[str]:
-        """Options out of range."""
-        bad = self.patience is not None and self.patience < 1
-        return [f"early_stopping.patience={self.patience}: give 1 or more"] if bad else []
+    patience: Positive | None = None
 
 
 class Interrupt:

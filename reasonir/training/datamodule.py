@@ -11,10 +11,11 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
+from annotated_types import Ge
 from lightning import LightningDataModule
 
 from reasonir.data.base import Mixed, Source, Tested
@@ -29,12 +30,13 @@ from reasonir.mining.none import NoMining
 from reasonir.teacher.base import Teacher
 from reasonir.teacher.none import NoTeacher
 from reasonir.types import Example, Pair, Side, Task, Text
+from reasonir.utils.ranges import NonNegative, NonNegativeFloat, Positive, Validated
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class LoaderOptions:
+class LoaderOptions(Validated):
     """How batches are made of a prepared set.
 
     Attributes:
@@ -51,32 +53,15 @@ class LoaderOptions:
         workers: processes that make batches; 0 makes them in the training process.
     """
 
-    batch_size: int = 64
-    negatives: int = 1
+    batch_size: Annotated[int, Ge(2)] = 64
+    negatives: NonNegative = 1
     homogeneous: bool = False
-    positives: str = "each"
-    sample_size: int | None = None
-    dev_size: float = 0.05
-    test_size: float = 0.05
-    dev_documents: int = 5000
-    workers: int = 2
-
-    def problems(self) -> list[str]:
-        """What is out of range."""
-        found = []
-        if self.positives not in ("each", "all"):
-            found.append(f"loader.positives={self.positives}: choose each or all")
-        for key, least in (("batch_size", 2), ("negatives", 0), ("workers", 0), ("dev_documents", 1)):
-            if getattr(self, key) < least:
-                found.append(f"loader.{key}={getattr(self, key)}: give {least} or more")
-        if self.sample_size is not None and self.sample_size < 2:
-            found.append(f"loader.sample_size={self.sample_size}: give 2 or more, or null for all")
-        found += [
-            f"loader.{key}={getattr(self, key)}: give a share below 1, a number of queries, or 0"
-            for key in ("dev_size", "test_size")
-            if getattr(self, key) < 0
-        ]
-        return found
+    positives: Literal["each", "all"] = "each"
+    sample_size: Annotated[int, Ge(2)] | None = None
+    dev_size: NonNegativeFloat = 0.05
+    test_size: NonNegativeFloat = 0.05
+    dev_documents: Positive = 5000
+    workers: NonNegative = 2
 
 
 class RetrievalData(LightningDataModule):

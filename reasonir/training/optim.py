@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -14,17 +15,16 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from reasonir.errors import InputError
 from reasonir.model.encoder import Encoder
+from reasonir.utils.ranges import Fraction, LearningRate, NonNegativeFloat, Validated
 
-OPTIMIZERS = ("adamw", "adamw_8bit", "adafactor")
 FUSED = ("cpu", "cuda")
 """Device types whose AdamW is one kernel."""
-SCHEDULES = ("linear", "cosine", "constant")
 STATE_BYTES = {"adamw": 8, "adamw_8bit": 2, "adafactor": 1}
 """Bytes of optimiser state a trained parameter, for the plan (Adafactor's are factored: about a row and a column)."""
 
 
 @dataclass(frozen=True, slots=True)
-class Optim:
+class Optim(Validated):
     """How weights are updated.
 
     Attributes:
@@ -37,32 +37,18 @@ class Optim:
         warmup: steps over which the rate rises; below 1 a share of all steps.
     """
 
-    name: str = "adamw"
-    lr: float = 2e-5
-    head_lr: float | None = None
-    weight_decay: float = 0.01
-    betas: tuple[float, float] = (0.9, 0.999)
-    schedule: str = "linear"
-    warmup: float = 0.1
+    name: Literal["adamw", "adamw_8bit", "adafactor"] = "adamw"
+    lr: LearningRate = 2e-5
+    head_lr: LearningRate | None = None
+    weight_decay: NonNegativeFloat = 0.01
+    betas: tuple[Fraction, Fraction] = (0.9, 0.999)
+    schedule: Literal["linear", "cosine", "constant"] = "linear"
+    warmup: NonNegativeFloat = 0.1
 
-    def problems(self) -> list[str]:
-        """What is out of range or not installed."""
-        found = []
-        for key, value, known in (("name", self.name, OPTIMIZERS), ("schedule", self.schedule, SCHEDULES)):
-            if value not in known:
-                found.append(f"optim.{key}={value}: choose one of {', '.join(known)}")
-        for key, rate in (("lr", self.lr), ("head_lr", self.lr if self.head_lr is None else self.head_lr)):
-            if not 0 < rate < 1:
-                found.append(f"optim.{key}={rate}: give a learning rate between 0 and 1")
-        if not self.weight_decay >= 0:
-            found.append(f"optim.weight_decay={self.weight_decay}: give 0 or more")
-        if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
-            found.append(f"optim.betas={list(self.betas)}: give two numbers from 0 to below 1")
-        if self.warmup < 0:
-            found.append(f"optim.warmup={self.warmup}: give a share of all steps (below 1) or a number of steps")
-        if self.name == "adamw_8bit" and _missing("bitsandbytes"):
-            found.append("optim.name=adamw_8bit needs bitsandbytes: pip install bitsandbytes, or use adamw")
-        return found
+    def problems(self) -> Iterable[str]:
+        """An optimiser that isn't installed."""
+        if self.name == "adamw_8bit" and importlib.util.find_spec("bitsandbytes") is None:
+            yield "name=adamw_8bit needs bitsandbytes: pip install bitsandbytes, or use adamw"
 
     def optimizer(self, encoder: Encoder) -> Optimizer:
         """The optimiser over the encoder's trainable parameters.
@@ -119,9 +105,3 @@ def _factor(schedule: str, warmup: int, steps: int) -> Callable[[int], float]:
         return 1.0 - done if schedule == "linear" else 0.5 * (1.0 + math.cos(math.pi * done))
 
     return factor
-
-
-def _missing(package: str) -> bool:
-    import importlib.util
-
-    return importlib.util.find_spec(package) is None

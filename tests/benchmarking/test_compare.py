@@ -155,8 +155,8 @@ class Killed(Ours):
     [
         ("repeats=0", "repeats=0: give 1 or more"),
         ("batch_size=1", "batch_size=1: give 2 or more"),
-        ("mode=compaer", "mode=compaer: choose compare, max_batch, scaling (did you mean 'compare'?)"),
-        ("logger=mlfow", "logger=mlfow: choose mlflow, csv or none"),
+        ("mode=compaer", "mode=compaer: choose compare, max_batch or scaling (did you mean 'compare'?)"),
+        ("logger=mlfow", "logger=mlfow: there is no such option (did you mean 'mlflow'?)"),
     ],
 )
 def test_what_makes_no_sense_is_refused(home, given, message):

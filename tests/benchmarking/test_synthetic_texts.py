@@ -45,10 +45,10 @@ def test_a_seed_gives_the_same_texts_and_another_gives_others(tokenizer):
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        (([0, 1], [4], [10, 20]), "workload.queries has 1 lengths and workload.quantiles 2 shares"),
-        (([0, 1], [4, 3], [10, 20]), r"workload.queries=\[4, 3\]: give lengths of 1 or more, ascending"),
-        (([0, 1], [4, 5], [0, 20]), r"workload.documents=\[0, 20\]: give lengths of 1 or more, ascending"),
-        (([0, 2], [4, 5], [6, 20]), r"workload.quantiles=\[0, 2\]: give shares from 0 to 1, ascending"),
+        (([0, 1], [4], [10, 20]), "queries has 1 lengths and quantiles 2 shares"),
+        (([0, 1], [4, 3], [10, 20]), r"queries=\[4, 3\]: give 1 or more values, values in ascending order"),
+        (([0, 1], [4, 5], [0, 20]), r"documents\[0\]=0: give 1 or more"),
+        (([0, 2], [4, 5], [6, 20]), r"quantiles\[1\]=2: give 0 or more, at most 1"),
     ],
 )
 def test_quantiles_that_make_no_sense_are_refused(given, message):

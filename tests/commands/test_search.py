@@ -219,9 +219,9 @@ def read_until(terminal, *wanted):
     [
         (("query=a", "queries=b"), "give one of them"),
         (("query=' '",), "query is empty"),
-        (("query=a", "top_k=0"), "top_k=0: give a whole number, 1 or more"),
+        (("query=a", "top_k=0"), "top_k=0: give 1 or more"),
         (("query=a", "run={models}/cross_encoder", "candidates=5"), "candidates=5 is below top_k=10"),
-        (("query=a", "threshold=2"), "threshold=2: give a probability"),
+        (("query=a", "threshold=2"), "threshold=2: give 0 or more, below 1"),
         (("queries=none.txt",), "queries=none.txt doesn't exist"),
         (("query=a", "corpus=/none.jsonl"), "corpus=/none.jsonl doesn't exist"),
         (("query=a", "run=/none"), "/none"),

@@ -54,6 +54,7 @@ def test_every_option_composes_and_binds(composed, group, option):
     needed += ["model/head=provence"] if (group, option) == ("loss", "provence") else []
     needed += ["loss.target=bge"] if (group, option) == ("loss", "margin_mse") else []
     needed += ["+loss@loss.terms.bce=bce"] if (group, option) == ("loss", "sum") else []
+    needed += ["+data@data.sources.demo=demo"] if (group, option) == ("data", "mixture") else []
     needed += ["eval.collection.path=x"] if (group, option) == ("eval", "pipeline") else []
     single = (group, option) in (("index", "faiss"), ("eval", "geometry"))
     needed += ["model/head=biencoder"] if single else []

@@ -148,11 +148,11 @@ def test_rows_are_repeated_before_they_are_sampled(tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"items": 1}, "data.items=1: give 2"),
-        ({"upsample_factor": 0.5}, "data.upsample_factor=0.5: give 1"),
-        ({"n_samples": 1.5}, "data.n_samples=1.5: give a share"),
-        ({"n_samples": 0}, "data.n_samples=0"),
-        ({"keep_first": True}, "data.keep_first=true says what data.filter_zero_relevance keeps"),
+        ({"items": 1}, "items=1: give 2"),
+        ({"upsample_factor": 0.5}, "upsample_factor=0.5: give 1"),
+        ({"n_samples": 1.5}, "n_samples=1.5: give a share"),
+        ({"n_samples": 0}, "n_samples=0"),
+        ({"keep_first": True}, "keep_first=true says what filter_zero_relevance keeps"),
     ],
 )
 def test_options_out_of_range_are_refused(options, message):

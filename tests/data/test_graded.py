@@ -243,14 +243,14 @@ def test_files_that_arent_utf8_or_hold_nothing_are_refused(tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"scale": (3, 1)}, r"data.scale=\[3, 1\]"),
-        ({"scale": (1,)}, "data.scale"),
-        ({"threshold": 1}, "data.threshold=1: give a relevance above 1 and up to 3"),
-        ({"labels": "hard"}, "data.labels=hard: choose soft or binary"),
-        ({"bins": (2, 1)}, r"data.bins=\[2, 1\]"),
-        ({"sample": 1}, "data.sample=1: give 3 or more"),
-        ({"corpus_negatives": -1}, "data.corpus_negatives=-1"),
-        ({"splits": (0.5, 0.1, 0.1)}, "data.splits"),
+        ({"scale": (3, 1)}, r"scale=\[3, 1\]: give the lowest and the highest"),
+        ({"scale": (1,)}, r"scale=\[1\]: give 2 values"),
+        ({"threshold": 1}, "threshold=1: give a relevance above 1 and up to 3"),
+        ({"labels": "hard"}, "labels=hard: choose soft or binary"),
+        ({"bins": (2, 1)}, r"bins=\[2, 1\]: give values in ascending order"),
+        ({"sample": 1}, "sample=1: give 3 or more"),
+        ({"corpus_negatives": -1}, "corpus_negatives=-1: give 0 or more"),
+        ({"splits": (0.5, 0.1, 0.1)}, "splits=.* add up to 1"),
     ],
 )
 def test_options_out_of_range_are_refused(options, message):

@@ -143,14 +143,14 @@ def test_the_identity_is_that_of_what_is_prepared():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"sources": {}}, "data.sources is empty: add some"),
-        ({"sources": {"a": {"path": "x"}}}, "data.sources.a isn't a source"),
-        ({"weights": {"fact": 1}}, r"data.weights.fact: data.sources has no 'fact' \(did you mean 'facts'\?\)"),
-        ({"n_samples": {"zzz": 1}}, "data.n_samples.zzz: data.sources has no 'zzz'; it has hq, facts"),
-        ({"dev_source": "hp"}, r"data.dev_source=hp: data.sources has no 'hp' \(did you mean 'hq'\?\)"),
-        ({"upsample_factor": {"hq": 0}}, "data.upsample_factor.hq=0: give a number above 0"),
-        ({"n_samples": {"hq": 1.5}}, "data.n_samples.hq=1.5: give a whole number above 0"),
-        ({"weights": {"hq": 1}}, "data.weights says nothing of facts"),
+        ({"sources": {}}, "sources is empty: add some"),
+        ({"sources": {"a": {"path": "x"}}}, "sources.a isn't a source"),
+        ({"weights": {"fact": 1}}, r"weights.fact: sources has no 'fact' \(did you mean 'facts'\?\)"),
+        ({"n_samples": {"zzz": 1}}, "n_samples.zzz: sources has no 'zzz'; it has hq, facts"),
+        ({"dev_source": "hp"}, r"dev_source=hp: sources has no 'hp' \(did you mean 'hq'\?\)"),
+        ({"upsample_factor": {"hq": 0}}, "upsample_factor.hq=0: give a number above 0"),
+        ({"n_samples": {"hq": 1.5}}, "n_samples.hq=1.5: expected a whole number"),
+        ({"weights": {"hq": 1}}, "weights says nothing of facts"),
         ({"weights": {"hq": 1, "facts": 1}, "upsample_factor": {"hq": 2}}, "both say .*: give one"),
     ],
 )

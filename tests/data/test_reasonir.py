@@ -186,8 +186,8 @@ def test_short_queries_are_duplicates_only_when_equal():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"subsets": ["hard"]}, "data.subsets=['hard']: choose from hq, vl"),
-        ({"decontaminate": "all"}, "data.decontaminate=all: choose one of none, gold, excluded, queries"),
+        ({"subsets": ["hard"]}, "subsets[0]=hard: choose hq or vl"),
+        ({"decontaminate": "all"}, "decontaminate=all: choose none, gold, excluded or queries"),
     ],
 )
 def test_wrong_options_are_named(tmp_path, options, message):

@@ -90,7 +90,7 @@ def test_malformed_rows_are_named_with_their_line(tmp_path, rows, message):
 
 
 def test_unknown_roles_are_refused():
-    with pytest.raises(InputError, match=r"data\.columns\.positiv is unknown"):
+    with pytest.raises(InputError, match=r"columns\.positiv is unknown"):
         Triplets("x", columns={"positiv": "p"})
 
 

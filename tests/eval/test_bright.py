@@ -167,9 +167,9 @@ def test_contradictory_files_are_refused(tmp_path, documents, examples, message)
 
 
 def test_wrong_options_and_missing_splits_are_named(folder):
-    with pytest.raises(InputError, match=r"eval\.splits names 'bio': choose from biology"):
+    with pytest.raises(InputError, match=r"splits names 'bio': choose from biology"):
         Bright(splits=["bio"])
-    with pytest.raises(InputError, match=r"eval\.splits names 'aops'"):
+    with pytest.raises(InputError, match=r"splits names 'aops'"):
         Bright(splits=["aops"], long=True)
     with pytest.raises(InputError, match="has no examples of split pony"):
         list(bright(folder, "pony").tasks(corpus=False))

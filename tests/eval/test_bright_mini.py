@@ -241,8 +241,8 @@ def test_rewritten_queries_help_words_as_they_do_in_bright(home):
 
 def test_wrong_options_are_named(home):
     for option, message in (
-        ({"protocol": "mteb"}, "eval.protocol=mteb: choose one of bright-official, mteb-1.1"),
-        ({"metric": "ndcg"}, "eval.metric=ndcg: choose one of ndcg_at_1"),
+        ({"protocol": "mteb"}, "protocol=mteb: choose bright-official or mteb-1.1"),
+        ({"metric": "ndcg"}, "metric=ndcg: choose one of ndcg_at_1"),
         ({"queries": "gpt5_reason"}, "has no gpt5_reason of split biology"),
     ):
         with pytest.raises(InputError) as refused:

@@ -64,7 +64,7 @@ def test_the_splits_name_as_key_or_words():
 
 
 def test_wrong_options_are_named():
-    with pytest.raises(InputError, match=r"eval\.instructions\.names=title: choose key or words"):
+    with pytest.raises(InputError, match=r"names=title: choose key or words"):
         Instructions(names="title")
-    with pytest.raises(InputError, match=r"eval\.instructions\.texts=\['passages'\]: give one word for short"):
+    with pytest.raises(InputError, match=r"texts=\['passages'\]: give 2 values"):
         Instructions(texts=["passages"])

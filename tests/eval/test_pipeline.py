@@ -221,10 +221,10 @@ def test_words_find_what_was_added_at_any_time():
 
 def test_what_cannot_work_is_said(bert, exports, tmp_path, evidence):
     for wrong, why in (
-        ({"depths": ()}, "eval.depths"),
-        ({"depths": (5, 3)}, "eval.depths"),
-        ({"context": 0}, "eval.context=0"),
-        ({"timed": -1}, "eval.timed=-1"),
+        ({"depths": ()}, r"depths=\[\]: give 1 or more values"),
+        ({"depths": (5, 3)}, r"depths=\[5, 3\]: give .*the smallest first"),
+        ({"context": 0}, "context=0: give 1 or more"),
+        ({"timed": -1}, "timed=-1: give 0 or more"),
     ):
         with pytest.raises(InputError, match=why):
             Judged(Rows(), Stages(), **wrong)

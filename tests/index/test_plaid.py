@@ -134,9 +134,9 @@ def test_a_handful_of_documents_will_do(encoder):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"bits": 3}, r"index\.bits=3: choose one of 1, 2, 4, 8"),
-        ({"n_probe": 0}, r"index\.n_probe=0: give 1 or more"),
-        ({"n_centroids": 0}, r"index\.n_centroids=0: give 1 or more"),
+        ({"bits": 3}, r"bits=3: choose 1, 2, 4 or 8"),
+        ({"n_probe": 0}, r"n_probe=0: give 1 or more"),
+        ({"n_centroids": 0}, r"n_centroids=0: give 1 or more"),
         ({"folder": "/nowhere/at/all"}, r"index\.folder=/nowhere/at/all: No such file or directory: give one"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Pruning as a user calls it, and where sentences stand."""
+"""Pruning as a user calls it."""
 
 import pytest
 import torch

@@ -128,7 +128,7 @@ def test_a_sum_weighs_its_terms_and_names_them():
 
 
 def test_a_weight_without_a_term_is_refused():
-    with pytest.raises(InputError, match=r"loss\.weights\.klx: there is no such term; there are bce"):
+    with pytest.raises(InputError, match=r"weights\.klx: there is no such term; there are bce"):
         Sum({"bce": Bce()}, {"klx": 1.0})
     with pytest.raises(InputError, match="is empty: name the objectives"):
         Sum({})
@@ -137,5 +137,5 @@ def test_a_weight_without_a_term_is_refused():
 @pytest.mark.parametrize("objective", [Bce, Kl, Listwise, Ranknet, CachedContrastive, GaussianLoss])
 @pytest.mark.parametrize("temperature", [0, -0.5, float("nan")])
 def test_what_is_divided_by_is_above_zero(objective, temperature):
-    with pytest.raises(InputError, match=r"temperature=.*: give a number above 0"):
+    with pytest.raises(InputError, match=r"temperature=.*: give a (number above 0|finite number)"):
         objective(temperature=temperature)

@@ -52,5 +52,5 @@ def test_any_objective_on_pairs_can_rank():
     assert objective.teachers == {"big"}
     expected = ((1 - 0.9) ** 2 + (-1 - 0.2) ** 2 + 0.1**2) / 3
     assert objective(judged())["loss"].item() == pytest.approx(expected, rel=1e-5)
-    with pytest.raises(InputError, match=r"loss.average=word: choose token or document"):
+    with pytest.raises(InputError, match=r"average=word: choose token or document"):
         ProvenceLoss(average="word")

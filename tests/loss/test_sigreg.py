@@ -107,7 +107,8 @@ def test_gaussian_is_the_sum_of_contrast_and_shape():
 
 
 def test_what_can_not_be_is_refused():
-    with pytest.raises(InputError, match="give at least one slice"):
-        Sigreg(slices=0)
-    with pytest.raises(InputError, match="negatives=most: choose one of hardest, all"):
+    for options in ({"slices": 0}, {"knots": 1}, {"t_max": 0.0}):
+        with pytest.raises(InputError, match=rf"{next(iter(options))}=.*: give "):
+            Sigreg(**options)
+    with pytest.raises(InputError, match="negatives=most: choose hardest or all"):
         Margin(negatives="most")

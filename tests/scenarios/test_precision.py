@@ -92,7 +92,6 @@ def test_every_profile_takes_a_step_at_its_precision(bert, config, tmp_path, pro
     hardware = build(
         compose("train", [f"hardware={profile}", "hardware.accelerator=cpu", "hardware.devices=1"]).hardware
     )
-    assert not hardware.problems()
     hardware = hardware.resolve()
     found, module = train(config, bert, "colbert", hardware.precision, tmp_path=tmp_path)
     assert module.trainer.precision == hardware.precision

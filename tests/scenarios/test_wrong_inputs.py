@@ -72,9 +72,12 @@ WRONG = {
     "out of range": (lambda f: (*DEMO, "loader.batch_size=1"), ["loader.batch_size=1", "give 2 or more"]),
     "unknown schedule": (
         lambda f: (*DEMO, "optim.schedule=linaer"),
-        ["optim.schedule=linaer", "linear, cosine, constant"],
+        ["optim.schedule=linaer", "linear, cosine or constant (did you mean 'linear'?)"],
     ),
-    "unknown baseline": (lambda f: (*DEMO, "evaluation.baselines=[bm52]"), ["evaluation.baselines names bm52", "bm25"]),
+    "unknown baseline": (
+        lambda f: (*DEMO, "evaluation.baselines=[bm52]"),
+        ["evaluation.baselines[0]=bm52: choose random, bm25 or untrained", "bm25"],
+    ),
     "unknown logger": (lambda f: (*DEMO, "logger=wandb"), ["logger=wandb", "mlflow, csv or none"]),
     "missing value": (lambda f: (*TINY, "data=beir", "eval=demo"), ["data.path is missing", "give data.path="]),
     "head and loss": (own_loss, ["ColBERT is a retriever", "Pairs trains reranker heads", "choose another loss="]),

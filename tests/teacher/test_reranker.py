@@ -1,5 +1,6 @@
 """A teacher's column holds a reranker's own scores, made once for each checkpoint, whatever stopped it in between."""
 
+import re
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -149,17 +150,17 @@ def test_a_second_teacher_has_another_name(decoder, tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"scale": "percent"}, "teacher.scale=percent: choose logit or probability"),
-        ({"name": "label"}, "teacher.name='label'"),
-        ({"name": "a/b"}, "teacher.name='a/b'"),
-        ({"block": 0}, "teacher.block=0"),
-        ({"head": "biencoder"}, "teacher.model.path=nowhere has the head of a retriever"),
-        ({"head": "colbert", "run": "outputs/x"}, "teacher.run=outputs/x has the head of a retriever"),
+        ({"scale": "percent"}, "scale=percent: choose logit or probability"),
+        ({"name": "label"}, "name=label: give letters"),
+        ({"name": "a/b"}, "name=a/b: give letters"),
+        ({"block": 0}, "block=0"),
+        ({"head": "biencoder"}, "model.path=nowhere has the head of a retriever"),
+        ({"head": "colbert", "run": "outputs/x"}, "run=outputs/x has the head of a retriever"),
     ],
 )
 def test_what_cant_teach_is_said_before_anything_is_read(options, message):
-    (problem,) = teacher("nowhere", **options).problems()
-    assert message in problem
+    with pytest.raises(InputError, match=re.escape(message)):
+        teacher("nowhere", **options)
 
 
 def test_no_teacher_leaves_the_set_as_it_is(tmp_path):

@@ -11,18 +11,20 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from annotated_types import Gt, Le
 
 from reasonir.types import Side
+from reasonir.utils.ranges import Positive, Validated
 
 FLOORS: dict[Side, int] = {"query": 32, "document": 128}
 """Lengths found are at least these: texts of an evaluation may be longer than those of the data, and room is free."""
 
 
 @dataclass(frozen=True, slots=True)
-class LengthOptions:
+class LengthOptions(Validated):
     """Lengths that fit the data, in place of the head's.
 
     Attributes:
@@ -32,17 +34,8 @@ class LengthOptions:
     """
 
     auto: bool = False
-    percentile: float = 0.95
-    sample: int = 500
-
-    def problems(self) -> list[str]:
-        """What is out of range."""
-        found = []
-        if not 0 < self.percentile <= 1:
-            found.append(f"lengths.percentile={self.percentile}: give a share above 0 and up to 1")
-        if self.sample < 1:
-            found.append(f"lengths.sample={self.sample}: give 1 or more")
-        return found
+    percentile: Annotated[float, Gt(0), Le(1)] = 0.95
+    sample: Positive = 500
 
 
 @dataclass(frozen=True, slots=True)

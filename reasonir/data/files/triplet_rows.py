@@ -5,14 +5,25 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Literal
 
 from reasonir.data.base import content_id, content_key
 from reasonir.data.files.records import Record
-from reasonir.errors import InputError, did_you_mean
+from reasonir.errors import InputError
 from reasonir.types import Document, Example
 
-ROLES = {
+Role = Literal[
+    "query",
+    "positive",
+    "negative",
+    "label",
+    "positive_scores",
+    "negative_scores",
+    "instruction",
+    "split",
+    "excluded",
+]
+ROLES: dict[Role, tuple[str, ...]] = {
     "query": ("query", "anchor", "question", "sentence1"),
     "positive": ("positive", "positives", "pos", "answer", "sentence2"),
     "negative": ("negative", "negatives", "neg"),
@@ -39,22 +50,15 @@ class TripletColumns:
         ignored: columns that are left unread.
     """
 
-    named: Mapping[str, str | None] = field(default_factory=dict)
+    named: Mapping[Role, str | None] = field(default_factory=dict)
     ignored: Sequence[str] = ()
 
-    def __post_init__(self) -> None:
-        for role in self.named:
-            if role not in ROLES:
-                raise InputError(
-                    f"data.columns.{role} is unknown{did_you_mean(role, ROLES)}: choose from {', '.join(ROLES)}"
-                )
-
-    def names(self, role: str) -> tuple[str, ...]:
+    def names(self, role: Role) -> tuple[str, ...]:
         """What the column of a role may be called."""
         own = self.named.get(role)
         return (own,) if own is not None else ROLES[role]
 
-    def find(self, record: Record, role: str) -> tuple[str, Any] | None:
+    def find(self, record: Record, role: Role) -> tuple[str, Any] | None:
         """(name, value) of a row's column for a role; None where there is none, or nothing in it.
 
         Raises:
@@ -163,7 +167,7 @@ def _negatives(record: Record, columns: TripletColumns) -> Iterator[Document]:
     yield from _scored(record, columns, "negative_scores", documents)
 
 
-def _scored(record: Record, columns: TripletColumns, role: str, documents: Sequence[Document]) -> Iterator[Document]:
+def _scored(record: Record, columns: TripletColumns, role: Role, documents: Sequence[Document]) -> Iterator[Document]:
     """The documents with the scores that the row brings for them."""
     given = columns.find(record, role)
     if given is None:

@@ -10,11 +10,13 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from reasonir.data.base import content_key
 from reasonir.data.files import bright
 
-LEVELS = ("none", "gold", "excluded", "queries")
+Level = Literal["none", "gold", "excluded", "queries"]
+LEVELS: tuple[Level, ...] = ("none", "gold", "excluded", "queries")
 """Each leaves out what the one before does, and more."""
 _N = 8
 _WORD = re.compile(r"\w+")

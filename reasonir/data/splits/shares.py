@@ -4,27 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from typing import Annotated
 
 from reasonir.data.base import Rejected, content_key
 from reasonir.errors import InputError
 from reasonir.types import Example
+from reasonir.utils.ranges import NonNegativeFloat, Rule
 
 PARTS = ("train", "dev", "test")
-
-
-def check_shares(shares: Sequence[float]) -> None:
-    """Refuse shares that don't divide anything.
-
-    Raises:
-        InputError: they aren't three numbers of 0 or more that add up to 1, the first above 0.
-    """
-    numbers = [share for share in shares if isinstance(share, int | float) and share >= 0]
-    if len(shares) != len(PARTS) or numbers != list(shares) or abs(sum(numbers) - 1) > 1e-6 or not numbers[0]:
-        total = f" (they add up to {sum(numbers):g})" if numbers == list(shares) else ""
-        raise InputError(
-            f"data.splits={list(shares)}: give the shares of {', '.join(PARTS)} as three numbers that add up to 1, "
-            f"for instance [0.8,0.1,0.1]{total}"
-        )
+Shares = Annotated[
+    Sequence[NonNegativeFloat],
+    Rule(
+        lambda shares: len(shares) == len(PARTS) and shares[0] > 0 and abs(sum(shares) - 1) <= 1e-6,
+        f"the shares of {', '.join(PARTS)} as three numbers that add up to 1, for instance [0.8,0.1,0.1]",
+    ),
+]
 
 
 def sizes(count: int, shares: Sequence[float], what: str) -> tuple[int, int]:

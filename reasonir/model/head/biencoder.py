@@ -11,19 +11,20 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal, get_args
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from reasonir.errors import InputError
-from reasonir.model.checkpoint_config import check_length, module_options, stated_options, usable_positions
+from reasonir.model.checkpoint_config import Length, check_length, module_options, stated_options, usable_positions
 from reasonir.model.prompts import Prompts
 from reasonir.model.tokenize import OneLength, cut_ids, forget_calls, ready
 from reasonir.types import Padded, Representation, Side, Text, Tokens
+from reasonir.utils.ranges import Positive, PositiveFloat
 
-POOLINGS = ("cls", "mean", "lasttoken")
+PoolingMode = Literal["cls", "mean", "lasttoken"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,10 +89,10 @@ class BiEncoder(nn.Module):
         *,
         prompts: Prompts,
         model_kwargs: dict[str, Any],
-        pooling: str | None = None,
-        max_length: int | None = None,
-        dimensions: list[int] | None = None,
-        temperature: float = 0.05,
+        pooling: PoolingMode | None = None,
+        max_length: Length | None = None,
+        dimensions: list[Positive] | None = None,
+        temperature: PositiveFloat = 0.05,
     ) -> tuple[nn.Module, BiEncoder]:
         """The backbone and head of a checkpoint; None is what the checkpoint says.
 
@@ -251,6 +252,8 @@ def _pooling(source: Any, mode: str) -> Any:
 
 
 def _known(pooling: str) -> str:
-    if pooling not in POOLINGS:
-        raise InputError(f"model.head.pooling={pooling} isn't supported: choose one of {', '.join(POOLINGS)}")
+    if pooling not in get_args(PoolingMode):
+        raise InputError(
+            f"model.head.pooling={pooling} isn't supported: choose one of {', '.join(get_args(PoolingMode))}"
+        )
     return pooling

@@ -22,11 +22,19 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from reasonir.model.checkpoint_config import UNBOUNDED, check_length, module_options, stated_options, usable_positions
+from reasonir.model.checkpoint_config import (
+    UNBOUNDED,
+    Length,
+    check_length,
+    module_options,
+    stated_options,
+    usable_positions,
+)
 from reasonir.model.maxsim import maxsim
 from reasonir.model.prompts import Prompts
 from reasonir.model.tokenize import cut_ids, forget_calls
 from reasonir.types import Padded, Representation, Side, Text, Tokens
+from reasonir.utils.ranges import Positive, PositiveFloat
 
 log = logging.getLogger(__name__)
 DEFAULT_LENGTHS: dict[Side, int] = {"query": 128, "document": 180}
@@ -177,15 +185,15 @@ class ColBERT(nn.Module):
         *,
         prompts: Prompts,
         model_kwargs: dict[str, Any],
-        query_length: int | None = None,
-        document_length: int | None = None,
-        embedding_size: int | None = None,
+        query_length: Length | None = None,
+        document_length: Length | None = None,
+        embedding_size: Positive | None = None,
         query_prefix: str | None = None,
         document_prefix: str | None = None,
         query_expansion: bool | None = None,
         attend_to_expansion: bool | None = None,
         skiplist: list[str] | None = None,
-        temperature: float = 1.0,
+        temperature: PositiveFloat = 1.0,
     ) -> tuple[nn.Module, ColBERT]:
         """The backbone and head of a checkpoint; every None is what the checkpoint says, else the default.
 

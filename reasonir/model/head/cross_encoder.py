@@ -21,11 +21,11 @@ import torch
 from torch import Tensor, nn
 
 from reasonir.errors import InputError
-from reasonir.model.checkpoint_config import UNBOUNDED, check_length, stated_options, usable_positions
+from reasonir.model.checkpoint_config import UNBOUNDED, Length, check_length, stated_options, usable_positions
 from reasonir.model.encoder import Encoder
 from reasonir.model.prompts import Prompts
 from reasonir.model.spans import spans_of_tokens
-from reasonir.model.tokenize import QUERY_SHARE, OneLength, check_share, forget_calls, ready, split_room
+from reasonir.model.tokenize import QUERY_SHARE, OneLength, QueryShare, forget_calls, ready, split_room
 from reasonir.types import Padded, Pair, Representation, Side, Text, Tokens
 
 log = logging.getLogger(__name__)
@@ -141,8 +141,8 @@ class CrossEncoder(nn.Module):
         *,
         prompts: Prompts,
         model_kwargs: dict[str, Any],
-        max_length: int | None = None,
-        query_share: float = QUERY_SHARE,
+        max_length: Length | None = None,
+        query_share: QueryShare = QUERY_SHARE,
     ) -> tuple[nn.Module, CrossEncoder]:
         """The backbone and head of a sequence classifier, or of a plain encoder with a new classifier.
 
@@ -183,7 +183,6 @@ class CrossEncoder(nn.Module):
             raise InputError(
                 f"{folder} has no fast tokenizer, which alone says where in a text tokens stand: choose another"
             )
-        check_share(options["query_share"])
         ready(tokenizer, source.config).truncation_side = "right"  # where pairs are cut here
         positions = usable_positions(source.config, tokenizer)
         found = cls.read_tokenizer(folder, options, tokenizer=tokenizer, prompts=prompts, positions=positions)

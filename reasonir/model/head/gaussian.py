@@ -10,17 +10,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
-from reasonir.errors import InputError
-from reasonir.model.head.biencoder import BiEncoder
+from reasonir.model.checkpoint_config import Length
+from reasonir.model.head.biencoder import BiEncoder, PoolingMode
 from reasonir.model.prompts import Prompts
 from reasonir.types import Padded, Representation
+from reasonir.utils.ranges import Fraction, Positive, PositiveFloat
 
-PROJECTIONS = ("linear", "mlp")
+Projection = Literal["linear", "mlp"]
 _EUCLIDEAN = "euclidean"
 
 
@@ -36,12 +37,12 @@ class Gaussian(BiEncoder):
         *,
         prompts: Prompts,
         model_kwargs: dict[str, Any],
-        pooling: str | None = None,
-        max_length: int | None = None,
-        projection: str = "linear",
-        size: int | None = None,
-        dropout: float = 0.1,
-        temperature: float = 0.05,
+        pooling: PoolingMode | None = None,
+        max_length: Length | None = None,
+        projection: Projection = "linear",
+        size: Positive | None = None,
+        dropout: Fraction = 0.1,
+        temperature: PositiveFloat = 0.05,
     ) -> tuple[nn.Module, Gaussian]:
         """The backbone and head of a checkpoint; one that this head saved brings its projection.
 
@@ -59,8 +60,6 @@ class Gaussian(BiEncoder):
         Raises:
             InputError: a pooling, length or projection that can't be.
         """
-        if projection not in PROJECTIONS:
-            raise InputError(f"model.head.projection={projection}: choose one of {', '.join(PROJECTIONS)}")
         backbone, plain = BiEncoder.load(
             folder, prompts=prompts, model_kwargs=model_kwargs, pooling=pooling, max_length=max_length
         )

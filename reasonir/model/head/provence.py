@@ -18,11 +18,12 @@ import torch
 from torch import Tensor, nn
 
 from reasonir.errors import InputError
-from reasonir.model.checkpoint_config import stated_options
+from reasonir.model.checkpoint_config import Length, stated_options
 from reasonir.model.head.cross_encoder import CrossEncoder, PairEncoding, read_classifier
 from reasonir.model.prompts import Prompts
-from reasonir.model.tokenize import QUERY_SHARE
+from reasonir.model.tokenize import QUERY_SHARE, QueryShare
 from reasonir.types import Padded, Representation, Tokens
+from reasonir.utils.ranges import Fraction
 
 log = logging.getLogger(__name__)
 
@@ -53,9 +54,9 @@ class Provence(CrossEncoder):
         *,
         prompts: Prompts,
         model_kwargs: dict[str, Any],
-        max_length: int | None = None,
-        query_share: float = QUERY_SHARE,
-        dropout: float = 0.0,
+        max_length: Length | None = None,
+        query_share: QueryShare = QUERY_SHARE,
+        dropout: Fraction = 0.0,
     ) -> tuple[nn.Module, Provence]:
         """The backbone and head of a sequence classifier, a plain encoder, or a pruner of either format.
 

@@ -19,9 +19,9 @@ import torch
 from torch import Tensor, nn
 
 from reasonir.errors import InputError
-from reasonir.model.checkpoint_config import check_length, stated_options, usable_positions
+from reasonir.model.checkpoint_config import Length, check_length, stated_options, usable_positions
 from reasonir.model.prompts import Prompts
-from reasonir.model.tokenize import QUERY_SHARE, OneLength, check_share, forget_calls, ready, split_room
+from reasonir.model.tokenize import QUERY_SHARE, OneLength, QueryShare, forget_calls, ready, split_room
 from reasonir.types import Padded, Pair, Representation, Side, Text, Tokens
 
 PREFIX = (
@@ -140,8 +140,8 @@ class YesNo(nn.Module):
         *,
         prompts: Prompts,
         model_kwargs: dict[str, Any],
-        max_length: int | None = None,
-        query_share: float = QUERY_SHARE,
+        max_length: Length | None = None,
+        query_share: QueryShare = QUERY_SHARE,
         instruction: str | None = None,
         positive: str = "yes",
         negative: str = "no",
@@ -176,7 +176,6 @@ class YesNo(nn.Module):
         if source.get_output_embeddings().weight is source.get_input_embeddings().weight:
             source.get_input_embeddings().requires_grad_(False)
         ready(tokenizer, source.config)
-        check_share(query_share)
         options = {"max_length": max_length, "instruction": instruction, "query_share": query_share}
         positions = usable_positions(source.config, tokenizer)
         around = cls.read_tokenizer(folder, options, tokenizer=tokenizer, prompts=prompts, positions=positions)

@@ -1,9 +1,12 @@
 """Lengths by hand: percentiles, what a limit cuts, and limits that fit data and model."""
 
+import re
+
 import numpy as np
 import pytest
 
 from reasonir.data.batches.lengths import Column, LengthOptions, caps, fitting
+from reasonir.errors import InputError
 
 QUERIES = Column.of("queries", "query", [9, 3, 5, 1])
 
@@ -72,10 +75,11 @@ def test_a_typical_step_is_spread_as_the_sample_is():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"percentile": 0.0}, "lengths.percentile=0.0: give a share above 0"),
-        ({"percentile": 95.0}, "lengths.percentile=95.0"),
-        ({"sample": 0}, "lengths.sample=0: give 1 or more"),
+        ({"percentile": 0.0}, "percentile=0.0: give a number above 0, at most 1"),
+        ({"percentile": 95.0}, "percentile=95.0"),
+        ({"sample": 0}, "sample=0: give 1 or more"),
     ],
 )
 def test_options_out_of_range_are_named(options, message):
-    assert message in LengthOptions(**options).problems()[0]
+    with pytest.raises(InputError, match=re.escape(message)):
+        LengthOptions(**options)

@@ -130,7 +130,7 @@ def test_a_query_may_have_another_share(bert):
     assert tokens.lost_query_N.item() == 60 - 5
     assert encoder.head.tokenizer.stamp()["query_share"] == 0.25
     for share in (0, 1.0, -1):
-        with pytest.raises(InputError, match=rf"model.head.query_share={share}"):
+        with pytest.raises(InputError, match=rf"head.query_share={share}: give a number above 0, below 1"):
             load(bert, "cross_encoder", query_share=share)
 
 

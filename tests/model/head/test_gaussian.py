@@ -47,7 +47,7 @@ def test_the_export_gives_the_same_vectors_in_sentence_transformers_and_here(ber
 
 
 def test_an_unknown_projection_is_refused(bert):
-    with pytest.raises(InputError, match="choose one of linear, mlp"):
+    with pytest.raises(InputError, match="choose linear or mlp"):
         load(bert, "gaussian", projection="cubic")
 
 
