@@ -24,11 +24,12 @@ from reasonir.data.base import Rejected, content_key
 from reasonir.data.files.hub import local_data
 from reasonir.data.files.raw_documents import RawText, read_texts, text_files
 from reasonir.data.files.records import digests
-from reasonir.data.passages import Span, passage_sentences, passages, words
+from reasonir.data.passages import passages
 from reasonir.data.splits.shares import PARTS, Shares, sizes
 from reasonir.errors import InputError
 from reasonir.types import Corpus, Document, Example, Task, Text
 from reasonir.utils.ranges import NonNegative, Positive, Share, Validated
+from reasonir.utils.sentences import Span, count_words, sentences
 
 
 @dataclass(slots=True)
@@ -200,14 +201,14 @@ class Documents(Validated):
 
     def _find_usable(self, found: Sequence[DocumentPassage]) -> None:
         """Note the sentences that are long enough and stand nowhere else, and how many of them leave one behind."""
-        spans = [passage_sentences(passage.text) for passage in found]
+        spans = [sentences(passage.text, wrapped=True) for passage in found]
         queries = [[passage.query(span) for span in theirs] for passage, theirs in zip(found, spans, strict=True)]
         seen = Counter(content_key(query) for theirs in queries for query in theirs)
         for passage, theirs, asking in zip(found, spans, queries, strict=True):
             passage.usable = [
                 span
                 for span, query in zip(theirs, asking, strict=True)
-                if seen[content_key(query)] == 1 and words(query) >= self.min_words
+                if seen[content_key(query)] == 1 and count_words(query) >= self.min_words
             ]
             passage.room = min(len(passage.usable), len(theirs) - 1)
 

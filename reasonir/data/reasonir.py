@@ -29,6 +29,7 @@ from reasonir.errors import InputError
 from reasonir.types import Document, Example, Task
 from reasonir.utils.progress import progress
 from reasonir.utils.ranges import NonNegative, NonNegativeFloat, Validated
+from reasonir.utils.sentences import count_words
 
 log = logging.getLogger(__name__)
 Subset = Literal["hq", "vl"]
@@ -219,7 +220,7 @@ class _Reader:
             kind = f"empty_{what}"
         elif side == "pos" and self.bench.judges(doc_id, text):
             kind = "contaminated_positive"
-        elif side == "pos" and _words(text) < self.source.min_words:
+        elif side == "pos" and count_words(text) < self.source.min_words:
             kind = "short_positive"
         if kind:
             return Rejected(kind, place, doc_id)
@@ -227,11 +228,7 @@ class _Reader:
 
 
 def _longest(*documents: Document) -> int:
-    return max(_words(document.text) for document in documents)
-
-
-def _words(text: str) -> int:
-    return len(text.split())
+    return max(count_words(document.text) for document in documents)
 
 
 def _query_id(subset: str, place: str) -> str:

@@ -26,6 +26,7 @@ from reasonir.mining.base import Candidate, Ranker, Searcher
 from reasonir.mining.report import MiningTally, sentence
 from reasonir.types import Corpus, Document, Example, Run, Text
 from reasonir.utils.ranges import NonNegative, NonNegativeFloat, Positive, Validated
+from reasonir.utils.sentences import count_words
 
 log = logging.getLogger(__name__)
 POSITIVES = {"highest": max, "lowest": min}
@@ -173,7 +174,7 @@ class HardNegatives(Validated):
 
     def _broken(self, document: Document, score: float, positive: float) -> str | None:
         """The first rule that a candidate breaks."""
-        if len(document.text.split()) < self.min_words:
+        if count_words(document.text) < self.min_words:
             return "min_words"
         if self.max_score is not None and score >= self.max_score:
             return "max_score"

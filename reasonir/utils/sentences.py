@@ -1,6 +1,6 @@
-"""Where the sentences of a text stand, by Wikimedia's sentencex; headings and list items are sentences of their own.
+"""Sentence boundaries, by Wikimedia's sentencex, and word counts of plain text in any language.
 
-Spans leave out the white space between them, as the published data sets have it.
+Spans leave out the white space between sentences, as the published data sets have it.
 """
 
 from __future__ import annotations
@@ -8,23 +8,42 @@ from __future__ import annotations
 import re
 
 _KANA = re.compile("[぀-ヿ]")
+_LINE = re.compile(r"[^\n]+")
+_PARAGRAPH = re.compile(r"(?:[^\n]|\n(?!\s*\n))+")
+_UNSPACED = re.compile(r"[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]")
+Span = tuple[int, int]
 
 
-def sentences(text: str, language: str = "auto") -> tuple[tuple[int, int], ...]:
+def sentences(text: str, language: str = "auto", *, wrapped: bool = False) -> tuple[Span, ...]:
     """The characters [start, end) of each sentence.
+
+    >>> text = "Dr. Kay met J. Li et al. in Rome. Why? 雨が降る。"
+    >>> [text[start:end] for start, end in sentences(text)]
+    ['Dr. Kay met J. Li et al. in Rome.', 'Why?', '雨が降る。']
 
     Args:
         text: any text.
         language: of its sentences, as a code (en, ja, ...); "auto" is ja where there are kana, otherwise en.
+        wrapped: sentences go on after a line break, and end at blank lines; otherwise every line ends one, so that
+            headings and list items are sentences of their own.
     """
     from sentencex import get_sentence_boundaries
 
     code = ("ja" if _KANA.search(text) else "en") if language == "auto" else language
-    found = []
-    for line in re.finditer(r"[^\n]+", text):
-        for boundary in get_sentence_boundaries(code, line.group()):
+    spans = []
+    for block in (_PARAGRAPH if wrapped else _LINE).finditer(text):
+        for boundary in get_sentence_boundaries(code, block.group()):
             sentence = boundary["text"]
-            start = line.start() + boundary["start_index"] + len(sentence) - len(sentence.lstrip())
+            start = block.start() + boundary["start_index"] + len(sentence) - len(sentence.lstrip())
             if sentence.strip():
-                found.append((start, start + len(sentence.strip())))
-    return tuple(found)
+                spans.append((start, start + len(sentence.strip())))
+    return tuple(spans)
+
+
+def count_words(text: str) -> int:
+    """The number of words; two characters of a script without spaces (Chinese, Japanese) count as one.
+
+    >>> count_words("two words"), count_words("雨が降る")
+    (2, 2)
+    """
+    return len(_UNSPACED.sub(" ", text).split()) + (len(_UNSPACED.findall(text)) + 1) // 2

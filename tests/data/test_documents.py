@@ -7,10 +7,10 @@ from reasonir.data.base import Rejected, content_key
 from reasonir.data.batches.collate import contrast, groups_of
 from reasonir.data.documents import Documents
 from reasonir.data.files.raw_documents import read_texts
-from reasonir.data.passages import passage_sentences
 from reasonir.data.prepared import fingerprint_of, prepare, read_manifest, validate
 from reasonir.errors import InputError
 from reasonir.types import Example
+from reasonir.utils.sentences import sentences
 from tests.data.batches.test_collate import letters
 
 
@@ -40,7 +40,7 @@ def test_a_query_is_a_sentence_and_its_positive_the_rest(tmp_path):
     for example in examples:
         (positive,) = example.documents
         (number,) = documents_of([example.query])
-        whole = [paragraph(int(number))[start:end] for start, end in passage_sentences(paragraph(int(number)))]
+        whole = [paragraph(int(number))[start:end] for start, end in sentences(paragraph(int(number)), wrapped=True)]
         assert example.query in whole
         assert positive.text == " ".join(sentence for sentence in whole if sentence != example.query)
 
@@ -98,7 +98,7 @@ def test_more_pairs_than_documents_take_several_sentences_and_one_text_a_passage
 
 def test_one_sentence_is_always_left(tmp_path):
     examples, _ = found(Documents(written(tmp_path), num_pairs=48, keep=0))
-    assert all(len(passage_sentences(example.documents[0].text)) == 1 for example in examples)
+    assert all(len(sentences(example.documents[0].text, wrapped=True)) == 1 for example in examples)
     with pytest.raises(InputError, match=r"data.num_pairs=49: the 16 training passages have 48 sentences that can ask"):
         list(Documents(written(tmp_path), num_pairs=49).examples())
 

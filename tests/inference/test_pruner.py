@@ -12,21 +12,6 @@ from tests.helpers import load
 TEXTS = ["Warm air rises. It cools.\n\nRain falls. ", "Bees dance.", "A lever trades. " * 40, "  "]
 
 
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("Dr. Smith found 3.5 mg. It works! Does it?", ["Dr. Smith found 3.5 mg.", "It works!", "Does it?"]),
-        ("Heading\n\n- one item\n- another. Done.", ["Heading", "- one item", "- another.", "Done."]),
-        ("梅雨は雨季の一種。東アジアで見られる！本当？", ["梅雨は雨季の一種。", "東アジアで見られる！", "本当？"]),  # noqa: RUF001
-        ("A 🐝 dances. So it does.", ["A 🐝 dances.", "So it does."]),
-        (" \n ", []),
-        ("", []),
-    ],
-)
-def test_sentences_stand_where_they_stand(text, expected):
-    assert [text[start:end] for start, end in sentences(text)] == expected
-
-
 @pytest.fixture(scope="module")
 def pruner(bert, tmp_path_factory):
     """A pruner saved and loaded, whose layers are large enough to tell sentences apart."""
