@@ -17,12 +17,12 @@ from reasonir.utils.files import atomic_path, exclusive
 COUNT = """
 import json, sys
 from pathlib import Path
-from reasonir.utils.files import completed, exclusive
+from reasonir.utils.files import atomic_path, exclusive
 file = Path(sys.argv[1])
 for _ in range(50):
     with exclusive(file):
         count = json.loads(file.read_text()) + 1
-        with completed(file) as partial:
+        with atomic_path(file) as partial:
             partial.write_text(json.dumps(count))
 """
 
