@@ -20,7 +20,8 @@ class TrainingBar(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Open the bar where training starts, or goes on."""
         assert isinstance(pl_module, RetrieverModule)
-        self._bar = self._shown.enter_context(counting("Training", pl_module.steps, done=trainer.global_step))
+        bar = counting("Training", pl_module.steps, done=trainer.global_step, unit="step")
+        self._bar = self._shown.enter_context(bar)
 
     def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
         """Move it, with the loss as often as that is logged: reading it waits for the device."""

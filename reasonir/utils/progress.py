@@ -43,20 +43,21 @@ def show_no_bars() -> None:
 
 
 @contextmanager
-def counting(what: str, total: int | None = None, *, done: int = 0) -> Iterator[Bar]:
+def counting(what: str, total: int | None = None, *, done: int = 0, unit: str = "item") -> Iterator[Bar]:
     """A bar while the block runs, for what isn't counted by passing through `progress`.
 
     Args:
         what: shown beside the bar.
         total: where it is known; 1 shows no bar.
         done: of it when the block begins.
+        unit: of the total, in the singular.
     """
     if total == 1 or not (_here.wanted and sys.stderr.isatty()):
         yield Bar()
         return
     first = not _open
     display = _display() if first else _open[0].display
-    task = display.add_task(what, total=total, completed=done)
+    task = display.add_task(what, total=total, completed=done, unit=unit)
     bar = Bar(display, task, done)
     _open.append(bar)
     if first:
@@ -98,15 +99,38 @@ def part_of_it(items: Iterable[T], size: Callable[[T], int]) -> Iterator[T]:
         bar.reach(bar.done + size(item))
 
 
+PRINTED = {"printed": True}
+"""The `extra` of messages for the log file alone: the terminal shows them in another form."""
+
+
 class TerminalHandler(logging.StreamHandler):  # type: ignore[type-arg]
-    """Messages on standard error; above the bars where some are shown."""
+    """Messages on standard error, each once; above the bars where some are shown."""
+
+    def __init__(self, stream: Any = None) -> None:
+        super().__init__(stream)
+        self._shown: set[str] = set()
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write it."""
+        message = record.getMessage()
+        if hasattr(record, "printed") or message in self._shown:
+            return
+        self._shown.add(message)
         if _open:
             _open[0].display.console.print(self.format(record), markup=False, highlight=False, soft_wrap=True)
         else:
             super().emit(record)
+
+
+def rate(per_second: float, unit: str) -> str:
+    """How fast work goes.
+
+    >>> rate(1234.5, "step"), rate(2.5, "step"), rate(0.24, "step")
+    ('1,234 steps/s', '2.5 steps/s', '4.2 s/step')
+    """
+    if per_second < 1:
+        return f"{1 / per_second:,.1f} s/{unit}"
+    return f"{per_second:,.{0 if per_second >= 10 else 1}f} {unit}s/s"
 
 
 def _display() -> Any:
@@ -116,8 +140,7 @@ def _display() -> Any:
 
     class Rate(ProgressColumn):
         def render(self, task: Task) -> Text:
-            speed = task.speed
-            return Text("" if speed is None else f"{speed:,.0f}/s" if speed >= 10 else f"{speed:.2f}/s")
+            return Text(rate(task.speed, task.fields["unit"]) if task.speed else "")
 
     columns = ("{task.description}", BarColumn(), MofNCompleteColumn(), Rate(), TimeRemainingColumn())
     return Progress(*columns, console=Console(stderr=True), transient=True, speed_estimate_period=_MEMORY)

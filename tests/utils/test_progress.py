@@ -1,13 +1,15 @@
 """Bars on a terminal: shown, gone afterwards, one below the other; nothing where there is no terminal."""
 
+import doctest
 import io
 import logging
 import sys
+import time
 
 import pytest
 
 from reasonir.utils import progress as bars
-from reasonir.utils.progress import TerminalHandler, counting, part_of_it, progress
+from reasonir.utils.progress import PRINTED, TerminalHandler, counting, part_of_it, progress
 
 
 class Terminal(io.StringIO):
@@ -106,5 +108,29 @@ def test_messages_stand_above_the_bars(terminal):
         handler.emit(message)
     above, _, _ = screen.getvalue().partition("\n")
     assert above.endswith("[a] message " + 150 * "x")
-    handler.emit(message)
-    assert screen.getvalue().endswith("x\n")
+    handler.emit(logging.LogRecord("here", logging.INFO, "file", 1, "another x", None, None))
+    assert screen.getvalue().endswith("another x\n")
+
+
+def test_a_message_is_shown_once_and_one_for_the_log_not_at_all():
+    screen = io.StringIO()
+    handler = TerminalHandler(screen)
+    for name, given in (("a", "x"), ("b", "x"), ("a", "y"), ("a", "x")):
+        handler.emit(logging.LogRecord(name, logging.WARNING, "file", 1, "no %s", (given,), None))
+    handler.emit(logging.makeLogRecord({"msg": "a table", **PRINTED}))
+    assert screen.getvalue() == "no x\nno y\n"
+
+
+def test_examples_in_docstrings():
+    assert doctest.testmod(bars).failed == 0
+
+
+def test_the_rate_counts_in_the_unit(terminal):
+    screen = terminal()
+    with counting("Training", 10, unit="step") as bar:
+        time.sleep(0.01)
+        bar.reach(1)
+        time.sleep(0.01)
+        bar.reach(3)
+        bars._open[0].display.refresh()
+    assert "steps/s" in screen.getvalue()
