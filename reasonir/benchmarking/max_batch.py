@@ -10,13 +10,12 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
-from rich.table import Table
-
 from reasonir.benchmarking.base import Peer
 from reasonir.benchmarking.peer_process import OutOfMemoryError, hosted
 from reasonir.benchmarking.setup import BenchParts, Setting, WorkloadTexts, opened
 from reasonir.errors import InputError
 from reasonir.report.console import show
+from reasonir.utils.table import TEXT, Table
 
 log = logging.getLogger(__name__)
 _EXACT = 16
@@ -103,16 +102,10 @@ def largest_fitting(fits: Callable[[int], bool], start: int, most: int | None) -
     return low
 
 
-def _table(workload: str, found: dict[str, dict[str, float]]) -> Table:
-    table = Table(title=f"Largest batch: {workload}", title_justify="left")
-    for column in ("peer", "queries", "step", "tokens/s", "peak above the model"):
-        table.add_column(column, justify="left" if column == "peer" else "right")
-    for name, figures in found.items():
-        table.add_row(
-            name,
-            f"{figures['batch_size']:,.0f}",
-            f"{figures['step_s']:.2f} s",
-            f"{figures['tokens_per_s']:,.0f}",
-            f"{figures['peak_bytes'] / 2**30:.2f} GiB",
-        )
-    return table
+def _table(workload: str, peers: dict[str, dict[str, float]]) -> Table:
+    columns = {"queries": "{:,.0f}", "step": "{:.2f} s", "tokens/s": "{:,.0f}", "peak above the model": "{:.2f} GiB"}
+    rows = [
+        [name, each["batch_size"], each["step_s"], each["tokens_per_s"], each["peak_bytes"] / 2**30]
+        for name, each in peers.items()
+    ]
+    return Table(f"Largest batch: {workload}", {"peer": TEXT, **columns}, rows)

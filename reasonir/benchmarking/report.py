@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-from rich.table import Table
-
 from reasonir.benchmarking.base import Checked
 from reasonir.errors import InputError
+from reasonir.utils.table import TEXT, Table
 
 _TOLERANCES = {"32-true": (2e-3, 3e-2), "bf16-mixed": (2e-2, 0.15), "16-mixed": (2e-2, 0.15)}
 """How far loss and gradient norm may be from ours, as shares: in 16 bits everybody scores in other types."""
@@ -115,27 +114,36 @@ def _over(figures: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, flo
 
 
 def table(step: Step, peers: Mapping[str, Mapping[str, Any]]) -> Table:
-    """The figures to be read: times, memory above the model, what was computed for nothing."""
-    title = f"One training step: {step.name}, {step.texts:,} texts, {step.tokens:,} tokens, {step.precision}"
-    found = Table(title=title, title_justify="left")
-    known = step.peak_operations is not None
-    heads = ["step", "from to", "times the first", "texts/s", "tokens/s", "peak above", "padding", "forward/real"]
-    found.add_column("peer", no_wrap=True)
-    for column in (*heads, *(["MFU"] if known else []), "loss"):
-        found.add_column(column, justify="right")
+    """The peers' step times, rates, memory above the model and padding."""
     first = next(iter(peers.values()))
-    for name, figures in peers.items():
-        found.add_row(
+    columns = {
+        "peer": TEXT,
+        "step": "{:.3f} s",
+        "from to": "{0[0]:.3f} {0[1]:.3f}",
+        "times the first": "{:.2f}",
+        "texts/s": "{:,.1f}",
+        "tokens/s": "{:,.0f}",
+        "peak above": "{:.2f} GiB",
+        "padding": "{:.1%}",
+        "forward/real": "{:.2f}",
+        **({"MFU": "{:.1%}"} if step.peak_operations is not None else {}),
+        "loss": "{:.5f}",
+    }
+    rows = [
+        [
             name,
-            f"{figures['step_s']:.3f} s",
-            f"{figures['step_s_min']:.3f} {figures['step_s_max']:.3f}",
-            f"{figures['step_s'] / first['step_s']:.2f}",
-            f"{figures['texts_per_s']:,.1f}",
-            f"{figures['tokens_per_s']:,.0f}",
-            f"{figures['peak_bytes'] / 2**30:.2f} GiB",
-            f"{figures['padding']:.1%}",
-            f"{figures['forward_tokens_per_real']:.2f}",
-            *([f"{figures['mfu']:.1%}"] if known else []),
-            f"{figures['loss']:.5f}",
-        )
-    return found
+            each["step_s"],
+            (each["step_s_min"], each["step_s_max"]),
+            each["step_s"] / first["step_s"],
+            each["texts_per_s"],
+            each["tokens_per_s"],
+            each["peak_bytes"] / 2**30,
+            each["padding"],
+            each["forward_tokens_per_real"],
+            *([each["mfu"]] if "MFU" in columns else []),
+            each["loss"],
+        ]
+        for name, each in peers.items()
+    ]
+    title = f"One training step: {step.name}, {step.texts:,} texts, {step.tokens:,} tokens, {step.precision}"
+    return Table(title, columns, rows)

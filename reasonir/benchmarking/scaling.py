@@ -15,7 +15,6 @@ from statistics import median
 from typing import Any
 
 import numpy as np
-from rich.table import Table
 
 from reasonir.benchmarking.peer_process import hosted
 from reasonir.benchmarking.plots import plot_scaling
@@ -24,6 +23,7 @@ from reasonir.benchmarking.synthetic_texts import SyntheticTexts
 from reasonir.errors import InputError
 from reasonir.model.backbone import Model
 from reasonir.report.console import show
+from reasonir.utils.table import Table
 
 log = logging.getLogger(__name__)
 _QUERY = 32
@@ -52,8 +52,7 @@ def scaling(parts: BenchParts) -> tuple[dict[str, Any], dict[str, float]]:
             figures = {"batch_size": count, "length": length, "tokens": batch.token_count}
             found.append({**figures, "step_s": seconds, "peak_bytes": peak})
     slopes = {key: slope(found, key) for key in ("step_s", "peak_bytes")}
-    show(_table(name, found))
-    show(f"Slope over tokens, both logarithmic: seconds {slopes['step_s']:.2f}, memory {slopes['peak_bytes']:.2f}")
+    show(_table(name, found, slopes))
     plot_scaling(f"A training step: {name}, {Path(model.path).name}", found, slopes, parts.folder / "bench.png")
     return {"scaling": {"peer": name, "points": found, "slopes": slopes}}, {
         f"bench/{name}/slope_{key}": value for key, value in slopes.items()
@@ -98,17 +97,16 @@ def _reading(model: Model, length: int) -> Model:
     return replace(model, head=plain_head(model, **options))
 
 
-def _table(name: str, found: Sequence[dict[str, float]]) -> Table:
-    table = Table(title=f"How a step grows: {name}", title_justify="left")
-    for column in ("queries", "document tokens", "tokens", "step", "tokens/s", "peak above the model"):
-        table.add_column(column, justify="right")
-    for point in found:
-        table.add_row(
-            f"{point['batch_size']:,.0f}",
-            f"{point['length']:,.0f}",
-            f"{point['tokens']:,.0f}",
-            f"{point['step_s']:.3f} s",
-            f"{point['tokens'] / point['step_s']:,.0f}",
-            f"{point['peak_bytes'] / 2**30:.3f} GiB",
-        )
-    return table
+def _table(name: str, points: list[dict[str, float]], slopes: dict[str, float]) -> Table:
+    columns = {
+        **dict.fromkeys(("queries", "document tokens", "tokens"), "{:,.0f}"),
+        "step": "{:.3f} s",
+        "tokens/s": "{:,.0f}",
+        "peak above the model": "{:.3f} GiB",
+    }
+    rows = [
+        [p["batch_size"], p["length"], p["tokens"], p["step_s"], p["tokens"] / p["step_s"], p["peak_bytes"] / 2**30]
+        for p in points
+    ]
+    note = f"Slope over tokens, both logarithmic: seconds {slopes['step_s']:.2f}, memory {slopes['peak_bytes']:.2f}"
+    return Table(f"How a step grows: {name}", columns, rows, note=note)

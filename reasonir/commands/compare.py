@@ -11,9 +11,9 @@ from pathlib import Path
 from string import ascii_uppercase
 
 from omegaconf import DictConfig
-from rich.table import Table
 
 from reasonir.errors import InputError
+from reasonir.eval.result_table import CI, metric_name
 from reasonir.eval.results import read_values
 from reasonir.eval.stats.comparison import OVERALL, PairwiseComparison, changed_queries, compare
 from reasonir.eval.stats.ranking_metrics import PerQuery
@@ -23,6 +23,7 @@ from reasonir.runs.outcome import FINISHED, JobRecord, outcomes
 from reasonir.sweep.jobs import SweepRecord
 from reasonir.tracking.base import folder_of_run
 from reasonir.utils.files import atomic_path
+from reasonir.utils.table import TEXT, Table
 
 log = logging.getLogger(__name__)
 _PREFERRED = ("trained", "untrained")
@@ -111,37 +112,28 @@ def _letters() -> Iterator[str]:
     return (letter for length in count(1) for letter in map("".join, product(ascii_uppercase, repeat=length)))
 
 
-def _table(contrasts: Sequence[PairwiseComparison], metric: str) -> Table:
-    names = dict.fromkeys(name for each in contrasts for name in (each.first, each.second))
+def _table(comparisons: Sequence[PairwiseComparison], metric: str) -> Table:
+    names = dict.fromkeys(name for each in comparisons for name in (each.first, each.second))
     letters = dict(zip(names, _letters(), strict=False))
-    found = Table(title=f"{metric}: first minus second", title_justify="left")
-    found.caption = "\n".join(f"{letter}: {name}" for name, letter in letters.items())
-    found.caption_justify = "left"
-    for column in (
-        "task",
-        "first",
-        "second",
-        "",
-        "",
-        "difference",
-        "95 % interval",
-        "p",
-        "p (Holm)",
-        "wins/losses/ties",
-    ):
-        found.add_column(column, justify="left" if column in ("task", "first", "second") else "right")
-    for each in contrasts:
-        found.add_row(
-            each.task,
-            letters[each.first],
-            letters[each.second],
-            f"{each.mean_first:.4f}",
-            f"{each.mean_second:.4f}",
-            f"{each.delta:+.4f}",
-            f"{each.low:+.4f} to {each.high:+.4f}",
-            f"{each.p:.4f}",
-            f"{each.p_holm:.4f}",
-            f"{each.wins}/{each.losses}/{each.ties}",
-            style="bold" if each.p_holm < _LEVEL else None,
-        )
-    return found
+    columns = {
+        **dict.fromkeys(("task", "first", "second"), TEXT),
+        **dict.fromkeys(("of first", "of second"), "{:.4f}"),
+        f"Δ {metric_name(metric)}": "{:+.4f}",
+        CI: "{0[0]:+.4f} to {0[1]:+.4f}",
+        **dict.fromkeys(("p", "p (Holm)"), "{:.4f}"),
+        "wins/losses/ties": "{0[0]}/{0[1]}/{0[2]}",
+    }
+    rows = [
+        [
+            *(each.task, letters[each.first], letters[each.second], each.mean_first, each.mean_second, each.delta),
+            *((each.low, each.high), each.p, each.p_holm, (each.wins, each.losses, each.ties)),
+        ]
+        for each in comparisons
+    ]
+    return Table(
+        f"{metric}: first minus second",
+        columns,
+        rows,
+        {number for number, each in enumerate(comparisons) if each.p_holm < _LEVEL},
+        "\n".join(f"{letter}: {name}" for name, letter in letters.items()),
+    )

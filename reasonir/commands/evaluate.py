@@ -17,7 +17,8 @@ from reasonir.data.base import Source
 from reasonir.distributed.encoding_pool import assemble, together
 from reasonir.distributed.launch import is_leader, publish_folder
 from reasonir.errors import InputError
-from reasonir.eval.evaluator import Evaluation, read_benchmark, table
+from reasonir.eval.evaluator import Evaluation, read_benchmark
+from reasonir.eval.result_table import result_table
 from reasonir.eval.results import Results
 from reasonir.eval.systems import evaluate_systems, replaying
 from reasonir.model.encoder import Encoder
@@ -137,7 +138,7 @@ def _report(
         tracking.place = f"evaluations/{parts.folder.name}"
     with tracking.closing():
         track_results(results, name, parts.folder, tracking)
-        show(table(results, name))
+        show(result_table(results, name))
         show_leaderboard(parts.benchmark.leaderboard, results, name, parts.folder, tracking)
         report = write_report(parts.folder, tasks, results, name, values=parts.values, encoder=encoder, run=parts.run)
         tracking.artifact(report)

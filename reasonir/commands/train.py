@@ -19,7 +19,6 @@ from reasonir.cli.startup import quiet_libraries, require
 from reasonir.commands.compose import TrainParts
 from reasonir.commands.probe import probe
 from reasonir.commands.train_session import TrainingRun
-from reasonir.config import strip_targets
 from reasonir.data.prepared import TEACHER, read_manifest
 from reasonir.distributed.launch import launched, own_rank, publish_folder
 from reasonir.errors import InputError, NotHereError
@@ -28,7 +27,7 @@ from reasonir.hardware import Hardware
 from reasonir.loss.base import LABELS, SPANS, Objective, needs_of
 from reasonir.planning.lengths import Measured, lengths_found, longest, measure
 from reasonir.planning.plan import Plan, as_planned, plan_run, planned_lengths, survey
-from reasonir.report.console import show_choices, show_config, show_plan, show_probe
+from reasonir.report.plan import show_choices, show_plan, show_probe
 from reasonir.runs.environment import environment
 from reasonir.runs.provenance import DATA, refuse_other_data, refuse_other_rows
 from reasonir.teacher.base import Teacher
@@ -75,7 +74,6 @@ def train(parts: TrainParts) -> float | None:
         hardware = as_planned(hardware, folder / "plan.json")
         if (folder / DATA).is_file():
             refuse_other_data(data.source, folder)
-    show_config(strip_targets(parts.values))
     found: Mapping[str, int] = {}
     try:
         data.prepare_data()

@@ -19,7 +19,8 @@ from reasonir.distributed.encoding_pool import assemble, give_weights, together
 from reasonir.distributed.launch import own_rank
 from reasonir.engine.step import Budget
 from reasonir.errors import InputError
-from reasonir.eval.evaluator import ANALYSIS, Evaluation, read_benchmark, table
+from reasonir.eval.evaluator import ANALYSIS, Evaluation, read_benchmark
+from reasonir.eval.result_table import result_table
 from reasonir.eval.results import Results
 from reasonir.hardware import Hardware
 from reasonir.model.caching_encoder import LOCAL, EncoderBackend
@@ -215,7 +216,7 @@ class TrainingRun:
             self.tracking.artifact(self.folder / "metrics.csv")
         head = type(encoder.head).__module__.rpartition(".")[2]
         self.tracking.model(self.folder, f"{self.data.source.name}-{head}", best)
-        show(table(results, "trained"))
+        show(result_table(results, "trained"))
         show_leaderboard(self.parts.benchmark.leaderboard, results, "trained", self.folder, self.tracking)
         self.tracking.artifact(
             write_report(

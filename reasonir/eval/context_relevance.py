@@ -31,7 +31,9 @@ from reasonir.eval.stats.ranking_metrics import per_query
 from reasonir.model.span_scoring import score_spans
 from reasonir.types import Example, Pair, Run, Task, Text
 from reasonir.utils.files import atomic_path
+from reasonir.utils.plotting import drawing, look
 from reasonir.utils.ranges import Fraction, NonNegativeFloat, Positive, Validated
+from reasonir.utils.table import RIGHT, TEXT, Table
 
 log = logging.getLogger(__name__)
 
@@ -136,7 +138,7 @@ class ContextRelevanceBenchmark(Benchmark, Validated):
         table = self._table(sentences, keep_S, words_S)
         with atomic_path(folder / f"{name}.{subject.name}.json") as partial:
             partial.write_text(json.dumps(table, indent=2))
-        log.info("%s", _told(name, subject.name, table))
+        log.info("%s", _pruning_table(name, subject.name, table).text())
         curves = {
             by: _curve(rows, sentences, scores_S, tokens_S, subject.runs[name])
             for by, scores_S in _scores(name, words_S, folder).items()
@@ -205,16 +207,18 @@ def _write_sentences(file: Path, rows: Sequence[Example], keep_S: np.ndarray, to
         pq.write_table(pa.table({**table, "probability": keep_S, "tokens": tokens_S}), partial)
 
 
-def _told(name: str, system: str, table: Mapping[str, Mapping[str, Mapping[str, float]]]) -> str:
-    """The table in lines."""
-    lines = [f"Pruning of {name} by the {system} model, and others at the same compression"]
-    lines.append(f"{'threshold':>10} {'system':>10}" + "".join(f"{figure:>14}" for figure in _PRUNED))
-    for threshold, systems in table.items():
-        for which, figures in systems.items():
-            if which in ("model", "bm25", "random") or threshold == "chosen":
-                values = "".join(f"{figures[figure]:14.4f}" for figure in _PRUNED)
-                lines.append(f"{threshold:>10} {which:>10}{values}")
-    return "\n".join(lines)
+def _pruning_table(name: str, system: str, table: Mapping[str, Mapping[str, Mapping[str, float]]]) -> Table:
+    rows = [
+        [threshold, which, *(figures[figure] for figure in _PRUNED)]
+        for threshold, systems in table.items()
+        for which, figures in systems.items()
+        if which in ("model", "bm25", "random") or threshold == "chosen"
+    ]
+    return Table(
+        f"Pruning of {name} by the {system} model, and others at the same compression",
+        {"threshold": RIGHT, "system": TEXT, **dict.fromkeys(_PRUNED, "{:.4f}")},
+        rows,
+    )
 
 
 def _curve(
@@ -252,23 +256,19 @@ def _scores(name: str, words_S: np.ndarray, folder: Path) -> dict[str, np.ndarra
 
 def _draw(stem: Path, curves: Mapping[str, Sequence[Mapping[str, float]]]) -> None:
     """Recall of helpful sentences and nDCG against the tokens that are kept, as a table and a picture."""
-    from matplotlib.figure import Figure
-
     first = next(iter(curves.values()))
     with atomic_path(stem.with_name(f"{stem.name}.curve.csv")) as partial, partial.open("w", newline="") as stream:
         writer = csv.DictWriter(stream, ("kept_by", *first[0]))
         writer.writeheader()
         writer.writerows({"kept_by": by, **point} for by, curve in curves.items() for point in curve)
-    figure = Figure(figsize=(10, 4), layout="constrained")
-    recall, ranking = figure.subplots(1, 2)
-    for by, curve in curves.items():
-        for axes, column in ((recall, "recall"), (ranking, HEADLINE)):
-            axes.plot([point["tokens"] for point in curve], [point[column] for point in curve], label=f"kept by {by}")
-    for axes, what in ((recall, "recall of helpful sentences"), (ranking, "nDCG@10 without emptied texts")):
-        axes.set(xlabel="share of tokens kept", ylabel=what)
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.legend(frameon=False)
-    figure.savefig(stem.with_name(f"{stem.name}.png"), dpi=120)
+    with drawing(stem.with_name(f"{stem.name}.png"), 10, panels=2) as (_, (recall, ranking)):
+        for number, (by, curve) in enumerate(curves.items()):
+            style = {"color": look(number)["color"], "label": f"kept by {by}"}
+            for axes, column in ((recall, "recall"), (ranking, HEADLINE)):
+                axes.plot([point["tokens"] for point in curve], [point[column] for point in curve], **style)
+        for axes, what in ((recall, "recall of helpful sentences"), (ranking, "nDCG@10 without emptied texts")):
+            axes.set(xlabel="share of tokens kept", ylabel=what)
+            axes.legend()
 
 
 def _ndcg(rows: Sequence[Example], sentences: Sentences, kept_S: np.ndarray, run: Run) -> float:

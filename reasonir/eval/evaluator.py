@@ -11,7 +11,6 @@ from typing import Annotated, Any, Literal
 
 import torch
 from annotated_types import Ge
-from rich.table import Table
 
 from reasonir.errors import InputError
 from reasonir.eval.base import Benchmark, EvaluatedSystem
@@ -22,7 +21,6 @@ from reasonir.eval.trec import read_run
 from reasonir.eval.truncation import Truncation
 from reasonir.index.base import Index
 from reasonir.index.bm25 import Bm25
-from reasonir.index.topk import AT, RECALL
 from reasonir.model.caching_encoder import LOCAL, CachingEncoder, EncoderBackend
 from reasonir.model.embedding_cache import Disk, DType, identity_of
 from reasonir.model.encoder import Embedder, Encoder
@@ -35,7 +33,6 @@ Baseline = Literal["random", "bm25", "untrained"]
 DEV_DEPTH, DEV_CANDIDATES = 100, 20
 ANALYSIS = "analysis"
 """Where in a run's folder the files of its benchmark's own figures lie."""
-COLUMNS = ("recall_at_10", "recall_at_100", "mrr", "map")
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,36 +201,6 @@ class Evaluation:
                 self.results.add_values(name, system, values[name][system])
                 self.results.analyses.setdefault(name, {})[system] = read_analysis(saved, name, system)
         return True
-
-
-def table(results: Results, judged: str) -> Table:
-    """Every system's figures, with its interval, and how it differs from the one that is judged."""
-    found = Table(title="Evaluation", title_justify="left", caption=_measured(results, judged), caption_justify="left")
-    columns = (results.headline, *COLUMNS)
-    for column in ("task", "system", *columns, "95 % interval", "ahead by", "p"):
-        found.add_column(column, justify="left" if column in ("task", "system") else "right", no_wrap=True)
-    figures = results.figures()
-    for task, systems in figures.items():
-        for system, values in systems.items():
-            cells = [f"{values[column]:.4f}" for column in columns]
-            span = results.interval(task, system)
-            cells.append(f"{span.low:.3f} to {span.high:.3f}")
-            gap = results.difference(task, judged, system) if system != judged else None
-            cells += [f"{gap.delta:+.4f}", f"{gap.p:.4f}"] if gap else ["", ""]
-            found.add_row(task, system, *cells, style="bold" if system == judged else None)
-        found.add_section()
-    return found
-
-
-def _measured(results: Results, judged: str) -> str | None:
-    """What the judged system's index measured, where it approximates."""
-    lines = [
-        f"{task}: of the exact first {AT}, index={results.protocol['index']['name']} finds {found[RECALL]:.1%} "
-        f"({found['vectors']:,} of {found['encoded_vectors']:,} vectors)"
-        for task, systems in results.measured.items()
-        if (found := systems.get(judged))
-    ]
-    return "\n".join(lines) or None
 
 
 def read_benchmark(benchmark: Benchmark) -> list[Task]:

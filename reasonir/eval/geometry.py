@@ -31,6 +31,8 @@ from reasonir.index.quantised import Found
 from reasonir.model.caching_encoder import CachingEncoder
 from reasonir.types import PlainTexts, Task
 from reasonir.utils.files import atomic_path
+from reasonir.utils.plotting import drawing, look
+from reasonir.utils.table import TEXT, Table
 
 log = logging.getLogger(__name__)
 
@@ -178,35 +180,27 @@ def _write(folder: Path, rows: Mapping[str, Mapping[str, float]]) -> None:
     use = [name for name in names if name.startswith((HEADLINE, "hnsw"))]
     shape = [name for name in names if name not in use]
     with atomic_path(folder / "geometry.md") as unfinished:
-        unfinished.write_text(f"{_table(rows, shape)}\n{_table(rows, use)}")
+        unfinished.write_text(f"{_table(rows, shape).markdown()}\n\n{_table(rows, use).markdown()}\n")
     _draw(folder / "geometry.png", rows, use)
 
 
-def _table(rows: Mapping[str, Mapping[str, float]], names: list[str]) -> str:
-    spoken = [name.removeprefix(f"{HEADLINE}_").replace("_", " ") for name in names]
-    lines = [f"| | {' | '.join(spoken)} |", "|---" * (len(names) + 1) + "|"]
-    lines += [f"| {row} | {' | '.join(f'{values[name]:.4g}' for name in names)} |" for row, values in rows.items()]
-    return "\n".join(lines) + "\n"
+def _table(rows: Mapping[str, Mapping[str, float]], names: list[str]) -> Table:
+    heads = {name.removeprefix(f"{HEADLINE}_").replace("_", " "): "{:.4g}" for name in names}
+    return Table("", {"": TEXT, **heads}, [[row, *(values[name] for name in names)] for row, values in rows.items()])
 
 
 def _draw(file: Path, rows: Mapping[str, Mapping[str, float]], use: list[str]) -> None:
     """nDCG@10 by the form of the vectors, and a graph's recall by its effort."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(11, 4), layout="constrained")
-    forms, graphs = figure.subplots(1, 2, width_ratios=[2, 1])
     searched = [name for name in use if name.startswith(HEADLINE)]
-    for row, values in rows.items():
-        look = {"marker": "o", "linestyle": "--" if "whitening" in row else "-", "label": row}
-        spoken = [name.removeprefix(f"{HEADLINE}_").replace("_", "\n") for name in searched]
-        forms.plot(spoken, [values[name] for name in searched], **{**look, "linestyle": ""})
-        graphs.plot(EFFORTS, [values[f"hnsw{effort}_recall"] for effort in EFFORTS], **look)
-    forms.set(xlabel="form of the vectors", ylabel="nDCG@10")
-    graphs.set_xscale("log", base=2)
-    graphs.set_xticks(EFFORTS, [str(effort) for effort in EFFORTS])
-    graphs.set(xlabel="candidates that HNSW keeps", ylabel="share of the exact first ten")
-    for axes in (forms, graphs):
-        axes.spines[["top", "right"]].set_visible(False)
-    forms.legend(frameon=False)
-    with atomic_path(file) as unfinished:
-        figure.savefig(unfinished, dpi=120, format="png")
+    labels = [name.removeprefix(f"{HEADLINE}_").replace("_", "\n") for name in searched]
+    with drawing(file, 11, panels=2, ratios=(2, 1)) as (_, (forms, graphs)):
+        for number, (row, values) in enumerate(rows.items()):
+            style = {**look(number), "label": row}
+            forms.plot(labels, [values[name] for name in searched], linestyle="", **style)
+            recalls = [values[f"hnsw{effort}_recall"] for effort in EFFORTS]
+            graphs.plot(EFFORTS, recalls, linestyle="--" if "whitening" in row else "-", **style)
+        forms.set(xlabel="form of the vectors", ylabel="nDCG@10")
+        graphs.set_xscale("log", base=2)
+        graphs.set_xticks(EFFORTS, [str(effort) for effort in EFFORTS])
+        graphs.set(xlabel="candidates that HNSW keeps", ylabel="share of the exact first ten")
+        forms.legend()

@@ -33,6 +33,7 @@ from reasonir.eval.stats.ranking_metrics import chance_ndcg, per_query
 from reasonir.eval.test_split import SourceTestSplit
 from reasonir.types import Qrels, Run, Task
 from reasonir.utils.files import atomic_path
+from reasonir.utils.plotting import GREY, drawing, look
 
 log = logging.getLogger(__name__)
 
@@ -175,15 +176,11 @@ def _others(folder: Path, task: str, own: str) -> dict[str, ScoredPairs]:
 
 def _plot(systems: Mapping[str, ScoredPairs], file: Path) -> None:
     """Draw how often pairs of a probability are relevant."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(5, 5), layout="constrained")
-    axes = figure.add_subplot()
-    axes.plot([0, 1], [0, 1], color="#999999", linewidth=0.8)
-    for name, found in systems.items():
-        bins = list(pairs.reliability(found))
-        x, y = ([each[key] for each in bins] for key in ("mean_probability", "share_relevant"))
-        axes.plot(x, y, marker="o", markersize=3, label=name)
-    axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="probability", ylabel="share of relevant pairs")
-    axes.legend(frameon=False)
-    figure.savefig(file, dpi=120)
+    with drawing(file, 5, 5) as (_, (axes,)):
+        axes.plot([0, 1], [0, 1], color=GREY, linewidth=0.8)
+        for number, (name, each) in enumerate(systems.items()):
+            bins = list(pairs.reliability(each))
+            x, y = ([each[key] for each in bins] for key in ("mean_probability", "share_relevant"))
+            axes.plot(x, y, label=name, **look(number))
+        axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="probability", ylabel="share of relevant pairs")
+        axes.legend()

@@ -20,6 +20,7 @@ from typing import Any, Literal
 from reasonir.eval.results import HEADLINE, Results
 from reasonir.eval.systems import CORRECTED
 from reasonir.utils.files import atomic_path
+from reasonir.utils.table import RIGHT, TEXT, Table
 
 _JUDGING = ("protocol", "judgements")
 """The rules that are known of a run file too: everything else happened before the file was written."""
@@ -37,7 +38,7 @@ class Row:
         source: where the figure stands.
         size: parameters, where known.
         kind: published, or of this evaluation: the judged system or one beside it.
-        span: ends of the mean's 95 % interval over queries, where there is one.
+        span: ends of the mean's 95% CI over queries, where there is one.
         how: rules that are unusual, or other than the judged system's.
         place: among the rows that came about like the judged system; None for the others.
     """
@@ -195,12 +196,12 @@ def write_standings(standings: Standings, folder: Path) -> list[Path]:
     with atomic_path(folder / "leaderboard.csv") as partial, partial.open("w", newline="", encoding="utf-8") as stream:
         csv.writer(stream).writerows([header, *lines])
     own = {number for number, row in enumerate(standings.rows) if row.kind == "judged"}
-    cells = [[f"**{cell}**" if cell and number in own else cell for cell in line] for number, line in enumerate(lines)]
-    table = ["| " + " | ".join(line) + " |" for line in [header, ["---"] * len(header), *cells]]
+    left = ("model", "how", "source")
+    table = Table(
+        headline(standings), {name: TEXT if name in left else RIGHT for name in header}, lines, own, notes(standings)
+    )
     with atomic_path(folder / "leaderboard.md") as partial:
-        partial.write_text(
-            "\n".join([f"# {headline(standings)}", "", *table, "", notes(standings), ""]), encoding="utf-8"
-        )
+        partial.write_text(f"# {table.title}\n\n{table.markdown()}\n\n{table.note}\n", encoding="utf-8")
     return [folder / "leaderboard.csv", folder / "leaderboard.md"]
 
 

@@ -38,15 +38,17 @@ from reasonir.eval.trec import ordered
 from reasonir.model.encoder import Encoder
 from reasonir.types import Run, Task, Text
 from reasonir.utils.files import atomic_path
+from reasonir.utils.plotting import drawing, look
 from reasonir.utils.progress import progress
 from reasonir.utils.ranges import NonNegative, Positive, Rule, Validated
+from reasonir.utils.table import TEXT, Table
 
 log = logging.getLogger(__name__)
 
 FOUND, RERANKED, PRUNED = STAGES = ("found", "reranked", "pruned")
 _ROW = ("system", "stage", "candidates")
 COLUMNS = (*_ROW, HEADLINE, "delta", "p", "tokens", "answered", "kept", "milliseconds")
-_SPOKEN = {"stage": "{}", "candidates": "{:.0f}", "delta": "{:+.4f}", "tokens": "{:.0f}", "milliseconds": "{:.0f}"}
+_FORMATS = {"stage": TEXT, "candidates": "{:.0f}", "delta": "{:+.4f}", "tokens": "{:.0f}", "milliseconds": "{:.0f}"}
 Order = dict[str, list[str]]
 """Documents by query, best first."""
 Row = dict[str, Any]
@@ -143,7 +145,7 @@ class PipelineBenchmark(Benchmark, Validated):
         for task in self.tasks():
             rows = self._rows(task, subject, pipeline)
             _write(folder / f"pipeline_{task.name}", subject.name, rows)
-            log.info("%s", _told(task.name, subject.name, rows))
+            log.info("%s", _stages_table(task.name, subject.name, rows).text())
             found[task.name] = ExtraMetrics(_figures(rows))
         if not _finds(subject):
             self._read.clear()  # what is judged goes, and another may come to stand at its address
@@ -363,41 +365,33 @@ def _cell(value: str) -> float | str | None:
         return value
 
 
-def _told(task: str, system: str, rows: Sequence[Row]) -> str:
-    """The rows in lines."""
+def _stages_table(task: str, system: str, rows: Sequence[Row]) -> Table:
     columns = [column for column in COLUMNS if any(row.get(column) is not None for row in rows)]
-    lines = [f"The pipeline on {task}, first stage and judged model: {system}"]
-    lines.append("".join(f"{column:>13}" for column in columns))
-    for row in rows:
-        given = {column: row.get(column) for column in columns} | {"candidates": row["candidates"] or None}
-        cells = ("" if v is None else _SPOKEN.get(column, "{:.4f}").format(v) for column, v in given.items())
-        lines.append("".join(f"{cell:>13}" for cell in cells))
-    return "\n".join(lines)
+    shown = [{**row, "candidates": row["candidates"] or None} for row in rows]
+    return Table(
+        f"The pipeline on {task}, first stage and evaluated model: {system}",
+        {column: _FORMATS.get(column, "{:.4f}") for column in columns},
+        [[row.get(column) for column in columns] for row in shown],
+    )
 
 
 def _draw(file: Path, rows: Sequence[Row]) -> None:
     """nDCG@10 over the candidates, and what a reader is given against what it costs."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(10, 4), layout="constrained")
-    ranking, reading = figure.subplots(1, 2)
-    for number, system in enumerate(dict.fromkeys(row["system"] for row in rows)):
-        look = {"color": f"C{number}", "label": system}
-        of = {stage: [r for r in rows if (r["system"], r["stage"]) == (system, stage)] for stage in STAGES}
-        ranking.axhline(of[FOUND][0][HEADLINE], color=look["color"], linestyle="--", linewidth=0.8)
-        reranked = [(r["candidates"], r[HEADLINE]) for r in of[RERANKED]]
-        ranking.plot(*(zip(*reranked, strict=True) if reranked else ([], [])), marker="o", **look)
-        for stage, marker in zip(STAGES, "sox", strict=True):
-            told = [
-                (r["tokens"], r["answered"]) for r in of[stage] if r.get("answered") is not None and r.get("tokens")
-            ]
-            if told:
-                reading.plot(*zip(*told, strict=True), marker, color=look["color"], label=f"{system}, {stage}")
-    ranking.set(xlabel="candidates reranked (dashed: none)", ylabel="nDCG@10")
-    reading.set(xlabel="tokens that a reader is given", ylabel="questions with an answering sentence")
-    for axes in (ranking, reading):
-        axes.spines[["top", "right"]].set_visible(False)
-        if axes.has_data():
-            axes.legend(frameon=False, fontsize="small")
-    with atomic_path(file) as unfinished:
-        figure.savefig(unfinished, dpi=120, format="png")
+    with drawing(file, 10, panels=2) as (_, (ranking, reading)):
+        for number, system in enumerate(dict.fromkeys(row["system"] for row in rows)):
+            colour = look(number)["color"]
+            of = {stage: [r for r in rows if (r["system"], r["stage"]) == (system, stage)] for stage in STAGES}
+            ranking.axhline(of[FOUND][0][HEADLINE], color=colour, linestyle="--", linewidth=0.8)
+            reranked = [(r["candidates"], r[HEADLINE]) for r in of[RERANKED]]
+            ranking.plot(*(zip(*reranked, strict=True) if reranked else ([], [])), **look(number), label=system)
+            for stage, marker in zip(STAGES, "sox", strict=True):
+                points = [
+                    (r["tokens"], r["answered"]) for r in of[stage] if r.get("answered") is not None and r.get("tokens")
+                ]
+                if points:
+                    reading.plot(*zip(*points, strict=True), marker, color=colour, label=f"{system}, {stage}")
+        ranking.set(xlabel="candidates reranked (dashed: none)", ylabel="nDCG@10")
+        reading.set(xlabel="tokens that a reader is given", ylabel="questions with an answering sentence")
+        for axes in (ranking, reading):
+            if axes.has_data():
+                axes.legend(fontsize="small")

@@ -5,16 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from reasonir.errors import InputError
 from reasonir.mining.base import Candidate
 from reasonir.types import Example
-
-if TYPE_CHECKING:
-    from rich.table import Table
+from reasonir.utils.table import TEXT, Table
 
 _EXAMPLES, _BINS, _SHOWN = 5, 10, 160
 _KNOWN = {
@@ -98,43 +96,22 @@ def sentence(found: Mapping[str, Any]) -> str:
     return f"Mined {found['negatives']} negatives, {mean:.2f} a query; {found['without']:.1%} of the queries got none"
 
 
-def tables(found: Mapping[str, Any]) -> Iterator[Table]:
-    """The report: what queries got, what was not taken, at which ranks, and a few examples."""
-    from rich.markup import escape
+def tables(report: Mapping[str, Any]) -> Iterator[Table]:
+    """The report: negatives per query, removed candidates, ranks of the negatives, and a few examples."""
+    queries, negatives, candidates = report["queries"], report["negatives"], report["candidates"]
 
-    def share(count: int, total: int) -> tuple[str, str]:
-        return str(count), f"{count / total:.1%}"
+    given = [(count, number, number / queries) for count, number in report["given"].items()]
+    yield Table("Negatives per query", {"negatives": TEXT, "queries": "{:d}", "share": "{:.1%}"}, given)
 
-    given = [(count, *share(number, found["queries"])) for count, number in found["given"].items()]
-    yield _table("What queries got", ("negatives", "queries", "share"), given)
+    removed = report["removed"]
+    rows = [[f"passed over: {why}", removed[rule], None] for rule, why in _KNOWN.items() if rule in removed]
+    rows.append(["in the window", candidates, 1.0])
+    rows += [[why, removed[rule], removed[rule] / candidates] for rule, why in _BROKEN.items() if rule in removed]
+    yield Table("Candidates, and which were removed", {"why": TEXT, "documents": "{:d}", "share": "{:.1%}"}, rows)
 
-    removed, looked_at = found["removed"], found["candidates"]
-    lines = [(f"passed over: {why}", str(removed[rule]), "") for rule, why in _KNOWN.items() if rule in removed]
-    lines.append(("in the window", *share(looked_at, looked_at)))
-    lines += [(why, *share(removed[rule], looked_at)) for rule, why in _BROKEN.items() if rule in removed]
-    yield _table("Candidates, and which were removed", ("why", "documents", "share"), lines)
+    ranks = [(span, count, count / negatives) for span, count in report["ranks"]["bins"].items()]
+    ranks.append(("median", report["ranks"]["median"], None))
+    yield Table("Ranks of the negatives", {"ranks": TEXT, "negatives": "{:.0f}", "share": "{:.1%}"}, ranks)
 
-    ranks = [(span, *share(count, found["negatives"])) for span, count in found["ranks"]["bins"].items()]
-    ranks.append(("median", f"{found['ranks']['median']:.0f}", ""))
-    yield _table("Ranks of what was taken", ("ranks", "negatives", "share"), ranks)
-
-    texts = ("query", "positive", "negative")
-    examples = [
-        (*(escape(row[key]) for key in texts), str(row["rank"]), f"{row['score']:.3f}") for row in found["examples"]
-    ]
-    table = _table("Examples", (*texts, "rank", "score"), examples)
-    table.show_lines = True
-    for column in table.columns[: len(texts)]:
-        column.justify, column.no_wrap = "left", False
-    yield table
-
-
-def _table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
-    from rich.table import Table
-
-    table = Table(title=title, title_justify="left")
-    for number, column in enumerate(columns):
-        table.add_column(column, justify="right" if number else "left", no_wrap=True)
-    for row in rows:
-        table.add_row(*row)
-    return table
+    columns = {"query": TEXT, "positive": TEXT, "negative": TEXT, "rank": "{:d}", "score": "{:.3f}"}
+    yield Table("Examples", columns, [[row[key] for key in columns] for row in report["examples"]])

@@ -17,9 +17,11 @@ from typing import Any
 import yaml
 
 from reasonir.config import flatten
+from reasonir.eval.result_table import CI, metric_name
 from reasonir.publishing.usage_snippets import OPENED
 from reasonir.runs.folder import saved_config
 from reasonir.runs.provenance import DATA
+from reasonir.utils.table import TEXT, Table
 
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 _FOLDERS = re.compile(r"(?<![\w.:/])(?:/[\w.+-]+)+/(?=[\w.+-])")
@@ -100,21 +102,21 @@ def _listed(results: Mapping[str, Any], benchmark: Mapping[str, Any]) -> Iterato
 
 
 def _results(results: Mapping[str, Any]) -> Iterator[str]:
-    """Every system's headline with its interval, and what the trained model is ahead by."""
+    """The headline metric of every system with its interval, and the trained model's difference from it."""
     if not results:
         return
     metric = results["protocol"]["headline"]
-    lines = [f"| task | system | {metric} | 95 % interval | trained ahead by | p |", "|---|---|---|---|---|---|"]
+    rows = []
     for task, systems in results["results"].items():
         for system, values in systems.items():
             span = results["intervals"].get(task, {}).get(system, {}).get(metric)
-            gap = results["differences"].get(task, {}).get(system, {}).get(metric)
-            cells = [task, system, f"{values[metric]:.4f}", f"{span['low']:.3f} to {span['high']:.3f}" if span else ""]
-            cells += [f"{gap['delta']:+.4f}", f"{gap['p']:.4f}"] if gap else ["", ""]
-            lines.append(f"| {' | '.join(cells)} |")
+            gap = results["differences"].get(task, {}).get(system, {}).get(metric, {})
+            rows.append([task, system, values[metric], span, gap.get("delta"), gap.get("p")])
+    name, span_format = metric_name(metric), "{0[low]:.3f} to {0[high]:.3f}"
+    heads = {"task": TEXT, "system": TEXT, name: "{:.4f}", CI: span_format, f"Δ {name}": "{:+.4f}", "p": "{:.4f}"}
     yield "## Results"
-    yield "\n".join(lines)
-    yield "Intervals by bootstrap over queries; p of a paired randomisation test against the trained model."
+    yield Table("Results", heads, rows).markdown()
+    yield "Δ: trained minus the row's system. Intervals: bootstrap over queries; p: paired permutation test."
 
 
 def _protocol(results: Mapping[str, Any]) -> Iterator[str]:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from rich.table import Table
-
 from reasonir.eval.leaderboard import Leaderboard, Standings, headline, notes, write_standings
+from reasonir.eval.result_table import CI
 from reasonir.eval.results import Results
 from reasonir.report.console import show
 from reasonir.report.plots import plot_standings
 from reasonir.tracking.base import Tracking
+from reasonir.utils.table import RIGHT, TEXT, Table
 
 
 def show_leaderboard(board: Leaderboard, results: Results, judged: str, folder: Path, tracking: Tracking) -> None:
@@ -25,17 +25,12 @@ def show_leaderboard(board: Leaderboard, results: Results, judged: str, folder: 
 
 
 def _table(standings: Standings) -> Table:
-    found = Table(title=headline(standings), title_justify="left", caption=notes(standings), caption_justify="left")
-    for column in ("place", "model", "size", "mean", "95 % interval", "how it came about"):
-        found.add_column(column, justify="left" if column in ("model", "how it came about") else "right")
-    for row in standings.rows:
-        found.add_row(
-            "" if row.place is None else str(row.place),
-            row.model,
-            row.size,
-            f"{row.mean:.1f}",
-            f"{row.span[0]:.1f} to {row.span[1]:.1f}" if row.span else "",
-            "; ".join(row.how),
-            style={"judged": "bold", "beside": "italic", "published": "dim" if row.place is None else None}[row.kind],
-        )
-    return found
+    columns = {"place": RIGHT, "model": TEXT, "size": RIGHT, "mean": "{:.1f}"}
+    rows = [[row.place, row.model, row.size, row.mean, row.span, "; ".join(row.how)] for row in standings.rows]
+    return Table(
+        headline(standings),
+        {**columns, CI: "{0[0]:.1f} to {0[1]:.1f}", "how it came about": TEXT},
+        rows,
+        {number for number, row in enumerate(standings.rows) if row.kind == "judged"},
+        notes(standings),
+    )

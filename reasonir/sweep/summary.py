@@ -11,19 +11,16 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any, NamedTuple
 
-from rich.table import Table
-
 from reasonir.eval.results import HEADLINE
 from reasonir.report.console import show
-from reasonir.report.plots import canvas
 from reasonir.runs.outcome import FINISHED, JobRecord
 from reasonir.sweep.jobs import SweepRecord, title
 from reasonir.utils.files import atomic_path
+from reasonir.utils.plotting import drawing, look
+from reasonir.utils.table import RIGHT, TEXT, Table
 
 SEED = "seed"
-_MARKS = "os^Dv<>P"
 _LONGEST = 300
-_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +64,7 @@ class SummaryGroup:
 
     @property
     def margin(self) -> float:
-        """Half the 95 % interval of the mean by Student's t over seeds; nan of a single one."""
+        """Half the 95% CI of the mean by Student's t over seeds; nan of a single one."""
         if len(self.figures) < 2:
             return nan
         from scipy.stats import t
@@ -156,74 +153,65 @@ def _in_a_line(text: str) -> str:
 
 def _markdown(by_seed: Sequence[SummaryGroup], jobs: Sequence[Job], metric: str) -> str:
     keys = _keys(by_seed)
-    lines = [f"| {' | '.join([*keys, f'test {metric}', '95 % interval over seeds', 'seeds'])} |"]
-    lines.append("|" + "---|" * (len(keys) + 3))
+    columns = dict.fromkeys(keys, TEXT) | {f"test {metric}": "{:.4f}", "95% CI over seeds": RIGHT, "seeds": "{:d}"}
+    rows = []
     for group in sorted(by_seed, key=lambda group: -group.mean):
         span = "" if isnan(group.margin) else f"{group.mean - group.margin:.4f} to {group.mean + group.margin:.4f}"
-        cells = [*(group.choices.get(key, "") for key in keys), f"{group.mean:.4f}", span, str(len(group.figures))]
-        lines.append(f"| {' | '.join(cells)} |")
+        rows.append([*(group.choices.get(key) for key in keys), group.mean, span, len(group.figures)])
     lost = [job for job in jobs if job.outcome.status != FINISHED]
-    lines += ["", *(f"- job {job.name} ({title(job.choices)}): {job.outcome.error}" for job in lost)]
-    return "\n".join(lines).strip() + "\n"
+    lines = [f"- job {job.name} ({title(job.choices)}): {job.outcome.error}" for job in lost]
+    return "\n".join([Table("Sweep", columns, rows).markdown(), "", *lines]).strip() + "\n"
 
 
 def _table(jobs: Sequence[Job], metric: str) -> Table:
     head, *rows = _rows(jobs, metric)
-    found = Table(title="Sweep", title_justify="left")
-    shown = [place for place, name in enumerate(head) if name != "run" and any(row[place] != "" for row in rows)]
-    for place in shown:
-        found.add_column(head[place], justify="left" if head[place] in ("status", "error") else "right")
-    for row, job in zip(rows, jobs, strict=True):
-        cells = [str(row[place]) for place in shown]
-        found.add_row(*cells, style=None if job.outcome.status == FINISHED else "red")
-    return found
+    shown = [number for number, name in enumerate(head) if name != "run" and any(row[number] != "" for row in rows)]
+    columns = {head[number]: TEXT if head[number] in ("status", "error") else RIGHT for number in shown}
+    return Table("Sweep", columns, [[row[number] for number in shown] for row in rows])
 
 
 def _plot(by_seed: Sequence[SummaryGroup], metric: str, file: Path) -> Path:
     """A panel a swept parameter: means with their intervals over seeds, a line a combination of the others."""
     keys = [key for key in _keys(by_seed) if len({group.choices.get(key) for group in by_seed}) > 1]
-    figure, panels = canvas(4.5 * len(keys), 4, len(keys))
-    for key, axes in zip(keys, panels, strict=True):
-        lines: dict[str, list[SummaryGroup]] = {}
-        for group in by_seed:
-            others = {other: value for other, value in group.choices.items() if other != key and other in keys}
-            lines.setdefault(title(others), []).append(group)
-        values = list(dict.fromkeys(group.choices.get(key, "") for group in by_seed))
-        places = _places(values)
-        for number, (name, line) in enumerate(lines.items()):
-            line.sort(key=lambda group: places[group.choices.get(key, "")])
-            axes.errorbar(
-                [places[group.choices.get(key, "")] for group in line],
-                [group.mean for group in line],
-                yerr=[0.0 if isnan(group.margin) else group.margin for group in line],
-                color=_COLOURS[number % len(_COLOURS)],
-                marker=_MARKS[number % len(_MARKS)],
-                capsize=3,
-                label=name or None,
-            )
-            for group in line:
-                at = [places[group.choices.get(key, "")]] * len(group.figures)
-                axes.plot(at, group.figures, ".", color=_COLOURS[number % len(_COLOURS)], alpha=0.4)
-        axes.set(xlabel=key, ylabel=f"test {metric}")
-        if _is_wide(places):
-            axes.set_xscale("log")
-        axes.set_xticks([places[value] for value in values], values)
-        axes.minorticks_off()
-        if len(lines) > 1:
-            axes.legend(fontsize=8)
-    figure.suptitle("Means with their 95 % intervals over seeds", fontsize=10)
-    figure.savefig(file, dpi=120)
+    with drawing(file, 4.5 * len(keys), panels=len(keys)) as (figure, panels):
+        for key, axes in zip(keys, panels, strict=True):
+            _panel(axes, key, keys, by_seed)
+            axes.set(xlabel=key, ylabel=f"test {metric}")
+        figure.suptitle("Means with their 95% CI over seeds")
     return file
 
 
-def _places(values: Sequence[str]) -> dict[str, float]:
-    """Where values lie on an axis: numbers at themselves, anything else side by side."""
+def _panel(axes: Any, key: str, keys: Sequence[str], by_seed: Sequence[SummaryGroup]) -> None:
+    lines: dict[str, list[SummaryGroup]] = {}
+    for group in by_seed:
+        others = {other: value for other, value in group.choices.items() if other != key and other in keys}
+        lines.setdefault(title(others), []).append(group)
+    values = list(dict.fromkeys(group.choices.get(key, "") for group in by_seed))
+    positions = _positions(values)
+    for number, (name, line) in enumerate(lines.items()):
+        line.sort(key=lambda group: positions[group.choices.get(key, "")])
+        x = [positions[group.choices.get(key, "")] for group in line]
+        margins = [0.0 if isnan(group.margin) else group.margin for group in line]
+        axes.errorbar(x, [group.mean for group in line], yerr=margins, capsize=3, label=name or None, **look(number))
+        for position, group in zip(x, line, strict=True):
+            axes.plot([position] * len(group.figures), group.figures, ".", color=look(number)["color"], alpha=0.4)
+    if _is_wide(positions):
+        axes.set_xscale("log")
+    axes.set_xticks([positions[value] for value in values], values)
+    axes.minorticks_off()
+    if len(lines) > 1:
+        axes.legend(fontsize=8)
+
+
+def _positions(values: Sequence[str]) -> dict[str, float]:
+    """Positions of values on an axis: numbers at themselves, anything else evenly spaced."""
     try:
         return {value: float(value) for value in values}
     except ValueError:
         return {value: float(number) for number, value in enumerate(values)}
 
 
-def _is_wide(places: Mapping[str, float]) -> bool:
+def _is_wide(positions: Mapping[str, float]) -> bool:
     """Whether numbers are better told apart on a logarithmic axis."""
-    return min(places.values()) > 0 and max(places.values()) / min(places.values()) > 20 and len(places) > 2
+    low, high = min(positions.values()), max(positions.values())
+    return low > 0 and high / low > 20 and len(positions) > 2

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from reasonir.config import flatten, strip_targets
+from reasonir.eval.result_table import result_table
 from reasonir.eval.results import Results
 
 _GROUPS = {
@@ -58,12 +59,6 @@ def parameters(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def description(results: Results, judged: str, folder: Path, line: Sequence[str]) -> str:
-    """The headline of every system with its interval, in Markdown, and where and how it came about."""
-    metric = results.headline
-    lines = [f"| task | system | {metric} | 95 % interval |", "|---|---|---|---|"]
-    for task, systems in results.figures().items():
-        for system in sorted(systems, key=lambda name: name != judged):
-            span = results.interval(task, system)
-            name = f"**{system}**" if system == judged else system
-            lines.append(f"| {task} | {name} | {systems[system][metric]:.4f} | {span.low:.3f} to {span.high:.3f} |")
-    return "\n".join([*lines, "", "```", shlex.join(line), "```", f"Folder: `{folder}`"])
+    """The result table in Markdown, the command line and the folder."""
+    table = result_table(results, judged)
+    return "\n".join([table.markdown(), "", table.note, "", "```", shlex.join(line), "```", f"Folder: `{folder}`"])

@@ -185,7 +185,7 @@ def test_whole_documents_are_judged_by_recall_at_1(home):
     assert document["protocol"]["tasks"]["pony"]["setting"] == "long"
     values = document["intervals"]["biology"]["untrained"]
     assert values["recall_at_1"]["mean"] == document["results"]["biology"]["untrained"]["recall_at_1"]
-    assert "recall_at_1" in done.out
+    assert "Recall@1" in done.out
 
 
 def test_a_kept_evaluation_gives_the_same_results_and_encodes_nothing_twice(home, monkeypatch):

@@ -10,7 +10,7 @@ import torch
 from reasonir.errors import InputError
 from reasonir.eval.base import Benchmark, EvaluatedSystem
 from reasonir.eval.pipeline import PipelineBenchmark as Judged
-from reasonir.eval.pipeline import _told
+from reasonir.eval.pipeline import _stages_table
 from reasonir.eval.stats.ranking_metrics import per_query
 from reasonir.eval.systems import search_system
 from reasonir.index.bm25 import Bm25
@@ -140,14 +140,10 @@ def test_what_is_timed_are_the_tasks_own_questions(exports, tmp_path, monkeypatc
 
 
 def test_a_figure_of_zero_is_told():
-    head, found, pruned = _told(
-        "rows",
-        "bm25",
-        [{"stage": "found", "candidates": 0, "kept": None}, {"stage": "pruned", "candidates": 5, "kept": 0.0}],
-    ).splitlines()[1:]
-    assert head.split() == ["stage", "candidates", "kept"]
-    assert found.split() == ["found"]
-    assert pruned.split() == ["pruned", "5", "0.0000"]
+    rows = [{"stage": "found", "candidates": 0, "kept": None}, {"stage": "pruned", "candidates": 5, "kept": 0.0}]
+    table = _stages_table("rows", "bm25", rows)
+    assert list(table.columns) == ["stage", "candidates", "kept"]
+    assert table.cells() == [["found", "", ""], ["pruned", "5", "0.0000"]]
 
 
 def test_systems_stand_in_one_table_and_no_pair_is_read_twice(bert, exports, tmp_path, monkeypatch):

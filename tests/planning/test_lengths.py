@@ -200,5 +200,5 @@ def test_a_dry_run_without_a_tokenizer_says_that_none_is_taken(home, hub):
     done = run("train", "model=qwen", "hardware=t4", "lengths.auto=true", "dry_run=true", "data=demo", home=home)
     assert done.status == 0, done.err
     assert "can't be reached, so no length is taken" in done.err
-    assert "lengths are estimated at four characters a token" in done.out
+    assert "lengths are estimated at four characters per token" in done.out
     assert json.loads((done.folder / "plan.json").read_text())["auto_lengths"] == {}

@@ -75,7 +75,7 @@ def test_the_command_mines_what_training_takes(home):
     options = ("data=demo", "mining=bm25", "mining.range_min=2", "mining.range_max=30", "mining.replace_own=true")
     done = run("mine", *options, home=home)
     assert done.status == 0, done.err
-    for part in ("What queries got", "known to be relevant", "excluded by the data", "in the window", "median"):
+    for part in ("Negatives per query", "known to be relevant", "excluded by the data", "in the window", "median"):
         assert part in done.out
     (folder,) = re.findall(r"(\S+/demo-bm25-\w+) is complete", done.err)
     manifest = read_manifest(Path(folder))

@@ -166,7 +166,7 @@ def test_the_t4_plan_is_printed_on_any_machine(qwen, hub, home):
     assert "data.path=reasonir/reasonir-data is no file or folder here" in without.err
     estimated = run("train", "model=qwen", "hardware=t4", "data=demo", "dry_run=true", home=home)
     assert estimated.status == 0, estimated.err
-    assert "four characters a token" in estimated.out
+    assert "four characters per token" in estimated.out
     hub(qwen, "Qwen/Qwen3-Embedding-0.6B")
     cached = run("train", "model=qwen", "hardware=t4", "data=demo", "dry_run=true", home=home)
     assert cached.status == 0, cached.err

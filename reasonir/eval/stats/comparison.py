@@ -25,7 +25,7 @@ _BATCH = 256
 
 @dataclass(frozen=True, slots=True)
 class PairwiseComparison:
-    """Two systems on one task, or over all: first minus second, its 95 % interval, p before and after correction."""
+    """Two systems on one task, or over all: first minus second, its 95% CI, p before and after correction."""
 
     task: str
     first: str

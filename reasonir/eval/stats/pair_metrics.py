@@ -88,7 +88,7 @@ class BootstrapDraws:
         )
 
     def intervals(self) -> dict[str, Interval]:
-        """The 95 % percentile interval of every figure that is drawn."""
+        """The 95% CI (percentile) of every figure that is drawn."""
         return {
             name: Interval(self.points[name], *(float(end) for end in np.nanquantile(draw_B, [0.025, 0.975])))
             for name, draw_B in self.draws.items()

@@ -5,109 +5,78 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from statistics import fmean, median
 from typing import Any
 
-from reasonir.eval.evaluator import COLUMNS
+from reasonir.eval.result_table import CI, SPAN, metric_name, task_table
 from reasonir.eval.results import Results
 from reasonir.eval.stats.ranking_metrics import NAMES
-from reasonir.eval.stats.significance import Interval
-from reasonir.report.html.page import Grid
 from reasonir.report.plots import Curve
+from reasonir.utils.table import TEXT, Table
 
 _LOGGED = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} (?P<level>[A-Z]+) [\w.]+: (?P<message>.*)")
-_SPOKEN = {"ndcg": "nDCG", "recall": "Recall", "precision": "Precision", "map": "MAP", "mrr": "MRR"}
 _PACKAGES = ("reasonir", "torch", "transformers", "sentence-transformers", "pylate", "lightning", "faiss-cpu", "mlflow")
 _NOTES = 40
 
 
-def spoken(metric: str) -> str:
-    """A metric's name as people write it.
-
-    >>> spoken("ndcg_at_10"), spoken("mrr")
-    ('nDCG@10', 'MRR')
-    """
-    name, _, cut = metric.partition("_at_")
-    return _SPOKEN.get(name, name) + (f"@{cut}" if cut else "")
-
-
-def result_grids(results: Results, document: Mapping[str, Any], judged: str) -> list[Grid]:
-    """Systems and metrics: a table of one task; of several, the headline of all, and each one's own folded away.
+def result_tables(results: Results, document: Mapping[str, Any], judged: str) -> list[Table]:
+    """Systems and metrics: a table of one task; of several, the headline of all, and each one's own folded.
 
     Args:
-        results: what was found.
-        document: results.json of it.
+        results: the evaluation.
+        document: its results.json.
         judged: the system that stands out.
     """
-    figures, metrics = results.figures(), list(dict.fromkeys((results.headline, *COLUMNS)))
-    grids = [_overview(results, document, figures, judged)] if len(figures) > 1 else []
+    figures = results.figures()
+    several = len(figures) > 1
+    tables = [_overview(results, document, figures, judged)] if several else []
     for task, systems in figures.items():
-        others = [name for name in systems if name != judged]
-        differences = document["differences"].get(task, {})
-        rows = []
-        for system, values in systems.items():
-            span = results.interval(task, system)
-            gap = differences.get(system, {}).get(results.headline)
-            rows.append(
-                [
-                    system,
-                    _short(values[results.headline]),
-                    _spoken_span(span),
-                    *(_short(values[metric]) for metric in metrics[1:]),
-                    *(_test(gap) if others else []),
-                ]
-            )
-        heads = ["system", spoken(metrics[0]), "95 % interval", *map(spoken, metrics[1:])]
-        note = f"Ahead by: {spoken(metrics[0])} of {judged} minus the row's; p: paired permutation test over queries."
-        grids.append(
-            Grid(
-                task,
-                [*heads, *(["ahead by", "p"] if others else [])],
-                rows,
-                frozenset({list(systems).index(judged)} if judged in systems else ()),
-                note if others and differences else "",
-                folded=len(figures) > 1,
-            )
-        )
-        grids += _own(task, systems)
-    return grids
+        tables.append(replace(task_table(results, task, judged), title=task, folded=several))
+        tables += _own(task, systems)
+    return tables
 
 
 def _overview(
     results: Results, document: Mapping[str, Any], figures: Mapping[str, Mapping[str, Any]], judged: str
-) -> Grid:
+) -> Table:
     """The headline of every system on every task and group of tasks."""
-    systems = list(dict.fromkeys(name for found in figures.values() for name in found))
-    beside = next((name for name in ("untrained", "bm25") if name in systems and name != judged), None)
-    rows = []
-    for task, found in figures.items():
-        cells = [_short(found[name][results.headline]) if name in found else "" for name in systems]
-        cells.append(_spoken_span(results.interval(task, judged)) if judged in found else "")
-        if beside:
-            gap = document["differences"].get(task, {}).get(beside, {}).get(results.headline)
-            cells += _test(gap)
+    systems = list(dict.fromkeys(name for values in figures.values() for name in values))
+    other = next((name for name in ("untrained", "bm25") if name in systems and name != judged), None)
+    metric, rows = metric_name(results.headline), []
+    for task, values in figures.items():
+        cells = [values[name][results.headline] if name in values else None for name in systems]
+        cells.append(results.interval(task, judged) if judged in values else None)
+        if other:
+            gap = document["differences"].get(task, {}).get(other, {}).get(results.headline, {})
+            cells += [gap.get("delta"), gap.get("p")]
         rows.append([task, *cells])
-    return Grid(
-        f"{spoken(results.headline)} of every task and mean",
-        ["task", *systems, f"95 % interval of {judged}", *([f"ahead of {beside}", "p"] if beside else [])],
+    columns = {"task": TEXT, **dict.fromkeys(systems, "{:.4f}"), f"{CI} of {judged}": SPAN}
+    return Table(
+        f"{metric} of every task and mean",
+        columns | ({f"Δ to {other}": "{:+.4f}", "p": "{:.4f}"} if other else {}),
         rows,
-        frozenset(number for number, row in enumerate(rows) if row[0] in results.groups),
-        "Bold: means over tasks. p: paired permutation test over queries." if beside else "Bold: means over tasks.",
+        {number for number, row in enumerate(rows) if row[0] in results.groups},
+        "Bold: means over tasks." + (" p: paired permutation test over queries." if other else ""),
     )
 
 
-def _own(task: str, systems: Mapping[str, Mapping[str, float]]) -> list[Grid]:
-    """The figures that a benchmark has of its own."""
+def _own(task: str, systems: Mapping[str, Mapping[str, float]]) -> list[Table]:
+    """The metrics that only this benchmark has."""
     names = list(dict.fromkeys(name for values in systems.values() for name in values if name not in NAMES))
     having = [system for system, values in systems.items() if any(name in values for name in names)]
-    rows = [[name, *(f"{systems[s][name]:.4g}" if name in systems[s] else "" for s in having)] for name in names]
-    return [Grid(f"{task}: what else was measured", ["figure", *having], rows, folded=True)] if rows else []
+    rows = [[name, *(systems[system].get(name) for system in having)] for name in names]
+    columns = {"metric": TEXT, **dict.fromkeys(having, "{:.4g}")}
+    return [Table(f"{task}: further metrics", columns, rows, folded=True)] if rows else []
 
 
 def headline_of(results: Results, document: Mapping[str, Any], judged: str) -> str:
     """The result in a sentence: of the only task, the first group of tasks, or the mean over all of them."""
-    metric, tasks = spoken(results.headline), [task for task in results.protocol["tasks"] if task in results.values]
+    metric, tasks = (
+        metric_name(results.headline),
+        [task for task in results.protocol["tasks"] if task in results.values],
+    )
     group = next((name for name in results.figures() if name in results.groups), None)
     if group:
         span, where = results.interval(group, judged), f"{group}, the mean of {len(results.groups[group])} tasks,"
@@ -116,7 +85,7 @@ def headline_of(results: Results, document: Mapping[str, Any], judged: str) -> s
     else:
         span, where = results.interval(tasks[0], judged), tasks[0]
     said = f"On {where} the {judged} {'model' if judged in ('trained', 'untrained') else 'system'} reaches {metric} "
-    said += f"{_short(span.mean)} (95 % interval {_spoken_span(span)})"
+    said += f"{span.mean:.4f} ({CI} {SPAN.format(span)})"
     beside = next(
         (n for n in ("untrained", "bm25") if n != judged and all(n in results.values[t] for t in tasks)), None
     )
@@ -127,78 +96,49 @@ def headline_of(results: Results, document: Mapping[str, Any], judged: str) -> s
         gap = results.difference_over(tasks, judged, beside)._asdict()
     else:
         gap = document["differences"][place][beside][results.headline]
-    return f"{said}, {_gap(gap['delta'], beside)} (p = {_short(gap['p'])})."
-
-
-def _short(value: float, form: str = ".4f") -> str:
-    """A share without the zero before its point.
-
-    >>> _short(0.5), _short(-0.25, "+.2f"), _short(1)
-    ('.5000', '-.25', '1.0000')
-    """
-    text = f"{value:{form}}"
-    return text.replace("0.", ".", 1) if abs(value) < 1 and text.lstrip("+-").startswith("0.") else text
-
-
-def _spoken_span(span: Interval) -> str:
-    return f"{_short(span.low, '.3f')} to {_short(span.high, '.3f')}"
-
-
-def _test(gap: Mapping[str, float] | None) -> list[str]:
-    """A difference and its p value; empty where nothing was tested."""
-    return [_short(gap["delta"], "+.4f"), _short(gap["p"])] if gap else ["", ""]
+    return f"{said}, {_gap(gap['delta'], beside)} (p = {gap['p']:.4f})."
 
 
 def _gap(delta: float, other: str) -> str:
     """How far it is from another, before that one's name.
 
     >>> _gap(-0.25, "BM25"), _gap(0.0, "BM25")
-    ('.2500 below BM25', 'as much as BM25')
+    ('0.2500 below BM25', 'as much as BM25')
     """
     if abs(delta) < 0.00005:
         return f"as much as {_named(other)}"
-    return f"{_short(abs(delta))} {'above' if delta > 0 else 'below'} {_named(other)}"
+    return f"{abs(delta):.4f} {'above' if delta > 0 else 'below'} {_named(other)}"
 
 
 def _named(system: str) -> str:
     return {"untrained": "the untrained model", "bm25": "BM25"}.get(system, system)
 
 
-def length_grids(plan: Mapping[str, Any], truncation: Mapping[str, Any]) -> list[Grid]:
+def length_tables(plan: Mapping[str, Any], truncation: Mapping[str, Any]) -> list[Table]:
     """How long the training's texts are and what limits cut of them, and what they cut of the evaluation's."""
-    grids = []
+    tables, cut = [], {"cut": "{:.1%}"}
     if plan:
+        keys = {"limit": "limit", "median": "median", "95%": "p95", "longest": "longest"}
         rows = [
-            [
-                name,
-                *(f"{each[key]:,}" for key in ("limit", "median", "p95", "longest")),
-                f"{each['truncated']:.1%}",
-                f"{each['tokens_lost']:.1%}",
-            ]
+            [name, *(each[key] for key in keys.values()), each["truncated"], each["tokens_lost"]]
             for name, each in plan["lengths"].items()
         ]
-        counted = {"tokens": "", "characters": " Estimated at four characters a token."}
+        counted = {"tokens": "", "characters": " Estimated at four characters per token."}
         note = f"A seeded sample of the training data.{counted.get(plan['lengths_counted'], ' Taken from the limits.')}"
-        heads = ["texts", "limit", "median", "95 %", "longest", "cut", "tokens lost"]
-        grids.append(Grid("Training, in tokens", heads, rows, note=note))
+        columns = {"texts": TEXT, **dict.fromkeys(keys, "{:,}"), **cut, "tokens lost": "{:.1%}"}
+        tables.append(Table("Training, in tokens", columns, rows, note=note))
     rows = [
-        [
-            f"{task}, {side}",
-            f"{each['texts']:,}",
-            f"{each['cut']:.1%}",
-            f"{each['tokens']:,}" if "tokens" in each else "",
-            f"{each['lost']:,}",
-        ]
+        [f"{task}, {side}", each["texts"], each["cut"], each.get("tokens"), each["lost"]]
         for task, sides in truncation.items()
         for side, each in sides.items()
     ]
     if rows:
-        heads = ["texts", "distinct", "cut", "tokens read", "tokens lost"]
-        grids.append(Grid("Evaluation", heads, rows, folded=len(rows) > 8))
-    return grids
+        columns = {"texts": TEXT, "distinct": "{:,}", **cut, "tokens read": "{:,}", "tokens lost": "{:,}"}
+        tables.append(Table("Evaluation", columns, rows, folded=len(rows) > 8))
+    return tables
 
 
-def speed_grid(curves: Mapping[str, Curve]) -> Grid | None:
+def speed_table(curves: Mapping[str, Curve]) -> Table | None:
     """How fast training went; None where nothing was logged."""
     if not curves.get("train/tokens_per_s"):
         return None
@@ -212,7 +152,7 @@ def speed_grid(curves: Mapping[str, Curve]) -> Grid | None:
         rows.append(["waiting for batches", f"{fmean(waits[1]):.1%} of the time"])
     if seconds := curves.get("train/seconds"):
         rows.append(["training, without evaluation", _duration(sum(seconds[1]))])
-    return Grid("Training", ["", ""], rows)
+    return Table("Training", {}, rows)
 
 
 def _duration(seconds: float) -> str:
@@ -227,7 +167,7 @@ def _duration(seconds: float) -> str:
     return f"{hours} h {minutes:02} min" if hours else f"{minutes} min"
 
 
-def memory_grids(plan: Mapping[str, Any], curves: Mapping[str, Curve]) -> list[Grid]:
+def memory_tables(plan: Mapping[str, Any], curves: Mapping[str, Curve]) -> list[Table]:
     """What the plan estimated, beside what was measured."""
     if not plan:
         return []
@@ -249,10 +189,10 @@ def memory_grids(plan: Mapping[str, Any], curves: Mapping[str, Curve]) -> list[G
     ]
     said = f"{plan['hardware']}, {plan['precision']}; fullest in {plan['fullest_moment']}"
     return [
-        Grid(f"Estimated: {said}", ["", ""], rows, frozenset({len(rows) - 1})),
-        Grid(
+        Table(f"Estimated: {said}", {}, rows, {len(rows) - 1}),
+        Table(
             "Measured, and how a step was cut",
-            ["", ""],
+            {},
             measured,
             note="On a CPU the peak is that of the whole process, with its libraries and data.",
         ),
@@ -275,7 +215,7 @@ def notes_of(folder: Path) -> list[tuple[str, int]]:
     return list(found.items())[:_NOTES]
 
 
-def environment_grid(environment: Mapping[str, Any]) -> Grid:
+def environment_table(environment: Mapping[str, Any]) -> Table:
     """The machine, the code and the packages that figures depend on most."""
     git, packages = environment["git"], environment["packages"]
     rows = [
@@ -287,4 +227,4 @@ def environment_grid(environment: Mapping[str, Any]) -> Grid:
     if git:
         rows.append(["commit", f"{git['commit']}{'' if git['clean'] else ', with changes'}"])
     rows += [[name, packages[name]] for name in _PACKAGES if name in packages]
-    return Grid("Where it ran", ["", ""], rows)
+    return Table("Where it ran", {}, rows)

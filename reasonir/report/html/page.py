@@ -10,20 +10,10 @@ from dataclasses import dataclass, field
 
 from markupsafe import Markup
 
+from reasonir.utils.table import Table
+
 LEVELS = 5
 """Shades of a passage's marked pieces."""
-
-
-@dataclass(frozen=True, slots=True)
-class Grid:
-    """A table: its first column names the row; `strong` numbers the rows that stand out, `folded` hides it at first."""
-
-    title: str
-    columns: Sequence[str]
-    rows: Sequence[Sequence[str]]
-    strong: frozenset[int] = frozenset()
-    note: str = ""
-    folded: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,16 +122,16 @@ class Page:
     title: str
     about: Sequence[str]
     headline: str
-    results: Sequence[Grid]
+    results: Sequence[Table]
     examples: Examples
     splits: Figure | None = None
     standing: Figure | None = None
     curves: Figure | None = None
-    lengths: Sequence[Grid] = ()
+    lengths: Sequence[Table] = ()
     analyses: Sequence[Figure] = ()
-    speed: Grid | None = None
-    memory: Sequence[Grid] = ()
+    speed: Table | None = None
+    memory: Sequence[Table] = ()
     notes: Sequence[tuple[str, int]] = ()
     commands: Mapping[str, str] = field(default_factory=dict)
-    environment: Grid | None = None
+    environment: Table | None = None
     texts: Mapping[str, str] = field(default_factory=dict)

@@ -15,6 +15,7 @@ import yaml
 
 from reasonir.config import strip_targets
 from reasonir.eval.evaluator import ANALYSIS
+from reasonir.eval.result_table import metric_name
 from reasonir.eval.results import Results
 from reasonir.model.encoder import Encoder
 from reasonir.report.html import facts
@@ -67,7 +68,7 @@ def write_report(
         lstrip_blocks=True,
     )
     page = page_of(folder, tasks, results, judged, values=values, encoder=encoder, run=run)
-    text = shelf.get_template("page.html.jinja").render(page=page, spoken=facts.spoken, levels=LEVELS)
+    text = shelf.get_template("page.html.jinja").render(page=page, spoken=metric_name, levels=LEVELS)
     with atomic_path(folder / REPORT) as partial:
         partial.write_bytes(text.encode("utf-8", "replace"))
     return folder / REPORT
@@ -92,15 +93,15 @@ def page_of(
         title=_title(values, run),
         about=_about(values, tasks, results, run, plan=plan),
         headline=facts.headline_of(results, document, judged),
-        results=facts.result_grids(results, document, judged),
+        results=facts.result_tables(results, document, judged),
         splits=_splits(tasks, results, document, judged),
         standing=_standing(folder),
         curves=draw_curves(curves, _CURVES),
-        lengths=facts.length_grids(plan, results.protocol.get("truncation", {})),
+        lengths=facts.length_tables(plan, results.protocol.get("truncation", {})),
         examples=examples_of(tasks, results, judged, encoder),
         analyses=_analyses(folder),
-        speed=facts.speed_grid(curves),
-        memory=facts.memory_grids(plan, curves),
+        speed=facts.speed_table(curves),
+        memory=facts.memory_tables(plan, curves),
         notes=facts.notes_of(folder),
         texts={
             "Configuration": _yaml(strip_targets(values)),
@@ -108,7 +109,7 @@ def page_of(
             "Rules of the evaluation": _yaml(results.protocol),
             "Packages": "\n".join(f"{name} {version}" for name, version in machine["packages"].items()),
         },
-        environment=facts.environment_grid(machine),
+        environment=facts.environment_table(machine),
         commands=_commands(folder, run, Path(values["home"])),
     )
 
@@ -157,7 +158,7 @@ def _splits(tasks: Sequence[Task], results: Results, document: Mapping[str, Any]
             for name in names
         },
         judged,
-        facts.spoken(results.headline),
+        metric_name(results.headline),
     )
 
 

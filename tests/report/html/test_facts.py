@@ -3,7 +3,7 @@
 import doctest
 
 from reasonir.report.html import facts
-from reasonir.report.html.facts import notes_of, speed_grid
+from reasonir.report.html.facts import notes_of, speed_table
 
 LOG = """\
 2026-01-02 03:04:05,678 INFO reasonir.commands.train: Everything is fine
@@ -26,6 +26,6 @@ def test_warnings_are_noted_once_each_with_their_number(tmp_path):
 
 
 def test_speed_is_told_of_what_was_logged():
-    assert speed_grid({}) is None
-    grid = speed_grid({"train/tokens_per_s": ([1, 5], [1000.0, 3000.0]), "train/seconds": ([1, 5], [2.0, 3600.0])})
-    assert [row[1] for row in grid.rows] == ["5", "2,000", "1,000 to 3,000", "1 h 00 min"]
+    assert speed_table({}) is None
+    table = speed_table({"train/tokens_per_s": ([1, 5], [1000.0, 3000.0]), "train/seconds": ([1, 5], [2.0, 3600.0])})
+    assert [row[1] for row in table.cells()] == ["5", "2,000", "1,000 to 3,000", "1 h 00 min"]

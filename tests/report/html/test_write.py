@@ -114,8 +114,8 @@ def test_several_tasks_have_means_corrected_judgements_and_a_chart(tmp_path, que
     results = judged(tmp_path, tasks, groups={"both": ["one_a", "two"]}, bm25=[run, run], trained=[run, run])
     page = page_of(tmp_path, tasks, results, "trained", values=VALUES)
     assert [row[0] for row in page.results[0].rows] == ["one_a", "one_a_corrected", "two", "two_corrected", "both"]
-    assert page.results[0].rows[1][2] == "1.0000"
-    assert page.results[0].rows[4][-2:] == ["+.0000", "1.0000"]
+    assert page.results[0].cells()[1][2] == "1.0000"
+    assert page.results[0].cells()[4][-2:] == ["+0.0000", "1.0000"]
     assert "On both, the mean of 2 tasks," in page.headline
     assert page.headline.endswith("as much as BM25 (p = 1.0000).")
     assert [each.task for each in page.examples.worst][:2] == ["one_a", "two"]

@@ -1,0 +1,134 @@
+"""The plan of a run as tables; first rank only."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+
+from reasonir.data.batches.lengths import caps
+from reasonir.planning.lengths import Measured
+from reasonir.planning.plan import Fit, Plan
+from reasonir.report.console import show
+from reasonir.utils.memory_meter import GIB
+from reasonir.utils.table import RIGHT, TEXT, Table
+
+log = logging.getLogger(__name__)
+_MUCH = 0.2
+_BAR, _WIDEST = "▇", 20
+
+
+def show_plan(plan: Plan) -> None:
+    """Print the plan as two tables: the data's lengths, and the step's cost."""
+    lengths = plan.lengths
+    rows = []
+    for column in lengths.columns:
+        limit = lengths.limits[column.side]
+        cut = column.cut(limit)
+        counts = (limit, column.percentile(0.5), column.percentile(0.95), column.longest)
+        rows.append([column.name, *counts, cut.texts, cut.tokens])
+    counted = dict.fromkeys(("limit", "median", "95%", "longest"), "{:d}")
+    columns = {"texts": TEXT, **counted, "cut": "{:.1%}", "tokens lost": "{:.1%}"}
+    notes = {
+        "limits": "The data can't be read here: every text is taken to be as long as it may be.",
+        "characters": "The tokenizer can't be reached: lengths are estimated at four characters per token.",
+    }
+    show(Table("Plan: lengths in tokens", columns, rows, note=notes.get(lengths.counted, "")))
+    show(_cost(plan))
+    _warn_of_cuts(lengths)
+
+
+def show_choices(plan: Plan, fits: Mapping[str, Fit]) -> None:
+    """Print how long texts are, what each limit would cut, and on which hardware the step would fit."""
+    columns = plan.lengths.columns
+    names = [column.name for column in columns]
+    shares = [{end: count / len(column.lengths_N) for end, count in column.histogram().items()} for column in columns]
+    ends = sorted({end for share in shares for end, value in share.items() if value})
+    rows = [[end, *(_bar(share.get(end, 0.0)) for share in shares)] for end in ends]
+    show(Table("Texts by length", {"tokens up to": RIGHT, **dict.fromkeys(names, TEXT)}, rows))
+    cuts = [[cap, *(column.cut(cap) for column in columns)] for cap in caps(columns, plan.lengths.positions)]
+    shown = {"limit": RIGHT, **dict.fromkeys(names, "{0.texts:.1%} ({0.tokens:.1%})")}
+    show(Table("What a limit cuts: texts (tokens)", shown, cuts))
+    show(_profiles(plan, fits))
+
+
+def show_probe(plan: Plan) -> None:
+    """Print a probe's measurement next to the estimate."""
+    columns = {"estimated": "{:.3f} GiB", "measured": "{:.3f} GiB", "ratio": "{:.2f}"}
+    values = [plan.measured[key] for key in ("estimated_gib", "measured_gib", "estimated_over_measured")]
+    show(Table("Probe: a training step's memory above the loaded model", columns, [values]))
+
+
+def _bar(share: float) -> str:
+    return f"{_BAR * round(_WIDEST * share)} {share:.1%}"
+
+
+def _parameters(plan: Plan) -> str:
+    return f"{plan.training.shape.parameters:,} parameters ({plan.training.trained:,} trained)"
+
+
+def _saves_all(fit: Fit, plan: Plan) -> bool:
+    return fit.budget.max_saved_tokens >= plan.texts.tokens
+
+
+def _saved(fit: Fit, plan: Plan) -> str:
+    return "all" if _saves_all(fit, plan) else f"{fit.budget.max_saved_tokens:,}"
+
+
+def _estimate(fit: Fit) -> str:
+    """The step's memory and the device's."""
+    memory = fit.hardware.memory_gib
+    device = "unknown" if memory is None else f"{memory:.1f}"
+    return f"{fit.cost.total / GIB:.2f} of {device} GiB{': does not fit' if fit.fits is False else ''}"
+
+
+def _profiles(plan: Plan, fits: Mapping[str, Fit]) -> Table:
+    heads = dict.fromkeys(("hardware", "precision"), TEXT)
+    heads |= {"memory": RIGHT, "estimate": "{:.2f} GiB", "micro-batch": "{:,}", "saved tokens": RIGHT}
+    verdicts = {True: "fits", False: "does not fit", None: "at least this; set hardware.memory_gib"}
+    rows = []
+    for name, fit in fits.items():
+        hardware, estimate = fit.hardware, fit.cost.total / GIB
+        memory = "unknown" if hardware.memory_gib is None else f"{hardware.memory_gib:.1f} GiB"
+        cells = (name, hardware.precision, memory, estimate, fit.budget.micro_batch, _saved(fit, plan))
+        rows.append([*cells, verdicts[fit.fits]])
+    return Table("The same step on one device of each profile", {**heads, "": TEXT}, rows)
+
+
+def _cost(plan: Plan) -> Table:
+    fit, gib = plan.fit, plan.fit.cost.gib()
+    here = "here" if fit.hardware.missing() is None else "not here"
+    saved = "all: nothing is computed twice" if _saves_all(fit, plan) else f"{_saved(fit, plan)}, the rest recomputed"
+    rows = {
+        "parameters": _parameters(plan),
+        "tokens per step and device": f"{plan.texts.tokens:,}",
+        "micro-batch": f"{fit.budget.micro_batch:,} padded tokens",
+        "saved tokens": saved,
+        "weights": f"{gib['weights_gib']:.2f} GiB",
+        "gradients": f"{gib['gradients_gib']:.2f} GiB",
+        "optimiser": f"{gib['optimiser_gib']:.2f} GiB",
+        "activations": f"{gib['segment_gib']:.2f} GiB per micro-batch, {gib['kept_gib']:.2f} GiB saved",
+        "representations": f"{gib['representations_gib']:.2f} GiB",
+        "scores": f"{gib['scores_gib']:.2f} GiB",
+        "estimate": _estimate(fit),
+        "fullest moment": fit.cost.moment,
+    }
+    return Table(f"Plan: {fit.hardware.name} ({here}), {fit.hardware.precision}", {}, list(rows.items()))
+
+
+def _warn_of_cuts(lengths: Measured) -> None:
+    for column in lengths.columns:
+        limit = lengths.limits[column.side]
+        if (share := column.cut(limit).texts) > _MUCH:
+            log.warning(
+                "%.0f%% of the sampled %s are longer than %d tokens and are cut: raise model.head's length, or let "
+                "lengths.auto=true find it",
+                100 * share,
+                column.name,
+                limit,
+            )
+    if lengths.queries_cut > _MUCH:
+        log.warning(
+            "%.0f%% of the sampled pairs lose a part of their query beside the document: raise model.head.max_length, "
+            "or model.head.query_share",
+            100 * lengths.queries_cut,
+        )
