@@ -27,7 +27,7 @@ from reasonir.hardware import Hardware
 from reasonir.loss.base import LABELS, SPANS, Objective, needs_of
 from reasonir.planning.lengths import Measured, lengths_found, longest, measure
 from reasonir.planning.plan import Plan, as_planned, plan_run, planned_lengths, survey
-from reasonir.report.plan import show_choices, show_plan, show_probe
+from reasonir.report.plan import show_choices, show_plan, show_probe, show_start
 from reasonir.runs.environment import environment
 from reasonir.runs.provenance import DATA, refuse_other_data, refuse_other_rows
 from reasonir.teacher.base import Teacher
@@ -101,8 +101,15 @@ def train(parts: TrainParts) -> float | None:
         accumulates=parts.trainer["accumulate_grad_batches"] > 1,
         found=found,
     )
-    show_plan(plan)
+    show_start(
+        plan,
+        overrides=parts.line[3:],
+        options=parts.choices,
+        data=read_manifest(data.folder)["counts"] if data.rows is not None else {},
+        folder=folder,
+    )
     if parts.dry_run or parts.probe:
+        show_plan(plan)
         if parts.dry_run:
             profiles = {name: each if each.missing() else each.resolve() for name, each in parts.profiles.items()}
             show_choices(plan, survey(plan, profiles))

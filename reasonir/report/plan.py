@@ -1,11 +1,13 @@
-"""The plan of a run as tables; first rank only."""
+"""The start of a run in a few lines, and its plan as tables. First rank only."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from reasonir.data.batches.lengths import caps
+from reasonir.distributed.launch import own_rank
 from reasonir.planning.lengths import Measured
 from reasonir.planning.plan import Fit, Plan
 from reasonir.report.console import show
@@ -15,6 +17,38 @@ from reasonir.utils.table import RIGHT, TEXT, Table
 log = logging.getLogger(__name__)
 _MUCH = 0.2
 _BAR, _WIDEST = "▇", 20
+
+
+def show_start(
+    plan: Plan, *, overrides: Sequence[str], options: Mapping[str, str], data: Mapping[str, int], folder: Path
+) -> None:
+    """Print and log what the run is, in six lines, and warn of limits that cut many texts.
+
+    Args:
+        plan: of the step.
+        overrides: the command line's.
+        options: those chosen of the groups that tell runs apart.
+        data: what the prepared set holds, by kind; empty where it can't be read.
+        folder: of the run.
+    """
+    if own_rank() != 0:
+        return
+    fit, texts = plan.fit, plan.texts
+    limits = ", ".join(f"{limit:,} tokens per {side}" for side, limit in plan.lengths.limits.items())
+    counts = ", ".join(f"{count:,} {kind.replace('_', ' ')}" for kind, count in data.items())
+    saved = "all activations saved" if _saves_all(fit, plan) else f"activations of {_saved(fit, plan)} tokens saved"
+    devices, step = (f"{fit.hardware.ranks} x ", "step and device") if fit.hardware.ranks > 1 else ("", "step")
+    lines = {
+        "Overrides": " ".join(overrides) or "none",
+        "Options": " ".join(f"{group}={option}" for group, option in options.items() if group != "experiment"),
+        "Data": counts or "not readable here",
+        "Model": f"{_parameters(plan)}; at most {limits}",
+        "Plan": f"{devices}{fit.hardware.name}, {fit.hardware.precision}; {texts.tokens:,} tokens per {step} in "
+        f"micro-batches of {fit.budget.micro_batch:,}, {saved}; {_estimate(fit)}",
+        "Folder": str(folder),
+    }
+    log.info("%s", "\n".join(f"{name + ':':<10} {value}" for name, value in lines.items()))
+    _warn_of_cuts(plan.lengths)
 
 
 def show_plan(plan: Plan) -> None:
@@ -34,7 +68,6 @@ def show_plan(plan: Plan) -> None:
     }
     show(Table("Plan: lengths in tokens", columns, rows, note=notes.get(lengths.counted, "")))
     show(_cost(plan))
-    _warn_of_cuts(lengths)
 
 
 def show_choices(plan: Plan, fits: Mapping[str, Fit]) -> None:

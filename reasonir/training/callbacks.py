@@ -250,7 +250,7 @@ class TrainingMonitor(Callback):
         """Give the encoder the weights of the best development metric, where there was one."""
         if self.best_file.is_file():
             encoder.load_state_dict(load_file(self.best_file))
-            log.info("The best weights are those of step %d (dev nDCG@10 %.4f)", self.best_step, self.best)
+            log.info("Best checkpoint: step %d (dev nDCG@10 %.4f)", self.best_step, self.best)
 
     def load_last(self, encoder: Encoder) -> None:
         """Give an encoder that took no part in training the weights of the last checkpoint."""

@@ -89,10 +89,20 @@ def test_results_have_their_protocol_baselines_and_uncertainty(finished):
         assert word in (done.folder / "reasonir-train.log").read_text()
 
 
-def test_the_plan_is_printed(finished):
-    _, done = finished
-    for word in ("Plan: lengths in tokens", "Plan: cpu (here), 32-true", "saved tokens"):
-        assert word in done.out
+def test_the_start_says_what_differs_from_the_defaults_the_data_and_the_plan(finished):
+    head, done = finished
+    lines = dict(re.findall(r"(?m)^(Overrides|Options|Data|Model|Plan|Folder): +(.*)", done.err))
+    assert lines["Overrides"].startswith("experiment=demo_tiny loader.batch_size=16")
+    assert f"model=tiny head={head} data=demo" in lines["Options"]
+    assert lines["Data"].startswith("280 queries, 280 positives, 1,766 negatives")
+    assert "parameters" in lines["Model"]
+    assert lines["Plan"].startswith("cpu, 32-true; ")
+    assert "all activations saved" in lines["Plan"]
+    assert lines["Folder"] == str(done.folder)
+    assert "Plan: lengths in tokens" not in done.out  # dry_run=true shows it
+    assert "batch_size: 16" in (done.folder / "config.yaml").read_text()
+    printed = [line for line in done.err.splitlines() if line]
+    assert len(set(printed)) == len(printed)
 
 
 def test_the_report_says_how_it_went(finished):
