@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Protocol
 
 from torch import Tensor
 
+from reasonir.distributed.ranks import Ranks
 from reasonir.types import Representation
 from reasonir.utils.ranges import Validated
 
@@ -23,16 +24,6 @@ LABELS, DOCUMENTS, ORDER, SPANS = "labels", "documents", "order", "spans"
 query whose labels differ, documents with judged spans."""
 PAIRWISE = frozenset({"retriever", "reranker", "pruner"})
 """The heads that give judged pairs scores: all there are."""
-
-
-class Ranks(Protocol):
-    """The devices of a step, as objectives see them."""
-
-    def gather(self, own: Representation) -> Representation:
-        """Everybody's texts; differentiable."""
-
-    def mean(self, own_P: Tensor) -> Tensor:
-        """The own share of the mean over everybody's values (0 where nobody has any)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

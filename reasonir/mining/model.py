@@ -13,11 +13,12 @@ from typing import Any
 import torch
 
 from reasonir.errors import InputError
+from reasonir.hardware import Hardware
 from reasonir.index.base import Index
 from reasonir.model.backbone import Model
 from reasonir.model.caching_encoder import CachingEncoder
 from reasonir.model.encoder import Embedder, Encoder
-from reasonir.model.fingerprint import Machine, identity_of, options_of
+from reasonir.model.fingerprint import identity_of, options_of
 from reasonir.types import Corpus, Run, Text
 from reasonir.utils.ranges import NonNegative, Validated
 
@@ -35,7 +36,7 @@ class Neural(Validated):
 
     model: Model | None
     index: Callable[[Embedder], Index]
-    hardware: Machine
+    hardware: Hardware
     seed: NonNegative = 0
 
     @property

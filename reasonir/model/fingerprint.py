@@ -1,29 +1,14 @@
-"""A model that is used as it is: what its numbers depend on, known before it is loaded, and where it runs."""
+"""A model that is used as it is: what its numbers depend on, known before it is loaded."""
 
 from __future__ import annotations
 
 from dataclasses import asdict, is_dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from reasonir.data.files.records import digests
 from reasonir.model.backbone import Model
 
 _KEPT = ("*.safetensors", "*.bin", "*.json", "*.txt", "*.model")
-
-
-class Machine(Protocol):
-    """Where the model runs."""
-
-    def resolve(self) -> Machine:
-        """The same with its device chosen.
-
-        Raises:
-            InputError: it isn't here.
-        """
-
-    @property
-    def torch_device(self) -> str:
-        """The device."""
 
 
 def identity_of(model: Model) -> dict[str, Any]:

@@ -19,10 +19,11 @@ import numpy as np
 
 from reasonir.data.prepared import TEACHER, digest_of, example_of, notes_of, read, read_manifest, write_set
 from reasonir.errors import InputError
+from reasonir.hardware import Hardware
 from reasonir.loss.base import LABEL
 from reasonir.model.backbone import Model
 from reasonir.model.caching_encoder import MUCH, CachingEncoder
-from reasonir.model.fingerprint import Machine, identity_of
+from reasonir.model.fingerprint import identity_of
 from reasonir.teacher.report import TeacherTally, sentence
 from reasonir.types import Example, Pair, Text
 from reasonir.utils.files import atomic_path, exclusive
@@ -50,7 +51,7 @@ class Reranking(Validated):
     """
 
     model: Model
-    hardware: Machine
+    hardware: Hardware
     name: Annotated[str, _NAME] = "reranker"
     scale: Literal["logit", "probability"] = "logit"
     run: str | None = None
