@@ -21,7 +21,7 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
 from pathlib import Path
 from statistics import fmean, median
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Any
 
 from annotated_types import MinLen
 
@@ -35,7 +35,7 @@ from reasonir.eval.stats.ranking_metrics import per_query
 from reasonir.eval.stats.significance import difference
 from reasonir.eval.test_split import SourceTestSplit
 from reasonir.eval.trec import ordered
-from reasonir.model.encoder import Encoder
+from reasonir.inference.pipeline import Pipeline, Stages
 from reasonir.types import Run, Task, Text
 from reasonir.utils.files import atomic_path
 from reasonir.utils.plotting import drawing, look
@@ -52,17 +52,6 @@ _FORMATS = {"stage": TEXT, "candidates": "{:.0f}", "delta": "{:+.4f}", "tokens":
 Order = dict[str, list[str]]
 """Documents by query, best first."""
 Row = dict[str, Any]
-
-
-class Stages(Protocol):
-    """The models around the one that is judged: `reasonir.inference.pipeline.Stages`."""
-
-    reranker: str | None
-    pruner: str | None
-    threshold: float
-
-    def open(self, judged: Encoder | None, *, device: str = "cpu") -> Any:
-        """The pipeline with `judged` in its place."""
 
 
 _RISING = Rule(lambda depths: list(depths) == sorted(set(depths)), "numbers of candidates, the smallest first")
@@ -151,7 +140,7 @@ class PipelineBenchmark(Benchmark, Validated):
             self._read.clear()  # what is judged goes, and another may come to stand at its address
         return found
 
-    def _rows(self, task: Task, subject: EvaluatedSystem, pipeline: Any) -> list[Row]:
+    def _rows(self, task: Task, subject: EvaluatedSystem, pipeline: Pipeline) -> list[Row]:
         """A row a stage and number of candidates."""
         texts = dict(zip(task.corpus.ids, task.corpus.texts, strict=True))
         finds = _finds(subject)
@@ -188,7 +177,7 @@ class PipelineBenchmark(Benchmark, Validated):
                 rows.append({"stage": PRUNED, "candidates": depth, **figures, "milliseconds": time})
         return rows
 
-    def _first(self, task: Task, run: Run | None, pipeline: Any) -> Order:
+    def _first(self, task: Task, run: Run | None, pipeline: Pipeline) -> Order:
         """The first stage's ranking, as deep as anything looks."""
         deep = max(self.depths[-1], self.context, 10)
         if run is None:
@@ -223,7 +212,7 @@ class PipelineBenchmark(Benchmark, Validated):
             )
         return {name: frozenset(sentences) for name, sentences in found.items()}
 
-    def _milliseconds(self, task: Task, pipeline: Any) -> dict[tuple[int, str], float]:
+    def _milliseconds(self, task: Task, pipeline: Pipeline) -> dict[tuple[int, str], float]:
         """The median milliseconds of each stage by the number of candidates, one question at a time."""
         asked = [query.text for query in task.queries.values()]
         size = min(self.timed, len(asked))
@@ -248,22 +237,24 @@ class _Readings:
 
     task: Task
     texts: Mapping[str, str]
-    pipeline: Any
+    pipeline: Pipeline
     read: dict[tuple[Any, ...], Any]
 
     def scores(self, name: str, docs: Sequence[str]) -> dict[str, float]:
         """The reranker's scores of a query's documents."""
-        model = self.pipeline.reranker
-        if model is self.pipeline.pruner:
-            found = [pruned.score for pruned in self._once(model, model.prune, name, docs)]
+        reranker, pruner = self.pipeline.reranker, self.pipeline.pruner
+        assert reranker is not None
+        if pruner is not None and pruner is reranker:
+            scores = [pruned.score for pruned in self._once(pruner, pruner.prune, name, docs)]
         else:
-            found = self._once(model, model.score, name, docs)
-        return dict(zip(docs, found, strict=True))
+            scores = self._once(reranker, reranker.score, name, docs)
+        return dict(zip(docs, scores, strict=True))
 
     def kept(self, name: str, docs: Sequence[str]) -> list[str]:
         """What the pruner leaves of them."""
-        model = self.pipeline.pruner
-        return [pruned.text for pruned in self._once(model, model.prune, name, docs)]
+        pruner = self.pipeline.pruner
+        assert pruner is not None
+        return [pruned.text for pruned in self._once(pruner, pruner.prune, name, docs)]
 
     def _once(
         self, model: Any, ask: Callable[[Text, list[str]], list[Any]], name: str, docs: Sequence[str]
@@ -313,7 +304,7 @@ def _standing(sentences: Iterable[str], texts: Sequence[str]) -> frozenset[str]:
     return frozenset(sentence for sentence in sentences if any(sentence in text for text in alike))
 
 
-def _counter(pipeline: Any) -> Callable[[str], int] | None:
+def _counter(pipeline: Pipeline) -> Callable[[str], int] | None:
     """The tokens of a text as the pruner counts them, or the reranker, as long as they read pairs of two texts."""
     for model in (pipeline.pruner, pipeline.reranker):
         if model is not None and hasattr(model.encoder.head.tokenizer, "offsets"):
