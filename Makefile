@@ -61,7 +61,7 @@ $(PEERS_READY): requirements-peers.lock | $(READY)
 bench: $(READY) $(PEERS_READY) ## time training steps of retrievers and rerankers against PyLate and sentence-transformers
 	$(BENCH) peers=colbert_peers workload=even,scifact,medquad batch_size=64 model.head.document_length=512
 	$(BENCH) peers=biencoder_peers workload=even,scifact,medquad batch_size=64 model/head=biencoder model.head.max_length=512
-	$(BENCH) peers=reranker_peers workload=even,scifact,medquad batch_size=16 model/head=cross_encoder
+	$(BENCH) peers=cross_encoder_peers workload=even,scifact,medquad batch_size=16 model/head=cross_encoder
 	$(BENCH) peers=yes_no_peers workload=even,scifact,medquad batch_size=16 model=tiny_reranker model.layers=6 model.hidden=384
 
 GPU_BENCH = $(BENCH) hardware=auto hardware.precision=bf16-mixed model=random_qwen workload=medquad,scifact batch_size=64

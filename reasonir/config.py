@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Mapping
 from contextlib import suppress
+from importlib.util import find_spec
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -57,10 +59,25 @@ def hydra_subfolder(resume: str | None, time: str) -> str:
 
 
 def loss_of(head: str) -> str:
-    """The option of the group `loss` that trains a head, by the option of the group `model/head`."""
-    return {"gaussian": "gaussian", "cross_encoder": "bce", "yes_no": "bce", "provence": "provence"}.get(
-        head, "cached_contrastive"
-    )
+    """The option of the group `loss` that trains a head, by the option of the group `model/head`.
+
+    It is the `default_loss` of the head's class, read from its source: composing a configuration imports no torch. A
+    class without one is trained by InfoNCE.
+    """
+    files = [folder / "model" / "head" / f"{head}.yaml" for folder in (own_conf(), CONF) if folder]
+    yaml = next((file.read_text(encoding="utf-8") for file in files if file.is_file()), "")
+    target = re.search(r"^_target_: (\S+)\.\w+\.load\b", yaml, re.MULTILINE)
+    stated = re.search(r'^    default_loss\b.*= "(\w+)"', _source(target[1]) if target else "", re.MULTILINE)
+    return stated[1] if stated else "cached_contrastive"
+
+
+def _source(module: str) -> str:
+    """The text of a module, which isn't imported; empty where it can't be found, which the check of targets reports."""
+    with suppress(ModuleNotFoundError):
+        spec = find_spec(module)
+        if spec is not None and spec.origin is not None:
+            return Path(spec.origin).read_text(encoding="utf-8")
+    return ""
 
 
 def eval_of(data: str | None) -> str:

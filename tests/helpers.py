@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from reasonir.data.batches import collate
+from reasonir.data.batches.collate import groups_of
 from reasonir.model.backbone import Model
 from reasonir.model.encoder import Encoder
 from reasonir.model.head.biencoder import BiEncoder
@@ -129,7 +129,7 @@ def _halved(document: Document) -> Document:
 
 def batch_of(encoder: Encoder, given: Sequence[Example], *, step: int = 0) -> Batch:
     """The batch that the loader would make of these examples, one pair each."""
-    return collate.assembling(encoder.head.kind, encoder.head.tokenizer)(step, collate.groups_of(given))
+    return encoder.head.tokenizer.collate(step, groups_of(given))
 
 
 def gradients(encoder: nn.Module) -> dict[str, torch.Tensor]:

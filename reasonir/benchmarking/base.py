@@ -14,11 +14,12 @@ from typing import Any, ClassVar, Protocol
 
 from torch import Tensor, nn
 
-from reasonir.data.batches.collate import assembling, groups_of
+from reasonir.data.batches.collate import groups_of
 from reasonir.engine.step import Budget
 from reasonir.hardware import number_format
 from reasonir.model import varlen
 from reasonir.model.backbone import Model
+from reasonir.model.head.base import PairTokenizer, Tokenizer
 from reasonir.types import Batch, Document, Example, PairBatch, Side
 
 
@@ -68,7 +69,7 @@ class Workload:
 
     def batch(self, tokenizer: Any) -> Batch | PairBatch:
         """The step as our engine takes it, tokenised by the head's tokenizer."""
-        return batch_of(self.columns, self.model.kind, tokenizer)
+        return batch_of(self.columns, tokenizer)
 
 
 def judged(columns: Sequence[Sequence[str]]) -> list[Example]:
@@ -80,10 +81,9 @@ def judged(columns: Sequence[Sequence[str]]) -> list[Example]:
     return found
 
 
-def batch_of(columns: Sequence[Sequence[str]], kind: str, tokenizer: Any) -> Batch | PairBatch:
-    """The batch of aligned columns for a head of this kind, tokenised by its tokenizer."""
-    found: Batch | PairBatch = assembling(kind, tokenizer)(0, groups_of(judged(columns)))
-    return found
+def batch_of(columns: Sequence[Sequence[str]], tokenizer: Tokenizer | PairTokenizer) -> Batch | PairBatch:
+    """The batch of aligned columns, by a head's tokenizer."""
+    return tokenizer.collate(0, groups_of(judged(columns)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,8 +114,8 @@ class Checked:
 class Peer(Protocol):
     """A way to take a training step."""
 
-    kind: ClassVar[frozenset[str]]
-    """The heads it can train, by class name."""
+    heads: ClassVar[frozenset[str]]
+    """The names of the heads that it can train."""
 
     @property
     def python(self) -> str | None:

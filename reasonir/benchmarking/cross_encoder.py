@@ -20,7 +20,7 @@ class CrossEncoderPeer:
     """BinaryCrossEntropyLoss on all pairs at once, padded to the longest; `python` as in `Peer`."""
 
     python: str | None = None
-    kind: ClassVar[frozenset[str]] = frozenset({"CrossEncoder"})
+    heads: ClassVar[frozenset[str]] = frozenset({"cross_encoder"})
 
     def load(self, workload: Workload) -> tuple[nn.Module, Callable[[], Tensor]]:
         """See `Peer`; pairs are cut where ours are."""

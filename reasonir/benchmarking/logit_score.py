@@ -24,7 +24,7 @@ class LogitScore:
     """BinaryCrossEntropyLoss over LogitScore, all pairs at once, padded to the longest; `python` as in `Peer`."""
 
     python: str | None = None
-    kind: ClassVar[frozenset[str]] = frozenset({"YesNo"})
+    heads: ClassVar[frozenset[str]] = frozenset({"yes_no"})
 
     def load(self, workload: Workload) -> tuple[nn.Module, Callable[[], Tensor]]:
         """See `Peer`."""

@@ -30,7 +30,7 @@ class MultiVector(Validated):
     mini_batch_size: Positive | None = None
     mini_batch_num_tokens: Positive | None = None
     python: str | None = None
-    kind: ClassVar[frozenset[str]] = frozenset({"ColBERT"})
+    heads: ClassVar[frozenset[str]] = frozenset({"colbert"})
 
     def load(self, workload: Workload) -> tuple[nn.Module, Callable[[], Tensor]]:
         """See `Peer`."""

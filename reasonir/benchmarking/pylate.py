@@ -17,7 +17,7 @@ class PyLate(Validated):
     """PyLate's Contrastive, or with `mini_batch_size` its CachedContrastive (gradients batch-size times too large)."""
 
     mini_batch_size: Positive | None = None
-    kind: ClassVar[frozenset[str]] = frozenset({"ColBERT"})
+    heads: ClassVar[frozenset[str]] = frozenset({"colbert"})
     python: ClassVar[None] = None
 
     def load(self, workload: Workload) -> tuple[nn.Module, Callable[[], Tensor]]:

@@ -25,14 +25,13 @@ class Ours:
     """
 
     recompute: bool = False
-    kind: ClassVar[frozenset[str]] = frozenset({"ColBERT", "BiEncoder", "CrossEncoder", "YesNo"})
+    heads: ClassVar[frozenset[str]] = frozenset({"colbert", "biencoder", "cross_encoder", "yes_no"})
     python: ClassVar[None] = None
 
     def load(self, workload: Workload) -> tuple[nn.Module, Callable[[], Tensor]]:
         """See `Peer`."""
         encoder = workload.model.load(seed=0).to(workload.device)
-        retrieves = encoder.head.kind == "retriever"
-        objective: Objective = CachedContrastive(workload.temperature) if retrieves else Bce()
+        objective: Objective = Bce() if encoder.head.reads_pairs else CachedContrastive(workload.temperature)
         budget = replace(workload.budget, max_saved_tokens=0) if self.recompute else workload.budget
         batch = workload.batch(encoder.head.tokenizer)
         with workload.number_format():

@@ -25,7 +25,7 @@ class SentenceTransformers(Validated):
     mini_batch_size: Positive | None = None
     mini_batch_num_tokens: Positive | None = None
     python: str | None = None
-    kind: ClassVar[frozenset[str]] = frozenset({"BiEncoder"})
+    heads: ClassVar[frozenset[str]] = frozenset({"biencoder"})
 
     def load(self, workload: Workload) -> tuple[nn.Module, Callable[[], Tensor]]:
         """See `Peer`."""

@@ -14,17 +14,17 @@ from typing import Any, Protocol
 from reasonir.benchmarking.base import Peer, Workload, batch_of
 from reasonir.benchmarking.peer_process import missing
 from reasonir.cli.startup import require
+from reasonir.config import CONF
 from reasonir.engine.step import Budget
 from reasonir.errors import InputError
 from reasonir.hardware import Hardware
 from reasonir.model.backbone import Model
+from reasonir.model.head.base import Head
 from reasonir.planning.memory import TextShapes as Lengths
 from reasonir.planning.memory import Training
 from reasonir.planning.plan import fit_step
 from reasonir.tracking.base import Loggers
 from reasonir.types import Batch, PairBatch, Side
-
-_TIMED = {"ColBERT": "colbert", "BiEncoder": "biencoder", "CrossEncoder": "reranker", "YesNo": "yes_no"}
 
 
 class WorkloadTexts(Protocol):
@@ -120,11 +120,11 @@ class Setting:
     def workload(self, texts: WorkloadTexts, count: int, negatives: int) -> tuple[Workload, Batch | PairBatch]:
         """A step of `count` queries, and the same as our engine takes it."""
         columns = texts.columns(_plain_tokenizer(self.model), count, negatives)
-        if self.model.kind != "retriever":
+        if self.model.reads_pairs:
             columns = with_negatives(columns)
         sides: tuple[Side, Side] = ("query", "document")
         limits = {side: self.tokenizer.limit(side) for side in sides}
-        batch = batch_of(columns, self.model.kind, self.tokenizer)
+        batch = batch_of(columns, self.tokenizer)
         workload = Workload(
             self.exported,
             columns,
@@ -162,11 +162,11 @@ def opened(parts: BenchParts, peers: Mapping[str, Peer], model: Model) -> Iterat
     if cap:
         hardware = replace(hardware, memory_gib=min(cap, hardware.memory_gib or cap))
     encoder = model.load(seed=parts.seed)
-    _refuse_unfit(peers, type(encoder.head).__name__)
+    _refuse_unfit(peers, type(encoder.head))
     with TemporaryDirectory() as folder:
         place = Path(folder)
         encoder.save(place / "model")
-        temperature = encoder.head.temperature if model.kind == "retriever" else 1.0
+        temperature = 1.0 if model.reads_pairs else encoder.head.temperature
         exported = Model(str(place / "model"), head=plain_head(model), attention=model.attention)
         tokenizer = encoder.head.tokenizer
         del encoder
@@ -194,8 +194,9 @@ def _plain_tokenizer(model: Model) -> Any:
     )
 
 
-def _refuse_unfit(peers: Mapping[str, Peer], head: str) -> None:
-    unfit = [name for name, peer in peers.items() if head not in peer.kind]
+def _refuse_unfit(peers: Mapping[str, Peer], head: type[Head]) -> None:
+    unfit = [name for name, peer in peers.items() if head.name not in peer.heads]
     if unfit:
-        remedy = f"set peers={_TIMED[head]} or another" if head in _TIMED else "none can, set another"
-        raise InputError(f"peers {', '.join(unfit)} can't train a {head}: {remedy} model/head")
+        known = (CONF / "peers" / f"{head.name}.yaml").is_file()
+        remedy = f"set peers={head.name} or another" if known else "none can, set another"
+        raise InputError(f"peers {', '.join(unfit)} can't train a {head.__name__}: {remedy} model/head")

@@ -30,14 +30,14 @@ class UncachedPeer(Validated):
     """
 
     documents: Positive = 64
-    kind: ClassVar[frozenset[str]] = frozenset({"ColBERT", "BiEncoder", "CrossEncoder", "YesNo"})
+    heads: ClassVar[frozenset[str]] = frozenset({"colbert", "biencoder", "cross_encoder", "yes_no"})
     python: ClassVar[None] = None
 
     def load(self, workload: Workload) -> tuple[nn.Module, Callable[[], Tensor]]:
         """See `Peer`."""
         encoder = workload.model.load(seed=0).to(workload.device)
         tokenizer = encoder.head.tokenizer
-        if encoder.head.kind != "retriever":
+        if encoder.head.reads_pairs:
             batch = workload.batch(tokenizer)
             assert isinstance(batch, PairBatch)
             label_P = batch.label_P.to(workload.device)

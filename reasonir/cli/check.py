@@ -290,7 +290,7 @@ def _unfitting(config: DictConfig) -> Iterator[str]:
         return
     head = get_object(config.model.head._target_).__self__
     factor = OmegaConf.select(config, "index.pooling.pool_factor", default=1)
-    if index is not None and head.kind == "retriever" and (fault := misfit(index, head, factor)):
+    if index is not None and not head.reads_pairs and (fault := misfit(index, head, factor)):
         yield fault
     if config.get("eval") is not None and (fault := get_object(config.eval._target_).misfit(head)):
         yield fault

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
+from hydra.utils import get_object
 from lightning import Callback
 from omegaconf import DictConfig, OmegaConf
 
@@ -287,7 +288,7 @@ def _with_parts_of(config: DictConfig, run: Path) -> DictConfig:
 
 
 def _index_stamp(index: DictConfig) -> dict[str, Any]:
-    return {"name": index._target_.split(".")[-2], **strip_targets(_plain(index))}
+    return {"name": get_object(index._target_).name, **strip_targets(_plain(index))}
 
 
 def _plain(node: DictConfig) -> dict[str, Any]:

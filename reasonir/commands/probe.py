@@ -13,7 +13,6 @@ from dataclasses import replace
 from lightning import seed_everything
 
 from reasonir.commands.compose import TrainParts
-from reasonir.data.batches.collate import assembling
 from reasonir.planning.memory import FLOAT
 from reasonir.planning.plan import Plan
 from reasonir.training.datamodule import RetrievalData
@@ -35,7 +34,7 @@ def probe(parts: TrainParts, data: RetrievalData, plan: Plan) -> Plan:
     hardware = plan.fit.hardware
     seed_everything(parts.seed, workers=True, verbose=False)
     encoder = parts.model.load(seed=parts.seed)
-    data.assemble = assembling(encoder.head.kind, encoder.head.tokenizer)
+    data.assemble = encoder.head.tokenizer.collate
     module = RetrieverModule(encoder, parts.objective, parts.optim, plan.budget, steps=_STEPS, seed=parts.seed)
     with tempfile.TemporaryDirectory() as place:
         trainer = build_trainer(

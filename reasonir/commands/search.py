@@ -89,7 +89,7 @@ def _pipeline(config: DictConfig) -> Pipeline:
     trust = config.trust_remote_code
     stages = Stages(config.reranker, config.pruner, config.threshold, trust)
     judged = None if config.run == BM25 else read_encoder(str(config.run), device=device, trust_remote_code=trust)
-    if judged is not None and judged.head.kind != "retriever":
+    if judged is not None and judged.head.reads_pairs:
         log.info("run=%s is a %s: BM25 finds its candidates", config.run, judged.head.kind)
     pipeline = replace(stages.open(judged, device=device), candidates=config.candidates)
     if pipeline.reranker is not None and config.candidates < config.top_k:

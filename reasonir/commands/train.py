@@ -63,7 +63,7 @@ def train(parts: TrainParts) -> float | None:
         seed=parts.seed,
         mining=parts.mining,
         teacher=NoTeacher() if parts.dry_run else parts.teacher,  # no plan needs hours of scoring
-        pairs=parts.model.kind != "retriever",
+        pairs=parts.model.reads_pairs,
         tested=benchmark.needs_held_out,
     )
     if not parts.dry_run:

@@ -14,7 +14,6 @@ from lightning.pytorch.loggers.logger import Logger
 from lightning.pytorch.strategies import FSDPStrategy
 
 from reasonir.commands.compose import TrainParts
-from reasonir.data.batches.collate import assembling
 from reasonir.distributed.encoding_pool import assemble, give_weights, together
 from reasonir.distributed.launch import own_rank
 from reasonir.engine.step import Budget
@@ -73,10 +72,10 @@ class TrainingRun:
             parts.home,
             self.hardware,
             model=parts.model.path,
-            head=type(self.encoder.head).__name__,
+            head=self.encoder.head.name,
             batch_size=parts.loader.batch_size,
         )
-        data.assemble = assembling(self.encoder.head.kind, self.encoder.head.tokenizer)
+        data.assemble = self.encoder.head.tokenizer.collate
         protocol = {
             "model": parts.model.path,
             **stamp(self.encoder, self.hardware, parts.index_stamp),
@@ -214,8 +213,7 @@ class TrainingRun:
             self.tracking.artifact(file, "plots")
         if (self.folder / "metrics.csv").is_file():
             self.tracking.artifact(self.folder / "metrics.csv")
-        head = type(encoder.head).__module__.rpartition(".")[2]
-        self.tracking.model(self.folder, f"{self.data.source.name}-{head}", best)
+        self.tracking.model(self.folder, f"{self.data.source.name}-{encoder.head.name}", best)
         show(result_table(results, "trained"))
         show_leaderboard(self.parts.benchmark.leaderboard, results, "trained", self.folder, self.tracking)
         self.tracking.artifact(
@@ -250,19 +248,8 @@ def total_steps(batches: int, trainer: Trainer) -> int:
 
 def stamp(encoder: Encoder, hardware: Hardware, index: Mapping[str, Any]) -> dict[str, Any]:
     """What of a model, machine and index decides a figure: lengths, prompts, number format, how it is searched."""
-    tokenizer = encoder.head.tokenizer
-    if encoder.head.kind == "retriever":
-        read = {
-            "query_length": tokenizer.limit("query"),
-            "document_length": tokenizer.limit("document"),
-            "query_prompt": tokenizer.prompts.query,
-            "document_prompt": tokenizer.prompts.document,
-            "instruction": tokenizer.prompts.instruction,
-        }
-    else:
-        read = tokenizer.stamp()
     return {
-        **read,
+        **encoder.head.tokenizer.stamp(),
         "dtype": str(next(encoder.parameters()).dtype).removeprefix("torch."),
         "device": hardware.accelerator,
         "index": dict(index),

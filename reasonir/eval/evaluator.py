@@ -128,7 +128,7 @@ class Evaluation:
         """Judge the model, with what its limits cut off, and write everything."""
         reader = self.options.reader(encoder, workers)
         rank = self._model(encoder, reader, name)
-        if encoder.head.kind == "retriever":
+        if not encoder.head.reads_pairs:
             self._warn_of_instructions(encoder)
         truncation = Truncation(reader)
         evaluate_systems(self.tasks, {name: truncation.watching(rank)}, self.results)
@@ -139,7 +139,7 @@ class Evaluation:
 
     def dev(self, encoder: Encoder) -> System:
         """The system that ranks the development task during training: less deep, so that it is quick."""
-        if encoder.head.kind == "retriever":
+        if not encoder.head.reads_pairs:
             reader = CachingEncoder(encoder)
             return rerank_candidates(reader, search_system(self.index(reader), depth=DEV_DEPTH))
         return reranking(encoder, search_system(self.options.bm25, depth=DEV_CANDIDATES))
@@ -153,7 +153,7 @@ class Evaluation:
 
     def _model(self, encoder: Encoder, reader: CachingEncoder, name: str) -> System:
         """The system that ranks with the model, and notes what its index measured of itself."""
-        if encoder.head.kind != "retriever":
+        if encoder.head.reads_pairs:
             return reranking(reader, search_system(self.options.bm25, depth=self.options.rerank_depth))
         index = self.index(reader)
         rank = rerank_candidates(reader, search_system(index, depth=self.options.top_k))

@@ -49,9 +49,9 @@ class Geometry(BeirBenchmark):
     @classmethod
     def misfit(cls, head: Any) -> str | None:
         """See `Benchmark.misfit`."""
-        if head.kind == "retriever" and head.single_vector:
+        if head.single_vector and not head.reads_pairs:
             return None
-        gives = "many vectors a text" if head.kind == "retriever" else "scores of pairs"
+        gives = "scores of pairs" if head.reads_pairs else "many vectors a text"
         return (
             f"eval=geometry looks at heads of one vector a text, {head.__name__} gives {gives}: "
             "choose model/head=biencoder or gaussian, or eval=beir"

@@ -109,7 +109,7 @@ def _calibrate(rows: Sequence[Row], subject: EvaluatedSystem, source: Source) ->
     dev, relevance = source.pairs("dev")
     known = _rows(source, dev, relevance, subject.rank(dev))
     score_P, relevant_P = _column(known, "score"), _column(known, "relevant").astype(bool)
-    is_logit = subject.encoder is not None and subject.encoder.head.kind != "retriever"
+    is_logit = subject.encoder is not None and subject.encoder.head.reads_pairs
     probability = _sigmoid if is_logit else pairs.logistic(score_P, relevant_P)
     for row, value in zip(rows, probability(_column(rows, "score")).tolist(), strict=True):
         row["probability"] = value

@@ -228,7 +228,7 @@ class PipelineBenchmark(Benchmark, Validated):
 
 def _finds(subject: EvaluatedSystem) -> bool:
     """Whether the system finds documents itself: words, or a retriever."""
-    return subject.encoder is None or subject.encoder.head.kind == "retriever"
+    return subject.encoder is None or not subject.encoder.head.reads_pairs
 
 
 @dataclass(frozen=True, slots=True)

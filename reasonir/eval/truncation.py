@@ -42,7 +42,7 @@ class Truncation:
 
     def _sides(self, task: Task) -> dict[str, dict[str, float]]:
         documents, pairs, pair_queries = self._read[id(task.corpus)]
-        if self.reader.head.kind != "retriever":
+        if self.reader.head.reads_pairs:
             queries = {key: value for key, value in _shares(pair_queries).items() if key != "tokens"}
             return {"pairs": _shares(pairs), "queries": queries}
         queries_of = sum((self.reader.queries[text] for text in task.queries.values()), Cut())
@@ -55,7 +55,7 @@ class Truncation:
             return
         shares = ", ".join(f"{task} {share:.0%}" for task, share in many.items())
         limit = self.reader.head.tokenizer.limit("query")
-        if self.reader.head.kind == "retriever":
+        if not self.reader.head.reads_pairs:
             log.warning(
                 "Queries longer than %d tokens were cut: %s. A larger model.head.query_length (model.head.max_length "
                 "of a bi-encoder) lets the model read them",

@@ -15,6 +15,8 @@ from reasonir.types import Corpus, Run, Text
 class Index(Protocol):
     """Ranks a corpus."""
 
+    name: ClassVar[str]
+    """The option of the group `index`, for messages and the protocol of results."""
     neural: ClassVar[bool]
     """Whether it searches with a model's representations (and is built with an encoder) or with words."""
     single_vector: ClassVar[bool | None]
@@ -34,12 +36,12 @@ class Index(Protocol):
 
 def misfit(index: type[Index], head: type[RetrieverHead], factor: float = 1.0) -> str | None:
     """Why an index can't hold a head's vectors, or there is nothing to pool by `factor`; None where all is well."""
-    name, one = index.__module__.rpartition(".")[2], head.single_vector
+    one = head.single_vector
     if index.single_vector not in {None, one}:
         holds, gives, other = ("one", "more", "plaid") if index.single_vector else ("many", "one", "faiss")
         plural = "vector" if holds == "one" else "vectors"
         return (
-            f"index={name} holds {holds} {plural} a text, {head.__name__} gives {gives}: "
+            f"index={index.name} holds {holds} {plural} a text, {head.__name__} gives {gives}: "
             f"choose index=exact or index={other}"
         )
     if one and factor > 1:

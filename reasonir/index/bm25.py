@@ -45,6 +45,7 @@ class Bm25(Validated):
     measured: Mapping[str, float] = field(init=False, default_factory=dict)
     _index: Any = field(init=False, default=None)
     _mean_length: float = field(init=False, default=0.0)
+    name: ClassVar[str] = "bm25"
     neural: ClassVar[bool] = False
     single_vector: ClassVar[bool | None] = None
 

@@ -42,6 +42,7 @@ class Exact(Validated):
     corpus: Corpus = field(init=False)
     measured: Mapping[str, float] = field(init=False, default_factory=dict)
     _copies: Duplicates = field(init=False)
+    name: ClassVar[str] = "exact"
     neural: ClassVar[bool] = True
     single_vector: ClassVar[bool | None] = None
 

@@ -51,6 +51,7 @@ class Faiss(Validated):
     measured: Mapping[str, float] = field(init=False, default_factory=dict)
     _vectors_ND: np.ndarray = field(init=False)
     _index: Any = field(init=False, default=None)
+    name: ClassVar[str] = "faiss"
     neural: ClassVar[bool] = True
     single_vector: ClassVar[bool | None] = True
 

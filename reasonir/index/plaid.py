@@ -77,6 +77,7 @@ class Plaid(Validated):
     _encoded: StoredVectors = field(init=False)
     _held: StoredVectors = field(init=False)
     _centroids: int = field(init=False, default=0)
+    name: ClassVar[str] = "plaid"
     neural: ClassVar[bool] = True
     single_vector: ClassVar[bool | None] = False
 

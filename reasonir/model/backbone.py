@@ -123,14 +123,14 @@ class Model(Validated):
         return int(self._head.vector_size(folder, self.head_options, hidden))
 
     @property
-    def kind(self) -> str:
-        """What its head yields (see `Head.kind`)."""
-        return str(self._head.kind)
+    def reads_pairs(self) -> bool:
+        """Whether its head reads query and document together."""
+        return bool(self._head.reads_pairs)
 
     @property
     def single_vector(self) -> bool:
-        """Whether a text's representation is one vector, as a pair's score is."""
-        return self.kind == "reranker" or (self.kind == "retriever" and self._head.single_vector)
+        """Whether the representation of a text, or of a pair, is one vector."""
+        return bool(self._head.single_vector)
 
     @property
     def head_options(self) -> Mapping[str, Any]:

@@ -51,6 +51,17 @@ def stated_options(folder: Path | None, name: str) -> dict[str, Any]:
     return dict(json.loads(file.read_text())) if file and file.is_file() else {}
 
 
+def architecture_of(folder: Path) -> str:
+    """The transformers class that a checkpoint names first; empty where it names none."""
+    return (stated_options(folder, "config.json").get("architectures") or [""])[0]  # type: ignore[no-any-return]
+
+
+def gives_vectors(folder: Path) -> bool:
+    """The checkpoint is a retriever of sentence-transformers or PyLate, whatever class its backbone was saved as."""
+    lengths = stated_options(folder, "config_sentence_transformers.json")
+    return "query_length" in lengths or bool(module_options(folder, "Pooling"))
+
+
 def module_options(folder: Path | None, kind: str) -> dict[str, Any]:
     """The values of the last sentence-transformers module of a kind (Dense, Pooling), none where there is no such."""
     file = folder / "modules.json" if folder else None

@@ -32,7 +32,7 @@ class Embedder(Protocol):
 
     @property
     def head(self) -> Any:
-        """Scores representations: a `Retriever`."""
+        """Scores representations: a `RetrieverHead`."""
 
     @property
     def device(self) -> torch.device:
@@ -72,10 +72,8 @@ class Encoder(nn.Module):
         super().__init__()
         self.backbone = backbone
         self.head = head
-        """A `Retriever`, `Reranker` or `Pruner` (reasonir.model.head.base)."""
+        """A `RetrieverHead`, `RerankerHead` or `PrunerHead`."""
         self._options = {"use_cache": False} if getattr(backbone.config, "use_cache", None) is not None else {}
-        self._inputs: Callable[[Padded], dict[str, Tensor]] = getattr(head, "inputs", lambda _: {})
-        """What the backbone reads besides tokens, by heads that have more to say."""
         self.may_pack = packs
         """Whether texts are packed where that gives what padding them gives."""
         self.trust_remote_code = trust_remote_code
@@ -93,7 +91,7 @@ class Encoder(nn.Module):
 
     def _hidden(self, padded: Padded) -> Tensor:
         """hidden_NLH of a micro-batch; positions of padding hold anything, or zeros where they weren't computed."""
-        inputs = self._inputs(padded)
+        inputs = self.head.inputs(padded)
         packing = padded.packing
         if packing is None:
             mask = None if padded.full else padded.attend_NL

@@ -65,7 +65,7 @@ def description(encoder: Encoder) -> dict[str, Any]:
     """How an export is opened here: what its ecosystem's files don't state, as plain values."""
     prompts = getattr(encoder.head.tokenizer, "prompts", None)
     return {
-        "head": type(encoder.head).__name__,
+        "head": encoder.head.name,
         "options": encoder.head.options(),
         **({"prompts": asdict(prompts)} if prompts is not None else {}),
     }

@@ -57,7 +57,7 @@ class ExportCheck:
             InputError: outputs differ by more than rounding; says where and by how much.
         """
         given = [text.strip() for text in (*texts, *_BUILT_IN) if text.strip()]
-        for side, sample in self._pairs(given) if self.encoder.head.kind != "retriever" else self._texts(given):
+        for side, sample in self._pairs(given) if self.encoder.head.reads_pairs else self._texts(given):
             with _padded(self.encoder):
                 expected = _outputs(self.encoder, sample, side)
             if self.encoder.packs:
@@ -126,13 +126,10 @@ class ExportCheck:
 
 
 def _outputs(encoder: Encoder, sample: Sequence[Any], side: Side | None) -> list[Tensor]:
-    """The vectors of each text, or the logit of each pair and, of a pruner, those of its tokens behind it."""
+    """See `Head.outputs`."""
     tokens = encoder.head.tokenizer(sample, side) if side else encoder.head.tokenizer(sample)[0]
-    found = encoder.represent(tokens)
-    if side or encoder.head.kind == "pruner":
-        return list(torch.split(found.values_TD, found.lengths_N.tolist()))
-    scores_P: Tensor = encoder.head.scores(found)
-    return list(scores_P[:, None])
+    outputs: list[Tensor] = encoder.head.outputs(encoder.represent(tokens))
+    return outputs
 
 
 def _difference(one: Tensor, other: Tensor) -> float:

@@ -23,9 +23,9 @@ def identity_of(model: Model) -> dict[str, Any]:
 
 
 def options_of(built: Any) -> dict[str, Any]:
-    """What a partial was made of, as plain values."""
+    """The name and the options of a partial of an index, or of a head's `load`, as plain values."""
     plain = {
         key: asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
         for key, value in built.keywords.items()
     }
-    return {"name": built.func.__qualname__, **plain}
+    return {"name": getattr(built.func, "__self__", built.func).name, **plain}

@@ -62,7 +62,7 @@ def measure(model: Model, data: RetrievalData, *, rows: int) -> Measured:
         columns = tuple(_estimated(model, data, rows, folder))
         return Measured(columns, model.limits(folder), dict.fromkeys(sides, 0), UNBOUNDED, "characters")
     tokenizer, positions = model.read_tokenizer(folder)
-    pairs = {} if model.kind == "retriever" else data.sample_pairs(rows)
+    pairs = data.sample_pairs(rows) if model.reads_pairs else {}
     lost_P = [lost for given in pairs.values() for lost in tokenizer(given)[0].lost_query_N.tolist()]
     return Measured(
         tuple(_counted(model, data, rows, tokenizer.whole())),
@@ -77,30 +77,30 @@ def measure(model: Model, data: RetrievalData, *, rows: int) -> Measured:
 def longest(model: Model) -> Measured:
     """Columns as long as the head lets them be: what a plan goes by where the data can't be read."""
     limits = model.limits(_folder(model))
-    sides: dict[str, Side] = {"queries": "query"} if model.kind == "retriever" else {}
+    sides: dict[str, Side] = {} if model.reads_pairs else {"queries": "query"}
     sides |= {"positives": "document", "negatives": "document"}
     columns = tuple(Column.of(name, side, [limits[side]]) for name, side in sides.items())
     return Measured(columns, limits, dict.fromkeys(limits, 0), UNBOUNDED, "limits")
 
 
 def _counted(model: Model, data: RetrievalData, rows: int, whole: Any) -> Iterator[Column]:
-    if model.kind == "retriever":
-        for name, (side, texts) in data.sample(rows).items():
-            yield Column.of(name, side, whole(texts, side).lengths_N.tolist())
-    else:
+    if model.reads_pairs:
         for name, pairs in data.sample_pairs(rows).items():
             yield Column.of(name, "document", whole(pairs)[0].lengths_N.tolist())
+    else:
+        for name, (side, texts) in data.sample(rows).items():
+            yield Column.of(name, side, whole(texts, side).lengths_N.tolist())
 
 
 def _estimated(model: Model, data: RetrievalData, rows: int, folder: Path | None) -> Iterator[Column]:
     stated = stated_options(folder, "config_sentence_transformers.json")
     prompts = model.prompts.completed(stated.get("prompts", {}))
-    if model.kind == "retriever":
-        for name, (side, texts) in data.sample(rows).items():
-            yield Column.of(name, side, [_tokens(prompts.apply(text, side)) for text in texts])
-    else:
+    if model.reads_pairs:
         for name, pairs in data.sample_pairs(rows).items():
             yield Column.of(name, "document", [_tokens(p.query.text) + _tokens(p.document.text) for p in pairs])
+    else:
+        for name, (side, texts) in data.sample(rows).items():
+            yield Column.of(name, side, [_tokens(prompts.apply(text, side)) for text in texts])
 
 
 def _tokens(text: str) -> int:

@@ -18,7 +18,8 @@ import yaml
 
 from reasonir.config import flatten
 from reasonir.eval.result_table import CI, metric_name
-from reasonir.publishing.usage_snippets import OPENED
+from reasonir.model.head.base import Head
+from reasonir.runs.components import component
 from reasonir.runs.folder import saved_config
 from reasonir.runs.provenance import DATA
 from reasonir.utils.table import TEXT, Table
@@ -44,13 +45,14 @@ def card_of(run: Path, name: str, *, licence: str | None = None) -> str:
 
     config = saved_config(run)
     manifest, results, environment = (_read(run / file) for file in (DATA, "results.json", "environment.json"))
-    head = str(config["model"]["head"]["_target_"]).split(".")[-3]
-    base, opened = _hub_id(config["model"]["path"]), OPENED.get(head)
+    loader = component(config["model"]["head"]["_target_"])  # None for a user's own head where its YAML isn't
+    head: type[Head] | None = loader.__self__ if loader else None
+    base = _hub_id(config["model"]["path"])
     header = ModelCardData(
         base_model=base,
-        library_name=opened.library if opened else None,
-        pipeline_tag=opened.task if opened else None,
-        tags=["reasonir", head],
+        library_name=head.usage.library if head else None,
+        pipeline_tag=head.usage.task if head else None,
+        tags=["reasonir", *([head.name] if head else [])],
         license=licence,
         datasets=sorted(set(_datasets(config["data"]))) or None,
         model_name=Path(name).name,
@@ -59,12 +61,12 @@ def card_of(run: Path, name: str, *, licence: str | None = None) -> str:
     origin = f"made from [{base}]({_HUB}/{base})" if base else "trained"
     parts = [
         f"# {Path(name).name}",
-        f"A {opened.what if opened else head}, {origin} with reasonir.",
+        f"A {head.usage.summary if head else 'model'}, {origin} with reasonir.",
         *_results(results),
         *_protocol(results),
         *_data(manifest),
         *_training(run, environment, config["seed"]),
-        *(opened.parts(name) if opened else ()),
+        *(head.usage.parts(name) if head else ()),
     ]
     return f"---\n{header.to_yaml().strip()}\n---\n\n" + "\n\n".join(parts) + "\n"
 

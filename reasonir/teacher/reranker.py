@@ -65,7 +65,7 @@ class Reranking(Validated):
 
     def problems(self) -> Iterable[str]:
         """A model that reads no pairs."""
-        if self.model.kind == "retriever":
+        if not self.model.reads_pairs:
             named = f"run={self.run}" if self.run else f"model.path={self.model.path}"
             yield (
                 f"{named} has the head of a retriever, which reads no pairs: choose a reranker, such as "

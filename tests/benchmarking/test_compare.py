@@ -21,16 +21,17 @@ OURS = {"ours", "ours_recomputing", "plain"}
 THEIRS = {
     "colbert": {"pylate", "pylate_cached"},
     "biencoder": {"sentence_transformers", "sentence_transformers_cached"},
-    "reranker": {"sentence_transformers"},
+    "cross_encoder": {"sentence_transformers"},
     "yes_no": set(),
 }
 NEWEST = {
     "colbert": {"sentence_transformers_6_cached", "sentence_transformers_6_tokens"},
     "biencoder": {"sentence_transformers_6_cached", "sentence_transformers_6_tokens"},
-    "reranker": {"sentence_transformers_6"},
+    "cross_encoder": {"sentence_transformers_6"},
     "yes_no": {"sentence_transformers_6"},
 }
-HEADS = {"colbert": "colbert", "biencoder": "biencoder", "reranker": "cross_encoder", "yes_no": "yes_no"}
+HEADS = ("colbert", "biencoder", "cross_encoder", "yes_no")
+"""Heads that peers train; the peers of each are the option of its name."""
 
 
 @pytest.mark.slow
@@ -40,12 +41,12 @@ HEADS = {"colbert": "colbert", "biencoder": "biencoder", "reranker": "cross_enco
         # PyLate scores masked tokens 0, which a random model's similarities may be below: real weights for it
         ("colbert", "minilm", "data"),
         ("biencoder", "tiny", "scifact"),
-        ("reranker", "tiny", "data"),
+        ("cross_encoder", "tiny", "data"),
         ("yes_no", "tiny_reranker", "scifact"),
     ],
 )
 def test_all_peers_compute_the_same_step(home, group, model, workload):
-    given = [f"peers={group}", f"model={model}", f"model/head={HEADS[group]}", f"workload={workload}"]
+    given = [f"peers={group}", f"model={model}", f"model/head={group}", f"workload={workload}"]
     done = run("bench", *SMALL, *given, "logger=mlflow", "experiment_name=bench", f"+tags.group={group}", home=home)
     expect(done, OURS | THEIRS[group])
     client = MlflowClient(f"sqlite:///{home / 'mlflow.db'}")
@@ -61,7 +62,7 @@ def test_all_peers_compute_the_same_step(home, group, model, workload):
 @pytest.mark.skipif(not PEERS.is_file(), reason="make bench-peers builds the environment")
 @pytest.mark.parametrize("group", HEADS)
 def test_the_newest_peers_compute_the_same_step(home, group):
-    given = [f"peers={group}_peers", f"model/head={HEADS[group]}", "workload=medquad", f"peers_python={PEERS}"]
+    given = [f"peers={group}_peers", f"model/head={group}", "workload=medquad", f"peers_python={PEERS}"]
     given += ["model=tiny_reranker"] if group == "yes_no" else []
     expect(run("bench", *SMALL, *given, home=home), OURS | THEIRS[group] | NEWEST[group])
 
@@ -89,7 +90,7 @@ def test_what_a_gpu_is_given_runs_at_the_smallest_size(home, group, given):
 def test_every_group_of_peers_composes_and_binds(composed, group):
     name = group.removesuffix("_peers")
     model = "tiny_reranker" if name == "yes_no" else "tiny"
-    config = composed("bench", f"model={model}", f"model/head={HEADS[name]}", f"peers={group}")
+    config = composed("bench", f"model={model}", f"model/head={name}", f"peers={group}")
     assert problems(config) == []
     expected = OURS | THEIRS[name] | (NEWEST[name] if group != name else set())
     assert set(config.peers) == expected
@@ -123,7 +124,7 @@ def test_a_peer_that_cannot_train_the_head_is_named(home):
 
 
 def test_a_head_that_no_peer_trains_is_named(home):
-    done = run("bench", *SMALL, "model/head=provence", "peers=reranker", home=home)
+    done = run("bench", *SMALL, "model/head=provence", "peers=cross_encoder", home=home)
     assert done.status == 2
     assert "sentence_transformers can't train a Provence: none can, set another model/head" in done.err
 

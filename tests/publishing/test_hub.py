@@ -12,9 +12,9 @@ from huggingface_hub.errors import HfHubHTTPError
 
 import reasonir
 from reasonir.errors import InputError
+from reasonir.model.head.provence import Provence
 from reasonir.publishing.hub import load, save
 from reasonir.publishing.model_card import card_of
-from reasonir.publishing.usage_snippets import OPENED
 from tests.helpers import load as load_untrained
 from tests.running import run
 
@@ -88,9 +88,9 @@ def test_the_card_opens_the_saved_folder_with_the_runs_scores(head, runs, tmp_pa
 def test_a_pruners_export_is_opened_as_its_card_says(bert, tmp_path):
     load_untrained(bert, "provence").save(tmp_path / "model")
     found = {}
-    exec(OPENED["provence"].theirs.replace("{name}", str(tmp_path / "model")), found)
+    exec(Provence.usage.library_code.replace("{name}", str(tmp_path / "model")), found)
     scores = found["model"].predict([(QUERY, text) for text in TEXTS])
-    exec(OPENED["provence"].ours.replace("{name}", str(tmp_path / "model")), found)
+    exec(Provence.usage.reasonir_code.replace("{name}", str(tmp_path / "model")), found)
     assert scores.tolist() == pytest.approx(found["pruner"].score(QUERY, TEXTS), abs=1e-5)
 
 

@@ -26,6 +26,7 @@ def opens_by_its_owners_word(folder, project, home, monkeypatch):
     """A run with a head and data of its own: known where conf/ names them, and elsewhere where it is trusted."""
     words = (f"run={folder}", "hardware=cpu", "logger=csv", "evaluation.baselines=[]", "eval=demo")
     assert type(reasonir.load(folder).encoder.head).__name__ == "Loud"
+    assert json.loads((folder / "model" / "reasonir.json").read_text())["model"]["head"] == "loud"
     judged = run("evaluate", *words, home=home)
     assert judged.status == 0, judged.err
     monkeypatch.chdir(home)

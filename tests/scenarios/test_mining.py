@@ -1,12 +1,13 @@
 """Mining inside a run: nothing of the development set is learnt, and what decides the run's figures stays the same."""
 
 import re
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from reasonir.data.batches.collate import assembling
+from reasonir.data.batches.collate import contrast
 from reasonir.data.beir import Beir
 from reasonir.data.prepared import prepare, read, read_manifest
 from reasonir.data.splits.holdout import relevant_keys
@@ -38,7 +39,7 @@ def tokens(texts, side):
 def data(source, home, mining, **options):
     found = RetrievalData(source, LoaderOptions(8, 3, workers=0, **options), home=home, seed=1, mining=mining)
     found.setup()
-    found.assemble = assembling("retriever", tokens)
+    found.assemble = partial(contrast, tokenize=tokens)
     return found
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -64,7 +63,7 @@ class Batches(Dataset[Any]):
     Attributes:
         rows: the prepared set.
         items: what plans number.
-        assemble: makes a batch of a step's groups, `contrast` or `pair` with a tokenizer; picklable.
+        assemble: makes a batch of a step's groups, as a head's tokenizer does (`collate`); picklable.
         negatives: hard negatives drawn for each item, where there are any.
         dropped: keys of documents that training may not see.
         seed: decides, with the item and how often it was taken, what is drawn.
@@ -154,11 +153,6 @@ def pair(step: int, groups: Sequence[QueryGroup], *, tokenize: TokenizePairs) ->
 
 def _teachers(drawn: Sequence[Document]) -> dict[str, Tensor]:
     return {name: torch.tensor([document.teachers[name] for document in drawn]) for name in drawn[0].teachers}
-
-
-def assembling(kind: str, tokenizer: Any) -> Assemble:
-    """What makes batches for a head of this kind (`reasonir.model.head.base.Head.kind`) with its tokenizer."""
-    return partial(contrast if kind == "retriever" else pair, tokenize=tokenizer)
 
 
 def groups_of(examples: Sequence[Example]) -> list[QueryGroup]:

@@ -1,23 +1,29 @@
-"""What a head is: it turns the backbone's hidden states into a representation, and representations into scores.
+"""Heads: hidden states of the backbone to representations, and representations to scores.
 
-A retriever's head makes one representation a text; a reranker's reads query and document together and makes one score
-of them; a pruner's is a reranker that also says which tokens of the document help. A new head is one file here with a
-class that satisfies `Retriever`, `Reranker` or `Pruner`, and one YAML beside the others whose `_target_` is the class's
-`load`. Heads own what is special about them (tokenisation, pooling, similarity, the format they are saved in);
-batching, caching and precision belong to the encoder and the training engine.
+A retriever's head makes one representation per text; a reranker's reads query and document together and gives the pair
+one score; a pruner's is a reranker that also scores the tokens of the document. A new head is one file here with a
+class that is a `RetrieverHead`, `RerankerHead` or `PrunerHead`, and one YAML beside the others whose `_target_` is the
+class's `load`. A head's class describes it to all other parts; no other file has a list of heads. Heads own what is
+special about them (tokenisation, pooling, similarity, the format they are saved in); batching, caching and precision
+belong to the encoder and the training engine.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
 import torch
 from torch import Tensor, nn
 
+from reasonir.data.batches.collate import QueryGroup, contrast, pair
+from reasonir.model.head.usage_snippet import UsageSnippet
 from reasonir.model.prompts import Prompts
-from reasonir.types import Padded, Pair, Representation, Side, Text, Tokens
+from reasonir.types import Batch, Padded, Pair, PairBatch, Representation, Side, Text, Tokens
+
+Kind = Literal["retriever", "reranker", "pruner"]
+Evidence = Literal["none", "matches", "sentences"]
 
 
 class Tokenizer(Protocol):
@@ -37,6 +43,20 @@ class Tokenizer(Protocol):
     def whole(self) -> Tokenizer:
         """The same layout, with nothing cut and nothing filled up."""
 
+    def stamp(self) -> Mapping[str, Any]:
+        """Lengths and prompts, for the protocol of results."""
+        return {
+            "query_length": self.limit("query"),
+            "document_length": self.limit("document"),
+            "query_prompt": self.prompts.query,
+            "document_prompt": self.prompts.document,
+            "instruction": self.prompts.instruction,
+        }
+
+    def collate(self, step: int, groups: Sequence[QueryGroup]) -> Batch:
+        """The batch of a step."""
+        return contrast(step, groups, tokenize=self)
+
 
 class PairTokenizer(Protocol):
     """Turns pairs into tokens; picklable, so that loader workers can do it."""
@@ -54,14 +74,35 @@ class PairTokenizer(Protocol):
         """The same layout, with nothing cut."""
 
     def stamp(self) -> Mapping[str, Any]:
-        """What decides a pair's tokens (length, template, instruction), for the protocol of results."""
+        """Options that decide a pair's tokens (length, template, instruction), for the protocol of results."""
+
+    def collate(self, step: int, groups: Sequence[QueryGroup]) -> PairBatch:
+        """The batch of a step."""
+        return pair(step, groups, tokenize=self)
 
 
 class Head(Protocol):
     """Hidden states to representation. An nn.Module; its parameters are trained."""
 
-    kind: ClassVar[str]
-    """retriever (one representation a text), reranker (one score a pair) or pruner (that, and a logit a token)."""
+    name: ClassVar[str]
+    """The option of the group `model/head`; part of the registered model's name and of what caches are kept under."""
+    kind: ClassVar[Kind]
+    """retriever (one representation per text), reranker (one score per pair) or pruner (and one logit per token)."""
+    reads_pairs: ClassVar[bool]
+    """Whether query and document are read together."""
+    single_vector: ClassVar[bool]
+    """Whether the representation of a text, or of a pair, is one vector."""
+    default_loss: ClassVar[str]
+    """The option of the group `loss` that trains it where none is chosen; `config.loss_of` reads its source."""
+    usage: ClassVar[UsageSnippet]
+    """How its export is opened, for the model card."""
+    evidence: ClassVar[Evidence] = "none"
+    """Marks of a document in reports: none, tokens that match the query's, or sentences with their probability."""
+
+    @classmethod
+    def recognises(cls, folder: Path) -> bool:
+        """Whether the files of a checkpoint say that it has this head; asked after the heads that build on this one."""
+        return False
 
     @classmethod
     def limits(cls, folder: Path | None, options: Mapping[str, Any]) -> dict[Side, int]:
@@ -87,8 +128,16 @@ class Head(Protocol):
     def __call__(self, hidden_NLH: Tensor, padded: Padded) -> Tensor:
         """values_TD: the vectors of a micro-batch, text by text, in float32."""
 
+    def inputs(self, padded: Padded) -> dict[str, Tensor]:
+        """Inputs of the backbone besides tokens and attention mask."""
+        return {}
+
     def vectors(self, tokens: Tokens) -> Tensor:
         """lengths_N: how many vectors each text will have."""
+
+    def outputs(self, read: Representation) -> list[Tensor]:
+        """The values of each text or pair by which an export is compared with the model."""
+        return list(torch.split(read.values_TD, read.lengths_N.tolist()))
 
     def save(self, backbone: nn.Module, folder: Path) -> None:
         """Write the model in the format its ecosystem loads."""
@@ -100,8 +149,8 @@ class Head(Protocol):
 class RetrieverHead(Head, Protocol):
     """Scores every query against every document by their representations."""
 
-    single_vector: ClassVar[bool]
-    """Whether a text's representation is one vector."""
+    kind: ClassVar[Kind] = "retriever"
+    reads_pairs: ClassVar[bool] = False
     metric: ClassVar[str]
     """What single vectors are ranked by: inner_product, or euclidean distance; other heads have none."""
     temperature: float
@@ -123,10 +172,17 @@ class RetrieverHead(Head, Protocol):
 class RerankerHead(Head, Protocol):
     """Scores pairs."""
 
+    kind: ClassVar[Kind] = "reranker"
+    reads_pairs: ClassVar[bool] = True
+    single_vector: ClassVar[bool] = True
     tokenizer: PairTokenizer
 
     def scores(self, pairs: Representation) -> Tensor:
         """scores_P, logits: higher is better, 0 is undecided; differentiable."""
+
+    def outputs(self, read: Representation) -> list[Tensor]:
+        """See `Head.outputs`: the logit of each pair."""
+        return list(self.scores(read)[:, None])
 
     def opened_elsewhere(
         self, folder: Path, pairs: Sequence[Pair], device: torch.device, *, trust_remote_code: bool
@@ -136,6 +192,14 @@ class RerankerHead(Head, Protocol):
 
 class PrunerHead(RerankerHead, Protocol):
     """Scores pairs, and the tokens of their documents."""
+
+    kind: ClassVar[Kind] = "pruner"
+    single_vector: ClassVar[bool] = False
+    evidence: ClassVar[Evidence] = "sentences"
+
+    def outputs(self, read: Representation) -> list[Tensor]:
+        """See `Head.outputs`: the logit of each pair, then those of its tokens."""
+        return Head.outputs(self, read)
 
     def token_logits(self, pairs: Representation) -> Representation:
         """The logit that a token helps to answer, for every token that the tokenizer gives a label: rows of one."""

@@ -19,6 +19,8 @@ from torch.nn.functional import normalize
 
 from reasonir.errors import InputError
 from reasonir.model.checkpoint_config import Length, check_length, module_options, stated_options, usable_positions
+from reasonir.model.head.base import RetrieverHead, Tokenizer
+from reasonir.model.head.usage_snippet import RETRIEVE, UsageSnippet
 from reasonir.model.prompts import Prompts
 from reasonir.model.tokenize import OneLength, cut_ids, forget_calls, ready
 from reasonir.types import Padded, Representation, Side, Text, Tokens
@@ -28,7 +30,7 @@ PoolingMode = Literal["cls", "mean", "lasttoken"]
 
 
 @dataclass(frozen=True, slots=True)
-class BiEncoderTokenizer(OneLength):
+class BiEncoderTokenizer(OneLength, Tokenizer):
     """Prompt and text in one sequence; where the model pools without its prompt, those tokens aren't kept."""
 
     tokenizer: Any
@@ -59,12 +61,25 @@ class BiEncoderTokenizer(OneLength):
         return len(ids) - (ids[-1] in self.tokenizer.all_special_ids)
 
 
-class BiEncoder(nn.Module):
+class BiEncoder(nn.Module, RetrieverHead):
     """Pooling and the modules behind it; see `Head`."""
 
-    kind: ClassVar[str] = "retriever"
+    name: ClassVar[str] = "biencoder"
     single_vector: ClassVar[bool] = True
     metric: ClassVar[str] = "inner_product"
+    default_loss: ClassVar[str] = "cached_contrastive"
+    usage: ClassVar[UsageSnippet] = UsageSnippet(
+        "sentence-transformers",
+        "sentence-similarity",
+        "retriever (one vector per text)",
+        """from sentence_transformers import SentenceTransformer
+
+model = SentenceTransformer("{name}")
+queries = model.encode_query(["why does it rain"])
+documents = model.encode_document(["Warm air rises.", "Copper conducts."])
+print(model.similarity(queries, documents))""",
+        RETRIEVE,
+    )
 
     def __init__(
         self,
@@ -81,6 +96,11 @@ class BiEncoder(nn.Module):
         self.dimensions = dimensions
         self.rest = nn.ModuleList(list(source)[2:])
         self._source = (source,)  # a tuple, so that its parameters aren't registered a second time
+
+    @classmethod
+    def recognises(cls, folder: Path) -> bool:
+        """See `Head.recognises`: it pools."""
+        return bool(module_options(folder, "Pooling"))
 
     @classmethod
     def load(
@@ -229,7 +249,7 @@ class BiEncoder(nn.Module):
     def opened_elsewhere(
         self, folder: Path, texts: Sequence[Text], side: Side, device: torch.device, *, trust_remote_code: bool
     ) -> dict[str, list[Tensor]]:
-        """See `Retriever.opened_elsewhere`: by sentence-transformers."""
+        """See `RetrieverHead.opened_elsewhere`: by sentence-transformers."""
         from sentence_transformers import SentenceTransformer
 
         source = SentenceTransformer(

@@ -30,6 +30,8 @@ from reasonir.model.checkpoint_config import (
     stated_options,
     usable_positions,
 )
+from reasonir.model.head.base import Evidence, RetrieverHead, Tokenizer
+from reasonir.model.head.usage_snippet import RETRIEVE, UsageSnippet
 from reasonir.model.maxsim import maxsim
 from reasonir.model.prompts import Prompts
 from reasonir.model.tokenize import cut_ids, forget_calls
@@ -44,7 +46,7 @@ DEFAULT_VECTOR = 128
 
 
 @dataclass(frozen=True, slots=True)
-class ColBERTTokenizer:
+class ColBERTTokenizer(Tokenizer):
     """PyLate's token layout: first token, side marker, the text, and for queries expansion tokens up to the length."""
 
     tokenizer: Any
@@ -165,11 +167,25 @@ class ColBERTTokenizer:
         return ids, attend + [self.attend_to_expansion] * missing, [True] * len(ids)
 
 
-class ColBERT(nn.Module):
+class ColBERT(nn.Module, RetrieverHead):
     """The projections of a PyLate ColBERT and its similarity; see `Head`."""
 
-    kind: ClassVar[str] = "retriever"
+    name: ClassVar[str] = "colbert"
     single_vector: ClassVar[bool] = False
+    default_loss: ClassVar[str] = "cached_contrastive"
+    evidence: ClassVar[Evidence] = "matches"
+    usage: ClassVar[UsageSnippet] = UsageSnippet(
+        "PyLate",
+        "sentence-similarity",
+        "late-interaction retriever (one vector per token, MaxSim)",
+        """from pylate import models, rank
+
+model = models.ColBERT("{name}")
+queries = model.encode(["why does it rain"], is_query=True, prompt_name="query")
+documents = model.encode(["Warm air rises.", "Copper conducts."], is_query=False, prompt_name="document")
+print(rank.rerank([[0, 1]], queries, [documents]))""",
+        RETRIEVE,
+    )
 
     def __init__(self, source: Any, tokenizer: ColBERTTokenizer, temperature: float) -> None:
         super().__init__()
@@ -177,6 +193,12 @@ class ColBERT(nn.Module):
         self.tokenizer = tokenizer
         self.projections = nn.ModuleList(list(source)[1:])
         self._source = (source,)  # a tuple, so that its parameters aren't registered a second time
+
+    @classmethod
+    def recognises(cls, folder: Path) -> bool:
+        """See `Head.recognises`: PyLate's or Stanford's."""
+        stated = stated_options(folder, "config_sentence_transformers.json")
+        return "query_length" in stated or _is_stanford(folder)
 
     @classmethod
     def load(
@@ -302,7 +324,7 @@ class ColBERT(nn.Module):
     def opened_elsewhere(
         self, folder: Path, texts: Sequence[Text], side: Side, device: torch.device, *, trust_remote_code: bool
     ) -> dict[str, list[Tensor]]:
-        """See `Retriever.opened_elsewhere`: by PyLate."""
+        """See `RetrieverHead.opened_elsewhere`: by PyLate."""
         from pylate.models import ColBERT as PyLateColBERT
 
         source = PyLateColBERT(

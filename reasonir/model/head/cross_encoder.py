@@ -21,8 +21,17 @@ import torch
 from torch import Tensor, nn
 
 from reasonir.errors import InputError
-from reasonir.model.checkpoint_config import UNBOUNDED, Length, check_length, stated_options, usable_positions
+from reasonir.model.checkpoint_config import (
+    UNBOUNDED,
+    Length,
+    architecture_of,
+    check_length,
+    gives_vectors,
+    usable_positions,
+)
 from reasonir.model.encoder import Encoder
+from reasonir.model.head.base import PairTokenizer, RerankerHead
+from reasonir.model.head.usage_snippet import RERANK, UsageSnippet
 from reasonir.model.prompts import Prompts
 from reasonir.model.spans import spans_of_tokens
 from reasonir.model.tokenize import QUERY_SHARE, OneLength, QueryShare, forget_calls, ready, split_room
@@ -35,7 +44,7 @@ _PROBE = ("how do bees find flowers", "Some dance. Others follow.")
 
 
 @dataclass(frozen=True, slots=True)
-class PairEncoding(OneLength):
+class PairEncoding(OneLength, PairTokenizer):
     """Tokenises pairs as the checkpoint does, each side cut to what it may have of `max_length` (`split_room`).
 
     With `judged`, every token of a document gives a vector, and a label where it belongs to a judged span.
@@ -119,10 +128,21 @@ def _labels(pair: Pair, prompt: str, offsets: Sequence[tuple[int, int]]) -> Tens
     return label_S[span_T]  # NOWHERE, -1, finds the last one
 
 
-class CrossEncoder(nn.Module):
-    """A classifier without its backbone; see `Reranker`."""
+class CrossEncoder(nn.Module, RerankerHead):
+    """A classifier without its backbone; see `RerankerHead`."""
 
-    kind: ClassVar[str] = "reranker"
+    name: ClassVar[str] = "cross_encoder"
+    default_loss: ClassVar[str] = "bce"
+    usage: ClassVar[UsageSnippet] = UsageSnippet(
+        "sentence-transformers",
+        "text-ranking",
+        "reranker (cross-encoder)",
+        """from sentence_transformers import CrossEncoder
+
+model = CrossEncoder("{name}")
+print(model.predict([("why does it rain", "Warm air rises."), ("why does it rain", "Copper conducts.")]))""",
+        RERANK,
+    )
 
     def __init__(self, source: Any, tokenizer: PairEncoding) -> None:
         super().__init__()
@@ -133,6 +153,11 @@ class CrossEncoder(nn.Module):
         if self.classifier.base_model.pooler is not None:
             backbone.pooler = None
         self._two_types = any(tokenizer.tokenizer("a", "b").get("token_type_ids", ()))
+
+    @classmethod
+    def recognises(cls, folder: Path) -> bool:
+        """See `Head.recognises`: a sequence classifier."""
+        return _is_classifier(folder) and not gives_vectors(folder)
 
     @classmethod
     def load(
@@ -222,7 +247,7 @@ class CrossEncoder(nn.Module):
         """See `Head.read_tokenizer`."""
         length = options.get("max_length") or min(MAX_LENGTH, positions)
         share = options.get("query_share") or QUERY_SHARE
-        return PairEncoding(tokenizer, prompts, length, share, judged=cls.kind == "pruner")
+        return PairEncoding(tokenizer, prompts, length, share)
 
     @classmethod
     def length_options(cls, lengths: Mapping[Side, int]) -> dict[str, int]:
@@ -280,7 +305,7 @@ class CrossEncoder(nn.Module):
     def opened_elsewhere(
         self, folder: Path, pairs: Sequence[Pair], device: torch.device, *, trust_remote_code: bool
     ) -> dict[str, list[Tensor]]:
-        """See `Reranker.opened_elsewhere`: by sentence-transformers, which is given the prompts with the texts."""
+        """See `RerankerHead.opened_elsewhere`: by sentence-transformers, which is given the prompts with the texts."""
         from sentence_transformers import CrossEncoder as TheirCrossEncoder
 
         source = TheirCrossEncoder(
@@ -328,9 +353,12 @@ def read_classifier(folder: Path, model_kwargs: Mapping[str, Any]) -> Any:
     """The sequence classifier of a checkpoint; a plain encoder's gets one label, drawn anew."""
     from transformers import AutoModelForSequenceClassification
 
-    made_for = stated_options(folder, "config.json").get("architectures") or [""]
     labels = {}
-    if not made_for[0].endswith("ForSequenceClassification"):
+    if not _is_classifier(folder):
         log.warning("%s brings no layer that ranks pairs: a new one is drawn and has to be trained", folder)
         labels = {"num_labels": 1}
     return AutoModelForSequenceClassification.from_pretrained(folder, local_files_only=True, **labels, **model_kwargs)
+
+
+def _is_classifier(folder: Path) -> bool:
+    return architecture_of(folder).endswith("ForSequenceClassification")

@@ -9,14 +9,16 @@ cosines, which the same vectors' scores then equal less 1. The two-layer project
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
-from reasonir.model.checkpoint_config import Length
+from reasonir.model.checkpoint_config import Length, stated_options
 from reasonir.model.head.biencoder import BiEncoder, PoolingMode
+from reasonir.model.head.usage_snippet import UsageSnippet
 from reasonir.model.prompts import Prompts
 from reasonir.types import Padded, Representation
 from reasonir.utils.ranges import Fraction, Positive, PositiveFloat
@@ -26,9 +28,21 @@ _EUCLIDEAN = "euclidean"
 
 
 class Gaussian(BiEncoder):
-    """A bi-encoder with a projection, whose vectors keep their lengths; see `Retriever`."""
+    """A bi-encoder with a projection, whose vectors keep their lengths; see `RetrieverHead`."""
 
+    name: ClassVar[str] = "gaussian"
     metric: ClassVar[str] = _EUCLIDEAN
+    default_loss: ClassVar[str] = "gaussian"
+    usage: ClassVar[UsageSnippet] = replace(
+        BiEncoder.usage,
+        summary="retriever (one vector per text in an isotropic Gaussian space, Euclidean distance)",
+    )
+
+    @classmethod
+    def recognises(cls, folder: Path) -> bool:
+        """See `Head.recognises`: a bi-encoder whose similarity is the Euclidean distance."""
+        stated = stated_options(folder, "config_sentence_transformers.json")
+        return super().recognises(folder) and stated.get("similarity_fn_name") == _EUCLIDEAN
 
     @classmethod
     def load(  # type: ignore[override]
@@ -55,7 +69,7 @@ class Gaussian(BiEncoder):
             projection: of a checkpoint without one: linear (orthogonal), or mlp (twice as wide, GELU, dropout).
             size: numbers of a vector; None is as many as the bi-encoder's.
             dropout: of the mlp.
-            temperature: see `Retriever`.
+            temperature: see `RetrieverHead`.
 
         Raises:
             InputError: a pooling, length or projection that can't be.

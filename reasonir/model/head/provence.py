@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -19,7 +20,9 @@ from torch import Tensor, nn
 
 from reasonir.errors import InputError
 from reasonir.model.checkpoint_config import Length, stated_options
+from reasonir.model.head.base import PrunerHead
 from reasonir.model.head.cross_encoder import CrossEncoder, PairEncoding, read_classifier
+from reasonir.model.head.usage_snippet import PRUNE, UsageSnippet
 from reasonir.model.prompts import Prompts
 from reasonir.model.tokenize import QUERY_SHARE, QueryShare
 from reasonir.types import Padded, Representation, Tokens
@@ -31,10 +34,18 @@ KEEP_FILE = "pruning_head.safetensors"
 _KEEP, _RANK = "pruning_head.classifier.", "ranking_model."
 
 
-class Provence(CrossEncoder):
-    """A classifier without its backbone, and a layer that judges tokens; see `Pruner`."""
+class Provence(CrossEncoder, PrunerHead):
+    """A classifier without its backbone, and a layer that judges tokens; see `PrunerHead`."""
 
-    kind: ClassVar[str] = "pruner"
+    name: ClassVar[str] = "provence"
+    default_loss: ClassVar[str] = "provence"
+    usage: ClassVar[UsageSnippet] = replace(
+        CrossEncoder.usage,
+        library="transformers",
+        summary="reranker that also drops the sentences of a document that don't help (reasonir prunes, "
+        "the others rank)",
+        reasonir_code=PRUNE,
+    )
 
     def __init__(self, source: Any, tokenizer: PairEncoding, *, dropout: float, keep: Mapping[str, Tensor]) -> None:
         super().__init__(source, tokenizer)
@@ -46,6 +57,11 @@ class Provence(CrossEncoder):
         else:
             nn.init.normal_(self.keep.weight, std=getattr(source.config, "initializer_range", 0.02))
             nn.init.zeros_(self.keep.bias)
+
+    @classmethod
+    def recognises(cls, folder: Path) -> bool:
+        """See `Head.recognises` in either format."""
+        return (folder / KEEP_FILE).is_file() or _is_published(stated_options(folder, "config.json"))
 
     @classmethod
     def load(
@@ -79,6 +95,14 @@ class Provence(CrossEncoder):
         options = {"max_length": max_length, "query_share": query_share}
         tokenizer = cls._encoding(folder, source, prompts, options, model_kwargs)
         return cls._of(source, tokenizer, dropout=dropout, keep=keep)
+
+    @classmethod
+    def read_tokenizer(
+        cls, folder: Path, options: Mapping[str, Any], *, tokenizer: Any, prompts: Prompts, positions: int
+    ) -> PairEncoding:
+        """See `Head.read_tokenizer`: every token of a document gives a vector, and a label."""
+        encoding = super().read_tokenizer(folder, options, tokenizer=tokenizer, prompts=prompts, positions=positions)
+        return replace(encoding, judged=True)
 
     def forward(self, hidden_NLH: Tensor, padded: Padded) -> Tensor:
         """Of each pair the score, then the logit of every token of its document."""
@@ -116,11 +140,16 @@ def _read(folder: Path, model_kwargs: Mapping[str, Any]) -> tuple[Any, dict[str,
     from safetensors.torch import load_file
 
     stated = stated_options(folder, "config.json")
-    if stated.get("model_type") == "open_provence":
+    if _is_published(stated):
         weights = load_file(folder / "model.safetensors")
         return _published(stated["base_model_config"], weights, model_kwargs), _under(_KEEP, weights)
     file = folder / KEEP_FILE
     return read_classifier(folder, model_kwargs), _under(_KEEP, load_file(file)) if file.is_file() else {}
+
+
+def _is_published(stated: Mapping[str, Any]) -> bool:
+    """The configuration is that of an OpenProvence checkpoint."""
+    return stated.get("model_type") == "open_provence"
 
 
 def _published(stated: Mapping[str, Any], weights: Mapping[str, Tensor], model_kwargs: Mapping[str, Any]) -> Any:

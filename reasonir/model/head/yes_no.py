@@ -19,7 +19,15 @@ import torch
 from torch import Tensor, nn
 
 from reasonir.errors import InputError
-from reasonir.model.checkpoint_config import Length, check_length, stated_options, usable_positions
+from reasonir.model.checkpoint_config import (
+    Length,
+    architecture_of,
+    check_length,
+    gives_vectors,
+    usable_positions,
+)
+from reasonir.model.head.base import PairTokenizer, RerankerHead
+from reasonir.model.head.usage_snippet import RERANK, UsageSnippet
 from reasonir.model.prompts import Prompts
 from reasonir.model.tokenize import QUERY_SHARE, OneLength, QueryShare, forget_calls, ready, split_room
 from reasonir.types import Padded, Pair, Representation, Side, Text, Tokens
@@ -42,7 +50,7 @@ def body(instruction: str, query: str, document: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class YesNoTokenizer(OneLength):
+class YesNoTokenizer(OneLength, PairTokenizer):
     """Prefix, body and suffix of each pair; only the last token gives a vector."""
 
     tokenizer: Any
@@ -119,10 +127,21 @@ def _beginning(text: str, ends: Sequence[int], kept: int) -> str:
     return text[: ends[kept - 1]] if kept else ""
 
 
-class YesNo(nn.Module):
-    """The two rows of the answers; see `Reranker`."""
+class YesNo(nn.Module, RerankerHead):
+    """The two rows of the answers; see `RerankerHead`."""
 
-    kind: ClassVar[str] = "reranker"
+    name: ClassVar[str] = "yes_no"
+    default_loss: ClassVar[str] = "bce"
+    usage: ClassVar[UsageSnippet] = UsageSnippet(
+        "transformers",
+        "text-ranking",
+        "reranker (a language model that answers yes or no)",
+        """from transformers import AutoModelForCausalLM, AutoTokenizer
+
+model = AutoModelForCausalLM.from_pretrained("{name}")  # the folder cross_encoder/ is a sequence classifier
+tokenizer = AutoTokenizer.from_pretrained("{name}")""",
+        RERANK,
+    )
     rows_2H: Tensor
 
     def __init__(self, source: Any, tokenizer: YesNoTokenizer, answers: tuple[int, int]) -> None:
@@ -132,6 +151,11 @@ class YesNo(nn.Module):
         rows_2H = source.get_output_embeddings().weight.detach()[list(answers)].float().clone()
         self.register_buffer("rows_2H", rows_2H, persistent=False)
         self._source = (source,)  # a tuple, so that its parameters aren't registered a second time
+
+    @classmethod
+    def recognises(cls, folder: Path) -> bool:
+        """See `Head.recognises`: a causal language model."""
+        return _is_language_model(folder) and not gives_vectors(folder)
 
     @classmethod
     def load(
@@ -163,10 +187,10 @@ class YesNo(nn.Module):
         """
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
-        made_for = stated_options(folder, "config.json").get("architectures") or ["nothing it names"]
-        if not made_for[0].endswith("ForCausalLM"):
+        if not _is_language_model(folder):
+            made_for = architecture_of(folder) or "nothing it names"
             raise InputError(
-                f"model/head=yes_no asks a causal language model, and {folder} is made for {made_for[0]}: "
+                f"model/head=yes_no asks a causal language model, and {folder} is made for {made_for}: "
                 "choose model=qwen_reranker, or another head"
             )
         trust = model_kwargs.get("trust_remote_code", False)
@@ -250,7 +274,7 @@ class YesNo(nn.Module):
     def opened_elsewhere(
         self, folder: Path, pairs: Sequence[Pair], device: torch.device, *, trust_remote_code: bool
     ) -> dict[str, list[Tensor]]:
-        """See `Reranker.opened_elsewhere`: language model and classifier by transformers, padded on the left."""
+        """See `RerankerHead.opened_elsewhere`: language model and classifier by transformers, padded on the left."""
         from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
         given = {"local_files_only": True, "trust_remote_code": trust_remote_code}
@@ -293,3 +317,7 @@ def _token(tokenizer: Any, key: str, word: str) -> int:
     if len(ids) != 1 or ids[0] == tokenizer.unk_token_id:
         raise InputError(f"model.head.{key}={word!r} isn't one token of this model's vocabulary: choose a word that is")
     return int(ids[0])
+
+
+def _is_language_model(folder: Path) -> bool:
+    return architecture_of(folder).endswith("ForCausalLM")

@@ -27,16 +27,14 @@ _SHOWN, _LEAD = 700, 40
 
 def reading_of(encoder: Encoder | None) -> tuple[str, Show]:
     """How the passages that a model read are marked (see `Examples.reading`), and what marks them."""
-    if encoder is None:
+    evidence = encoder.head.evidence if encoder is not None else "none"
+    if encoder is None or evidence == "none":
         return "plain", plainly
-    if encoder.head.kind == "pruner":
-        return "sentences", lambda query, texts: _pruned(encoder, query, texts)
-    from reasonir.model.head.colbert import ColBERTTokenizer
-
-    tokenizer = encoder.head.tokenizer
-    if isinstance(tokenizer, ColBERTTokenizer) and tokenizer.tokenizer.is_fast:
-        return "matches", lambda query, texts: _matched(encoder, tokenizer, query, texts)
-    return "plain", plainly
+    if evidence == "sentences":
+        return evidence, lambda query, texts: _pruned(encoder, query, texts)
+    if not encoder.head.tokenizer.tokenizer.is_fast:  # which alone says where tokens are
+        return "plain", plainly
+    return evidence, lambda query, texts: _matched(encoder, encoder.head.tokenizer, query, texts)
 
 
 def plainly(_: Text, texts: Sequence[str]) -> list[ShownPassage]:

@@ -1,10 +1,11 @@
 import pickle
+from functools import partial
 
 import numpy as np
 import torch
 
 from reasonir.data.base import content_key
-from reasonir.data.batches.collate import ALL, Batches, Items, assembling, positives_of_repeated_queries
+from reasonir.data.batches.collate import ALL, Batches, Items, contrast, positives_of_repeated_queries
 from reasonir.data.batches.loader import BatchPlan
 from reasonir.types import Tokens
 from tests.data.splits.test_holdout import rows_of
@@ -19,7 +20,7 @@ def letters(texts, side):
 
 def batches(rows, *, positives="each", negatives=1, dropped=frozenset()):
     items = Items.of(rows, np.arange(len(rows)), positives=positives)
-    assemble = assembling("retriever", letters)
+    assemble = partial(contrast, tokenize=letters)
     return Batches(rows, items, assemble, negatives, dropped, 0, positives_of_repeated_queries(rows))
 
 
