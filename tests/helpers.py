@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from reasonir.data.batch import Batch
 from reasonir.data.batches.collate import groups_of
 from reasonir.model.backbone import Model
 from reasonir.model.encoder import Encoder
@@ -18,7 +19,7 @@ from reasonir.model.head.gaussian import Gaussian
 from reasonir.model.head.provence import Provence
 from reasonir.model.head.yes_no import YesNo
 from reasonir.model.tiny import Tiny, TinyDecoder, _train_tokenizer
-from reasonir.types import Batch, Document, Example
+from reasonir.types import Document, Example
 
 RETRIEVERS = {"colbert": ColBERT, "biencoder": BiEncoder, "gaussian": Gaussian}
 HEADS = {**RETRIEVERS, "yes_no": YesNo, "cross_encoder": CrossEncoder, "provence": Provence}

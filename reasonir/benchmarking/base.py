@@ -14,13 +14,14 @@ from typing import Any, ClassVar, Protocol
 
 from torch import Tensor, nn
 
+from reasonir.data.batch import Batch, PairBatch
 from reasonir.data.batches.collate import groups_of
 from reasonir.engine.step import Budget
 from reasonir.hardware import number_format
 from reasonir.model import varlen
 from reasonir.model.backbone import Model
 from reasonir.model.head.base import PairTokenizer, Tokenizer
-from reasonir.types import Batch, Document, Example, PairBatch, Side
+from reasonir.types import Document, Example, Side
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from reasonir.benchmarking.base import Workload
 from reasonir.benchmarking.cross_encoder import on_tokens
-from reasonir.types import Tokens
+from reasonir.data.batch import Tokens
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from reasonir.benchmarking.base import Peer, Workload, batch_of
 from reasonir.benchmarking.peer_process import missing
 from reasonir.cli.startup import require
 from reasonir.config import CONF
+from reasonir.data.batch import Batch, PairBatch
 from reasonir.engine.step import Budget
 from reasonir.errors import InputError
 from reasonir.hardware import Hardware
@@ -24,7 +25,7 @@ from reasonir.planning.memory import TextShapes as Lengths
 from reasonir.planning.memory import Training
 from reasonir.planning.plan import fit_step
 from reasonir.tracking.base import Loggers
-from reasonir.types import Batch, PairBatch, Side
+from reasonir.types import Side
 
 
 class WorkloadTexts(Protocol):

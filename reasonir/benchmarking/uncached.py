@@ -16,8 +16,9 @@ from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 from torch.nn.utils.rnn import pad_sequence
 
 from reasonir.benchmarking.base import Workload
+from reasonir.data.batch import PairBatch, Representation, Tokens
 from reasonir.model.encoder import Encoder
-from reasonir.types import PairBatch, Representation, Side, Text, Tokens
+from reasonir.types import Side, Text
 from reasonir.utils.ranges import Positive, Validated
 
 

@@ -17,11 +17,11 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
+from reasonir.data.batch import Representation
 from reasonir.distributed.launch import FOREVER, launched
 from reasonir.model.caching_encoder import LOCAL, EncoderBackend, Piece
 from reasonir.model.embedding_cache import Block
 from reasonir.model.encoder import Encoder
-from reasonir.types import Representation
 
 _DONE = "done"
 

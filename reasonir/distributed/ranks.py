@@ -13,7 +13,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from reasonir.types import Representation
+from reasonir.data.batch import Representation
 
 
 class Ranks(Protocol):

@@ -19,11 +19,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from reasonir.data.batch import Batch, PairBatch, Relation, Representation, Tokens
 from reasonir.distributed.ranks import Ranks
 from reasonir.loss.base import Objective, PairOutputs, PruningOutputs, RetrievalOutputs
 from reasonir.model.encoder import Encoder
 from reasonir.model.replay import replayed
-from reasonir.types import Batch, PairBatch, Relation, Representation, Tokens
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,10 +16,11 @@ import numpy as np
 import torch
 from annotated_types import Ge
 
+from reasonir.data.batch import Representation
 from reasonir.index.base import excluded_places, misfit
 from reasonir.index.topk import report, sampled
 from reasonir.model.encoder import ENCODE_TOKENS, Embedder
-from reasonir.types import Corpus, PlainTexts, Representation, Run, Text
+from reasonir.types import Corpus, PlainTexts, Run, Text
 from reasonir.utils.ranges import Positive, Validated
 
 log = logging.getLogger(__name__)

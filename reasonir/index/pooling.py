@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from annotated_types import Ge
 
-from reasonir.types import Representation
+from reasonir.data.batch import Representation
 from reasonir.utils.ranges import NonNegative, Validated
 
 

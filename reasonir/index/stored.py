@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from reasonir.types import Representation
+from reasonir.data.batch import Representation
 
 _ROWS = 1 << 16
 

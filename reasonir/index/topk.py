@@ -16,7 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from reasonir.types import Corpus, Representation, Run
+from reasonir.data.batch import Representation
+from reasonir.types import Corpus, Run
 
 log = logging.getLogger(__name__)
 SAMPLED, AT = 100, 10

@@ -21,13 +21,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from reasonir.data.batch import Representation
 from reasonir.errors import InputError
 from reasonir.index.topk import TopK
 from reasonir.inference.loading import read_encoder
 from reasonir.inference.search_engine import SearchEngine
 from reasonir.model.embedding_cache import identity_of
 from reasonir.model.encoder import Encoder
-from reasonir.types import Corpus, PlainTexts, Representation, Side, Text
+from reasonir.types import Corpus, PlainTexts, Side, Text
 from reasonir.utils.files import atomic_path
 
 VECTORS, DOCUMENTS = "vectors.safetensors", "documents.jsonl"

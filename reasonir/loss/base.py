@@ -13,8 +13,8 @@ from typing import Any, ClassVar, Protocol
 
 from torch import Tensor
 
+from reasonir.data.batch import Representation
 from reasonir.distributed.ranks import Ranks
-from reasonir.types import Representation
 from reasonir.utils.ranges import Validated
 
 LABEL = "label"

@@ -8,8 +8,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from reasonir.data.batch import Representation
 from reasonir.loss.base import RetrievalOutputs
-from reasonir.types import Representation
 
 
 def both_sides(judged: RetrievalOutputs) -> tuple[Tensor, Tensor]:

@@ -14,9 +14,10 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from reasonir.data.batch import Representation, Tokens
 from reasonir.model.embedding_cache import Block, NoStore, Store, key_of
 from reasonir.model.encoder import ENCODE_TOKENS, Encoder, blocks
-from reasonir.types import Pair, Representation, Side, Text, Tokens
+from reasonir.types import Pair, Side, Text
 from reasonir.utils.progress import part_of_it, progress
 
 MUCH = 0.05

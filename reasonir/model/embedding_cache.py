@@ -21,8 +21,9 @@ from typing import Any, Literal, Protocol
 import torch
 from torch import Tensor
 
+from reasonir.data.batch import Representation
 from reasonir.model.encoder import Encoder
-from reasonir.types import Representation, Side, Text
+from reasonir.types import Side, Text
 from reasonir.utils.files import atomic_path
 
 log = logging.getLogger(__name__)

@@ -15,9 +15,10 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from reasonir.data.batch import Padded, Representation, Tokens, micro_batches
 from reasonir.errors import InputError
 from reasonir.model import varlen
-from reasonir.types import Padded, Pair, Representation, Side, Text, Tokens, micro_batches
+from reasonir.types import Pair, Side, Text
 
 ENCODE_TOKENS = 8192
 _READ_TOGETHER = 256

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import embedding_bag
 
-from reasonir.types import Representation, micro_batches
+from reasonir.data.batch import Representation, micro_batches
 
 CPU_BLOCK = 1 << 21
 DEVICE_BLOCK = 1 << 25

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
-from reasonir.types import Tokens
+from reasonir.data.batch import Tokens
 
 NAME = "varlen"
 _EXACT, _ROUNDED = 1e-3, 0.05

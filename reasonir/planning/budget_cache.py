@@ -16,10 +16,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from reasonir.data.batch import Tokens
 from reasonir.engine.step import Budget
 from reasonir.hardware import Hardware, number_format
 from reasonir.model.encoder import Encoder
-from reasonir.types import Tokens
 from reasonir.utils.files import atomic_path, exclusive
 
 

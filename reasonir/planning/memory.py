@@ -13,13 +13,13 @@ from dataclasses import asdict, dataclass
 
 from torch import Tensor
 
+from reasonir.data.batch import micro_batches
 from reasonir.engine.step import Budget
 from reasonir.hardware import Hardware
 from reasonir.model.backbone import Model
 from reasonir.model.maxsim import BACKWARD_BYTES, BACKWARD_PAIRS, CPU_BLOCK, DEVICE_BLOCK, WINNER_BYTES
 from reasonir.model.shape import Shape
 from reasonir.training.optim import FUSED, STATE_BYTES
-from reasonir.types import micro_batches
 from reasonir.utils.memory_meter import GIB
 
 FLOAT, HALF = 4, 2

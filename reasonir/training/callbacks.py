@@ -21,6 +21,7 @@ from lightning import Callback, LightningModule, Trainer
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from reasonir.data.batch import Batch
 from reasonir.distributed.ranks import present_ranks
 from reasonir.errors import InputError
 from reasonir.eval.stats import ranking_metrics
@@ -30,7 +31,7 @@ from reasonir.training.checkpoints import AtomicCheckpointIO, checkpoint_name, n
 from reasonir.training.fsdp import whole
 from reasonir.training.module import RetrieverModule
 from reasonir.training.nonfinite import GRADIENT_NORM, Finding, NonFiniteGuard, nonfinite_weights
-from reasonir.types import Batch, Task
+from reasonir.types import Task
 from reasonir.utils.files import atomic_path
 from reasonir.utils.memory_meter import peak_memory_gib
 from reasonir.utils.ranges import Positive, Validated

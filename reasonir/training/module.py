@@ -14,6 +14,7 @@ from lightning import LightningModule
 from torch import Tensor
 from torch.optim import Optimizer
 
+from reasonir.data.batch import Batch, PairBatch
 from reasonir.distributed.ranks import Ranks, present_ranks
 from reasonir.engine.oom_retry import GradientStash, OomRetry
 from reasonir.engine.step import Budget, run_step
@@ -23,7 +24,6 @@ from reasonir.model.encoder import Encoder
 from reasonir.training.fsdp import is_sharded
 from reasonir.training.gradients import clip, unscale
 from reasonir.training.optim import Optim
-from reasonir.types import Batch, PairBatch
 
 _SHARDED = "sharded"
 

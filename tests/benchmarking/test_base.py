@@ -9,7 +9,7 @@ from reasonir.benchmarking.pylate import PyLate
 from reasonir.benchmarking.reasonir_engine import Ours
 from reasonir.benchmarking.sentence_transformers import SentenceTransformers
 from reasonir.benchmarking.uncached import UncachedPeer
-from reasonir.types import PairBatch
+from reasonir.data.batch import PairBatch
 from tests.benchmarking.given import workload_of
 from tests.helpers import gradients, largest_difference, load
 

@@ -133,7 +133,7 @@ def exchange(rank, folder):
     together = Together()
     assert together.most(3 + rank) == 4
     values = torch.arange(2.0 + rank)[:, None].requires_grad_()
-    from reasonir.types import Representation
+    from reasonir.data.batch import Representation
 
     gathered = together.gather(Representation(values, torch.tensor([1] if rank == 0 else [2, 0]) + torch.tensor(rank)))
     assert gathered.values_TD.flatten().tolist() == [0, 1, 0, 1, 2]

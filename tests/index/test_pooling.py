@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch.nn.functional import normalize
 
+from reasonir.data.batch import Representation
 from reasonir.errors import InputError
 from reasonir.index.pooling import Pooling
-from reasonir.types import Representation
 
 LENGTHS = [1, 2, 3, 17, 40, 64, 5]
 

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
+from reasonir.data.batch import Representation
 from reasonir.index import stored
-from reasonir.types import Representation
 
 
 @pytest.mark.parametrize("rows", [1, 7, 1 << 16])

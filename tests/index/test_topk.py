@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+from reasonir.data.batch import Representation
 from reasonir.index.topk import TopK, recall, report, sampled
-from reasonir.types import Corpus, Representation
+from reasonir.types import Corpus
 
 
 def single(values_ND):

@@ -2,9 +2,9 @@
 
 import torch
 
+from reasonir.data.batch import Representation
 from reasonir.distributed.ranks import Alone
 from reasonir.loss.base import PairOutputs, RetrievalOutputs
-from reasonir.types import Representation
 
 
 def judged(scores, labels, *, queries=None, **teachers):

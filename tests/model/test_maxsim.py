@@ -4,9 +4,9 @@ import sys
 import pytest
 import torch
 
+from reasonir.data.batch import Representation
 from reasonir.model import maxsim as module
 from reasonir.model.maxsim import maxsim
-from reasonir.types import Representation
 
 
 def packed(lengths, *, seed=0, offset=0.0):
@@ -78,7 +78,7 @@ _BIG = """
 import torch
 from reasonir.model.maxsim import maxsim
 from reasonir.utils.memory_meter import Meter
-from reasonir.types import Representation
+from reasonir.data.batch import Representation
 
 meter = Meter(torch.device("cpu"))
 texts = [

@@ -3,12 +3,12 @@
 import pytest
 import torch
 
+from reasonir.data.batch import Tokens
 from reasonir.distributed.ranks import Alone
 from reasonir.engine.step import Budget, run_step
 from reasonir.loss.bce import Bce
 from reasonir.loss.cached_contrastive import CachedContrastive
 from reasonir.model import varlen
-from reasonir.types import Tokens
 from tests.helpers import batch_of, examples, gradients, largest_difference, load
 
 SMALL = {

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from reasonir.data.batch import Tokens
 from reasonir.data.batches.collate import contrast
 from reasonir.data.beir import Beir
 from reasonir.data.prepared import prepare, read, read_manifest
@@ -15,7 +16,6 @@ from reasonir.index.bm25 import Bm25
 from reasonir.mining.bm25 import Bm25Miner
 from reasonir.mining.negatives import HardNegatives
 from reasonir.training.datamodule import LoaderOptions, RetrievalData
-from reasonir.types import Tokens
 from tests.data import test_beir as beir
 
 COUNT = 40

@@ -12,9 +12,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from reasonir.data.batch import Batch, PairBatch, Relation, Tokens
 from reasonir.data.batches.loader import BatchPlan
 from reasonir.data.prepared import example_of, row_of
-from reasonir.types import Batch, Document, Example, Pair, PairBatch, Relation, Side, Text, Tokens
+from reasonir.types import Document, Example, Pair, Side, Text
 
 Tokenize = Callable[[Sequence[Text], Side], Tokens]
 TokenizePairs = Callable[[Sequence[Pair]], tuple[Tokens, Tensor]]

@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from reasonir.data.batch import Batch
 from reasonir.errors import InputError
-from reasonir.types import Batch
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,10 +17,11 @@ from typing import Any, ClassVar, Literal, Protocol
 import torch
 from torch import Tensor, nn
 
+from reasonir.data.batch import Batch, Padded, PairBatch, Representation, Tokens
 from reasonir.data.batches.collate import QueryGroup, contrast, pair
 from reasonir.model.head.usage_snippet import UsageSnippet
 from reasonir.model.prompts import Prompts
-from reasonir.types import Batch, Padded, Pair, PairBatch, Representation, Side, Text, Tokens
+from reasonir.types import Pair, Side, Text
 
 Kind = Literal["retriever", "reranker", "pruner"]
 Evidence = Literal["none", "matches", "sentences"]

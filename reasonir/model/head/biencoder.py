@@ -17,13 +17,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
+from reasonir.data.batch import Padded, Representation, Tokens
 from reasonir.errors import InputError
 from reasonir.model.checkpoint_config import Length, check_length, module_options, stated_options, usable_positions
 from reasonir.model.head.base import RetrieverHead, Tokenizer
 from reasonir.model.head.usage_snippet import RETRIEVE, UsageSnippet
 from reasonir.model.prompts import Prompts
 from reasonir.model.tokenize import OneLength, cut_ids, forget_calls, ready
-from reasonir.types import Padded, Representation, Side, Text, Tokens
+from reasonir.types import Side, Text
 from reasonir.utils.ranges import Positive, PositiveFloat
 
 PoolingMode = Literal["cls", "mean", "lasttoken"]

@@ -22,6 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
+from reasonir.data.batch import Padded, Representation, Tokens
 from reasonir.model.checkpoint_config import (
     UNBOUNDED,
     Length,
@@ -35,7 +36,7 @@ from reasonir.model.head.usage_snippet import RETRIEVE, UsageSnippet
 from reasonir.model.maxsim import maxsim
 from reasonir.model.prompts import Prompts
 from reasonir.model.tokenize import cut_ids, forget_calls
-from reasonir.types import Padded, Representation, Side, Text, Tokens
+from reasonir.types import Side, Text
 from reasonir.utils.ranges import Positive, PositiveFloat
 
 log = logging.getLogger(__name__)

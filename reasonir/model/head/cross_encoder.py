@@ -20,6 +20,7 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import Tensor, nn
 
+from reasonir.data.batch import Padded, Representation, Tokens
 from reasonir.errors import InputError
 from reasonir.model.checkpoint_config import (
     UNBOUNDED,
@@ -35,7 +36,7 @@ from reasonir.model.head.usage_snippet import RERANK, UsageSnippet
 from reasonir.model.prompts import Prompts
 from reasonir.model.spans import spans_of_tokens
 from reasonir.model.tokenize import QUERY_SHARE, OneLength, QueryShare, forget_calls, ready, split_room
-from reasonir.types import Padded, Pair, Representation, Side, Text, Tokens
+from reasonir.types import Pair, Side, Text
 
 log = logging.getLogger(__name__)
 

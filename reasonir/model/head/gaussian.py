@@ -16,11 +16,11 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
+from reasonir.data.batch import Padded, Representation
 from reasonir.model.checkpoint_config import Length, stated_options
 from reasonir.model.head.biencoder import BiEncoder, PoolingMode
 from reasonir.model.head.usage_snippet import UsageSnippet
 from reasonir.model.prompts import Prompts
-from reasonir.types import Padded, Representation
 from reasonir.utils.ranges import Fraction, Positive, PositiveFloat
 
 Projection = Literal["linear", "mlp"]

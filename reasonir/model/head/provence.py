@@ -18,6 +18,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from reasonir.data.batch import Padded, Representation, Tokens
 from reasonir.errors import InputError
 from reasonir.model.checkpoint_config import Length, stated_options
 from reasonir.model.head.base import PrunerHead
@@ -25,7 +26,6 @@ from reasonir.model.head.cross_encoder import CrossEncoder, PairEncoding, read_c
 from reasonir.model.head.usage_snippet import PRUNE, UsageSnippet
 from reasonir.model.prompts import Prompts
 from reasonir.model.tokenize import QUERY_SHARE, QueryShare
-from reasonir.types import Padded, Representation, Tokens
 from reasonir.utils.ranges import Fraction
 
 log = logging.getLogger(__name__)

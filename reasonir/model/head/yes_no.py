@@ -18,6 +18,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from reasonir.data.batch import Padded, Representation, Tokens
 from reasonir.errors import InputError
 from reasonir.model.checkpoint_config import (
     Length,
@@ -30,7 +31,7 @@ from reasonir.model.head.base import PairTokenizer, RerankerHead
 from reasonir.model.head.usage_snippet import RERANK, UsageSnippet
 from reasonir.model.prompts import Prompts
 from reasonir.model.tokenize import QUERY_SHARE, OneLength, QueryShare, forget_calls, ready, split_room
-from reasonir.types import Padded, Pair, Representation, Side, Text, Tokens
+from reasonir.types import Pair, Side, Text
 
 PREFIX = (
     "<|im_start|>system\nJudge whether the Document meets the requirements based on the Query and the Instruct "

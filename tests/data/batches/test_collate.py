@@ -5,9 +5,9 @@ import numpy as np
 import torch
 
 from reasonir.data.base import content_key
+from reasonir.data.batch import Tokens
 from reasonir.data.batches.collate import ALL, Batches, Items, contrast, positives_of_repeated_queries
 from reasonir.data.batches.loader import BatchPlan
-from reasonir.types import Tokens
 from tests.data.splits.test_holdout import rows_of
 
 PAIRS = [("a", ["1", "2"], ["7", "8", "9"]), ("b", ["2"], ["1"]), ("c", ["3"], []), ("a ", ["4"], [])]

@@ -5,10 +5,11 @@ import json
 import pytest
 import torch
 
+from reasonir.data.batch import Representation
 from reasonir.errors import InputError
 from reasonir.model.head.biencoder import BiEncoder
 from reasonir.model.prompts import Prompts
-from reasonir.types import Representation, Text
+from reasonir.types import Text
 from tests.helpers import SENTENCES, load
 
 TEXTS = [Text(text) for text in SENTENCES]

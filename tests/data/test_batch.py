@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from reasonir.types import Representation, Tokens, micro_batches, ragged_rows
+from reasonir.data.batch import Representation, Tokens, micro_batches, ragged_rows
 
 
 def test_ragged_rows_follow_the_order_asked_for():
