@@ -164,4 +164,4 @@ def test_a_retriever_of_a_run_is_refused_before_anything_is_read(tmp_path):
         home=tmp_path,
     )
     assert done.status == 2
-    assert f"teacher.run={trained.folder} has the head of a retriever" in done.err
+    assert f"mistake in Reranking:\n  - run={trained.folder} has the head of a retriever" in done.err
