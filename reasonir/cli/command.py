@@ -24,6 +24,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from reasonir.cli.configuration import register_resolvers
+from reasonir.cli.help import help_text
 from reasonir.config import CONF, VERSION_BASE, reasonir_home, run_folder
 from reasonir.distributed.launch import in_folder, is_leader, publish_folder, refuse_unlaunchable, wait_for_folder
 from reasonir.errors import InputError, raise_errors
@@ -100,6 +101,9 @@ def run_command(name: str, function: Callable[[DictConfig], Any], arguments: Seq
     os.environ["HYDRA_FULL_ERROR"] = "1"  # exceptions reach us; we show them
     given, sys.argv = sys.argv, [sys.argv[0], *arguments]
     try:
+        if {"--help", "-h"} & set(arguments):
+            sys.stdout.write(help_text(name, arguments))
+            return None
         if not _only_looks(arguments):
             refuse_unlaunchable(name, sys.argv[1:])
             if not is_leader():

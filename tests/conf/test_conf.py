@@ -174,9 +174,3 @@ def test_looking_around_needs_nothing_heavy(arguments, tmp_path):
     assert time.perf_counter() - started < 60
     if "-sc" in arguments:
         assert "model=minilm" in done.stdout
-
-
-def test_the_help_shows_commands_and_groups():
-    help_text = (CONF / "hydra" / "help" / "reasonir.yaml").read_text()
-    assert "python -m reasonir.train model=qwen hardware=t4" in help_text
-    assert Path(CONF / "train.yaml").is_file()
