@@ -19,7 +19,7 @@ export OMP_WAIT_POLICY := PASSIVE
 help: ## show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | expand -t 12
 
-setup: $(READY) ## make .venv with everything the locked versions say
+setup: $(READY) ## create .venv with the locked versions
 
 $(READY): requirements.lock pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -28,7 +28,7 @@ $(READY): requirements.lock pyproject.toml
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --editable .
 	@touch $(READY)
 
-demo: $(READY) ## train MiniLM as ColBERT on the demo corpus and judge it; minutes on two cores, no network
+demo: $(READY) ## train MiniLM as ColBERT on the demo corpus and evaluate it; minutes on two cores, no network
 	HF_HUB_OFFLINE=1 $(BIN)/python -m reasonir.train experiment=demo
 
 test: $(READY) ## run the tests, without the slow ones and those that need a GPU
@@ -43,7 +43,7 @@ check: $(READY) ## lint, format, types, layers
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 
-format: $(READY) ## mend what ruff can mend
+format: $(READY) ## fix what ruff can fix
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
@@ -51,7 +51,7 @@ ui: $(READY) ## open MLflow on the runs of this folder (or REASONIR_HOME), on th
 	@test -f $(RUNS)/mlflow.db || $(BIN)/python -c "from pathlib import Path; from reasonir.tracking.database import client_of; client_of(Path('$(RUNS)'))"
 	$(BIN)/mlflow ui --host 127.0.0.1 --backend-store-uri sqlite:///$(RUNS)/mlflow.db
 
-bench-peers: $(PEERS_READY) ## make .venv-peers with sentence-transformers 6.2, the newest peer that bench times
+bench-peers: $(PEERS_READY) ## create .venv-peers with sentence-transformers 6.2, for bench
 
 $(PEERS_READY): requirements-peers.lock | $(READY)
 	$(PYTHON) -m venv $(PEERS)
