@@ -17,7 +17,7 @@ def part(text, title):
 def test_a_command_shows_its_examples_and_its_own_groups():
     text = help_text("search", [])
     assert "python -m reasonir.search run=outputs/RUN corpus=FILE.jsonl" in part(text, "Examples")
-    assert [line.split(":")[0] for line in part(text, "Groups").splitlines()] == ["hardware"]
+    assert [line.split(":")[0] for line in part(text, "Groups").splitlines()] == ["hardware", "logger"]
     assert part(help_text("push", []), "Groups") == "(this command has none)"
     assert "python -m reasonir.train model=qwen hardware=t4" in part(help_text("train", []), "Examples")
     trained = part(help_text("train", []), "Groups")
