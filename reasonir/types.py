@@ -11,30 +11,30 @@ from typing import Literal, overload
 
 Side = Literal["query", "document"]
 Run = dict[str, dict[str, float]]
-"""A ranking, as information retrieval uses the word: query id -> document id -> score, higher is better."""
+"""Rankings as in TREC: query id -> document id -> score, higher is better."""
 Qrels = Mapping[str, Mapping[str, int]]
-"""Judgements: query id -> document id -> label, above 0 for relevant."""
+"""Relevance judgements: query id -> document id -> label, above 0 for relevant."""
 
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """A text to encode, with the instruction that tells the model what it is for (often none)."""
+    """Text to encode, with the instruction for the model; empty for none."""
 
     text: str
     instruction: str = ""
 
 
 def as_text(query: str | Text) -> Text:
-    """A question as models read it: without an instruction, unless it brings one."""
+    """Return the query as a `Text`; a string has no instruction."""
     return query if isinstance(query, Text) else Text(query)
 
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A text of the collection, judged for one query: `label` above 0 means relevant.
+    """Document labelled for one query: `label` above 0 means relevant.
 
-    `teachers` are other models' scores of this pair, by their name. `spans` are character ranges [start, end) of the
-    text, its sentences as a rule, and `span_labels` say of each whether it helps to answer the query.
+    `teachers` are other models' scores of this pair, by teacher name. `spans` are character ranges [start, end) of the
+    text, usually its sentences; `span_labels` are 1 for spans that help to answer the query, otherwise 0.
     """
 
     doc_id: str
@@ -48,10 +48,10 @@ class Document:
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One query with its judged documents: the form every source of training data takes.
+    """One query with its labelled documents, as every source of training data yields it.
 
-    A mixture says in `source` which of its sources the example came from. `excluded` are content keys of documents that
-    are never mined as its negatives, though nobody judged them: the one that it was written from, for instance.
+    `source` names the source within a mixture. `excluded` holds content keys of unlabelled documents that are never
+    mined as negatives of the query, such as the document it was written from.
     """
 
     query_id: str
@@ -63,18 +63,18 @@ class Example:
 
     @property
     def positives(self) -> tuple[Document, ...]:
-        """The documents judged relevant."""
+        """Relevant documents."""
         return tuple(document for document in self.documents if document.label > 0)
 
     @property
     def negatives(self) -> tuple[Document, ...]:
-        """The documents judged not relevant."""
+        """Documents that are not relevant."""
         return tuple(document for document in self.documents if document.label <= 0)
 
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """A query and a document that a reranker reads together, with the document's judged spans where there are any."""
+    """Query and document that a reranker reads together, with the document's labelled spans, if any."""
 
     query: Text
     document: Text
@@ -84,7 +84,7 @@ class Pair:
 
 @dataclass(frozen=True, slots=True)
 class Corpus:
-    """The documents that a task searches: ids and texts, aligned."""
+    """Documents that a task searches: ids and texts, aligned."""
 
     ids: Sequence[str]
     texts: Sequence[str]
@@ -95,7 +95,7 @@ class Corpus:
 
 @dataclass(frozen=True, slots=True)
 class PlainTexts(Sequence[Text]):
-    """Strings, in memory or on the disk, as texts without an instruction; made as they are asked for."""
+    """Strings, in memory or on disk, as texts without an instruction, created on access."""
 
     strings: Sequence[str]
 
@@ -103,23 +103,23 @@ class PlainTexts(Sequence[Text]):
         return len(self.strings)
 
     @overload
-    def __getitem__(self, place: int) -> Text: ...
+    def __getitem__(self, index: int) -> Text: ...
     @overload
-    def __getitem__(self, place: slice) -> Sequence[Text]: ...
-    def __getitem__(self, place: int | slice) -> Text | Sequence[Text]:
-        found = self.strings[place]
-        return Text(found) if isinstance(found, str) else [Text(string) for string in found]
+    def __getitem__(self, index: slice) -> Sequence[Text]: ...
+    def __getitem__(self, index: int | slice) -> Text | Sequence[Text]:
+        strings = self.strings[index]
+        return Text(strings) if isinstance(strings, str) else [Text(string) for string in strings]
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """One retrieval task: rank `corpus` for each of `queries`, judged by `qrels`.
+    """Retrieval task: rank `corpus` for each of `queries`, evaluated with `qrels`.
 
-    `excluded` names, a query, the documents that are removed from its ranking before the cut (BRIGHT's protocol).
-    `protocol` is stamped on every result: whatever a reader needs to compare it (source, split, revision).
-    `judgements` are further ones, by name: the same ranking is judged by each of them as well. Where `candidates` names
-    documents for a query, those and no others are ranked for it. Labels are gains in nDCG; everywhere else a label of
-    `relevant_from` or more means relevant.
+    `excluded` holds the documents per query that are removed from its ranking before the cutoff (BRIGHT's protocol).
+    `protocol` is stored with every result: whatever a reader needs to compare it (source, split, revision).
+    `judgements` are further qrels by name; the same ranking is evaluated with each. Where `candidates` lists documents
+    for a query, only those are ranked for it. Labels are gains in nDCG; all other metrics count a label of
+    `relevant_from` or more as relevant.
     """
 
     name: str

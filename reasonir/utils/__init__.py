@@ -1,1 +1,1 @@
-"""Ground floor: files, progress, memory and text helpers that know nothing of retrieval."""
+"""Helpers for files, progress, memory, plots and text, independent of retrieval."""

@@ -1,4 +1,4 @@
-"""Files and folders that are complete or not there, changed by one process at a time, and identified by content."""
+"""Atomic writes, locks between processes, and content hashes of files."""
 
 from __future__ import annotations
 
@@ -15,29 +15,29 @@ from pathlib import Path
 
 log = logging.getLogger(__name__)
 NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS)
-"""Errors of a file system that has no locks."""
-_SOON = 2.0
-"""Seconds of waiting for a lock that nobody needs to hear of."""
+"""Errors of a file system without locks."""
+_SILENT_WAIT = 2.0
+"""Seconds of waiting for a lock before it is logged."""
 
 
 @contextmanager
 def atomic_path(path: Path, *, replaces: bool = False) -> Iterator[Path]:
-    """Give a place beside `path` to write a file or folder to; it becomes `path` when the block ends well.
+    """Yield a temporary path next to `path` for a file or folder; rename it to `path` when the block succeeds.
 
-    A file is on the disk before it is renamed. A folder that is there already stays, since another process completed
-    the same meanwhile, unless the new one `replaces` it.
+    A file is synced to disk before it is renamed. An existing folder is kept, since another process completed the same
+    one meanwhile, unless the new one `replaces` it.
 
     Raises:
-        OSError: the place can't be written.
+        OSError: the path can't be written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    mine = f"{os.getpid()}-{secrets.token_hex(4)}"  # containers have the same process numbers
-    partial = path.with_name(f"{path.name}.partial-{mine}")
+    suffix = f"{os.getpid()}-{secrets.token_hex(4)}"  # containers share process numbers
+    partial = path.with_name(f"{path.name}.partial-{suffix}")
     try:
         yield partial
         if partial.is_dir():
             if replaces and path.exists():
-                path.rename(aside := path.with_name(f"{path.name}.replaced-{mine}"))
+                path.rename(aside := path.with_name(f"{path.name}.replaced-{suffix}"))
                 partial.rename(path)
                 shutil.rmtree(aside)
                 return
@@ -59,9 +59,9 @@ def atomic_path(path: Path, *, replaces: bool = False) -> Iterator[Path]:
 
 @contextmanager
 def exclusive(path: Path) -> Iterator[None]:
-    """Hold the lock `<path>.lock` during the block, in which a file or folder is made or changed.
+    """Hold the lock `<path>.lock` while the block creates or changes a file or folder.
 
-    It ends with the process, however that ends. A file system without locks is warned of, and the block runs.
+    The lock ends with the process, even a killed one. On a file system without locks the block runs after a warning.
     """
     from filelock import FileLock, Timeout
 
@@ -69,7 +69,7 @@ def exclusive(path: Path) -> Iterator[None]:
     lock = FileLock(path.with_name(f"{path.name}.lock"))
     try:
         try:
-            lock.acquire(timeout=_SOON)
+            lock.acquire(timeout=_SILENT_WAIT)
         except Timeout:
             log.info("Waiting for another process, which is writing %s", path)
             lock.acquire()
@@ -84,7 +84,7 @@ def exclusive(path: Path) -> Iterator[None]:
 
 
 def sha256(file: Path) -> str:
-    """The SHA-256 of a file, computed once a process unless the file changes."""
+    """Return the SHA-256 of a file, computed once per process unless the file changes."""
     status = file.stat()
     return _sha256(file, status.st_size, status.st_mtime_ns)
 

@@ -1,7 +1,7 @@
-"""How much memory something needed: the peak above what was held when the meter was started.
+"""Peak memory above what was in use when the meter started.
 
-CUDA counts what torch allocated. Elsewhere it is the process's resident memory, whose high-water mark Linux lets us
-reset; where it can't be reset, an earlier peak counts in.
+On CUDA this is torch's allocations, elsewhere the process's resident memory, whose high-water mark Linux can reset;
+where it can't be reset, an earlier peak is included.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _RESET_PEAK = "5"
 
 
 class Meter:
-    """Measures from its creation on."""
+    """Memory meter that measures from its creation on."""
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
@@ -31,18 +31,18 @@ class Meter:
         import psutil
 
         if _STATUS.is_file():
-            with contextlib.suppress(OSError):  # where a sandbox forbids it, the mark is that of the whole process
+            with contextlib.suppress(OSError):  # where a sandbox forbids it, the peak is that of the whole process
                 _CLEAR.write_text(_RESET_PEAK)
         self.before = float(psutil.Process().memory_info().rss) / GIB
 
     @property
     def peak_gib(self) -> float:
-        """The most that was held above the start."""
+        """Peak memory above the start, in GiB."""
         return max(0.0, peak_memory_gib(self.device) - self.before)
 
 
 def peak_memory_gib(device: torch.device) -> float:
-    """The most the device, or on a CPU this process, has held since the mark was last reset."""
+    """Return the peak memory of the device, or on a CPU of this process, since the last reset, in GiB."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / GIB
     if _STATUS.is_file():

@@ -1,6 +1,6 @@
-"""One style for every plot: colours and markers that colour-blind people tell apart, sizes, grid, how files are saved.
+"""Plot style: colours and markers that colour-blind readers can tell apart, sizes, grid and file saving.
 
-Matplotlib is imported when something is drawn.
+Matplotlib is imported on first use.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 from reasonir.utils.files import atomic_path
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
-"""Okabe and Ito's; the first is that of the run's own system."""
+"""Okabe and Ito's palette; the first colour is for the run's own system."""
 MARKERS = "os^DvP"
 GREY, PALE = "#999999", "#dddddd"
 STYLE: dict[str, Any] = {
@@ -30,12 +30,12 @@ STYLE: dict[str, Any] = {
     "grid.color": "black",
     "legend.frameon": False,
     "lines.markersize": 4,
-    "text.parse_math": False,  # names may hold dollars
+    "text.parse_math": False,  # names may contain dollars
 }
 
 
 def look(number: int) -> dict[str, Any]:
-    """Colour and marker of the system or line with this number."""
+    """Return colour and marker of the system or line with this number."""
     return {"color": COLOURS[number % len(COLOURS)], "marker": MARKERS[number % len(MARKERS)]}
 
 
@@ -43,14 +43,14 @@ def look(number: int) -> dict[str, Any]:
 def drawing(
     file: Path, width: float = 7, height: float = 4, *, panels: int = 1, ratios: tuple[float, ...] | None = None
 ) -> Iterator[tuple[Any, list[Any]]]:
-    """A figure with its axes from left to right; saved to `file` when the block ends.
+    """Yield a figure and its axes from left to right; save it to `file` when the block ends.
 
     Args:
-        file: PNG.
-        width: of the figure, in inches.
-        height: of the figure, in inches.
+        file: the PNG to write.
+        width: inches.
+        height: inches.
         panels: number of axes.
-        ratios: their relative widths; equal by default.
+        ratios: relative widths of the axes; None makes them equal.
     """
     from matplotlib import rc_context
     from matplotlib.figure import Figure

@@ -1,4 +1,4 @@
-"""Progress bars on a terminal's standard error, one below the other where work is inside of work; nothing elsewhere."""
+"""Progress bars on standard error, nested ones below each other; nothing where it isn't a terminal."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from types import SimpleNamespace
 from typing import Any, TypeVar
 
 T = TypeVar("T")
-_MEMORY = 300.0
-"""Seconds that the rate is taken over: a training step may take a minute."""
+_RATE_PERIOD = 300.0
+"""Seconds over which the rate is averaged: a training step may take a minute."""
 _open: list[Bar] = []
-"""The bars on the terminal, the innermost last; they share a display, since two would write over each other."""
-_here = SimpleNamespace(wanted=True)
+"""Bars on the terminal, the innermost last; they share a display, since two would overwrite each other."""
+_state = SimpleNamespace(enabled=True)
 
 
 class Bar:
-    """A bar that is on the terminal, or, where there is no terminal, one that isn't."""
+    """Progress bar; without a display it only counts."""
 
     def __init__(self, display: Any = None, task: Any = None, done: int = 0) -> None:
         self.display = display
@@ -26,11 +26,11 @@ class Bar:
         self._task = task
 
     def reach(self, done: int, what: str | None = None) -> None:
-        """So much is done; it never goes back.
+        """Raise the count to `done`; a lower one is ignored.
 
         Args:
-            done: of the total.
-            what: shown beside the bar from here on.
+            done: how much of the total is done.
+            what: new description; None keeps it.
         """
         self.done = max(self.done, done)
         if self.display is not None:
@@ -38,21 +38,21 @@ class Bar:
 
 
 def show_no_bars() -> None:
-    """From here on this process shows none: another one that writes to the same terminal does."""
-    _here.wanted = False
+    """Disable the bars of this process, since another process writes to the same terminal."""
+    _state.enabled = False
 
 
 @contextmanager
 def counting(what: str, total: int | None = None, *, done: int = 0, unit: str = "item") -> Iterator[Bar]:
-    """A bar while the block runs, for what isn't counted by passing through `progress`.
+    """Show a bar while the block runs, for work that `progress` can't count item by item.
 
     Args:
-        what: shown beside the bar.
-        total: where it is known; 1 shows no bar.
-        done: of it when the block begins.
+        what: description next to the bar.
+        total: None if unknown; 1 shows no bar.
+        done: count at the start.
         unit: of the total, in the singular.
     """
-    if total == 1 or not (_here.wanted and sys.stderr.isatty()):
+    if total == 1 or not (_state.enabled and sys.stderr.isatty()):
         yield Bar()
         return
     first = not _open
@@ -75,13 +75,13 @@ def counting(what: str, total: int | None = None, *, done: int = 0, unit: str = 
 def progress(
     items: Iterable[T], what: str, *, total: int | None = None, size: Callable[[T], int] = lambda item: 1
 ) -> Iterator[T]:
-    """The items, counted on the terminal while they pass, with how many a second and the time that is left.
+    """Yield the items and show their count, rate and remaining time on the terminal.
 
     Args:
-        items: whatever takes time to come.
-        what: shown beside the bar.
-        total: of the sizes, where it is known; 1 shows no bar.
-        size: what an item counts for.
+        items: any iterable, usually a slow one.
+        what: description next to the bar.
+        total: sum of the sizes; None if unknown; 1 shows no bar.
+        size: the count of an item.
     """
     done = 0
     with counting(what, total) as bar:
@@ -92,7 +92,7 @@ def progress(
 
 
 def part_of_it(items: Iterable[T], size: Callable[[T], int]) -> Iterator[T]:
-    """The items, which together are one item of the innermost `progress`: its bar moves on while they pass."""
+    """Yield the parts of one item of the innermost `progress`, and advance its bar by their sizes."""
     bar = _open[-1] if _open else Bar()
     for item in items:
         yield item
@@ -100,18 +100,18 @@ def part_of_it(items: Iterable[T], size: Callable[[T], int]) -> Iterator[T]:
 
 
 PRINTED = {"printed": True}
-"""The `extra` of messages for the log file alone: the terminal shows them in another form."""
+"""`extra` of messages for the log file alone, since the terminal shows them in another form."""
 
 
 class TerminalHandler(logging.StreamHandler):  # type: ignore[type-arg]
-    """Messages on standard error, each once; above the bars where some are shown."""
+    """Logging handler that shows each message once on standard error, above the bars, if any."""
 
     def __init__(self, stream: Any = None) -> None:
         super().__init__(stream)
         self._shown: set[str] = set()
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write it."""
+        """Write the record, unless its message was shown before or is for the log file alone."""
         message = record.getMessage()
         if hasattr(record, "printed") or message in self._shown:
             return
@@ -123,7 +123,7 @@ class TerminalHandler(logging.StreamHandler):  # type: ignore[type-arg]
 
 
 def rate(per_second: float, unit: str) -> str:
-    """How fast work goes.
+    """Format a rate, below one per second as its inverse.
 
     >>> rate(1234.5, "step"), rate(2.5, "step"), rate(0.24, "step")
     ('1,234 steps/s', '2.5 steps/s', '4.2 s/step')
@@ -143,4 +143,4 @@ def _display() -> Any:
             return Text(rate(task.speed, task.fields["unit"]) if task.speed else "")
 
     columns = ("{task.description}", BarColumn(), MofNCompleteColumn(), Rate(), TimeRemainingColumn())
-    return Progress(*columns, console=Console(stderr=True), transient=True, speed_estimate_period=_MEMORY)
+    return Progress(*columns, console=Console(stderr=True), transient=True, speed_estimate_period=_RATE_PERIOD)

@@ -1,8 +1,8 @@
-"""Ranges of options, declared in their annotations and checked alike by commands and constructors.
+"""Ranges of options, declared in annotations and checked by commands and constructors.
 
 `batch_size: Annotated[int, Ge(2)]` and `kind: Literal["first", "random"]` are read by `reasonir.cli.check` for every
-`_target_` of a configuration, and by dataclasses that derive from `Validated` when they are made. Numbers are finite,
-truth values are no numbers, and None is valid where the annotation has it. Other types accept everything.
+`_target_` of a configuration, and by dataclasses that derive from `Validated` on construction. Numbers must be finite,
+booleans aren't numbers, and None is valid where the annotation has it. Other types accept everything.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ LearningRate = Annotated[float, Gt(0), Lt(1)]
 
 @dataclass(frozen=True, slots=True)
 class Rule(BaseMetadata):
-    """A constraint that the library has no word for: `holds` of a value, or `remedy` says what to give."""
+    """Constraint that annotated-types lacks: a predicate, and the remedy that is shown where it fails."""
 
     holds: Callable[[Any], bool]
     remedy: str
@@ -41,7 +41,7 @@ class Rule(BaseMetadata):
 
 Ascending = Rule(lambda values: list(values) == sorted(values), "values in ascending order")
 
-_WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a text", types.NoneType: "null"}
+_WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a string", types.NoneType: "null"}
 _KINDS: dict[Any, type] = {int: Integral, float: Real, bool: bool, str: str, types.NoneType: types.NoneType}
 _BOUNDS: dict[type, tuple[Callable[[Any, Any], bool], str]] = {
     Ge: (operator.ge, "{} or more"),
@@ -55,9 +55,9 @@ _BOUNDS: dict[type, tuple[Callable[[Any, Any], bool], str]] = {
 
 
 class Validated:
-    """Base of dataclasses that refuse values outside the ranges that their annotations declare.
+    """Base of dataclasses that reject values outside the ranges declared in their annotations.
 
-    Rules on several fields belong in `problems`.
+    Rules across fields belong in `problems`.
 
     Raises:
         InputError: on construction, listing every mistake.
@@ -67,33 +67,33 @@ class Validated:
     __dataclass_fields__: ClassVar[dict[str, Any]]
 
     def problems(self) -> Iterable[str]:
-        """Contradictions between fields that are all in range: sentences that begin with a field's name."""
+        """Messages about contradictions between fields that are in range, each starting with a field's name."""
         return ()
 
     def __post_init__(self) -> None:
         hints = hints_of(type(self))  # type: ignore[arg-type]  # mypy takes its hash for an instance's
-        given = [each.name for each in fields(self) if each.init]
-        faults = [fault for name in given for fault in out_of_range(name, getattr(self, name), hints.get(name, Any))]
+        names = [field.name for field in fields(self) if field.init]
+        faults = [fault for name in names for fault in out_of_range(name, getattr(self, name), hints.get(name, Any))]
         raise_errors(faults or [*self.problems()], f"mistake in {type(self).__name__}", type(self))
 
 
 @cache
 def hints_of(target: Callable[..., Any]) -> Mapping[str, Any]:
-    """The annotations of a callable's parameters, ranges included; none where they are for type checkers only."""
+    """Return the annotations of a callable's parameters, ranges included; empty where they can't be resolved."""
     if inspect.isclass(target) and not is_dataclass(target):
         target = target.__init__
     try:
         return typing.get_type_hints(target, include_extras=True)
-    except (NameError, TypeError):  # they name what isn't imported when the code runs, or it isn't written in Python
+    except (NameError, TypeError):  # imported for type checkers only, or not written in Python
         return {}
 
 
 def out_of_range(path: str, value: Any, hint: Any) -> Iterator[str]:
-    """Check a value, and yield a sentence for each mistake in it.
+    """Yield a message for each mistake in a value.
 
     Args:
-        path: the name that the sentences begin with; parts of the value are `path.key` and `path[number]`.
-        value: plain, or a partial, whose arguments are checked.
+        path: the name that the messages start with; parts of the value are `path.key` and `path[number]`.
+        value: a plain value, or a partial, whose arguments are checked.
         hint: an annotation.
     """
     members = list(_members(hint))
@@ -101,8 +101,8 @@ def out_of_range(path: str, value: Any, hint: Any) -> Iterator[str]:
         hints = hints_of(value.func)
         for key, argument in value.keywords.items():
             yield from out_of_range(f"{path}.{key}", argument, hints.get(key, Any))
-    elif isinstance(value, Mapping | list | tuple) and (parts := [each for each in members if _holds(each[0], value)]):
-        base, bounds = parts[0]
+    elif isinstance(value, Mapping | list | tuple) and (kinds := [m for m in members if _is_container_of(m[0], value)]):
+        base, bounds = kinds[0]
         faults = [*(_in_mapping(path, value, base) if isinstance(value, Mapping) else _in_list(path, value, base))]
         yield from faults
         if not faults and not all(_satisfies(value, bound) for bound in bounds):
@@ -112,21 +112,21 @@ def out_of_range(path: str, value: Any, hint: Any) -> Iterator[str]:
 
 
 def _members(hint: Any) -> Iterator[tuple[Any, list[Any]]]:
-    """The types of a union, each with its constraints."""
+    """Yield the types of a union, each with its constraints."""
     if typing.get_origin(hint) in (typing.Union, types.UnionType):
         for member in typing.get_args(hint):
             yield from _members(member)
     elif typing.get_origin(hint) is Annotated:
         base, *metadata = typing.get_args(hint)
-        bounds = [each for item in metadata for each in (item if isinstance(item, GroupedMetadata) else [item])]
-        for inner, own in _members(base):
-            yield inner, [*own, *bounds]
+        bounds = [bound for item in metadata for bound in (item if isinstance(item, GroupedMetadata) else [item])]
+        for inner, inner_bounds in _members(base):
+            yield inner, [*inner_bounds, *bounds]
     else:
         yield hint, []
 
 
-def _holds(base: Any, value: Any) -> bool:
-    """Whether a type is that of the list or mapping that a value is."""
+def _is_container_of(base: Any, value: Any) -> bool:
+    """Return whether a type is a mapping for a mapping, or another container for a list."""
     kind = Mapping if isinstance(value, Mapping) else Collection
     return _is_container(base, kind) and _is_container(base, Mapping) == (kind is Mapping)
 
@@ -139,9 +139,9 @@ def _is_container(base: Any, kind: type = Collection) -> bool:
 def _in_mapping(path: str, value: Mapping[Any, Any], base: Any) -> Iterator[str]:
     keys, values = typing.get_args(base)
     choices = typing.get_args(keys) if typing.get_origin(keys) is Literal else value
-    for key, each in value.items():
+    for key, item in value.items():
         if key in choices:
-            yield from out_of_range(f"{path}.{key}", each, values)
+            yield from out_of_range(f"{path}.{key}", item, values)
         else:
             yield f"{path}.{key} is unknown{did_you_mean(str(key), choices)}: {_choose([*choices])}"
 
@@ -153,8 +153,8 @@ def _in_list(path: str, value: Sequence[Any], base: Any) -> Iterator[str]:
     if len(value) != len(hints):
         yield f"{path}={list(value)}: give {len(hints)} values"
         return
-    for number, (each, hint) in enumerate(zip(value, hints, strict=True)):
-        yield from out_of_range(f"{path}[{number}]", each, hint)
+    for number, (item, hint) in enumerate(zip(value, hints, strict=True)):
+        yield from out_of_range(f"{path}[{number}]", item, hint)
 
 
 def _fits(value: Any, base: Any, bounds: list[Any]) -> bool:
@@ -174,7 +174,7 @@ def _finite(value: Any) -> bool:
 
 
 def _satisfies(value: Any, bound: Any) -> bool:
-    """Whether a value keeps within one constraint; metadata of other libraries constrains nothing."""
+    """Return whether a value meets a constraint; metadata of other libraries constrains nothing."""
     if isinstance(bound, Rule):
         return bound.holds(value)
     return type(bound) not in _BOUNDS or bool(_BOUNDS[type(bound)][0](value, _limit(bound)))
@@ -185,7 +185,7 @@ def _limit(bound: Any) -> Any:
 
 
 def _remedy(value: Any, members: list[tuple[Any, list[Any]]]) -> str:
-    """`value: what to give instead`."""
+    """Return "<value>: <what to give instead>"."""
     choices = [choice for base, _ in members if typing.get_origin(base) is Literal for choice in typing.get_args(base)]
     others = [(base, bounds) for base, bounds in members if typing.get_origin(base) is not Literal]
     bare = [base for base, _ in others]
@@ -195,8 +195,8 @@ def _remedy(value: Any, members: list[tuple[Any, list[Any]]]) -> str:
         hint = did_you_mean(str(value), list(map(str, choices)))
         return f"{value}: {_choose([*choices, *(['null'] if bare else [])])}{hint}"
     if any(base in _KINDS and _of_kind(value, base) for base in bare):
-        return f"{value}: give {', or '.join([*(_range(*each) for each in others), *map(str, choices)])}"
-    words = [_WORDS.get(base, "a list" if _holds(base, []) else "named values") for base in bare]
+        return f"{value}: give {', or '.join([*(_range(*member) for member in others), *map(str, choices)])}"
+    words = [_WORDS.get(base, "a list" if _is_container_of(base, []) else "named values") for base in bare]
     return f"{value!r}: expected {' or '.join([*words, *map(str, choices)])}"
 
 
@@ -206,7 +206,7 @@ def _choose(choices: Sequence[Any]) -> str:
 
 
 def _range(base: Any, bounds: list[Any]) -> str:
-    """A type and its constraints in words."""
+    """Return a type and its constraints in words."""
     words = [
         bound.remedy if isinstance(bound, Rule) else _BOUNDS[type(bound)][1].format(_limit(bound))
         for bound in bounds

@@ -1,6 +1,6 @@
-"""Sentence boundaries, by Wikimedia's sentencex, and word counts of plain text in any language.
+"""Sentence boundaries by Wikimedia's sentencex, and word counts, for plain text in any language.
 
-Spans leave out the white space between sentences, as the published data sets have it.
+Spans exclude the white space between sentences, as in the published data sets.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ Span = tuple[int, int]
 
 
 def sentences(text: str, language: str = "auto", *, wrapped: bool = False) -> tuple[Span, ...]:
-    """The characters [start, end) of each sentence.
+    """Return the character range [start, end) of each sentence.
 
     >>> text = "Dr. Kay met J. Li et al. in Rome. Why? 雨が降る。"
     >>> [text[start:end] for start, end in sentences(text)]
@@ -23,9 +23,9 @@ def sentences(text: str, language: str = "auto", *, wrapped: bool = False) -> tu
 
     Args:
         text: any text.
-        language: of its sentences, as a code (en, ja, ...); "auto" is ja where there are kana, otherwise en.
-        wrapped: sentences go on after a line break, and end at blank lines; otherwise every line ends one, so that
-            headings and list items are sentences of their own.
+        language: code (en, ja, ...); "auto" is ja for text with kana, otherwise en.
+        wrapped: sentences continue across line breaks and end at blank lines; otherwise every line ends a sentence, so
+            that headings and list items are separate sentences.
     """
     from sentencex import get_sentence_boundaries
 
@@ -41,7 +41,7 @@ def sentences(text: str, language: str = "auto", *, wrapped: bool = False) -> tu
 
 
 def count_words(text: str) -> int:
-    """The number of words; two characters of a script without spaces (Chinese, Japanese) count as one.
+    """Return the number of words; two characters of a script without spaces (Chinese, Japanese) count as one.
 
     >>> count_words("two words"), count_words("雨が降る")
     (2, 2)

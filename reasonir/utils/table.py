@@ -1,6 +1,6 @@
-"""Table as a value: titled rows of cells and how they are formatted.
+"""Table as a value: titled rows of cells with their formats.
 
-Any layer makes one; `reasonir.report.console` prints it, `Table.markdown` writes it, the HTML report lays it out.
+`reasonir.report.console` prints tables, `Table.markdown` writes them, and the HTML report lays them out.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ TEXT, RIGHT = "{}", "{:>}"
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Rows under headings.
+    """Titled rows of cells.
 
     Attributes:
-        title: its heading.
-        columns: heading -> format of the column's cells, by `str.format`. Columns of `TEXT` are aligned left, all
+        title: shown above the table.
+        columns: heading -> format of the column's cells, by `str.format`. `TEXT` columns are aligned left, all
             others right. Empty for rows of a name and a value, which need no headings.
         rows: one cell for each column; None is an empty cell.
-        strong: numbers of the rows that stand out.
-        note: explains the table, below it.
-        folded: the HTML report shows the title alone until it is opened.
+        strong: numbers of the rows in bold.
+        note: explanation below the table.
+        folded: the HTML report collapses it to the title.
     """
 
     title: str
@@ -35,18 +35,18 @@ class Table:
     folded: bool = False
 
     def formats(self) -> list[str]:
-        """The columns' formats."""
+        """Return the format of each column."""
         return list(self.columns.values()) or [TEXT, RIGHT]
 
     def cells(self) -> list[list[str]]:
-        """The formatted rows."""
+        """Return the formatted rows."""
         return [
             ["" if cell is None else form.format(cell) for cell, form in zip(row, self.formats(), strict=True)]
             for row in self.rows
         ]
 
     def markdown(self) -> str:
-        """The table in Markdown, padded so that it reads as plain text too; without title and note."""
+        """Return the table in Markdown, padded to read as plain text too; without title and note."""
         rows = [
             [f"**{cell}**" if cell and number in self.strong else cell for cell in row]
             for number, row in enumerate(self.cells())
@@ -62,10 +62,10 @@ class Table:
         return "\n".join(f"| {' | '.join(line)} |" for line in [padded[0], rule, *padded[1:]])
 
     def text(self) -> str:
-        """Title, table and note as plain text, for logs."""
+        """Return title, table and note as plain text, for logs."""
         return "\n".join(filter(None, [self.title, replace(self, strong=()).markdown(), self.note]))
 
 
 def _escaped(cell: str) -> str:
-    """A cell that ends neither its column nor its line."""
+    """Escape what would end the cell's column or line."""
     return " ".join(cell.replace("|", "\\|").split())

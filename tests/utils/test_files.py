@@ -1,4 +1,4 @@
-"""Files that several processes write: each is complete, and nothing is lost where one reads before it writes."""
+"""Files written by several processes: each write is complete, and locked read-modify-writes lose nothing."""
 
 import errno
 import json
@@ -51,7 +51,7 @@ def test_processes_that_read_and_write_lose_nothing(tmp_path):
 
 
 @pytest.mark.parametrize("error", [errno.ENOLCK, errno.ENOTSUP])
-def test_a_file_system_without_locks_is_warned_of(tmp_path, monkeypatch, caplog, error):
+def test_a_file_system_without_locks_gives_a_warning(tmp_path, monkeypatch, caplog, error):
     def refuse(*_, **__):
         raise OSError(error, os.strerror(error))
 
@@ -67,9 +67,9 @@ def test_a_lock_that_cannot_be_written_is_an_error(tmp_path):
         pass
 
 
-def test_a_long_wait_is_said(tmp_path, monkeypatch, caplog):
+def test_a_long_wait_is_logged(tmp_path, monkeypatch, caplog):
     caplog.set_level(logging.INFO)
-    monkeypatch.setattr("reasonir.utils.files._SOON", 0.0)
+    monkeypatch.setattr("reasonir.utils.files._SILENT_WAIT", 0.0)
     with ThreadPoolExecutor(1) as threads:
         with exclusive(tmp_path / "set"):
             other = threads.submit(lambda: exclusive(tmp_path / "set").__enter__())

@@ -25,7 +25,7 @@ Even = Rule(lambda value: value % 2 == 0, "an even number")
         (float, math.nan, "x=nan: give a finite number"),
         (int | None, math.inf, "x=inf: give a finite number"),
         (bool, 1, "x=1: expected true or false"),
-        (str, None, "x=None: expected a text"),
+        (str, None, "x=None: expected a string"),
         (Annotated[int, Ge(2)], 1, "x=1: give 2 or more"),
         (Positive | None, 0, "x=0: give 1 or more, or null"),
         (Positive | Literal[-1], 0, "x=0: give 1 or more, or -1"),
@@ -52,7 +52,7 @@ Even = Rule(lambda value: value % 2 == 0, "an even number")
         ),
     ],
 )
-def test_one_sentence_names_the_value_and_the_remedy(hint, value, problem):
+def test_one_message_names_the_value_and_the_remedy(hint, value, problem):
     assert list(out_of_range("x", value, hint)) == [problem]
 
 
@@ -79,7 +79,7 @@ def test_what_is_in_range_or_of_another_type_is_accepted(hint, value):
 
 
 def component(size: Positive, *, kind: Kind = "first") -> None:
-    """Stands for a factory that a configuration names."""
+    """Factory that a configuration names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,12 +105,12 @@ def test_a_constructor_names_every_mistake():
     assert refused.value.owner is Wider
 
 
-def test_contradictions_are_looked_for_in_values_that_are_in_range():
+def test_contradictions_are_checked_once_values_are_in_range():
     with pytest.raises(InputError, match=r"1 mistake in Window:\n  - last=3: give more than first=3"):
         Window(first=3)
     assert Window(first=2).last == 3
 
 
-def test_arguments_that_wait_for_others_are_checked():
+def test_arguments_of_partials_are_checked():
     with pytest.raises(InputError, match=r"part.size=0: give 1 or more\n  - part.kind=last: choose"):
         Window(part=partial(component, size=0, kind="last"))
