@@ -1,1 +1,1 @@
-"""Hard negatives, found by search."""
+"""Hard-negative mining."""

@@ -1,7 +1,7 @@
-"""What mining is: it takes a prepared set and gives one with hard negatives. And what it searches with.
+"""Protocols of mining, which adds hard negatives to a prepared set, and of its searchers.
 
-A way of searching is one file here and one YAML in conf/mining. A `Searcher` is a recipe that knows what its rankings
-depend on without loading anything; `open` gives the `Ranker`, which holds indexes and models and is let go afterwards.
+A searcher is one file here and one YAML in conf/mining. `Searcher` identifies its rankings without loading anything;
+`open` returns the `Ranker`, which holds index and model and is released afterwards.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from reasonir.types import Corpus, Document, Run, Text
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A document of a query's ranking: its rank from 1, and its score."""
+    """Document in a query's ranking, with its rank from 1 and its score."""
 
     document: Document
     rank: int
@@ -25,40 +25,40 @@ class Candidate:
 
 
 class Mining(Protocol):
-    """A stage between the prepared set and training."""
+    """Stage between the prepared set and training."""
 
-    def add_negatives(self, own: Path, source: Source, home: Path) -> Path:
-        """The folder of the set with mined negatives: the same queries in the same order.
+    def add_negatives(self, prepared: Path, source: Source, home: Path) -> Path:
+        """Write the set with mined negatives, the same queries in the same order, and return its folder.
 
         Args:
-            own: the prepared set of `source`.
-            source: asked for its whole collection, where it has one.
-            home: prepared sets lie in data/ under it.
+            prepared: folder of the prepared set of `source`.
+            source: provides its whole collection, if it has one.
+            home: folder whose data/ holds the prepared sets.
 
         Raises:
-            InputError: what the search needs isn't there.
+            InputError: the searcher's model isn't available, or no query got a negative.
         """
 
 
 class Ranker(Protocol):
-    """Ranks one corpus."""
+    """Search over one corpus."""
 
     def search(self, queries: Mapping[str, Text], k: int) -> Run:
-        """The best `k` documents of each query."""
+        """Return the best `k` documents of each query."""
 
     def score(self, queries: Mapping[str, Text], documents: Mapping[str, Sequence[str]]) -> Run:
-        """The scores of the documents named for each query, however far down its ranking they are."""
+        """Return the scores of the documents listed for each query, whatever their ranks."""
 
 
 class Searcher(Protocol):
-    """How documents are found and scored."""
+    """Search method, identified before anything is loaded."""
 
     @property
     def name(self) -> str:
-        """A short name for folders."""
+        """Short name for folders."""
 
     def identity(self) -> Mapping[str, Any]:
-        """Everything the rankings depend on besides the corpus, as plain values."""
+        """Return everything the rankings depend on besides the corpus, as plain values."""
 
     def open(self, corpus: Corpus) -> Ranker:
-        """Take the corpus in."""
+        """Load and index what searching the corpus takes."""

@@ -1,4 +1,4 @@
-"""Negatives that share words with the query: BM25's ranking."""
+"""Lexical hard negatives from BM25's ranking."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from reasonir.types import Corpus, Run, Text
 
 @dataclass(frozen=True, slots=True)
 class Bm25Miner:
-    """Searches by words.
+    """BM25 search.
 
     Attributes:
         index: BM25 with its options.
@@ -22,26 +22,26 @@ class Bm25Miner:
 
     @property
     def name(self) -> str:
-        """Of the index."""
+        """See `Searcher.name`."""
         return "bm25"
 
     def identity(self) -> Mapping[str, Any]:
-        """The index's options."""
+        """Return the index's options."""
         return {"index": "Bm25", **{f.name: getattr(self.index, f.name) for f in fields(self.index) if f.init}}
 
-    def open(self, corpus: Corpus) -> WordRanker:
-        """Count the words of the corpus, in an index of its own."""
+    def open(self, corpus: Corpus) -> Bm25Ranker:
+        """Build a new index of the corpus."""
         index = replace(self.index)
         index.build(corpus)
-        return WordRanker(index, {doc_id: place for place, doc_id in enumerate(corpus.ids)})
+        return Bm25Ranker(index, {doc_id: number for number, doc_id in enumerate(corpus.ids)})
 
 
 @dataclass(frozen=True, slots=True)
-class WordRanker:
-    """A corpus's words, and where each document stands."""
+class Bm25Ranker:
+    """BM25 index, and the number of each document by its id."""
 
     index: Bm25
-    place: Mapping[str, int]
+    numbers: Mapping[str, int]
 
     def search(self, queries: Mapping[str, Text], k: int) -> Run:
         """See `Ranker.search`."""
@@ -51,6 +51,6 @@ class WordRanker:
         """See `Ranker.score`; 0 for documents that share no word with the query."""
         scored = self.index.scores([queries[query_id] for query_id in documents])
         return {
-            query_id: {doc_id: float(scores_N[self.place[doc_id]]) for doc_id in doc_ids}
+            query_id: {doc_id: float(scores_N[self.numbers[doc_id]]) for doc_id in doc_ids}
             for (query_id, doc_ids), scores_N in zip(documents.items(), scored, strict=True)
         }

@@ -1,7 +1,7 @@
-"""Negatives that a model takes for relevant: its own ranking, by whatever index suits its head.
+"""Hard negatives from a retriever's own ranking, with whatever index suits its head.
 
-Any retriever can mine for any other. What the ranking depends on is the hash of the checkpoint's files, wherever they
-lie, so the negatives of one round of training are never taken for those of the next.
+Any retriever can mine for any other. The ranking is identified by the hashes of the checkpoint's files, wherever they
+are, so negatives of one training round are never reused for the next.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from reasonir.utils.ranges import NonNegative, Validated
 
 @dataclass(frozen=True, slots=True)
 class Neural(Validated):
-    """Searches by a model.
+    """Search with a retriever.
 
     Attributes:
-        model: the model, as it is.
-        index: searches with it.
-        hardware: where it runs.
-        seed: draws parameters that the checkpoint doesn't bring.
+        model: the retriever.
+        index: makes the index that searches its embeddings.
+        hardware: device that the retriever runs on.
+        seed: draws parameters that the checkpoint lacks.
     """
 
     model: Model | None
@@ -41,21 +41,21 @@ class Neural(Validated):
 
     @property
     def name(self) -> str:
-        """Of the way of searching."""
+        """See `Searcher.name`."""
         return "model"
 
     def identity(self) -> Mapping[str, Any]:
-        """The hashes of the checkpoint's files, and the options of head, prompts and index.
+        """Return the hashes of the checkpoint's files, and the options of head, prompts and index.
 
         Raises:
-            InputError: there is no model, or it can't be reached.
+            InputError: there is no model, or it isn't available.
         """
         return {**identity_of(self._model()), "index": options_of(self.index), "seed": self.seed}
 
     def open(self, corpus: Corpus) -> NeuralRanker:
         """Load the model and index the corpus."""
         encoder = self._model().load(seed=self.seed).to(self.hardware.resolve().torch_device)
-        index = self.index(CachingEncoder(encoder))  # says how far it is
+        index = self.index(CachingEncoder(encoder))  # shows its progress
         index.build(corpus)
         return NeuralRanker(encoder, index, dict(zip(corpus.ids, corpus.texts, strict=True)))
 
@@ -67,7 +67,7 @@ class Neural(Validated):
 
 @dataclass(frozen=True, slots=True)
 class NeuralRanker:
-    """A model, its index, and the corpus's texts by id."""
+    """Retriever, its index, and the corpus's texts by id."""
 
     encoder: Encoder
     index: Index
@@ -79,16 +79,16 @@ class NeuralRanker:
 
     @torch.no_grad()
     def score(self, queries: Mapping[str, Text], documents: Mapping[str, Sequence[str]]) -> Run:
-        """See `Ranker.score`: by the model itself, whatever the index makes of its vectors."""
+        """See `Ranker.score`; exact, even if the index is approximate."""
         if not documents:
             return {}
-        asked = {doc_id: None for doc_ids in documents.values() for doc_id in doc_ids}
-        place = {doc_id: number for number, doc_id in enumerate(asked)}
+        distinct = dict.fromkeys(doc_id for doc_ids in documents.values() for doc_id in doc_ids)
+        row_of = {doc_id: row for row, doc_id in enumerate(distinct)}
         query_representation = self.encoder.encode([queries[query_id] for query_id in documents], "query")
-        representation = self.encoder.encode([Text(self.texts[doc_id]) for doc_id in asked], "document")
+        representation = self.encoder.encode([Text(self.texts[doc_id]) for doc_id in distinct], "document")
         run: Run = {}
         for number, (query_id, doc_ids) in enumerate(documents.items()):
-            chosen = representation.take(torch.tensor([place[doc_id] for doc_id in doc_ids]))
+            chosen = representation.take(torch.tensor([row_of[doc_id] for doc_id in doc_ids]))
             scores_1N = self.encoder.head.score(query_representation.take(torch.tensor([number])), chosen)
             run[query_id] = dict(zip(doc_ids, scores_1N[0].tolist(), strict=True))
         return run

@@ -1,10 +1,10 @@
-"""Hard negatives for every query of a prepared set: a window of its ranking, less what is probably relevant.
+"""Hard negatives for every query of a prepared set: a window of its ranking without probable positives.
 
-Documents that are relevant, excluded, negatives already or the query's own text leave the ranking before ranks are
-counted, so a query with many positives has as many candidates as one with few. A document that scores nearly as high as
-the positive is probably relevant too: `relative_margin` is the positive-aware limit of NV-Retriever (Moreira et al.
-2024, arXiv:2407.15831), `absolute_margin` its absolute form. Queries are searched in blocks and written as they come,
-so memory holds the documents and their index, not the data.
+Relevant and excluded documents, existing negatives and the query's own text are removed before ranks are counted, so a
+query with many positives has as many candidates as one with few. A document that scores nearly as high as the positive
+is probably relevant too: `relative_margin` is the positive-aware limit of NV-Retriever (Moreira et al. 2024,
+arXiv:2407.15831), `absolute_margin` its absolute form. Queries are searched and written in blocks, so memory holds the
+documents and their index, not the data.
 """
 
 from __future__ import annotations
@@ -34,22 +34,23 @@ POSITIVES = {"highest": max, "lowest": min}
 
 @dataclass(frozen=True, slots=True)
 class HardNegatives(Validated):
-    """Mines by searching.
+    """Mining by search.
 
     Attributes:
         searcher: ranks the documents.
-        num_negatives: taken for each query, where there are so many.
-        range_min: ranks that are skipped.
-        range_max: the last rank that is considered.
-        absolute_margin: a negative's score is lower than the positive's by more than this; None sets no limit.
-        relative_margin: a negative's score is below this share of the positive's (on negative scores, as far below it).
-        max_score: a negative's score is below this.
-        positive: of several positives the highest or the lowest score sets those limits.
-        min_words: shorter documents are no negatives.
-        sampling: the first of what is left, or drawn at random.
-        seed: of that.
-        replace_own: leave out the negatives that the data brings.
-        block: queries searched at a time; index=exact reads the documents anew for each block.
+        num_negatives: negatives per query, fewer where fewer candidates remain.
+        range_min: number of top ranks to skip.
+        range_max: last rank to consider.
+        absolute_margin: a negative's score is below the positive's by more than this; None sets no limit.
+        relative_margin: a negative's score is below this share of the positive's (on negative scores, as far below it);
+            None sets no limit.
+        max_score: a negative's score is below this; None sets no limit.
+        positive: which score sets those limits if there are several positives, the highest or the lowest.
+        min_words: shorter documents are never negatives.
+        sampling: take the first of the remaining candidates, or draw them at random.
+        seed: draws them.
+        replace_own: drop the negatives that come with the data.
+        block: queries searched at a time; index=exact encodes the documents again for each block.
     """
 
     searcher: Searcher
@@ -67,15 +68,15 @@ class HardNegatives(Validated):
     block: Positive = 1024
 
     def problems(self) -> Iterable[str]:
-        """A window of ranks that holds none."""
+        """Yield a message for an empty window of ranks."""
         if self.range_min >= self.range_max:
             yield f"range_max={self.range_max}: give more than range_min={self.range_min}"
 
-    def add_negatives(self, own: Path, source: Source, home: Path) -> Path:
+    def add_negatives(self, prepared: Path, source: Source, home: Path) -> Path:
         """See `Mining.add_negatives`."""
-        rows, manifest = read(own), read_manifest(own)
+        rows, manifest = read(prepared), read_manifest(prepared)
         if teachers := [name.removeprefix(TEACHER) for name in rows.column_names if name.startswith(TEACHER)]:
-            log.warning("Mining leaves out what teachers scored (%s): it has no such scores", ", ".join(teachers))
+            log.warning("Mining drops the teacher scores (%s), since mined negatives have none", ", ".join(teachers))
         tally = MiningTally()
         folder = write_set(
             f"{source.name}-{self.searcher.name}",
@@ -94,34 +95,34 @@ class HardNegatives(Validated):
         return {"searcher": self.searcher.name, **self.searcher.identity(), "rules": rules}
 
     def _examples(self, rows: Any, source: Source, tally: MiningTally) -> Iterator[Example]:
-        pool = _distinct(source, rows)
+        pool = _pool(source, rows)
         log.info("Mining %d documents for %d queries", len(pool), len(rows))
         ranker = self.searcher.open(Corpus(list(pool), [document.text for document in pool.values()]))
         same_query = positives_of_repeated_queries(rows)
         for start in range(0, len(rows), self.block):
             block = [rows[number] for number in range(start, min(len(rows), start + self.block))]
-            known = [self._known(row, same_query) for row in block]
+            ineligible = [self._ineligible(row, same_query) for row in block]
             queries = {row["query_id"]: Text(row["query"], row["instruction"]) for row in block}
-            run = ranker.search(queries, self.range_max + max(map(len, known)))
+            run = ranker.search(queries, self.range_max + max(map(len, ineligible)))
             positives = self._positive_scores(ranker, queries, block, run)
-            for number, (row, keys) in enumerate(zip(block, known, strict=True), start):
+            for number, (row, reasons) in enumerate(zip(block, ineligible, strict=True), start):
                 positive = positives.get(row["query_id"], 0.0)
-                left = self._left(run[row["query_id"]], pool, keys, positive, tally)
-                chosen = self._choose(left, number)
+                candidates = self._candidates(run[row["query_id"]], pool, reasons, positive, tally)
+                chosen = self._choose(candidates, number)
                 example = example_of(row)
-                if not example.positives:
-                    yield replace(example, documents=tuple(replace(each, teachers={}) for each in example.documents))
-                    continue
-                tally.add(example, chosen)
-                own = example.positives if self.replace_own else example.documents
-                untaught = (replace(document, teachers={}) for document in own)
-                yield replace(example, documents=(*untaught, *(candidate.document for candidate in chosen)))
-        tally.refuse_nothing(self.range_min, self.range_max, len(pool))
+                documents = [replace(document, teachers={}) for document in example.documents]
+                if example.positives:
+                    tally.add(example, chosen)
+                    if self.replace_own:
+                        documents = [document for document in documents if document.label > 0]
+                    documents += [candidate.document for candidate in chosen]
+                yield replace(example, documents=tuple(documents))
+        tally.check_not_empty(self.range_min, self.range_max, len(pool))
 
     def _positive_scores(
         self, ranker: Ranker, queries: Mapping[str, Text], block: Sequence[Any], run: Run
     ) -> dict[str, float]:
-        """The positive's score for each query, where a limit depends on it."""
+        """Return the positive's score for each query, if a limit depends on it."""
         if self.absolute_margin is None and self.relative_margin is None:
             return {}
         wanted = {row["query_id"]: [str(key) for key in dict.fromkeys(row["pos_keys"])] for row in block}
@@ -133,8 +134,8 @@ class HardNegatives(Validated):
             for q, doc_ids in wanted.items()
         }
 
-    def _known(self, row: Any, same_query: Mapping[int, Sequence[int]]) -> dict[str, str]:
-        """The documents that are no new negatives of a row's query, whatever their score, and why."""
+    def _ineligible(self, row: Any, same_query: Mapping[int, Sequence[int]]) -> dict[str, str]:
+        """Return the documents that can't be new negatives of a row, whatever their score, each with the reason."""
         own = () if self.replace_own else row["neg_keys"]
         reasons = {
             **dict.fromkeys(own, "already_negative"),
@@ -142,22 +143,22 @@ class HardNegatives(Validated):
             **dict.fromkeys(row["excluded_keys"], "excluded"),
             **dict.fromkeys((*row["pos_keys"], *same_query.get(row["query_key"], ())), "relevant"),
         }
-        return {str(key): why for key, why in reasons.items()}
+        return {str(key): reason for key, reason in reasons.items()}
 
-    def _left(
+    def _candidates(
         self,
-        found: Mapping[str, float],
+        ranking: Mapping[str, float],
         pool: Mapping[str, Document],
-        known: Mapping[str, str],
+        ineligible: Mapping[str, str],
         positive: float,
         tally: MiningTally,
     ) -> list[Candidate]:
-        """The candidates in the window that break no rule; ranks count what isn't known."""
-        left = []
+        """Return the candidates in the window that break no rule; ranks count eligible documents."""
+        candidates = []
         rank = 0
-        for doc_id, score in found.items():
-            if doc_id in known:
-                tally.removed[known[doc_id]] += 1
+        for doc_id, score in ranking.items():
+            if doc_id in ineligible:
+                tally.removed[ineligible[doc_id]] += 1
                 continue
             rank += 1
             if rank > self.range_max:
@@ -166,14 +167,14 @@ class HardNegatives(Validated):
                 continue
             tally.candidates += 1
             document = pool[doc_id]
-            if rule := self._broken(document, score, positive):
+            if rule := self._broken_rule(document, score, positive):
                 tally.removed[rule] += 1
             else:
-                left.append(Candidate(document, rank, score))
-        return left
+                candidates.append(Candidate(document, rank, score))
+        return candidates
 
-    def _broken(self, document: Document, score: float, positive: float) -> str | None:
-        """The first rule that a candidate breaks."""
+    def _broken_rule(self, document: Document, score: float, positive: float) -> str | None:
+        """Return the first rule that a candidate breaks."""
         if count_words(document.text) < self.min_words:
             return "min_words"
         if self.max_score is not None and score >= self.max_score:
@@ -184,26 +185,23 @@ class HardNegatives(Validated):
             return "relative_margin"
         return None
 
-    def _choose(self, left: Sequence[Candidate], number: int) -> list[Candidate]:
-        """Up to `num_negatives` of what is left, by rank; the draw depends on the row, not on the block it was in."""
-        if self.sampling == "first" or len(left) <= self.num_negatives:
-            return list(left[: self.num_negatives])
-        drawn = np.random.default_rng([self.seed, number]).choice(len(left), self.num_negatives, replace=False)
-        return [left[place] for place in sorted(drawn.tolist())]
+    def _choose(self, candidates: Sequence[Candidate], row: int) -> list[Candidate]:
+        """Return up to `num_negatives` candidates, by rank; the draw depends on the row, not on its block."""
+        if self.sampling == "first" or len(candidates) <= self.num_negatives:
+            return list(candidates[: self.num_negatives])
+        drawn = np.random.default_rng([self.seed, row]).choice(len(candidates), self.num_negatives, replace=False)
+        return [candidates[number] for number in sorted(drawn.tolist())]
 
 
-def _distinct(source: Source, rows: Any) -> dict[str, Document]:
-    """Every distinct text of the source's collection and of the prepared rows, by the key of its content.
+def _pool(source: Source, rows: Any) -> dict[str, Document]:
+    """Return every distinct text of the source's collection and of the prepared rows, by the key of its content.
 
-    What was said of it for one query (label, spans, teachers' scores) is not said for others.
+    Labels, spans and teacher scores are dropped, since they hold for one query only.
     """
-    whole: Iterable[Document] = source.collection() if isinstance(source, Collection) else ()
-    judged = (document for row in rows for document in example_of(row).documents)
-    found: dict[str, Document] = {}
-    for document in chain(whole, judged):
-        found.setdefault(str(content_key(document.text)), _unjudged(document))
-    return found
-
-
-def _unjudged(document: Document) -> Document:
-    return replace(document, label=0.0, teachers={}, spans=(), span_labels=())
+    collection: Iterable[Document] = source.collection() if isinstance(source, Collection) else ()
+    labelled = (document for row in rows for document in example_of(row).documents)
+    pool: dict[str, Document] = {}
+    for document in chain(collection, labelled):
+        unlabelled = replace(document, label=0.0, teachers={}, spans=(), span_labels=())
+        pool.setdefault(str(content_key(document.text)), unlabelled)
+    return pool

@@ -1,4 +1,4 @@
-"""No mining: training takes the negatives that the data brings."""
+"""No mining: training uses the negatives that come with the data."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from reasonir.data.base import Source
 
 @dataclass(frozen=True, slots=True)
 class NoMining:
-    """The null object of `Mining`."""
+    """Null object of `Mining`."""
 
-    def add_negatives(self, own: Path, source: Source, home: Path) -> Path:
-        """The prepared set as it is."""
-        return own
+    def add_negatives(self, prepared: Path, source: Source, home: Path) -> Path:
+        """Return the prepared set unchanged."""
+        return prepared

@@ -1,4 +1,4 @@
-"""Random negatives: documents of the collection drawn for each query, where the data brings none."""
+"""Random negatives: documents of the collection drawn for each query, for data without negatives."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from reasonir.utils.ranges import NonNegative, Validated
 
 @dataclass(frozen=True, slots=True)
 class Shuffled(Validated):
-    """Ranks documents at random, by the query's text and `seed`."""
+    """Random rankings, determined by the query's text and `seed`."""
 
     seed: NonNegative = 0
 
@@ -25,31 +25,31 @@ class Shuffled(Validated):
         return "random"
 
     def identity(self) -> Mapping[str, Any]:
-        """The seed."""
+        """Return the seed."""
         return {"index": "random", "seed": self.seed}
 
     def open(self, corpus: Corpus) -> ShuffledRanker:
-        """Take the corpus in."""
+        """See `Searcher.open`."""
         return ShuffledRanker(corpus, self.seed)
 
 
 @dataclass(frozen=True, slots=True)
 class ShuffledRanker:
-    """A corpus to draw from."""
+    """Random ranking of a corpus."""
 
     corpus: Corpus
     seed: int
 
     def search(self, queries: Mapping[str, Text], k: int) -> Run:
         """See `Ranker.search`; scores fall from 1 to 0."""
-        most = min(k, len(self.corpus))
+        count = min(k, len(self.corpus))
         run: Run = {}
         for query_id, query in queries.items():
             draw = np.random.default_rng([self.seed, content_key(query.text) & 0xFFFFFFFF])
-            places = draw.choice(len(self.corpus), most, replace=False).tolist()
-            run[query_id] = {self.corpus.ids[place]: 1 - rank / most for rank, place in enumerate(places)}
+            numbers = draw.choice(len(self.corpus), count, replace=False).tolist()
+            run[query_id] = {self.corpus.ids[number]: 1 - rank / count for rank, number in enumerate(numbers)}
         return run
 
     def score(self, queries: Mapping[str, Text], documents: Mapping[str, Sequence[str]]) -> Run:
-        """See `Ranker.score`; 1 for all, so that no limit on scores keeps a document out."""
+        """See `Ranker.score`; 1 for all, so that no score limit removes a document."""
         return {query_id: dict.fromkeys(doc_ids, 1.0) for query_id, doc_ids in documents.items()}

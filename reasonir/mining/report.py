@@ -1,4 +1,4 @@
-"""What mining found: counted while it runs, kept in the manifest of the set, shown as tables."""
+"""Mining statistics: counted while mining runs, stored in the set's manifest, shown as tables."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from reasonir.types import Example
 from reasonir.utils.table import TEXT, Table
 
 _EXAMPLES, _BINS, _SHOWN = 5, 10, 160
-_KNOWN = {
+_INELIGIBLE = {
     "relevant": "known to be relevant",
     "excluded": "excluded by the data",
     "equals_query": "the query itself",
     "already_negative": "a negative already",
 }
-_BROKEN = {
+_BROKEN_RULES = {
     "min_words": "shorter than min_words",
     "max_score": "not below max_score",
     "absolute_margin": "within absolute_margin of the positive",
@@ -31,7 +31,7 @@ _BROKEN = {
 
 @dataclass(slots=True)
 class MiningTally:
-    """Counts of a mining."""
+    """Counts over the queries of a set."""
 
     candidates: int = 0
     removed: Counter[str] = field(default_factory=Counter)
@@ -40,7 +40,7 @@ class MiningTally:
     examples: list[dict[str, Any]] = field(default_factory=list)
 
     def add(self, example: Example, chosen: Sequence[Candidate]) -> None:
-        """Count what a query was given."""
+        """Count the negatives of a query."""
         self.given[len(chosen)] += 1
         self.ranks.update(candidate.rank for candidate in chosen)
         if chosen and len(self.examples) < _EXAMPLES:
@@ -55,14 +55,14 @@ class MiningTally:
                 }
             )
 
-    def refuse_nothing(self, range_min: int, range_max: int, documents: int) -> None:
-        """Refuse a mining that found no negative for any query.
+    def check_not_empty(self, range_min: int, range_max: int, documents: int) -> None:
+        """Check that at least one query got a negative.
 
         Raises:
-            InputError: saying what stood in the way.
+            InputError: none did; the message counts which rules removed the candidates.
         """
         if not self.ranks:
-            removed = [f"{self.removed[rule]} {why}" for rule, why in _BROKEN.items() if self.removed[rule]]
+            removed = [f"{self.removed[rule]} {text}" for rule, text in _BROKEN_RULES.items() if self.removed[rule]]
             raise InputError(
                 f"mining found no negative for any query: {self.candidates} candidates at ranks {range_min + 1} to "
                 f"{range_max} of {documents} documents, removed: {' and '.join(removed) or 'none'}; skip fewer "
@@ -70,7 +70,7 @@ class MiningTally:
             )
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, for the manifest."""
+        """Return plain values, for the manifest."""
         ranks = np.repeat(list(self.ranks), list(self.ranks.values()))
         return {
             "queries": self.given.total(),
@@ -90,24 +90,26 @@ def _histogram(ranks: np.ndarray) -> dict[str, int]:
     return {f"{low}-{high - 1}": count for low, high, count in zip(edges, edges[1:], counts, strict=False)}
 
 
-def sentence(found: Mapping[str, Any]) -> str:
-    """The report in a line."""
-    mean = found["negatives"] / found["queries"]
-    return f"Mined {found['negatives']} negatives, {mean:.2f} a query; {found['without']:.1%} of the queries got none"
+def sentence(report: Mapping[str, Any]) -> str:
+    """Return the report in one line."""
+    negatives, mean = report["negatives"], report["negatives"] / report["queries"]
+    return f"Mined {negatives} negatives, {mean:.2f} per query; {report['without']:.1%} of the queries got none"
 
 
 def tables(report: Mapping[str, Any]) -> Iterator[Table]:
-    """The report: negatives per query, removed candidates, ranks of the negatives, and a few examples."""
+    """Yield tables of negatives per query, removed candidates, ranks of the negatives, and a few examples."""
     queries, negatives, candidates = report["queries"], report["negatives"], report["candidates"]
 
     given = [(count, number, number / queries) for count, number in report["given"].items()]
     yield Table("Negatives per query", {"negatives": TEXT, "queries": "{:d}", "share": "{:.1%}"}, given)
 
     removed = report["removed"]
-    rows = [[f"passed over: {why}", removed[rule], None] for rule, why in _KNOWN.items() if rule in removed]
+    rows = [[f"skipped: {text}", removed[rule], None] for rule, text in _INELIGIBLE.items() if rule in removed]
     rows.append(["in the window", candidates, 1.0])
-    rows += [[why, removed[rule], removed[rule] / candidates] for rule, why in _BROKEN.items() if rule in removed]
-    yield Table("Candidates, and which were removed", {"why": TEXT, "documents": "{:d}", "share": "{:.1%}"}, rows)
+    rows += [
+        [text, removed[rule], removed[rule] / candidates] for rule, text in _BROKEN_RULES.items() if rule in removed
+    ]
+    yield Table("Candidates and removals", {"reason": TEXT, "documents": "{:d}", "share": "{:.1%}"}, rows)
 
     ranks = [(span, count, count / negatives) for span, count in report["ranks"]["bins"].items()]
     ranks.append(("median", report["ranks"]["median"], None))

@@ -1,4 +1,4 @@
-"""Mining by a model: scores of pairs are the head's own, and another checkpoint is another set."""
+"""Mining with a retriever: pair scores are the head's own, and another checkpoint gives another set."""
 
 import shutil
 from functools import partial
@@ -44,7 +44,7 @@ def test_pairs_are_scored_as_the_head_scores_them(bert, head):
     assert ranker.score(queries, {}) == {}
 
 
-def test_what_it_depends_on_are_the_weights_wherever_they_lie(bert, tmp_path):
+def test_the_identity_depends_on_the_weights_not_on_their_path(bert, tmp_path):
     from safetensors.torch import load_file, save_file
 
     copied, changed = tmp_path / "copied", tmp_path / "changed"
@@ -53,10 +53,10 @@ def test_what_it_depends_on_are_the_weights_wherever_they_lie(bert, tmp_path):
     weights = load_file(changed / "model.safetensors")
     next(iter(weights.values())).view(-1)[0] += 1
     save_file(weights, changed / "model.safetensors", metadata={"format": "pt"})
-    known = neural(bert).identity()
-    assert neural(copied).identity() == known
+    identity = neural(bert).identity()
+    assert neural(copied).identity() == identity
     for other in (neural(changed), neural(bert, "colbert"), neural(bert, pooling="cls"), neural(bert, index=Faiss)):
-        assert other.identity() != known
+        assert other.identity() != identity
 
 
 def test_exact_and_flat_search_mine_the_same(bert, tmp_path):

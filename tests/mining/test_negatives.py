@@ -1,4 +1,4 @@
-"""What is mined, against tables worked out by hand and against loops over every document."""
+"""Mined negatives against tables worked out by hand and against loops over every document."""
 
 from dataclasses import dataclass, field, replace
 
@@ -21,7 +21,7 @@ SCORES = {"p": 5.0, "a": 9.0, "b": 8.0, "c": 4.9, "d": 4.5, "e": 3.0, "f": 1.0}
 
 @dataclass
 class Table:
-    """A searcher whose scores stand in a table of texts; the same for every query."""
+    """A searcher with a fixed score per text, the same for every query."""
 
     scores: dict
     name: str = "table"
@@ -91,7 +91,7 @@ def test_each_rule_by_hand(tmp_path, options, expected):
     assert "".join(mined["q0"]) == expected
 
 
-def test_the_positives_score_is_known_however_far_down_it_is(tmp_path):
+def test_the_positives_score_is_computed_whatever_its_rank(tmp_path):
     """The window ends at rank 3; the positive, last of all, is scored by itself."""
     searcher = Table({**SCORES, "p": 8.5, "z": 0.5})
     mined, _ = mine(
@@ -119,7 +119,7 @@ def test_a_relative_limit_keeps_its_distance_on_negative_scores(tmp_path):
     assert mined["q0"] == ["c"]
 
 
-def test_what_is_known_is_never_taken_and_leaves_no_gap_in_the_ranks(tmp_path):
+def test_ineligible_documents_are_never_taken_and_leave_no_gap_in_the_ranks(tmp_path):
     examples = [
         example(0, query="a", positives=("p",), negatives=("d",), excluded=("b",)),
         example(1, query="a", positives=("c",)),
@@ -177,7 +177,7 @@ def test_draws_depend_on_seed_and_row_alone(tmp_path):
     assert sum(report["ranks"]["bins"].values()) == 21
 
 
-def test_the_report_counts_what_happened(tmp_path):
+def test_the_report_by_hand(tmp_path):
     _, report = mine(
         tmp_path, [example(), others(*"abcdef")], range_min=1, range_max=5, relative_margin=0.95, num_negatives=2
     )
@@ -262,7 +262,7 @@ def test_bm25_against_loops_over_every_document(tmp_path, options):
         assert [round(score[d.text], 4) for d in found.negatives] == [round(score[text], 4) for text in window[:3]]
 
 
-def test_a_collection_is_searched_beyond_what_is_judged(tmp_path):
+def test_a_collection_is_searched_beyond_its_labelled_documents(tmp_path):
     source = Beir(str(beir.write(tmp_path / "col", qrels=[("q1", "d1", 1), ("q2", "d 2", 1)])))
     stage = HardNegatives(
         Table({"Salt lowers the freezing point": 1.0, "water expands": 2.0, "ice floats": 3.0}),
@@ -273,12 +273,12 @@ def test_a_collection_is_searched_beyond_what_is_judged(tmp_path):
     assert first.negatives == second.negatives == (Document("d3", "ice floats", label=0.0),)
 
 
-def test_what_was_judged_for_one_query_says_nothing_for_another(tmp_path):
-    judged = Document("a", "a", label=0.0, teachers={"big": 0.9}, spans=((0, 1),), span_labels=(1.0,))
+def test_labels_of_one_query_arent_passed_to_another(tmp_path):
+    labelled = Document("a", "a", label=0.0, teachers={"big": 0.9}, spans=((0, 1),), span_labels=(1.0,))
     given = [replace(example(), documents=(Document("p", "p", teachers={"big": 1.0}),))]
-    given += [replace(others(), documents=(Document("z", "z", teachers={"big": 1.0}), judged))]
+    given += [replace(others(), documents=(Document("z", "z", teachers={"big": 1.0}), labelled))]
     source = Given(given)
     stage = HardNegatives(Table({**SCORES, "z": 0.1}), range_min=0, range_max=1, sampling="first")
     first, second = map(example_of, read(stage.add_negatives(prepare(source, tmp_path), source, tmp_path)))
     assert first.negatives == (Document("a", "a", label=0.0),)
-    assert second.negatives[0] == replace(judged, teachers={})
+    assert second.negatives[0] == replace(labelled, teachers={})

@@ -1,4 +1,4 @@
-"""Mining inside a run: nothing of the development set is learnt, and what decides the run's figures stays the same."""
+"""Mining inside a run: the development set doesn't leak into training, and split and dev task stay the same."""
 
 import re
 from functools import partial
