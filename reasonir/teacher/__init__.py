@@ -1,1 +1,1 @@
-"""Scores of a model that others learn from."""
+"""Teachers: models whose scores are distillation targets."""

@@ -1,6 +1,6 @@
-"""What a teacher is: it takes a prepared set and gives one in which every document carries its score.
+"""Protocol of teachers, which add a column of scores to a prepared set.
 
-Losses name it as their target. A teacher is one file here and one YAML in conf/teacher.
+Losses name the column as their target. A teacher is one file here and one YAML in conf/teacher.
 """
 
 from __future__ import annotations
@@ -10,26 +10,26 @@ from typing import Protocol
 
 
 class Teacher(Protocol):
-    """A stage between mining and training, so that mined negatives are scored as well."""
+    """Stage between mining and training, so that mined negatives are scored too."""
 
     @property
     def columns(self) -> frozenset[str]:
-        """The teachers whose scores it adds, by the names that losses know them by."""
+        """Names of the teachers whose scores it adds, as in loss.target."""
 
     def check_available(self) -> None:
-        """Find what it scores with, so that it is known to be there.
+        """Check that the teacher's model is available.
 
         Raises:
             InputError: it isn't.
         """
 
-    def add_scores(self, own: Path, home: Path) -> Path:
-        """The folder of the set with the teacher's column: the same rows in the same order.
+    def add_scores(self, prepared: Path, home: Path) -> Path:
+        """Write the set with the teacher's column, the same rows in the same order, and return its folder.
 
         Args:
-            own: a prepared set.
-            home: prepared sets lie in data/ under it.
+            prepared: folder of a prepared set.
+            home: folder whose data/ holds the prepared sets.
 
         Raises:
-            InputError: the set has a teacher of that name, or what the scoring needs isn't there.
+            InputError: the set has a teacher of that name already, or the teacher's model isn't available.
         """

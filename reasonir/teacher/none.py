@@ -1,4 +1,4 @@
-"""No teacher: losses have the labels, and the teachers that the data brings."""
+"""No teacher: losses use the labels, and the teacher scores that come with the data."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import ClassVar
 
 @dataclass(frozen=True, slots=True)
 class NoTeacher:
-    """The null object of `Teacher`."""
+    """Null object of `Teacher`."""
 
     columns: ClassVar[frozenset[str]] = frozenset()
 
     def check_available(self) -> None:
-        """Nothing is needed."""
+        """Do nothing."""
 
-    def add_scores(self, own: Path, home: Path) -> Path:
-        """The prepared set as it is."""
-        return own
+    def add_scores(self, prepared: Path, home: Path) -> Path:
+        """Return the prepared set unchanged."""
+        return prepared

@@ -1,8 +1,10 @@
-"""Scores of every query with each of its documents by a reranker, whatever head reads the pairs.
+"""Teacher scores of every query with each of its documents, by a reranker with any head.
 
-The set is named by the hash of the checkpoint's files, wherever they lie, so each checkpoint's scores are made once.
-Queries are scored in blocks, in the order of the rows. Until the set is complete each block's scores lie in a file, so
-that a scoring that was killed goes on where it was, and memory holds one block.
+The set is named by the hash of the checkpoint's files, wherever they are, so each checkpoint scores it once. Queries
+are scored in blocks, in row order. Until the set is complete, each block's scores are kept in a file, so that an
+interrupted run resumes and memory holds one block.
+
+Shape letters: P query-document pairs of a block.
 """
 
 from __future__ import annotations
@@ -38,15 +40,15 @@ _NAME = Rule(
 
 @dataclass(frozen=True, slots=True)
 class Reranking(Validated):
-    """Teaches by scoring pairs.
+    """Teacher that scores pairs with a reranker.
 
     Attributes:
-        model: reads the pairs.
-        hardware: where it runs.
-        name: of the teacher, by which losses know it.
+        model: the reranker.
+        hardware: device that it runs on.
+        name: the teacher's name, as in loss.target.
         scale: the head's "logit", or its sigmoid, the "probability".
-        run: the tracked run that `model` is taken from, where it is.
-        seed: draws parameters that the checkpoint doesn't bring.
+        run: the tracked run that `model` comes from, if any.
+        seed: draws parameters that the checkpoint lacks.
         block: queries scored at a time.
     """
 
@@ -60,15 +62,15 @@ class Reranking(Validated):
 
     @property
     def columns(self) -> frozenset[str]:
-        """Its own name."""
+        """See `Teacher.columns`."""
         return frozenset({self.name})
 
     def problems(self) -> Iterable[str]:
-        """A model that reads no pairs."""
+        """Yield a message for a model that reads no pairs."""
         if not self.model.reads_pairs:
-            named = f"run={self.run}" if self.run else f"model.path={self.model.path}"
+            key = f"run={self.run}" if self.run else f"model.path={self.model.path}"
             yield (
-                f"{named} has the head of a retriever, which reads no pairs: choose a reranker, such as "
+                f"{key} has the head of a retriever, which reads no pairs: choose a reranker, such as "
                 "model@teacher.model=gte_reranker"
             )
 
@@ -76,46 +78,46 @@ class Reranking(Validated):
         """See `Teacher.check_available`."""
         self.model.locate()
 
-    def add_scores(self, own: Path, home: Path) -> Path:
+    def add_scores(self, prepared: Path, home: Path) -> Path:
         """See `Teacher.add_scores`."""
-        rows, manifest = read(own), read_manifest(own)
+        rows, manifest = read(prepared), read_manifest(prepared)
         if f"{TEACHER}{self.name}" in rows.column_names:
-            raise InputError(f"{own} has a teacher {self.name!r} already: call this one otherwise (teacher.name=...)")
+            raise InputError(f"{prepared} has a teacher {self.name!r} already: choose another name (teacher.name=...)")
         identity = {"source": "taught", "of": manifest["identity"], "teacher": self._identity()}
-        kept = home / "cache" / "teachers" / digest_of(identity)
+        cache = home / "cache" / "teachers" / digest_of(identity)
         tally = TeacherTally()
-        with exclusive(kept):  # the first process to end would remove what another one reads
+        with exclusive(cache):  # otherwise the first process to end would remove files that another one reads
             folder = write_set(
-                f"{own.name.rsplit('-', 1)[0]}-{self.name}",
+                f"{prepared.name.rsplit('-', 1)[0]}-{self.name}",
                 identity,
-                lambda: self._examples(rows, kept, tally),
+                lambda: self._examples(rows, cache, tally),
                 home,
                 what="Scoring",
                 total=len(rows),
                 notes=lambda: {**notes_of(manifest), "teacher": {"name": self.name, **tally.to_dict()}},
             )
-            shutil.rmtree(kept, ignore_errors=True)
+            shutil.rmtree(cache, ignore_errors=True)
         log.info("%s", sentence(read_manifest(folder)["teacher"]))
         return folder
 
     def _identity(self) -> Mapping[str, Any]:
         return {**identity_of(self.model), "seed": self.seed, "name": self.name, "scale": self.scale}
 
-    def _examples(self, rows: Any, kept: Path, tally: TeacherTally) -> Iterator[Example]:
-        reader: CachingEncoder | None = None
-        if kept.is_dir():
-            log.info("Going on with the scores that lie in %s", kept)
+    def _examples(self, rows: Any, cache: Path, tally: TeacherTally) -> Iterator[Example]:
+        encoder: CachingEncoder | None = None
+        if cache.is_dir():
+            log.info("Resuming with the scores in %s", cache)
         for start in range(0, len(rows), self.block):
             stop = min(len(rows), start + self.block)
             block = [example_of(rows[number]) for number in range(start, stop)]
-            file = kept / f"{start}-{stop}.npy"
+            file = cache / f"{start}-{stop}.npy"
             if file.is_file():
                 scores_P = np.load(file)
             else:
-                reader = reader or CachingEncoder(
+                encoder = encoder or CachingEncoder(
                     self.model.load(seed=self.seed).to(self.hardware.resolve().torch_device)
                 )
-                scores_P = self._scores(reader, block)
+                scores_P = self._scores(encoder, block)
                 with atomic_path(file) as partial, partial.open("wb") as stream:
                     np.save(stream, scores_P)
             scores = iter(scores_P.tolist())
@@ -124,23 +126,23 @@ class Reranking(Validated):
                     replace(document, teachers={**document.teachers, self.name: next(scores)})
                     for document in example.documents
                 )
-                found = replace(example, documents=documents)
-                tally.add(*([each.teachers[self.name] for each in side] for side in (found.positives, found.negatives)))
-                yield found
-        if reader is not None and reader.pair_queries.share > MUCH:
+                scored = replace(example, documents=documents)
+                sides = (scored.positives, scored.negatives)
+                tally.add(*([document.teachers[self.name] for document in side] for side in sides))
+                yield scored
+        if encoder is not None and encoder.pair_queries.share > MUCH:
             log.warning(
-                "The teacher read %.0f %% of the pairs without a part of their query: raise "
-                "teacher.model.head.max_length",
-                100 * reader.pair_queries.share,
+                "The teacher truncated the query of %.0f %% of the pairs: raise teacher.model.head.max_length",
+                100 * encoder.pair_queries.share,
             )
 
-    def _scores(self, reader: CachingEncoder, block: Sequence[Example]) -> np.ndarray:
-        """scores_P of the documents of every example, one example after the other."""
+    def _scores(self, encoder: CachingEncoder, block: Sequence[Example]) -> np.ndarray:
+        """Return scores_P of the documents of all examples, in order."""
         pairs = [
             Pair(Text(example.query, example.instruction), Text(document.text, document.instruction))
             for example in block
             for document in example.documents
         ]
-        logits_P = reader.score_pairs(pairs)
+        logits_P = encoder.score_pairs(pairs)
         scores_P = logits_P if self.scale == "logit" else logits_P.double().sigmoid()
         return scores_P.float().numpy()

@@ -1,4 +1,4 @@
-"""Teaching inside commands: a set is taught once, trained on by every loss that has a target, resumed and judged."""
+"""Teachers inside commands: a set is scored once, then trained on by losses with a target, resumed and evaluated."""
 
 import json
 import re
@@ -24,14 +24,14 @@ SHORT = ("trainer.max_steps=2", "loader.batch_size=4", "loader.workers=0", "eval
 
 
 def complete(done):
-    """The folder that a command of preparation says is complete."""
+    """The folder that a preparing command logs as complete."""
     assert done.status == 0, done.err
     (folder,) = re.findall(r"(\S+) is complete", done.err)
     return Path(folder)
 
 
 @pytest.fixture(scope="module")
-def judge(home):
+def reranker_run(home):
     """A run that trained a reranker."""
     options = ("model=tiny_reranker", "loss=bce", "data=demo", "data.variants=1", "eval=demo", "hardware=cpu")
     done = run("train", *options, *SHORT, "evaluation.rerank_depth=3", "loader.dev_size=4", home=home)
@@ -39,12 +39,12 @@ def judge(home):
     return done.folder
 
 
-def test_a_taught_set_is_prepared_trained_on_resumed_and_judged(home, tmp_path):
+def test_a_set_with_teacher_scores_is_prepared_trained_on_resumed_and_evaluated(home, tmp_path):
     given = ("data=documents", f"data.path={written(tmp_path, 30)}", *MINING, *TEACHER)
     prepared = run("prepare", *given, home=home)
     folder = complete(prepared)
     assert "-bm25-reranker-" in folder.name
-    assert "Teacher reranker gives positives" in prepared.err
+    assert "Teacher reranker: mean score" in prepared.err
     manifest = read_manifest(folder)
     assert manifest["teacher"]["queries_with_negatives"] == manifest["counts"]["queries"]
     options = ("experiment=demo_tiny", *given, *SHORT, "loss=kl", "loss.target=reranker", "eval=test_split")
@@ -81,11 +81,11 @@ def test_teaching_leaves_split_and_development_task_as_they_are(decoder, tmp_pat
     assert taught.rows["query_id"][:] == plain.rows["query_id"][:]
 
 
-def test_a_runs_own_reranker_teaches(home, judge):
+def test_a_runs_own_reranker_teaches(home, reranker_run):
     data = ("data=demo", "data.variants=1", "hardware=cpu", "teacher.scale=probability")
-    folder = complete(run("prepare", *data, "teacher=reranker", f"teacher.run={judge}", home=home))
+    folder = complete(run("prepare", *data, "teacher=reranker", f"teacher.run={reranker_run}", home=home))
     (example, *_) = map(example_of, read(folder))
-    expected = Reranker.load(judge).score(example.query, [document.text for document in example.documents])
+    expected = Reranker.load(reranker_run).score(example.query, [document.text for document in example.documents])
     found = [document.teachers["reranker"] for document in example.documents]
     assert found == pytest.approx(expected, abs=1e-5)
 
@@ -100,9 +100,9 @@ def test_a_pruner_learns_the_probabilities_of_another(home, tmp_path):
     assert "train/ranking" in (done.folder / "metrics.csv").read_text()
 
 
-def test_a_reranker_learns_the_probabilities_of_a_runs_own(home, judge):
+def test_a_reranker_learns_the_probabilities_of_a_runs_own(home, reranker_run):
     options = ("model=tiny_reranker", "loss=bce", "loss.target=big", "data=demo", "data.variants=1", "eval=demo")
-    by = ("teacher=reranker", f"teacher.run={judge}", "teacher.name=big", "teacher.scale=probability")
+    by = ("teacher=reranker", f"teacher.run={reranker_run}", "teacher.name=big", "teacher.scale=probability")
     done = run("train", *options, *by, *SHORT, "evaluation.rerank_depth=3", "hardware=cpu", home=home)
     assert done.status == 0, done.err
     assert json.loads((done.folder / "data.json").read_text())["teacher"]["name"] == "big"
@@ -115,7 +115,7 @@ def test_a_dry_run_scores_nothing(tmp_path):
     assert not [folder for folder in (tmp_path / "data").iterdir() if "reranker" in folder.name]
 
 
-def test_a_model_lies_at_the_teacher_as_it_does_by_itself(composed):
+def test_a_teachers_model_is_composed_like_any_other(composed):
     by = ("teacher=reranker", "model@teacher.model=gte_reranker", "model/head@teacher.model.head=cross_encoder")
     config = composed("train", *by, "hardware=t4", "teacher.model.head.max_length=256")
     assert problems(config) == []

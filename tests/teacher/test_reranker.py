@@ -1,4 +1,4 @@
-"""A teacher's column holds a reranker's own scores, made once for each checkpoint, whatever stopped it in between."""
+"""A teacher's column holds the reranker's own scores, computed once per checkpoint, even across interruptions."""
 
 import re
 import shutil
@@ -41,7 +41,7 @@ def taught(folder):
 
 @pytest.fixture
 def scored(monkeypatch):
-    """How many pairs each call scored; a call that finds `limit` pairs scored is cut off like the power."""
+    """Number of pairs per scoring call; once `limit` pairs are scored, a call fails like a power cut."""
     counts, real = [], Encoder.score_pairs
 
     def counting(self, pairs, **options):
@@ -90,7 +90,7 @@ def test_mined_negatives_are_scored_as_well(decoder, tmp_path):
     assert read_manifest(folder)["mining"] == read_manifest(mined)["mining"]
 
 
-def test_a_set_is_scored_once_for_the_same_checkpoint_wherever_it_lies(decoder, tmp_path, scored):
+def test_a_set_is_scored_once_per_checkpoint_wherever_its_files_are(decoder, tmp_path, scored):
     own = prepare(Given(GIVEN), tmp_path)
     first = teacher(decoder, block=4).add_scores(own, tmp_path)
     assert scored.counts == [8, 8, 4]
@@ -109,7 +109,7 @@ def test_a_set_is_scored_once_for_the_same_checkpoint_wherever_it_lies(decoder, 
     assert sum(scored.counts) == PAIRS * (len(changed) + 1)
 
 
-def test_a_scoring_that_was_killed_goes_on_where_it_was(decoder, tmp_path, scored):
+def test_an_interrupted_scoring_resumes(decoder, tmp_path, scored):
     stage = teacher(decoder, block=3)
     undisturbed = stage.add_scores(prepare(Given(GIVEN), tmp_path / "a"), tmp_path / "a")
     home = tmp_path / "b"
@@ -158,7 +158,7 @@ def test_a_second_teacher_has_another_name(decoder, tmp_path):
         ({"head": "colbert", "run": "outputs/x"}, "run=outputs/x has the head of a retriever"),
     ],
 )
-def test_what_cant_teach_is_said_before_anything_is_read(options, message):
+def test_unusable_teachers_are_refused_before_anything_is_read(options, message):
     with pytest.raises(InputError, match=re.escape(message)):
         teacher("nowhere", **options)
 
@@ -170,17 +170,17 @@ def test_no_teacher_leaves_the_set_as_it_is(tmp_path):
 
 def test_the_report_by_hand():
     tally = TeacherTally()
-    tally.add([1.0, 3.0], [2.0])  # the best positive is above
+    tally.add([1.0, 3.0], [2.0])  # the best positive scores higher
     tally.add([0.0], [-1.0, 1.0])
     tally.add([4.0], [])
-    tally.add([1.0], [1.0])  # equal isn't above
+    tally.add([1.0], [1.0])  # equal doesn't outscore
     assert tally.to_dict() == {
         "mean_positive": 9 / 5,
         "mean_negative": 3 / 4,
         "queries_with_negatives": 3,
         "negative_above_positives": 1 / 3,
     }
-    assert "negatives 0.750; of the queries with negatives 33.3% have one" in sentence({"name": "t", **tally.to_dict()})
+    assert "0.750 of negatives; in 33.3% of the queries with negatives" in sentence({"name": "t", **tally.to_dict()})
     alone = TeacherTally()
     alone.add([2.0], [])
-    assert sentence({"name": "t", **alone.to_dict()}).endswith("positives 2.000 on average; there are no negatives")
+    assert sentence({"name": "t", **alone.to_dict()}).endswith("mean score 2.000 of positives; there are no negatives")
