@@ -1,9 +1,9 @@
 """Tensors of a training or encoding step: tokenised texts, batches and representations.
 
-Ragged things are packed: all rows of all texts after each other, plus a length per text.
+Ragged values are packed: the rows of all texts concatenated, plus a length per text.
 
-Shape letters: T rows (tokens or vectors) of all texts, N texts or documents, M a selection of N, Q queries, L padded
-length, D vector size, P query-document pairs, K known relations.
+Shape letters: T rows (tokens or vectors) of all texts, N texts or documents, M a selection of N, L padded length,
+D vector size, P query-document pairs, K known relations.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from torch import Tensor
 
 
 class Packing(NamedTuple):
-    """Where the tokens of a rectangle stand when its texts follow each other in one row.
+    """Token positions of a padded micro-batch whose texts are concatenated without the padding.
 
-    place_T is the flat (N*L) position of every token, position_T its number within its text; starts_M counts the
-    tokens before each text and, last, all of them (int32); longest is the longest text.
+    place_T is the flat (N*L) position of every token, position_T its index within its text; starts_M counts the tokens
+    before each text and, last, all of them (int32); longest is the length of the longest text.
     """
 
     place_T: Tensor
@@ -31,17 +31,18 @@ class Packing(NamedTuple):
     longest: int
 
     def to(self, device: torch.device) -> Packing:
-        """The same on `device`; copies don't wait for the device."""
-        place_T, position_T, starts_M = (_sent(part, device) for part in (self.place_T, self.position_T, self.starts_M))
+        """Return the packing on `device`; copies don't wait for the device."""
+        tensors = (self.place_T, self.position_T, self.starts_M)
+        place_T, position_T, starts_M = (_to_device(tensor, device) for tensor in tensors)
         return Packing(place_T, position_T, starts_M, self.longest)
 
 
 class Padded(NamedTuple):
-    """A micro-batch on its way through the backbone: rectangular, with the places that give vectors listed.
+    """Rectangular micro-batch for the backbone, with the positions whose vectors are kept.
 
     ids_NL and attend_NL pad on the right; rows_T indexes the flattened (N*L) positions whose vectors are kept, text
-    by text; last_N is the flat position of each text's last token; full says that no position is masked. Where the
-    backbone can do without the padding, `packing` says how.
+    by text; last_N is the flat position of each text's last token; full means that no position is masked. `packing` is
+    set where the backbone can skip the padding.
     """
 
     ids_NL: Tensor
@@ -53,30 +54,30 @@ class Padded(NamedTuple):
 
     @property
     def tokens(self) -> int:
-        """How many positions the backbone computes."""
+        """Number of positions that the backbone computes."""
         return self.ids_NL.numel() if self.packing is None else self.packing.place_T.numel()
 
     def to(self, device: torch.device) -> Padded:
-        """The same micro-batch on `device`; copies don't wait for the device."""
+        """Return the micro-batch on `device`; copies don't wait for the device."""
         return Padded(
-            _sent(self.ids_NL, device),
-            _sent(self.attend_NL, device),
-            _sent(self.rows_T, device),
-            _sent(self.last_N, device),
+            _to_device(self.ids_NL, device),
+            _to_device(self.attend_NL, device),
+            _to_device(self.rows_T, device),
+            _to_device(self.last_N, device),
             self.full,
             None if self.packing is None else self.packing.to(device),
         )
 
 
-def _sent(part: Tensor, device: torch.device) -> Tensor:
-    """A copy on `device`; to CUDA from pinned memory, without which the copy would wait for it."""
-    if device.type == "cuda" and part.device.type == "cpu":
-        part = part.pin_memory()
-    return part.to(device, non_blocking=True)
+def _to_device(tensor: Tensor, device: torch.device) -> Tensor:
+    """Copy to `device`; to CUDA from pinned memory, without which the copy would wait for the device."""
+    if device.type == "cuda" and tensor.device.type == "cpu":
+        tensor = tensor.pin_memory()
+    return tensor.to(device, non_blocking=True)
 
 
 def ragged_rows(lengths_N: Tensor, order_M: Tensor) -> Tensor:
-    """The packed rows of the texts `order_M`, in that order: an index for the packed axis.
+    """Return the packed rows of the texts `order_M`, in that order: an index into the packed axis.
 
     >>> ragged_rows(torch.tensor([2, 1, 3]), torch.tensor([2, 0]))
     tensor([3, 4, 5, 0, 1])
@@ -91,9 +92,9 @@ def ragged_rows(lengths_N: Tensor, order_M: Tensor) -> Tensor:
 class Tokens:
     """Tokenised texts without padding.
 
-    ids_T are token ids; attend_T says which tokens the others may attend to (ColBERT's query expansion tokens are
-    not attended to); keep_T which tokens give a vector (ColBERT skips punctuation); lengths_N counts tokens, lost_N
-    those that were cut off, and lost_query_N how many of these a pair's query lost.
+    ids_T are token ids; attend_T marks tokens that others may attend to (not ColBERT's query expansion tokens), keep_T
+    tokens that give a vector (ColBERT skips punctuation); lengths_N counts tokens, lost_N truncated ones, and
+    lost_query_N those of them that belonged to a pair's query.
     """
 
     ids_T: Tensor
@@ -113,26 +114,26 @@ class Tokens:
         lost: Sequence[int] | None = None,
         lost_query: Sequence[int] | None = None,
     ) -> Tokens:
-        """Pack one (ids, attend, keep) per text, and how many tokens each lost (None: none did)."""
+        """Pack one (ids, attend, keep) per text, and the number of truncated tokens of each (None for none)."""
         ids, attend, keep = zip(*rows, strict=True)
-        none = [0] * len(rows)
+        zeros = [0] * len(rows)
         return cls(
             torch.tensor(list(chain.from_iterable(ids)), dtype=torch.int32),
             torch.tensor(list(chain.from_iterable(attend)), dtype=torch.bool),
             torch.tensor(list(chain.from_iterable(keep)), dtype=torch.bool),
             torch.tensor([len(row) for row in ids], dtype=torch.int64),
-            torch.tensor(lost or none, dtype=torch.int64),
-            torch.tensor(lost_query or none, dtype=torch.int64),
+            torch.tensor(lost or zeros, dtype=torch.int64),
+            torch.tensor(lost_query or zeros, dtype=torch.int64),
         )
 
     @property
     def kept_N(self) -> Tensor:  # noqa: N802
-        """How many tokens of each text give a vector."""
+        """Number of tokens of each text that give a vector."""
         text_T = torch.repeat_interleave(self.lengths_N)
         return torch.zeros_like(self.lengths_N).index_add_(0, text_T, self.keep_T.long())
 
     def join(self, other: Tokens) -> Tokens:
-        """These texts followed by `other`."""
+        """Return these texts followed by `other`."""
         return Tokens(
             torch.cat([self.ids_T, other.ids_T]),
             torch.cat([self.attend_T, other.attend_T]),
@@ -143,9 +144,9 @@ class Tokens:
         )
 
     def pad(self, chosen_M: Tensor, *, packs: bool = False) -> Padded:
-        """The texts `chosen_M` as one rectangle, padded on the right with token 0.
+        """Return the texts `chosen_M` as one rectangle, padded on the right with token 0.
 
-        With `packs` it also says how to leave the padding out, unless there is none or some token isn't attended to.
+        `packs` adds a packing, unless there is no padding or some token isn't attended to.
         """
         lengths_M = self.lengths_N[chosen_M]
         width = int(lengths_M.max())
@@ -169,12 +170,11 @@ class Tokens:
 
 @dataclass(frozen=True, slots=True)
 class Relation:
-    """What is known between the queries and the distinct documents of a batch.
+    """Known relations between the queries and the distinct documents of a batch.
 
-    Pairs (query_P, document_P, label_P) are what the batch was built from, teachers_P what other models make of them.
-    Every document carries a 64-bit key of its content; known_K lists, for the query known_query_K, the keys of all
-    documents known to be relevant to it or equal to it, in the batch or not: on whatever device such a document turns
-    up, it isn't that query's negative.
+    The batch was built from the pairs (query_P, document_P, label_P); teachers_P are their teacher scores. key_N is a
+    64-bit key of each document's content. known_K lists, for the query known_query_K, the keys of all documents that
+    are relevant or equal to it, in the batch or not: on no device is such a document a negative of that query.
     """
 
     query_P: Tensor
@@ -190,7 +190,7 @@ class Relation:
 class Batch:
     """One step's queries and documents, each distinct document once, and their relation.
 
-    `step` counts the batches of the whole run from 0: what is random in a step is a function of it.
+    `step` counts the batches of the whole run from 0; everything random in a step is a function of it.
     """
 
     step: int
@@ -203,21 +203,21 @@ class Batch:
 
     @property
     def tokens(self) -> Tokens:
-        """Everything that is encoded: the queries, then the documents."""
+        """All texts to encode: the queries, then the documents."""
         return self.queries.join(self.documents)
 
     @property
     def token_count(self) -> int:
-        """How many tokens that is."""
+        """Number of tokens to encode."""
         return self.queries.ids_T.numel() + self.documents.ids_T.numel()
 
 
 @dataclass(frozen=True, slots=True)
 class PairBatch:
-    """One step's pairs for a head that reads query and document together, those of a query after each other.
+    """One step's pairs for a head that reads query and document together, grouped by query.
 
-    query_P numbers the queries from 0. token_label_T holds, for every token that a pruner judges, 1 where it belongs to
-    a relevant span, 0 where to another one, and NaN where nothing is known; for other heads it is empty.
+    query_P numbers the queries from 0. token_label_T has an entry per token that a pruner scores: 1 in a relevant span,
+    0 in another span, NaN where the label is unknown; it is empty for other heads.
     """
 
     step: int
@@ -232,13 +232,13 @@ class PairBatch:
 
     @property
     def token_count(self) -> int:
-        """How many tokens are encoded."""
+        """Number of tokens to encode."""
         return self.tokens.ids_T.numel()
 
 
 @dataclass(frozen=True, slots=True)
 class Representation:
-    """What a model makes of texts: values_TD packed, lengths_N rows a text (one for a single-vector model)."""
+    """Embeddings of texts: values_TD packed, lengths_N rows per text (one for a single-vector model)."""
 
     values_TD: Tensor
     lengths_N: Tensor
@@ -248,16 +248,16 @@ class Representation:
 
     @classmethod
     def join(cls, parts: Sequence[Representation]) -> Representation:
-        """The parts after each other."""
+        """Concatenate the parts."""
         return cls(torch.cat([part.values_TD for part in parts]), torch.cat([part.lengths_N for part in parts]))
 
     def take(self, order_M: Tensor) -> Representation:
-        """The texts `order_M`, in that order; differentiable."""
+        """Return the texts `order_M`, in that order; differentiable."""
         rows = ragged_rows(self.lengths_N, order_M).to(self.values_TD.device, non_blocking=True)
         return Representation(self.values_TD.index_select(0, rows), self.lengths_N[order_M])
 
     def split(self, count: int) -> tuple[Representation, Representation]:
-        """The first `count` texts and the rest."""
+        """Return the first `count` texts and the rest."""
         rows = int(self.lengths_N[:count].sum())
         return (
             Representation(self.values_TD[:rows], self.lengths_N[:count]),
@@ -265,16 +265,16 @@ class Representation:
         )
 
     def to(self, *, device: torch.device | None = None, dtype: torch.dtype | None = None) -> Representation:
-        """The same on another device or in another type; lengths stay on the CPU."""
+        """Return the embeddings on another device or in another type; lengths stay on the CPU."""
         return replace(self, values_TD=self.values_TD.to(device=device, dtype=dtype))
 
 
 def micro_batches(lengths_N: Tensor, tokens: int, *, stretch: int = 1) -> Iterator[Tensor]:
     """Cut texts, longest first, into groups whose padded area (texts x longest) stays within `tokens`.
 
-    Sorting all texts of a step together leaves almost no padding whatever the mix of lengths; a text longer than
-    `tokens` is a group by itself. For a backbone that computes no padding the area may be `stretch` times as large, as
-    long as the texts' own tokens stay within `tokens`.
+    Sorting all texts of a step together leaves almost no padding for any mix of lengths; a text longer than `tokens`
+    forms a group alone. For a backbone that skips the padding the area may be `stretch` times as large, as long as the
+    number of tokens without padding stays within `tokens`.
     """
     order = torch.argsort(lengths_N, descending=True, stable=True)
     sorted_lengths = lengths_N[order].tolist()

@@ -4,12 +4,12 @@ import torch
 from reasonir.data.batch import Representation, Tokens, micro_batches, ragged_rows
 
 
-def test_ragged_rows_follow_the_order_asked_for():
+def test_ragged_rows_follow_the_given_order():
     assert ragged_rows(torch.tensor([2, 1, 3]), torch.tensor([2, 0])).tolist() == [3, 4, 5, 0, 1]
     assert ragged_rows(torch.tensor([2, 0, 1]), torch.tensor([1, 2])).tolist() == [2]
 
 
-def test_padding_keeps_ids_masks_and_last_places():
+def test_padding_keeps_ids_masks_and_last_positions():
     tokens = Tokens.pack([([5, 6], [True, True], [True, False]), ([7, 8, 9], [True, True, False], [True, True, True])])
     padded = tokens.pad(torch.tensor([1, 0]))
     assert padded.ids_NL.tolist() == [[7, 8, 9], [5, 6, 0]]

@@ -1,4 +1,7 @@
-"""From rows of a prepared set to batches: drawn, then contrasted or paired, tokenised. Runs in the loader's workers."""
+"""Batches from rows of a prepared set, drawn and tokenised in the loader's workers.
+
+Shape letters: I items, P query-document pairs, K known relations, T tokens.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,7 @@ ALL, NONE = -1, -2
 
 @dataclass(frozen=True)
 class Items:
-    """What a pass over the data consists of: pairs of a row and one of its positives, or `ALL` or `NONE` of them."""
+    """Items of an epoch: a row with one of its positives, or with `ALL` or `NONE` of them."""
 
     row_I: np.ndarray
     positive_I: np.ndarray
@@ -35,7 +38,7 @@ class Items:
 
     @classmethod
     def of(cls, rows: Any, chosen: np.ndarray, *, positives: str) -> Items:
-        """The items of the rows `chosen`: "each" relevant pair, or each query with "all" its relevant documents.
+        """Return the items of the rows `chosen`: "each" relevant pair, or each query with "all" its relevant documents.
 
         A row without a relevant document is one item of its negatives.
         """
@@ -50,7 +53,7 @@ class Items:
 
 @dataclass(frozen=True, slots=True)
 class QueryGroup:
-    """A query of a batch with the documents drawn for it, each by its key, and the keys known to be relevant to it."""
+    """Query of a batch with the documents drawn for it, by key, and the keys of all that are relevant to it."""
 
     query: Text
     known: frozenset[int]
@@ -63,12 +66,12 @@ class Batches(Dataset[Any]):
 
     Attributes:
         rows: the prepared set.
-        items: what plans number.
-        assemble: makes a batch of a step's groups, as a head's tokenizer does (`collate`); picklable.
-        negatives: hard negatives drawn for each item, where there are any.
-        dropped: keys of documents that training may not see.
-        seed: decides, with the item and how often it was taken, what is drawn.
-        same_query: the keys of all positives of a query, for queries that stand in several rows.
+        items: the items that plans number.
+        assemble: makes a batch of a step's groups with a head's tokenizer; picklable.
+        negatives: hard negatives drawn per item, fewer where the row has fewer.
+        dropped: keys of documents that training must not see.
+        seed: determines the draws, together with the item and how often it was taken.
+        same_query: query key -> keys of all its positives, for queries that occur in several rows.
     """
 
     rows: Any
@@ -85,12 +88,12 @@ class Batches(Dataset[Any]):
 
     def _group(self, item: int, turn: int) -> QueryGroup:
         row = self.rows[int(self.items.row_I[item])]
-        # A document that equals the query itself is no negative of it either.
+        # A document that equals the query is no negative of it either.
         known = {row["query_key"], *row["pos_keys"], *self.same_query.get(row["query_key"], ())}
         return QueryGroup(Text(row["query"], row["instruction"]), frozenset(known), list(self._drawn(row, item, turn)))
 
     def _drawn(self, row: Any, item: int, turn: int) -> Iterator[tuple[int, Document]]:
-        """An item's documents with their keys: its positives, then hard negatives drawn without repetition."""
+        """Yield an item's documents with their keys: its positives, then hard negatives drawn without repetition."""
         documents = example_of(row).documents
         positive = int(self.items.positive_I[item])
         chosen = {ALL: range(len(row["pos"])), NONE: ()}.get(positive, (positive,))
@@ -104,14 +107,14 @@ class Batches(Dataset[Any]):
 
 
 def contrast(step: int, groups: Sequence[QueryGroup], *, tokenize: Tokenize) -> Batch:
-    """The batch of a retriever: each distinct document once, for all queries."""
+    """Return the batch of a retriever: each distinct document once, for all queries."""
     texts: dict[int, Text] = {}
-    place: dict[int, int] = {}
+    index_of: dict[int, int] = {}
     pairs, drawn = [], []
     for number, group in enumerate(groups):
         for key, document in group.documents:
             texts.setdefault(key, Text(document.text, document.instruction))
-            pairs.append((number, place.setdefault(key, len(place))))
+            pairs.append((number, index_of.setdefault(key, len(index_of))))
             drawn.append(document)
     query_P, document_P = zip(*pairs, strict=True)
     known = [(number, key) for number, group in enumerate(groups) for key in sorted(group.known)]
@@ -125,7 +128,7 @@ def contrast(step: int, groups: Sequence[QueryGroup], *, tokenize: Tokenize) -> 
             torch.tensor(document_P),
             torch.tensor([document.label for document in drawn]),
             _teachers(drawn),
-            torch.tensor(list(place)),
+            torch.tensor(list(index_of)),
             torch.tensor(known_query_K),
             torch.tensor(known_K),
         ),
@@ -133,7 +136,7 @@ def contrast(step: int, groups: Sequence[QueryGroup], *, tokenize: Tokenize) -> 
 
 
 def pair(step: int, groups: Sequence[QueryGroup], *, tokenize: TokenizePairs) -> PairBatch:
-    """The batch of a head that reads query and document together: each pair that was drawn."""
+    """Return the batch of a head that reads query and document together: each drawn pair."""
     drawn = [document for group in groups for _, document in group.documents]
     tokens, token_label_T = tokenize(
         [
@@ -157,7 +160,7 @@ def _teachers(drawn: Sequence[Document]) -> dict[str, Tensor]:
 
 
 def groups_of(examples: Sequence[Example]) -> list[QueryGroup]:
-    """The groups of these examples, each with its first positive and all its negatives."""
+    """Return the groups of these examples, each with its first positive and all its negatives."""
     rows = [row_of(example) for example in examples]
     items = Items(np.arange(len(rows)), np.zeros(len(rows), dtype=int))
     negatives = max(len(row["neg"]) for row in rows)
@@ -167,13 +170,13 @@ def groups_of(examples: Sequence[Example]) -> list[QueryGroup]:
 
 
 def positives_of_repeated_queries(rows: Any) -> dict[int, list[int]]:
-    """For every query text that stands in several rows, the keys of the positives of all of them."""
+    """Return the keys of all positives of each query that occurs in several rows, by query key."""
     keys = rows["query_key"][:]
     repeated = {key for key, count in zip(*np.unique(keys, return_counts=True), strict=True) if count > 1}
     if not repeated:
         return {}
-    found: dict[int, list[int]] = defaultdict(list)
+    positives_of: dict[int, list[int]] = defaultdict(list)
     for key, positives in zip(keys, rows["pos_keys"][:], strict=True):
         if key in repeated:
-            found[key] += positives
-    return dict(found)
+            positives_of[key] += positives
+    return dict(positives_of)

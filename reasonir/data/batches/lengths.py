@@ -1,9 +1,11 @@
-"""How long texts are, and what a limit cuts of them: by column, from a seeded sample, before anything is cut.
+"""Text lengths before truncation, from a seeded sample, and length limits that fit them.
 
 A column is one kind of text of the data (queries, positives, negatives). Its lengths are counted by a function that is
-handed in, since `data/` knows no model: prompts, marker tokens and special tokens are the head's tokenizer's business.
-Lengths that fit the data are the nearest-rank percentile of a side's longest column, raised to a floor and only then
-bounded by the positions that the model has.
+passed in, since `data/` knows no model: the head's tokenizer adds prompts, marker tokens and special tokens. Limits
+that fit the data are the nearest-rank percentile of a side's longest column, raised to a floor and then bounded by the
+model's positions.
+
+Shape letters: N texts of a column.
 """
 
 from __future__ import annotations
@@ -20,17 +22,17 @@ from reasonir.types import Side
 from reasonir.utils.ranges import Positive, Validated
 
 FLOORS: dict[Side, int] = {"query": 32, "document": 128}
-"""Lengths found are at least these: texts of an evaluation may be longer than those of the data, and room is free."""
+"""Smallest fitted lengths, since evaluation texts may be longer than those of the data."""
 
 
 @dataclass(frozen=True, slots=True)
 class LengthOptions(Validated):
-    """Lengths that fit the data, in place of the head's.
+    """Options for fitting lengths to the data.
 
     Attributes:
-        auto: take every length that isn't given from the data.
+        auto: fit every length that isn't set, in place of the head's default.
         percentile: share of a column's texts that stay whole.
-        sample: rows that are measured, drawn by the seed; as many texts a column at most.
+        sample: number of rows to measure, drawn by the seed; also the most texts per column.
     """
 
     auto: bool = False
@@ -40,7 +42,7 @@ class LengthOptions(Validated):
 
 @dataclass(frozen=True, slots=True)
 class LengthCut:
-    """What a limit of `cap` tokens does to a column: the share of its texts it cuts, and of their tokens it loses."""
+    """Truncation of a column at `cap` tokens: shares of its texts that are cut and of its tokens that are lost."""
 
     cap: int
     texts: float
@@ -49,7 +51,7 @@ class LengthCut:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Column:
-    """Uncut lengths in tokens of one kind of text, in ascending order; `side` says how they are laid out."""
+    """Lengths in tokens of one kind of text before truncation, in ascending order."""
 
     name: str
     side: Side
@@ -57,12 +59,12 @@ class Column:
 
     @classmethod
     def of(cls, name: str, side: Side, lengths: Sequence[int]) -> Column:
-        """The column of these lengths."""
+        """Return the column of these lengths."""
         assert len(lengths)
         return cls(name, side, np.sort(np.asarray(lengths, dtype=np.int64)))
 
     def percentile(self, share: float) -> int:
-        """The shortest length that at least this share of the texts doesn't exceed (nearest rank).
+        """Return the shortest length that at least this share of the texts doesn't exceed (nearest rank).
 
         >>> Column.of("queries", "query", [5, 1, 3, 9]).percentile(0.75)
         5
@@ -71,29 +73,29 @@ class Column:
 
     @property
     def longest(self) -> int:
-        """The longest text."""
+        """Length of the longest text."""
         return int(self.lengths_N[-1])
 
     def cut(self, cap: int) -> LengthCut:
-        """What a limit does to this column."""
+        """Return what a limit of `cap` tokens truncates."""
         over_N = np.maximum(self.lengths_N - cap, 0)
         return LengthCut(cap, float((over_N > 0).mean()), float(over_N.sum() / self.lengths_N.sum()))
 
     def histogram(self) -> dict[int, int]:
-        """Texts by length: the upper end of each bin, which doubles in two steps (..., 32, 48, 64, 96, ...)."""
+        """Return the number of texts by upper end of each bin (..., 32, 48, 64, 96, ...: doubled in two steps)."""
         ends = [8]
         while ends[-1] < self.longest:
             ends.append(ends[-1] * 3 // 2 if len(ends) % 2 else ends[-2] * 2)
-        places = np.searchsorted(ends, self.lengths_N)
-        return {end: int((places == place).sum()) for place, end in enumerate(ends)}
+        bins_N = np.searchsorted(ends, self.lengths_N)
+        return {end: int((bins_N == number).sum()) for number, end in enumerate(ends)}
 
     def typical(self, count: int) -> list[int]:
-        """`count` lengths that are spread as the sampled ones are: what a step of that many texts looks like."""
-        places = (np.arange(count) + 0.5) / max(1, count) * len(self.lengths_N)
-        return [int(length) for length in self.lengths_N[places.astype(int)]]
+        """Return `count` lengths distributed as in the sample, for a step of that many texts."""
+        ranks = (np.arange(count) + 0.5) / max(1, count) * len(self.lengths_N)
+        return [int(length) for length in self.lengths_N[ranks.astype(int)]]
 
     def to_dict(self, limit: int, caps: Sequence[int]) -> dict[str, Any]:
-        """Plain values, for plan.json."""
+        """Return plain values, for plan.json."""
         return {
             "side": self.side,
             "texts": len(self.lengths_N),
@@ -110,21 +112,21 @@ class Column:
 
 
 def caps(columns: Sequence[Column], positions: int) -> list[int]:
-    """The limits worth comparing: 32, 64, 128, ... up to the first that cuts nothing, or to the model's positions."""
+    """Return limits to compare: 32, 64, 128, ... up to the first that cuts nothing, or to the model's positions."""
     longest = max(column.longest for column in columns)
-    found = [32]
-    while found[-1] < longest:
-        found.append(found[-1] * 2)
-    within = [cap for cap in found if cap < positions]
-    return within if len(within) == len(found) else [*within, positions]
+    limits = [32]
+    while limits[-1] < longest:
+        limits.append(limits[-1] * 2)
+    within = [limit for limit in limits if limit < positions]
+    return within if len(within) == len(limits) else [*within, positions]
 
 
 def fitting(columns: Sequence[Column], percentile: float, positions: int) -> Mapping[Side, int]:
-    """The length of each side at which that share of the texts of each of its columns stays whole.
+    """Return the length of each side at which that share of the texts of each of its columns stays whole.
 
-    The floor is applied before the bound: no length exceeds the positions that the model has.
+    The floor is applied before the bound: no length exceeds the model's positions.
     """
-    wanted: dict[Side, int] = {}
+    lengths: dict[Side, int] = {}
     for column in columns:
-        wanted[column.side] = max(wanted.get(column.side, FLOORS[column.side]), column.percentile(percentile))
-    return {side: min(length, positions) for side, length in wanted.items()}
+        lengths[column.side] = max(lengths.get(column.side, FLOORS[column.side]), column.percentile(percentile))
+    return {side: min(length, positions) for side, length in lengths.items()}

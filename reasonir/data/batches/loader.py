@@ -1,11 +1,13 @@
-"""The order of batches, and a loader that continues it exactly where a checkpoint left off.
+"""Batch order, and a loader that resumes it exactly from a checkpoint.
 
-A run's batches are numbered from 0. Which items make up batch number b, and what is drawn for them, is a function of
+A run's batches are numbered from 0. The items of batch number b, and what is drawn for them, are a function of
 (seed, b) alone: the loader's state is one count, the same on every rank and with any number of workers. An item is one
 relevant pair (or one query with all its relevant documents); `batch_size` counts the items of all ranks together.
 
-Where data has several sources, a pass takes a quota of each: the next so many of an endless row of permutations of its
-items, so that over the passes all are taken equally often, whatever the quota.
+With several sources, an epoch takes a quota of each: the next items of an endless sequence of permutations of its
+items, so that over the epochs all are taken equally often, whatever the quota.
+
+Shape letters: I items.
 """
 
 from __future__ import annotations
@@ -25,9 +27,9 @@ from reasonir.errors import InputError
 
 @dataclass(frozen=True, slots=True)
 class BatchPlan:
-    """Which items a rank takes in one step: `step` counts batches over the whole run.
+    """Items that a rank takes in one step; `step` counts batches over the whole run.
 
-    turn_I counts, an item, how often the run took it before: what is drawn for an item differs by it.
+    turn_I counts how often the run took each item before, since an item's draws depend on it.
     """
 
     step: int
@@ -37,7 +39,7 @@ class BatchPlan:
 
 @dataclass(frozen=True, slots=True)
 class Quota:
-    """A source's items, which follow each other from `first`, and how many of them a pass takes."""
+    """Consecutive items of a source, from number `first`, and how many of them an epoch takes."""
 
     first: int
     items: int
@@ -46,15 +48,15 @@ class Quota:
 
 @dataclass(frozen=True)
 class Order:
-    """A seeded order of the items a pass over the data, cut into batches, cut into ranks.
+    """Seeded order of the items of each epoch, cut into batches and shared among ranks.
 
     Attributes:
-        items: how many there are.
-        batch_size: items a batch, of all ranks together.
+        items: number of items.
+        batch_size: items per batch, over all ranks.
         seed: draws the order.
         rank: this process.
-        ranks: how many there are.
-        quotas: what a pass takes of each source; none takes every item once.
+        ranks: number of processes.
+        quotas: what an epoch takes of each source; empty takes every item once.
         homogeneous: every batch holds items of one source.
     """
 
@@ -70,41 +72,41 @@ class Order:
         least = min(sizes) if (sizes := self._sizes) else 0
         if least < 2:
             where = f" of one of {len(sizes)} sources" if len(sizes) > 1 else ""
-            raise InputError(f"{least} training pair(s){where} can't be contrasted with each other: give more data")
+            raise InputError(f"{least} training pair(s){where} give no in-batch negatives: give more data")
         if self.batch_size < 2 * self.ranks:
             raise InputError(
-                f"loader.batch_size={self.batch_size} gives {self.ranks} device(s) less than 2 items each, which "
-                f"leaves nothing to contrast: set it to {2 * self.ranks} or more"
+                f"loader.batch_size={self.batch_size} gives {self.ranks} device(s) less than 2 items each, too few for "
+                f"in-batch negatives: set it to {2 * self.ranks} or more"
             )
         if least < self.ranks:
             raise InputError(f"{least} training pairs are too few for {self.ranks} devices: use fewer devices")
 
     def __len__(self) -> int:
-        """Batches a pass: the last of each pool may be smaller, but gives every rank an item, or is left out."""
+        """Return the batches per epoch; a pool's last one may be smaller, and is dropped if too small for all ranks."""
         return sum(len(_cuts(size, self.batch_size, self.ranks)) for size in self._sizes)
 
     def plan(self, step: int) -> BatchPlan:
-        """Batch number `step` of the run, this rank's share."""
+        """Return this rank's share of batch number `step` of the run."""
         epoch, position = divmod(step, len(self))
-        items, turn_I = _pass(replace(self, rank=0), epoch)[position]
+        items, turn_I = _epoch_batches(replace(self, rank=0), epoch)[position]
         mine = np.array_split(np.arange(len(items)), self.ranks)[self.rank]
         return BatchPlan(step, turn_I[mine], items[mine])
 
     @property
     def sources(self) -> tuple[Quota, ...]:
-        """The quotas, those of data without sources being one."""
+        """Quota of each source; a single one without sources."""
         return self.quotas or (Quota(0, self.items, self.items),)
 
     @property
     def _sizes(self) -> list[int]:
-        """How many items a pass takes of each pool that batches are cut from."""
+        """Number of items per epoch of each pool that batches are cut from."""
         taken = [quota.taken for quota in self.sources]
         return taken if self.homogeneous else [sum(taken)]
 
 
 @lru_cache(maxsize=2)
-def _pass(order: Order, epoch: int) -> list[tuple[np.ndarray, np.ndarray]]:
-    """(items, turns) of every batch of a pass."""
+def _epoch_batches(order: Order, epoch: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Return (items, turns) of every batch of an epoch."""
     seed = order.seed
     taken = [_taken(number, quota, seed, epoch) for number, quota in enumerate(order.sources)]
     pools = taken if order.homogeneous else [tuple(map(np.concatenate, zip(*taken, strict=True)))]
@@ -119,12 +121,12 @@ def _pass(order: Order, epoch: int) -> list[tuple[np.ndarray, np.ndarray]]:
 
 
 def _taken(number: int, quota: Quota, seed: int, epoch: int) -> tuple[np.ndarray, np.ndarray]:
-    """(items, turns) of what a pass takes of source `number`."""
+    """Return (items, turns) that an epoch takes of source `number`."""
     if quota.taken == quota.items:
         return np.arange(quota.first, quota.first + quota.items), np.full(quota.items, epoch)
-    places = np.arange(epoch * quota.taken, (epoch + 1) * quota.taken)
-    turn_I, within = np.divmod(places, quota.items)
-    items = np.empty_like(places)
+    positions = np.arange(epoch * quota.taken, (epoch + 1) * quota.taken)
+    turn_I, within = np.divmod(positions, quota.items)
+    items = np.empty_like(positions)
     for turn in np.unique(turn_I):
         chosen = turn_I == turn
         items[chosen] = np.random.default_rng([seed, 5, number, turn]).permutation(quota.items)[within[chosen]]
@@ -132,13 +134,13 @@ def _taken(number: int, quota: Quota, seed: int, epoch: int) -> tuple[np.ndarray
 
 
 def _cuts(size: int, batch_size: int, ranks: int) -> list[slice]:
-    """Where a pool is cut into batches, without a rest that is too small to be contrasted or shared out."""
+    """Return the slices of a pool's batches, without a rest too small for in-batch negatives or for all ranks."""
     bounds = [*range(0, size, batch_size), size]
     return [slice(start, end) for start, end in pairwise(bounds) if end - start >= min(batch_size, max(ranks, 2))]
 
 
 class _Upcoming(Sampler[BatchPlan]):
-    """The plans from `start` to the end of that pass."""
+    """Sampler of the plans from step `start` to the end of its epoch."""
 
     def __init__(self, order: Order) -> None:
         self.order = order
@@ -153,7 +155,7 @@ class _Upcoming(Sampler[BatchPlan]):
 
 
 class StepLoader(DataLoader[Batch]):
-    """Batches in the order of the run; Lightning saves and restores its one count."""
+    """Loader of batches in the order of the run; Lightning saves and restores its one count."""
 
     def __init__(self, batches: Dataset[Batch], order: Order, *, workers: int, pin_memory: bool = False) -> None:
         self.upcoming = _Upcoming(order)
@@ -161,7 +163,7 @@ class StepLoader(DataLoader[Batch]):
         super().__init__(
             batches,
             batch_size=None,
-            sampler=self.upcoming,  # it yields plans, which `batches` takes as keys
+            sampler=self.upcoming,  # yields plans, the keys of `batches`
             num_workers=workers,
             pin_memory=pin_memory,
             persistent_workers=workers > 0,
@@ -175,7 +177,7 @@ class StepLoader(DataLoader[Batch]):
             yield batch
 
     def state_dict(self) -> dict[str, Any]:
-        """How many batches training has taken, and what their order depends on."""
+        """Return how many batches training has taken, and what their order depends on."""
         order = self.upcoming.order
         return {
             "consumed": self.consumed,
@@ -191,21 +193,21 @@ class StepLoader(DataLoader[Batch]):
         """Continue after `state["consumed"]` batches.
 
         Raises:
-            InputError: the data or batch size isn't that of the checkpoint, so its order can't be continued, or the
-                rest of a pass is too small for one of the two numbers of devices.
+            InputError: data, batch size or seed differ from the checkpoint's, so its order can't be continued, or the
+                rest of an epoch is too small for one of the two numbers of devices.
         """
-        order, mine = self.upcoming.order, self.state_dict()
+        order, current = self.upcoming.order, self.state_dict()
         for key in ("items", "batch_size", "seed", "quotas", "homogeneous"):
-            if state[key] != mine[key]:
+            if state[key] != current[key]:
                 raise InputError(
-                    f"the checkpoint was made with {key}={state[key]}, this run has {key}={mine[key]}: "
+                    f"the checkpoint was made with {key}={state[key]}, this run has {key}={current[key]}: "
                     "resume with the same data, loader and seed, or start a new run"
                 )
-        if state["batches"] != mine["batches"]:
+        if state["batches"] != current["batches"]:
             raise InputError(
-                f"the checkpoint was made with {state['batches']} batches a pass, {order.ranks} device(s) make "
-                f"{mine['batches']}, because a pass ends with fewer pairs than devices: resume with as many devices as "
-                "before, or with fewer than that"
+                f"the checkpoint was made with {state['batches']} batches per epoch, {order.ranks} device(s) make "
+                f"{current['batches']}, because an epoch ends with fewer pairs than devices: resume with as many "
+                "devices as before, or with fewer"
             )
         self.consumed = state["consumed"]
 

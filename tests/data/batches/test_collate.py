@@ -14,7 +14,7 @@ PAIRS = [("a", ["1", "2"], ["7", "8", "9"]), ("b", ["2"], ["1"]), ("c", ["3"], [
 
 
 def letters(texts, side):
-    """A token a letter."""
+    """Tokenise into letters."""
     return Tokens.pack([([ord(c) for c in t.text], [True] * len(t.text), [True] * len(t.text)) for t in texts])
 
 
@@ -36,7 +36,7 @@ def test_each_relevant_pair_is_an_item_or_each_query(tmp_path):
     assert (whole.row_I.tolist(), whole.positive_I.tolist()) == ([0, 2], [ALL, ALL])
 
 
-def test_documents_are_there_once_and_every_known_relation_is_stated(tmp_path):
+def test_documents_are_distinct_and_every_known_relation_is_listed(tmp_path):
     rows = rows_of(PAIRS, tmp_path)
     batch = batches(rows)[plan(0, 1, 2)]  # (a, 1), (a, 2), (b, 2): document 2 serves two queries
     relation = batch.relation
@@ -46,17 +46,17 @@ def test_documents_are_there_once_and_every_known_relation_is_stated(tmp_path):
     positives = [keys[d] for d, label in zip(relation.document_P, relation.label_P, strict=True) if label > 0]
     assert positives == [content_key("1"), content_key("2"), content_key("2")]
     known = [set(relation.known_K[relation.known_query_K == q].tolist()) for q in range(3)]
-    of_a = {content_key(text) for text in ("a", "1", "2", "4")}  # the row "a " knows 4
+    of_a = {content_key(text) for text in ("a", "1", "2", "4")}  # the row "a " has 4
     assert known == [of_a, of_a, {content_key("b"), content_key("2")}]
 
 
-def test_all_positives_of_a_query_stand_in_one_item(tmp_path):
+def test_all_positives_of_a_query_form_one_item(tmp_path):
     batch = batches(rows_of(PAIRS, tmp_path), positives="all")[plan(0)]
     assert batch.relation.label_P.tolist() == [1, 1, 0]
     assert batch.relation.query_P.tolist() == [0, 0, 0]
 
 
-def test_negatives_are_drawn_anew_each_pass_and_never_from_the_development_set(tmp_path):
+def test_negatives_are_drawn_again_each_epoch_and_never_from_the_development_set(tmp_path):
     rows = rows_of(PAIRS, tmp_path)
     one = batches(rows)
     drawn = {frozenset(one[plan(0, epoch=epoch)].relation.key_N.tolist()) for epoch in range(20)}

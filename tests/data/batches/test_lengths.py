@@ -1,4 +1,4 @@
-"""Lengths by hand: percentiles, what a limit cuts, and limits that fit data and model."""
+"""Lengths by hand: percentiles, truncation, and limits that fit data and model."""
 
 import re
 
@@ -16,11 +16,10 @@ QUERIES = Column.of("queries", "query", [9, 3, 5, 1])
 )
 def test_the_percentile_is_the_nearest_rank(share, expected):
     assert QUERIES.percentile(share) == expected
-    theirs = np.percentile([9, 3, 5, 1], 100 * share, method="inverted_cdf")
-    assert QUERIES.percentile(share) == theirs
+    assert QUERIES.percentile(share) == np.percentile([9, 3, 5, 1], 100 * share, method="inverted_cdf")
 
 
-def test_a_limit_is_judged_by_texts_and_by_tokens():
+def test_a_cut_counts_texts_and_tokens():
     cut = QUERIES.cut(4)
     assert (cut.texts, cut.tokens) == (0.5, (1 + 5) / 18)
     assert QUERIES.cut(9).texts == QUERIES.cut(9).tokens == 0
@@ -61,11 +60,11 @@ def test_lengths_fit_the_longest_column_and_the_model(queries, positives, negati
         Column.of("positives", "document", [positives] * 20),
         Column.of("negatives", "document", [negatives] * 5),
     ]
-    found = fitting(columns, 0.95, positions)
-    assert (found["query"], found["document"]) == expected
+    lengths = fitting(columns, 0.95, positions)
+    assert (lengths["query"], lengths["document"]) == expected
 
 
-def test_a_typical_step_is_spread_as_the_sample_is():
+def test_a_typical_step_is_distributed_as_the_sample():
     assert QUERIES.typical(4) == [1, 3, 5, 9]
     assert QUERIES.typical(2) == [3, 9]
     assert QUERIES.typical(8) == [1, 1, 3, 3, 5, 5, 9, 9]

@@ -9,7 +9,7 @@ from reasonir.errors import InputError
 
 
 class Plans(Dataset):
-    """Gives back the plan it is asked for."""
+    """Returns the plan it is indexed with."""
 
     def __getitem__(self, plan):
         return plan.step, plan.items.tolist()
@@ -19,12 +19,12 @@ def loader(workers=0, **options):
     return StepLoader(Plans(), Order(**{"items": 11, "batch_size": 4, "seed": 7, **options}), workers=workers)
 
 
-def passes(loader, count):
+def epochs(loader, count):
     return [batch for _ in range(count) for batch in loader]
 
 
-def test_a_pass_takes_every_item_once_and_the_next_in_another_order():
-    first, second = (dict(passes(loader(), 2)[i : i + 3]) for i in (0, 3))
+def test_an_epoch_takes_every_item_once_and_the_next_in_another_order():
+    first, second = (dict(epochs(loader(), 2)[i : i + 3]) for i in (0, 3))
     assert list(first) == [0, 1, 2]
     assert list(second) == [3, 4, 5]
     assert sorted(chain(*first.values())) == sorted(chain(*second.values())) == list(range(11))
@@ -34,8 +34,8 @@ def test_a_pass_takes_every_item_once_and_the_next_in_another_order():
 
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize("stop", range(7))
-def test_a_resumed_loader_gives_what_would_have_come(workers, stop):
-    whole = passes(loader(), 3)
+def test_a_resumed_loader_continues_the_order(workers, stop):
+    whole = epochs(loader(), 3)
     before = loader(workers)
     taken = []
     while len(taken) < stop:
@@ -62,7 +62,7 @@ def test_ranks_share_each_batch_out(ranks):
 @pytest.mark.parametrize(
     ("items", "batch_size", "ranks", "batches"), [(9, 4, 1, 2), (10, 4, 1, 3), (9, 8, 2, 1), (10, 8, 2, 2)]
 )
-def test_a_last_batch_too_small_to_contrast_or_to_share_is_left_out(items, batch_size, ranks, batches):
+def test_a_last_batch_too_small_for_negatives_or_ranks_is_dropped(items, batch_size, ranks, batches):
     assert len(Order(items, batch_size, 0, 0, ranks)) == batches
 
 
@@ -74,7 +74,7 @@ def test_a_last_batch_too_small_to_contrast_or_to_share_is_left_out(items, batch
         ({"batch_size": 4, "ranks": 3}, "set it to 6 or more"),
     ],
 )
-def test_what_leaves_nothing_to_contrast_is_refused(options, message):
+def test_too_few_items_for_in_batch_negatives_are_refused(options, message):
     with pytest.raises(InputError, match=message):
         loader(**options)
 
@@ -99,7 +99,7 @@ def source_of(item):
 
 
 @pytest.mark.parametrize(("homogeneous", "batch_size", "batches"), [(False, 5, 4), (True, 4, 5)])
-def test_a_pass_takes_each_sources_quota(homogeneous, batch_size, batches):
+def test_an_epoch_takes_each_sources_quota(homogeneous, batch_size, batches):
     order = Order(18, batch_size, 7, quotas=QUOTAS, homogeneous=homogeneous)
     for epoch in range(4):
         steps = range(epoch * len(order), (epoch + 1) * len(order))
@@ -109,7 +109,7 @@ def test_a_pass_takes_each_sources_quota(homogeneous, batch_size, batches):
     assert len(order) == batches
 
 
-def test_every_item_of_a_source_is_taken_equally_often_over_the_passes():
+def test_every_item_of_a_source_is_taken_equally_often_over_the_epochs():
     order = Order(18, 4, 7, quotas=QUOTAS, homogeneous=True)
     plans = [order.plan(step) for step in range(2 * len(order))]
     taken = [(item, turn) for plan in plans for item, turn in zip(plan.items, plan.turn_I, strict=True)]
@@ -118,7 +118,7 @@ def test_every_item_of_a_source_is_taken_equally_often_over_the_passes():
     assert sorted(turn for item, turn in taken if item == 8) == [0, 1, 2, 3]
 
 
-def test_batches_apart_hold_one_source_each_in_a_new_order_each_pass():
+def test_homogeneous_batches_hold_one_source_in_a_new_order_each_epoch():
     order = Order(18, 4, 7, quotas=QUOTAS, homogeneous=True)
     sources = [[source_of(item) for item in order.plan(step).items] for step in range(2 * len(order))]
     assert all(len(set(each)) == 1 for each in sources)
@@ -143,9 +143,9 @@ def test_ranks_share_mixed_batches_out(ranks, homogeneous):
 
 
 @pytest.mark.parametrize("stop", [1, 4, 8])
-def test_a_mixture_is_resumed_where_it_was_left(stop):
+def test_a_mixture_is_resumed_exactly(stop):
     options = {"items": 18, "quotas": QUOTAS, "homogeneous": True}
-    whole = passes(loader(**options), 3)
+    whole = epochs(loader(**options), 3)
     after = loader(**options)
     after.load_state_dict({**after.state_dict(), "consumed": stop})
     rest = list(chain(*(list(after) for _ in range(3))))
@@ -159,9 +159,9 @@ def test_a_source_with_too_little_for_a_batch_of_its_own_is_refused():
         Order(9, 4, 7, quotas=(Quota(0, 8, 8), Quota(8, 1, 1)), homogeneous=True)
 
 
-def test_other_ranks_go_on_unless_their_passes_end_elsewhere():
+def test_other_numbers_of_ranks_resume_unless_their_epochs_end_elsewhere():
     begun = loader(items=40, batch_size=8).state_dict()
     loader(items=40, batch_size=8, rank=1, ranks=4).load_state_dict(begun)
     uneven = loader(items=42, batch_size=8).state_dict()  # the last two pairs can't be shared by four
-    with pytest.raises(InputError, match=r"6 batches a pass, 4 device\(s\) make 5"):
+    with pytest.raises(InputError, match=r"6 batches per epoch, 4 device\(s\) make 5"):
         loader(items=42, batch_size=8, rank=1, ranks=4).load_state_dict(uneven)
