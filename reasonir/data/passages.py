@@ -8,7 +8,7 @@ from reasonir.utils.sentences import count_words, sentences
 
 
 def passages(text: str, size: int) -> Iterator[str]:
-    """Passages of about equal length, of `size` words or a little more, that end where sentences end."""
+    """Yield passages of about equal length, `size` words or a little more, that end with sentences."""
     spans = sentences(text, wrapped=True)
     counts = [count_words(text[start:end]) for start, end in spans]
     share = sum(counts) / max(1, -(-sum(counts) // size))

@@ -1,1 +1,1 @@
-"""Dividing queries without leaks."""
+"""Splits without leaks."""

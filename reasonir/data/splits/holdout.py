@@ -1,9 +1,9 @@
-"""Development and test sets held out of training data without leaks: whole components of queries that share documents.
+"""Development and test sets held out of training data without leaks, by components of queries that share documents.
 
-Two queries belong to one component when a chain of shared relevant documents (or equal query texts) joins them. Whole
-components go to one side, so no document that is relevant in dev or test is relevant in training; where such a document
-is somebody's hard negative in training it is dropped there too (`relevant_keys`), whoever put it there. Which queries
-are test doesn't depend on the run's seed, so runs that differ in it are compared on the same ones.
+Two queries are in one component if a chain of shared relevant documents (or equal query texts) connects them. Whole
+components go to one split, so no document that is relevant in dev or test is relevant in training; where such a
+document is a hard negative in training, it is dropped there too (`relevant_keys`). The test queries don't depend on the
+run's seed, so runs with different seeds are compared on the same ones.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from reasonir.errors import InputError
 from reasonir.types import Corpus, Task, Text
 
 _LEAST = 2
-"""Queries that training needs, to have something to contrast."""
+"""Queries that training needs for in-batch negatives."""
 
 _TEST_SEED = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """Row numbers of the three parts."""
+    """Row numbers of train, dev and test."""
 
     train: np.ndarray
     dev: np.ndarray
@@ -37,16 +37,16 @@ class Split:
 def hold_out(rows: Any, dev: float, *, test: float = 0, seed: int) -> Split:
     """Split the rows of a prepared set.
 
-    Queries without a relevant document are trained on, if at all.
+    Queries without a relevant document stay in train.
 
     Args:
         rows: the prepared set.
-        dev: below 1 a share of the queries, one at least, otherwise their number; 0 holds nothing out.
-        test: the same, for the test part.
-        seed: draws the components of the dev part.
+        dev: dev queries: below 1 a share of all queries, at least one, otherwise a number; 0 holds nothing out.
+        test: test queries, like `dev`.
+        seed: draws the components of dev.
 
     Raises:
-        InputError: every component is larger than what was asked for, or too little is left for training.
+        InputError: every component is larger than the requested size, or too few queries are left for training.
     """
     total = len(rows)
     wanted = {"test_size": _count(test, total), "dev_size": _count(dev, total)}
@@ -55,7 +55,7 @@ def hold_out(rows: Any, dev: float, *, test: float = 0, seed: int) -> Split:
     if total - sum(wanted.values()) < _LEAST:
         raise InputError(
             f"{total} queries are too few to hold out {wanted['dev_size']} for development and {wanted['test_size']} "
-            "for testing: give more, or set loader.dev_size=0 or loader.test_size=0 (and then another eval=)"
+            "for testing: give more data, or set loader.dev_size=0 or loader.test_size=0 (and then another eval=)"
         )
     positives = rows["pos_keys"][:]
     groups = [group for group in components(rows["query_key"][:], positives) if all(positives[row] for row in group)]
@@ -65,8 +65,8 @@ def hold_out(rows: Any, dev: float, *, test: float = 0, seed: int) -> Split:
         if wanted[key] and not drawn[key]:
             raise InputError(
                 f"loader.{key}={test if key == 'test_size' else dev}: no {wanted[key]} of {total} queries can be held "
-                "out that share no relevant document with the rest (the largest group of queries that do has "
-                f"{max(map(len, groups), default=0)}): ask for more, or set loader.{key}=0"
+                "out without sharing relevant documents with the rest (the largest group that shares documents has "
+                f"{max(map(len, groups), default=0)}): raise it, or set loader.{key}=0"
             )
         taken = set(drawn[key])
         groups = [group for group in groups if not taken.intersection(group)]
@@ -76,28 +76,26 @@ def hold_out(rows: Any, dev: float, *, test: float = 0, seed: int) -> Split:
 
 
 def _count(size: float, total: int) -> int:
-    """How many of `total` queries a size asks for."""
+    """Return the number of queries that a size (share or number) means."""
     return max(1, round(size * total)) if 0 < size < 1 else int(size)
 
 
 def relevant_keys(task: Task) -> frozenset[int]:
-    """The content keys of all documents that are relevant to a query of the task."""
+    """Return the content keys of all documents that are relevant to a query of the task."""
     least = task.relevant_from
-    relevant = {doc_id for judged in task.qrels.values() for doc_id, label in judged.items() if label >= least}
+    relevant = {doc_id for labels in task.qrels.values() for doc_id, label in labels.items() if label >= least}
     texts = zip(task.corpus.ids, task.corpus.texts, strict=True)
     return frozenset(content_key(text) for doc_id, text in texts if doc_id in relevant)
 
 
 def held_out_task(rows: Any, held: np.ndarray, *, name: str, documents: int | None = None, seed: int = 0) -> Task:
-    """The retrieval task of held-out rows: their documents among those of the whole set.
-
-    Equal texts are one document.
+    """Return the retrieval task of held-out rows over documents of the whole set; equal texts are one document.
 
     Args:
         rows: the prepared set.
-        held: the numbers of the rows that are held out.
+        held: numbers of the held-out rows.
         name: of the task.
-        documents: search about so many, others than theirs drawn by `seed`; None searches all.
+        documents: approximate corpus size, with documents of other rows drawn by `seed`; None searches all.
         seed: see `documents`.
     """
     texts: dict[str, str] = {}
@@ -121,7 +119,7 @@ def _texts(row: Any) -> dict[str, str]:
 
 
 def draw_groups(groups: Sequence[Sequence[int]], wanted: Sequence[int], *, seed: int) -> list[list[int]]:
-    """Whole groups of rows for each of several sets, drawn by `seed`: up to `wanted` rows, none in two sets."""
+    """Draw disjoint sets of whole groups of rows by `seed`, each with up to `wanted` rows."""
     drawn: list[list[int]] = [[] for _ in wanted]
     for number in np.random.default_rng([seed, 1]).permutation(len(groups)):
         for rows, most in zip(drawn, wanted, strict=True):
@@ -132,7 +130,7 @@ def draw_groups(groups: Sequence[Sequence[int]], wanted: Sequence[int], *, seed:
 
 
 def components(query_keys: Sequence[int], pos_keys: Sequence[Sequence[int]]) -> list[list[int]]:
-    """The rows of each component, by union-find over rows and the keys they touch."""
+    """Return the rows of each component, by union-find over rows and their keys."""
     parent = list(range(len(query_keys)))
 
     def root(row: int) -> int:

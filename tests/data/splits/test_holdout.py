@@ -66,7 +66,7 @@ def test_the_development_task_searches_other_rows_documents_too(tmp_path):
     assert len(task.queries) == 6
     assert 15 <= len(task.corpus) <= 18
     assert len(set(task.corpus.texts)) == len(task.corpus)
-    assert all(doc_id in task.corpus.ids for judged in task.qrels.values() for doc_id in judged)
+    assert all(doc_id in task.corpus.ids for labels in task.qrels.values() for doc_id in labels)
 
 
 def test_the_test_part_is_the_same_for_every_seed_and_apart_from_the_others(tmp_path):

@@ -41,7 +41,7 @@ def test_every_stratum_is_divided_by_the_shares():
 
 
 def test_an_upper_end_belongs_to_its_stratum():
-    """2.0 lies with 1.8, as pandas.cut has it: both go the same way when the other strata are empty."""
+    """2.0 is in the stratum of 1.8, as in pandas.cut: both split alike when the other strata are empty."""
     with_end = divide(
         {**dict.fromkeys("abcdefghij", 1.8), **dict.fromkeys("klmnopqrst", 2.0)}, (0.5, 0.5, 0), (2.0,), seed=0
     )
@@ -49,7 +49,7 @@ def test_an_upper_end_belongs_to_its_stratum():
     assert with_end == as_one
 
 
-def test_the_division_knows_the_seed_and_not_the_order():
+def test_the_split_depends_on_the_seed_not_on_the_order():
     means = queries()
     backwards = dict(reversed(means.items()))
     first = divide(means, SHARES, BINS, seed=0)
