@@ -19,7 +19,7 @@ from omegaconf import DictConfig
 
 from reasonir.cli.configuration import build
 from reasonir.cli.startup import quiet_libraries
-from reasonir.data.files.queries import read_questions
+from reasonir.data.files.queries import read_queries
 from reasonir.errors import InputError
 from reasonir.eval.trec import write_run
 from reasonir.hardware import Hardware
@@ -80,7 +80,7 @@ def _questions(config: DictConfig) -> Mapping[str, Text] | None:
         raise InputError(f"query={config.query} and queries={config.queries}: give one of them")
     if config.query is not None and not str(config.query).strip():
         raise InputError("query is empty: ask something, or leave it out to be asked")
-    return None if config.queries is None else read_questions(Path(str(config.queries)).expanduser())
+    return None if config.queries is None else read_queries(Path(str(config.queries)).expanduser())
 
 
 def _pipeline(config: DictConfig) -> Pipeline:

@@ -1,1 +1,1 @@
-"""From sources of any kind to prepared sets, and from those to batches."""
+"""Training data: sources, prepared sets, splits and batches."""

@@ -1,7 +1,7 @@
-"""Collections in the BEIR layout (Thakur et al. 2021, arXiv:2104.08663): a corpus, queries, and judgements a split.
+"""Collections in the BEIR layout (Thakur et al. 2021, arXiv:2104.08663): corpus, queries, and qrels per split.
 
-A folder holds corpus.jsonl (_id, title, text), queries.jsonl (_id, text) and qrels/<split>.tsv (query-id, corpus-id,
-score); the hub's parquet forms of the same are read too. A document's text is its title and its text.
+A folder has corpus.jsonl (_id, title, text), queries.jsonl (_id, text) and qrels/<split>.tsv (query-id, corpus-id,
+score); the hub's parquet forms are read too. A document's text is its title followed by its text.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _QRELS = (
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """The files of one split of a collection, with the folder that names them."""
+    """Files of one split of a collection, and the folder of the collection."""
 
     folder: Path
     corpus: tuple[Path, ...]
@@ -40,41 +40,42 @@ class Layout:
 
 
 def layout(path: str, split: str, *, revision: str | None = None, key: str = "data") -> Layout:
-    """Find a split's files.
+    """Return a split's files.
 
     Raises:
-        InputError: naming what is missing, and the splits there are.
+        InputError: files are missing; names them, and the available splits.
     """
     folder = local_data(path, revision=revision, key=f"{key}.path")
     if not folder.is_dir():
         raise InputError(f"{key}.path={path} is a file: a BEIR collection is a folder with corpus.jsonl and qrels/")
     corpus, queries = find(folder, CORPUS), find(folder, _QUERIES)
-    for found, what in ((corpus, "corpus.jsonl"), (queries, "queries.jsonl")):
-        if not found:
-            raise InputError(f"{key}.path={path}: {folder} holds no {what}: give the folder that holds it")
-    qrels = _judgements(folder, path, split, revision=revision, key=key)
+    for files, name in ((corpus, "corpus.jsonl"), (queries, "queries.jsonl")):
+        if not files:
+            raise InputError(f"{key}.path={path}: {folder} has no {name}: give the folder of the collection")
+    qrels = _qrels_files(folder, path, split, revision=revision, key=key)
     if not qrels:
         splits = sorted({file.name.split(".")[0].split("-")[0] for file in find(folder, ["qrels/*", "data/*"])})
-        there = ", ".join(splits) or "none"
-        raise InputError(f"{key}.split={split}: {folder} has no judgements of that split: choose one of {there}")
+        raise InputError(
+            f"{key}.split={split}: {folder} has no qrels of that split: choose one of {', '.join(splits) or 'none'}"
+        )
     return Layout(folder, tuple(corpus), tuple(queries), tuple(qrels))
 
 
-def _judgements(folder: Path, path: str, split: str, *, revision: str | None, key: str) -> list[Path]:
-    """The files with the judgements of a split; none where there is no such split."""
+def _qrels_files(folder: Path, path: str, split: str, *, revision: str | None, key: str) -> list[Path]:
+    """Return the qrels files of a split; empty if there is no such split."""
     patterns = [pattern.format(split) for pattern in _QRELS]
-    found = find(folder, patterns)
-    if not found and "/" in path and not Path(path).expanduser().exists():  # BeIR/x keeps its own in BeIR/x-qrels
-        found = find(local_data(f"{path}-qrels", revision=revision, key=f"{key}.path"), patterns)
-    return found
+    files = find(folder, patterns)
+    if not files and "/" in path and not Path(path).expanduser().exists():  # the qrels of BeIR/x are in BeIR/x-qrels
+        files = find(local_data(f"{path}-qrels", revision=revision, key=f"{key}.path"), patterns)
+    return files
 
 
 def read_task(path: str, split: str, *, revision: str | None = None, key: str = "data") -> Task:
-    """The retrieval task of a split: the whole corpus, and the queries that are judged.
+    """Return the retrieval task of a split: the whole corpus, and the queries with qrels.
 
     Raises:
-        InputError: a malformed row, an empty corpus, judgements of unknown documents or queries, a query without any
-            relevant document; each with its place.
+        InputError: a malformed row, an empty corpus, qrels of unknown documents or queries, or a query without a
+            relevant document; each with its location.
     """
     files = layout(path, split, revision=revision, key=key)
     documents = _read_texts(files.corpus, document_text)
@@ -98,7 +99,7 @@ def read_task(path: str, split: str, *, revision: str | None = None, key: str = 
 
 
 def document_text(values: Mapping[str, Any]) -> str:
-    """A document's title and text as one."""
+    """Return a document's title and text as one string."""
     return f"{values.get('title') or ''} {values.get('text') or ''}".strip()
 
 
@@ -109,10 +110,10 @@ def _read_texts(files: tuple[Path, ...], text: Any) -> dict[str, str]:
             name = "_id" if "_id" in record.values else "id"
             key = text_of(record, name)
             if key in texts:
-                raise InputError(f"{record.place}: id {key!r} is there twice: give every text its own id")
+                raise InputError(f"{record.location}: duplicate id {key!r}: ids must be unique")
             texts[key] = text(record.values)
             if not texts[key]:
-                raise InputError(f"{record.place}: {key!r} has no text: fill in 'text' or remove the row")
+                raise InputError(f"{record.location}: {key!r} has no text: fill in 'text' or remove the row")
     return texts
 
 
@@ -120,45 +121,47 @@ def _read_qrels(
     files: tuple[Path, ...], documents: Mapping[str, str], queries: Mapping[str, str]
 ) -> dict[str, dict[str, int]]:
     qrels: dict[str, dict[str, int]] = {}
-    places: dict[str, str] = {}
+    locations: dict[str, str] = {}
     for file in files:
         for record in read(file):
             query_id, doc_id = text_of(record, "query-id"), text_of(record, "corpus-id")
             if query_id not in queries:
                 raise InputError(
-                    f"{record.place}: query {query_id!r} isn't among the queries: add it or remove the row"
+                    f"{record.location}: query {query_id!r} isn't among the queries: add it or remove the row"
                 )
             if doc_id not in documents:
-                raise InputError(f"{record.place}: document {doc_id!r} isn't in the corpus: add it or remove the row")
+                raise InputError(
+                    f"{record.location}: document {doc_id!r} isn't in the corpus: add it or remove the row"
+                )
             try:
                 score = int(record.values["score"])
             except (KeyError, TypeError, ValueError) as error:
                 value = record.values.get("score")
                 raise InputError(
-                    f"{record.place}: score is {value!r}, expected a whole number: mend the row"
+                    f"{record.location}: score is {value!r}, expected a whole number: fix the row"
                 ) from error
             qrels.setdefault(query_id, {})[doc_id] = score
-            places.setdefault(query_id, record.place)
+            locations.setdefault(query_id, record.location)
     if not qrels:
-        raise InputError(f"{files[0]} holds no judgements: give a split that is judged")
-    for query_id, judged in qrels.items():
-        if not any(score > 0 for score in judged.values()):
+        raise InputError(f"{files[0]} has no qrels: choose another split")
+    for query_id, labels in qrels.items():
+        if not any(score > 0 for score in labels.values()):
             raise InputError(
-                f"{places[query_id]}: query {query_id!r} has no relevant document (score above 0): "
-                "judge one or remove the query's rows"
+                f"{locations[query_id]}: query {query_id!r} has no relevant document (score above 0): "
+                "add one or remove the query's rows"
             )
     return qrels
 
 
 @dataclass(frozen=True, slots=True)
 class Beir:
-    """Training examples from a collection's judgements: score above 0 is a positive, 0 or less a negative.
+    """Training examples from a collection's qrels: score above 0 is a positive, 0 or less a negative.
 
     Attributes:
         path: folder, or dataset repository on the hub.
-        split: the judgements to train on.
-        dev_split: the judgements to choose checkpoints by; None holds part of `split` out. Never the test split.
-        test_split: the judgements that eval=test_split evaluates on, where the collection has them.
+        split: qrels to train on.
+        dev_split: qrels that select the best checkpoint; None holds out part of `split`. Never the test split.
+        test_split: qrels that eval=test_split evaluates on, if the collection has them.
         revision: branch, tag or commit of a hub id.
     """
 
@@ -170,11 +173,11 @@ class Beir:
 
     @property
     def name(self) -> str:
-        """The collection's name and split."""
+        """Name of the collection and split."""
         return f"{Path(self.path).expanduser().absolute().name}-{self.split}"
 
     def identity(self) -> Mapping[str, Any]:
-        """Splits and the hashes of their files."""
+        """Return the splits and the hashes of their files."""
         files = layout(self.path, self.split, revision=self.revision)
         dev = layout(self.path, self.dev_split, revision=self.revision).qrels if self.dev_split else ()
         return {
@@ -185,26 +188,26 @@ class Beir:
         }
 
     def examples(self) -> Iterator[Example]:
-        """One example a judged query."""
+        """Yield one example per query with qrels."""
         task = read_task(self.path, self.split, revision=self.revision)
         texts = dict(zip(task.corpus.ids, task.corpus.texts, strict=True))
-        for query_id, judged in task.qrels.items():
-            documents = tuple(Document(doc_id, texts[doc_id], label=float(score)) for doc_id, score in judged.items())
+        for query_id, labels in task.qrels.items():
+            documents = tuple(Document(doc_id, texts[doc_id], label=float(score)) for doc_id, score in labels.items())
             yield Example(query_id, task.queries[query_id].text, documents)
 
     def collection(self) -> Iterator[Document]:
-        """The whole corpus."""
+        """Yield the whole corpus."""
         files = layout(self.path, self.split, revision=self.revision)
         for doc_id, text in _read_texts(files.corpus, document_text).items():
             yield Document(doc_id, text, label=0.0)
 
     def tests(self) -> Iterator[Task]:
-        """The task of `test_split`, unless it is trained on or the collection has none."""
+        """Yield the task of `test_split`, unless it is trained on or doesn't exist."""
         folder = local_data(self.path, revision=self.revision)
-        there = _judgements(folder, self.path, self.test_split, revision=self.revision, key="data")
-        if there and self.test_split not in (self.split, self.dev_split):
+        qrels = _qrels_files(folder, self.path, self.test_split, revision=self.revision, key="data")
+        if qrels and self.test_split not in (self.split, self.dev_split):
             yield read_task(self.path, self.test_split, revision=self.revision)
 
     def dev(self) -> Task | None:
-        """The task of `dev_split`."""
+        """Return the task of `dev_split`, if set."""
         return read_task(self.path, self.dev_split, revision=self.revision) if self.dev_split else None

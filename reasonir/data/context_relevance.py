@@ -1,6 +1,6 @@
-"""Queries with passages whose sentences are judged (`reasonir.data.files.context_rows` has their schema).
+"""Queries with passages whose sentences are labelled (`reasonir.data.files.context_rows` documents the schema).
 
-What is taken of them is decided in this order: filter_zero_relevance, items, upsample_factor, n_samples.
+Options are applied in this order: filter_zero_relevance, items, upsample_factor, n_samples.
 """
 
 from __future__ import annotations
@@ -28,23 +28,24 @@ _SHARE_OR_COUNT = Rule(
 
 @dataclass(frozen=True, slots=True)
 class ContextRelevance(Validated):
-    """Examples with judged spans.
+    """Examples with labelled spans.
 
     Attributes:
         path: a json, jsonl or parquet file, a folder of them, one that `datasets` saved, or a repository on the hub.
-        split: which part of a folder.
-        subset: which of a repository's sets.
+        split: part of a folder.
+        subset: configuration of a repository.
         revision: branch, tag or commit of a hub id.
-        dev_split: the part to choose checkpoints by; None holds queries of `split` out.
-        teacher_column: the one column of teacher scores that is read; None reads all there are.
-        filter_zero_relevance: keep, of the texts with a sentence that helps, the so many with the largest share of
-            such; rows that have fewer are left out.
-        hardest: keep those with the smallest share.
-        keep_first: keep a row's first text in any case.
-        items: texts a query: relevant ones first, then others drawn; rows that have fewer are left out.
-        upsample_factor: how often each row is there; a fraction is drawn.
-        n_samples: of what is left, a share (to 1) or a number of rows, drawn.
-        seed: of what is drawn.
+        dev_split: part that selects the best checkpoint; None holds out queries of `split`.
+        teacher_column: the only column of teacher scores to read; None reads all.
+        filter_zero_relevance: keep this many texts per row, those with the largest share of sentences that help, and
+            at least one such sentence; rows with fewer are dropped. None keeps all texts.
+        hardest: keep the texts with the smallest share instead.
+        keep_first: always keep a row's first text.
+        items: texts per query: relevant ones first, then others drawn at random; rows with fewer are dropped. None
+            keeps all.
+        upsample_factor: how often each row is repeated; a fraction is drawn.
+        n_samples: rows to draw afterwards, as a share (up to 1) or a number; None keeps all.
+        seed: of all draws.
     """
 
     path: str
@@ -62,81 +63,81 @@ class ContextRelevance(Validated):
     seed: NonNegative = 0
 
     def problems(self) -> Iterable[str]:
-        """Rules of a choice that isn't made."""
+        """Yield a message for each option that has no effect."""
         for key in ("hardest", "keep_first"):
             if getattr(self, key) and self.filter_zero_relevance is None:
-                yield f"{key}=true says what filter_zero_relevance keeps: give that a number"
+                yield f"{key}=true has no effect without filter_zero_relevance: give that a number"
 
     @property
     def name(self) -> str:
-        """The file's or repository's name."""
+        """Name of the file or repository."""
         return "-".join(filter(None, [Path(self.path).name.split(".")[0], self.subset]))
 
     def identity(self) -> Mapping[str, Any]:
-        """Every option, and the hashes of the files."""
-        taken = ("teacher_column", "filter_zero_relevance", "hardest", "keep_first", "items")
-        options = {key: getattr(self, key) for key in (*taken, "upsample_factor", "n_samples", "seed")}
+        """Return the options and the hashes of the files."""
+        keys = ("teacher_column", "filter_zero_relevance", "hardest", "keep_first", "items")
+        options = {key: getattr(self, key) for key in (*keys, "upsample_factor", "n_samples", "seed")}
         files = files_of(self.path, self.split, self.subset, self.revision, "data")
         return {"source": "context_relevance", **options, "files": digests(files, files[0].parent)}
 
     def examples(self) -> Iterator[Example | Rejected]:
-        """The rows that are left, those that stand more than once under ids of their own."""
-        kept = [number for number, each in enumerate(self._narrowed()) if isinstance(each, Example)]
-        times = Counter(self._drawn(kept))
-        for number, each in enumerate(self._narrowed()):
-            if isinstance(each, Rejected):
-                yield each
-            for copy in range(times[number] if isinstance(each, Example) else 0):
-                assert isinstance(each, Example)
-                yield replace(each, query_id=f"{each.query_id}#{copy + 1}") if copy else each
+        """Yield the selected rows, repeated ones with an id per copy, and the rejected rows in between."""
+        numbers = [number for number, row in enumerate(self._filtered()) if isinstance(row, Example)]
+        times = Counter(self._drawn(numbers))
+        for number, row in enumerate(self._filtered()):
+            if isinstance(row, Rejected):
+                yield row
+                continue
+            for copy in range(times[number]):
+                yield replace(row, query_id=f"{row.query_id}#{copy + 1}") if copy else row
 
     def dev(self) -> Task | None:
-        """To order the texts of each row of `dev_split`."""
+        """Return the task of ranking the texts of each row of `dev_split`, if set."""
         if self.dev_split is None:
             return None
         rows = read_examples(self.path, self.dev_split, subset=self.subset, revision=self.revision)
         return task_of("dev", rows, {"collection": self.name, "split": self.dev_split})
 
-    def _narrowed(self) -> Iterator[Example | Rejected]:
-        """Each row with the texts that are taken of it."""
+    def _filtered(self) -> Iterator[Example | Rejected]:
+        """Yield each row with its selected texts."""
         rows = read_examples(
             self.path, self.split, subset=self.subset, revision=self.revision, teacher_column=self.teacher_column
         )
         for number, example in enumerate(rows):
-            documents = self._helpful(example.documents)
-            documents = self._counted(documents, number)
-            place = f"row {number + 1}, {example.query_id}"
+            documents = self._most_helpful(example.documents)
+            documents = self._limited(documents, number)
+            location = f"row {number + 1}, {example.query_id}"
             if len(documents) < max(self.filter_zero_relevance or 1, self.items or 1):
-                yield Rejected("rows_with_too_few_texts", place, example.query)
+                yield Rejected("rows_with_too_few_texts", location, example.query)
             elif not any(document.label > 0 for document in documents):
-                yield Rejected("rows_without_a_relevant_text", place, example.query)
+                yield Rejected("rows_without_a_relevant_text", location, example.query)
             else:
                 yield replace(example, documents=tuple(documents))
 
-    def _helpful(self, documents: Sequence[Document]) -> Sequence[Document]:
-        wanted = self.filter_zero_relevance
-        if wanted is None:
+    def _most_helpful(self, documents: Sequence[Document]) -> Sequence[Document]:
+        count = self.filter_zero_relevance
+        if count is None:
             return documents
         first = documents[:1] if self.keep_first else ()
         rest = [document for document in documents[len(first) :] if any(document.span_labels)]
         rest.sort(key=lambda document: sum(document.span_labels) / len(document.span_labels), reverse=not self.hardest)
-        return [*first, *rest][:wanted]
+        return [*first, *rest][:count]
 
-    def _counted(self, documents: Sequence[Document], number: int) -> Sequence[Document]:
+    def _limited(self, documents: Sequence[Document], number: int) -> Sequence[Document]:
         if self.items is None:
             return documents
         relevant = [document for document in documents if document.label > 0][: self.items]
         others = [document for document in documents if document.label <= 0]
         order = np.random.default_rng([self.seed, 0, number]).permutation(len(others))
-        return [*relevant, *(others[place] for place in order[: self.items - len(relevant)])]
+        return [*relevant, *(others[index] for index in order[: self.items - len(relevant)])]
 
     def _drawn(self, rows: Sequence[int]) -> Sequence[int]:
-        """The rows, each as often as it is taken."""
+        """Return the drawn row numbers, repeated by the upsampling factor."""
         draw = np.random.default_rng([self.seed, 1])
         whole = int(self.upsample_factor)
         tail = draw.permutation(rows)[: round((self.upsample_factor - whole) * len(rows))].tolist()
-        found: list[int] = [*rows] * whole + tail
+        upsampled: list[int] = [*rows] * whole + tail
         if self.n_samples is None:
-            return found
-        count = ceil(self.n_samples * len(found)) if self.n_samples <= 1 else int(self.n_samples)
-        return [found[place] for place in draw.permutation(len(found))[:count]]
+            return upsampled
+        count = ceil(self.n_samples * len(upsampled)) if self.n_samples <= 1 else int(self.n_samples)
+        return [upsampled[index] for index in draw.permutation(len(upsampled))[:count]]

@@ -1,10 +1,10 @@
-"""The demo corpus: a miniature BRIGHT (arXiv:2407.12883), assembled from a seed, with no network.
+"""Demo corpus: a miniature BRIGHT (arXiv:2407.12883), generated from a seed, offline.
 
-A query tells a situation; the one relevant document states, in other words, the principle behind it. Shared words
-mislead: notes about the same setting, case notes that retell a situation, and near principles stand in the same corpus.
-A case note of the query's own situation is excluded from its ranking, as BRIGHT excludes documents that contain the
-question. Train, dev and test have different principles and situations, so what must be learnt is how to read a
-situation, not which principle belongs to which words.
+A query describes a situation; its one relevant document states the principle behind it in other words. Shared words
+mislead: the corpus has notes about the same setting, case notes that repeat a situation, and near principles. A case
+note of the query's own situation is excluded from its ranking, as BRIGHT excludes documents that contain the question.
+Train, dev and test have different principles and situations, so a model can't succeed by learning which words go with
+which principle.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _CLOSINGS = (
 
 @dataclass(frozen=True, slots=True)
 class Situation:
-    """A telling of a principle at work, and the case note that retells it, if there is one."""
+    """Query about a principle at work, and the case note that repeats it, if any."""
 
     query_id: str
     text: str
@@ -56,14 +56,14 @@ class Situation:
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """All documents by id, the situations of each part, and the distractors of each principle and setting."""
+    """Documents by id, the situations of each part, and the distractors of each principle and setting."""
 
     documents: Mapping[str, str]
     situations: Mapping[Part, tuple[Situation, ...]]
     distractors: Mapping[str, tuple[str, ...]]
 
     def task(self, part: Part) -> Task:
-        """The retrieval task of a part: its situations over the whole corpus."""
+        """Return the retrieval task of a part: its situations over the whole corpus."""
         situations = self.situations[part]
         return Task(
             name="demo" if part == "test" else f"demo-{part}",
@@ -75,14 +75,14 @@ class World:
         )
 
     def texts(self) -> Iterator[str]:
-        """Every text: documents, then the training situations."""
+        """Yield every text: documents, then the training situations."""
         yield from self.documents.values()
         yield from (situation.text for situation in self.situations["train"])
 
 
 @lru_cache(maxsize=4)
 def build_world(seed: int, variants: int) -> World:
-    """The corpus and queries that `seed` gives; training situations are told `variants` times."""
+    """Return the corpus and queries of `seed`, with `variants` wordings of each training situation."""
     principles, settings = demo_texts("principles")["principle"], demo_texts("settings")["setting"]
     order = np.random.default_rng([seed, 0]).permutation(len(principles))
     draw = np.random.default_rng([seed, 1])
@@ -100,16 +100,17 @@ def build_world(seed: int, variants: int) -> World:
         documents[statement], documents[near] = principle["statement"], principle["near"]
         distractors[statement] = [near]
         retold = int(draw.integers(len(principle["situations"])))
-        for index, told in enumerate(principle["situations"]):
-            case = f"cases/{told['setting']}_{number}.txt" if index == retold else None
+        for index, situation in enumerate(principle["situations"]):
+            setting_name = situation["setting"]
+            case = f"cases/{setting_name}_{number}.txt" if index == retold else None
             if case:
-                documents[case] = f"Case note, {told['setting']}. {told['text']}"
+                documents[case] = f"Case note, {setting_name}. {situation['text']}"
                 if part == "train":
-                    distractors[told["setting"]].append(case)
+                    distractors[setting_name].append(case)
             for variant in range(variants if part == "train" else 1):
-                text = _told(told["text"], np.random.default_rng([seed, 2, number, index, variant]))
+                text = _worded(situation["text"], np.random.default_rng([seed, 2, number, index, variant]))
                 query_id = f"{name}/{index}.{variant}"
-                situations[part].append(Situation(query_id, text, statement, told["setting"], case))
+                situations[part].append(Situation(query_id, text, statement, setting_name, case))
     for setting in settings:
         for index, note in enumerate(setting["notes"]):
             doc_id = f"settings/{setting['name']}_{index}.txt"
@@ -118,28 +119,28 @@ def build_world(seed: int, variants: int) -> World:
     shuffled = {doc_id: documents[doc_id] for doc_id in draw.permutation(sorted(documents)).tolist()}
     return World(
         shuffled,
-        {part: tuple(told) for part, told in situations.items()},
+        {part: tuple(members) for part, members in situations.items()},
         {key: tuple(doc_ids) for key, doc_ids in distractors.items()},
     )
 
 
-def _told(text: str, draw: np.random.Generator) -> str:
+def _worded(text: str, draw: np.random.Generator) -> str:
     opening, closing = _OPENINGS[draw.integers(len(_OPENINGS))], _CLOSINGS[draw.integers(len(_CLOSINGS))]
     return f"{opening}{text}{closing}"
 
 
 def demo_texts(name: str) -> dict[str, Any]:
-    """The texts of one file: principles or settings."""
+    """Return the texts of one file: principles or settings."""
     return tomllib.loads(resources.files("reasonir.data").joinpath(f"demo_texts/{name}.toml").read_text("utf-8"))
 
 
 @dataclass(frozen=True, slots=True)
 class Demo(Validated):
-    """Training examples of the demo corpus, with near principles, setting notes and foreign cases as hard negatives.
+    """Training examples of the demo corpus, with near principles, setting notes and other cases as hard negatives.
 
     Attributes:
-        seed: draws the split of the principles, the cases and the tellings.
-        variants: tellings of each training situation.
+        seed: draws the split of the principles, the cases and the wordings.
+        variants: wordings of each training situation.
     """
 
     seed: NonNegative = 0
@@ -147,35 +148,35 @@ class Demo(Validated):
 
     @property
     def name(self) -> str:
-        """The corpus's name."""
+        """Name of the corpus."""
         return "demo"
 
     def identity(self) -> Mapping[str, Any]:
-        """Seed, tellings and the texts themselves."""
-        documents = {name: hash_of(name) for name in ("principles", "settings")}
-        return {"source": "demo", "seed": self.seed, "variants": self.variants, "texts": documents}
+        """Return seed, number of wordings and hashes of the texts."""
+        texts = {name: hash_of(name) for name in ("principles", "settings")}
+        return {"source": "demo", "seed": self.seed, "variants": self.variants, "texts": texts}
 
     def examples(self) -> Iterator[Example]:
-        """One example a telling of a training situation."""
+        """Yield one example per wording of a training situation."""
         world = build_world(self.seed, self.variants)
-        for told in world.situations["train"]:
-            wrong = [*world.distractors[told.principle], *world.distractors[told.setting]]
-            documents = [Document(told.principle, world.documents[told.principle])]
-            documents += [Document(doc, world.documents[doc], label=0.0) for doc in wrong if doc != told.case]
-            own = (content_key(world.documents[told.case]),) if told.case else ()
-            yield Example(told.query_id, told.text, tuple(documents), excluded=own)
+        for situation in world.situations["train"]:
+            wrong = [*world.distractors[situation.principle], *world.distractors[situation.setting]]
+            documents = [Document(situation.principle, world.documents[situation.principle])]
+            documents += [Document(doc, world.documents[doc], label=0.0) for doc in wrong if doc != situation.case]
+            excluded = (content_key(world.documents[situation.case]),) if situation.case else ()
+            yield Example(situation.query_id, situation.text, tuple(documents), excluded=excluded)
 
     def dev(self) -> Task | None:
-        """The development situations over the whole corpus."""
+        """Return the development situations over the whole corpus."""
         return build_world(self.seed, self.variants).task("dev")
 
     def tests(self) -> Iterator[Task]:
-        """The test situations over the whole corpus, as eval=demo has them."""
+        """Yield the test situations over the whole corpus, as in eval=demo."""
         yield build_world(self.seed, self.variants).task("test")
 
 
 def hash_of(name: str) -> str:
-    """The SHA-256 of one of the text files."""
+    """Return the SHA-256 of one of the text files."""
     import hashlib
 
     return hashlib.sha256(repr(demo_texts(name)).encode()).hexdigest()

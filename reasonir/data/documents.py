@@ -1,12 +1,12 @@
-"""Training pairs from raw documents: a sentence asks for the passage it was taken from (inverse cloze task).
+"""Training pairs from raw documents by the inverse cloze task.
 
-After Lee et al. 2019 (arXiv:1906.00300): the query is a sentence, the positive is its passage without it, so that equal
-words alone don't give the answer away; a share of passages keeps its sentences, so that equal words still count. Long
+After Lee et al. 2019 (arXiv:1906.00300): the query is a sentence, the positive is its passage without it, so that exact
+matches don't give the answer away; a share of passages keeps its sentences, so that exact matches still count. Long
 documents are cut into passages. Whole documents go to train, dev or test, by a hash of their text, before any sentence
 is drawn; dev and test search the passages of all documents.
 
-A passage has one text, whatever is asked about it: without all the sentences that ask for it. So it is known to be
-relevant to each of them, and no batch contrasts a sentence with its own passage in another shape.
+A passage has one text, without all the sentences that are its queries. So it is known to be relevant to each of them,
+and in no batch is a sentence's own passage, in another version, one of its negatives.
 """
 
 from __future__ import annotations
@@ -34,33 +34,33 @@ from reasonir.utils.sentences import Span, count_words, sentences
 
 @dataclass(slots=True)
 class DocumentPassage:
-    """A passage, the sentences that may ask for it, how many of them at once (`room`), and those that do."""
+    """Passage, the sentences that can be its queries (`usable`), how many at once (`room`), and those drawn."""
 
     doc_id: str
     document: int
     text: str
-    place: str
+    location: str
     usable: list[Span] = field(default_factory=list)
     room: int = 0
-    asked: list[Span] = field(default_factory=list)
+    queries: list[Span] = field(default_factory=list)
     kept: bool = False
 
     @property
-    def left(self) -> str:
-        """The text without the sentences that ask for it, unless it keeps them."""
+    def remaining(self) -> str:
+        """Text without the sentences that are its queries, unless it keeps them."""
         text = self.text
-        for start, end in [] if self.kept else sorted(self.asked, reverse=True):
+        for start, end in [] if self.kept else sorted(self.queries, reverse=True):
             text = text[:start] + text[end:].lstrip()
         return text.strip()
 
     def query(self, span: Span) -> str:
-        """The sentence at `span`, on one line."""
+        """Return the sentence at `span`, on one line."""
         return " ".join(self.text[slice(*span)].split())
 
 
 @dataclass(frozen=True, slots=True)
 class DocumentCollection:
-    """The passages of all documents, those of each part by number, and the documents that are left out."""
+    """Passages of all documents, the passage numbers of each part, and the rejected documents and passages."""
 
     passages: Sequence[DocumentPassage]
     parts: Mapping[str, Sequence[int]]
@@ -73,14 +73,14 @@ class Documents(Validated):
 
     Attributes:
         path: text file, table, or folder of text files.
-        num_pairs: how many training pairs; None draws one from every training passage.
+        num_pairs: number of training pairs; None draws one from every training passage.
         splits: shares of the documents for train, dev and test.
-        keep: share of training passages that keep the sentences that ask for them.
-        min_words: of a sentence that may ask.
-        passage_words: longer documents are cut into passages of about so many words; None leaves them whole.
+        keep: share of training passages that keep the sentences that are their queries.
+        min_words: shortest sentence that can be a query, in words.
+        passage_words: longer documents are cut into passages of about this many words; None keeps them whole.
         negatives: "none", or "random" training passages of other documents.
-        num_negatives: how many a pair.
-        seed: of the split and all that is drawn.
+        num_negatives: random negatives per pair.
+        seed: of the split and all draws.
     """
 
     path: str
@@ -95,96 +95,96 @@ class Documents(Validated):
 
     @property
     def name(self) -> str:
-        """The file's or folder's name."""
+        """Name of the file or folder."""
         return f"documents-{Path(self.path).expanduser().absolute().name.split('.')[0]}"
 
     def identity(self) -> Mapping[str, Any]:
-        """Options and the hashes of the files."""
+        """Return the options and the hashes of the files."""
         root = local_data(self.path)
         options = {key: value for key, value in asdict(self).items() if key != "path"}
         files = digests(text_files(root), root if root.is_dir() else root.parent)
         return {"source": "documents", **options, "splits": list(self.splits), "files": files}
 
     def examples(self) -> Iterator[Example | Rejected]:
-        """One example a training pair."""
+        """Yield one example per training pair."""
         collection = self._collection()
         yield from collection.rejected
         for part, share in zip(PARTS, self.splits, strict=True):
             if share:
-                self._ask(collection, part)  # of dev and test, too, so that what is wrong is said now
+                self._draw_queries(collection, part)  # dev and test, too, so that errors show up now
         train = [collection.passages[number] for number in collection.parts["train"]]
         draw = np.random.default_rng([self.seed, 7])
         siblings = Counter(passage.document for passage in train)
         for passage in train:
-            for number, span in enumerate(passage.asked):
+            for number, span in enumerate(passage.queries):
                 wrong = self._negatives(train, passage, siblings[passage.document], draw)
-                documents = (Document(passage.doc_id, passage.left), *wrong)
+                documents = (Document(passage.doc_id, passage.remaining), *wrong)
                 yield Example(f"{passage.doc_id}?{number}", passage.query(span), documents)
 
     def dev(self) -> Task | None:
-        """The dev documents' sentences over all passages; None where dev's share is 0."""
+        """Return the task of the dev documents' sentences over all passages; None if dev's share is 0."""
         return self._task("dev") if self.splits[1] else None
 
     def tests(self) -> Iterator[Task]:
-        """The test documents' sentences over all passages, if test's share isn't 0."""
+        """Yield the task of the test documents' sentences over all passages, unless test's share is 0."""
         if self.splits[2]:
             yield self._task("test")
 
     def _task(self, part: str) -> Task:
         collection = self._collection()
-        self._ask(collection, part)
-        asked = [collection.passages[number] for number in collection.parts[part]]
-        asked = [passage for passage in asked if passage.asked]
-        found = collection.passages
+        self._draw_queries(collection, part)
+        relevant = [collection.passages[number] for number in collection.parts[part]]
+        relevant = [passage for passage in relevant if passage.queries]
+        corpus = collection.passages
         return Task(
             name="documents",
-            queries={f"{passage.doc_id}?0": Text(passage.query(passage.asked[0])) for passage in asked},
-            corpus=Corpus([passage.doc_id for passage in found], [passage.left for passage in found]),
-            qrels={f"{passage.doc_id}?0": {passage.doc_id: 1} for passage in asked},
+            queries={f"{passage.doc_id}?0": Text(passage.query(passage.queries[0])) for passage in relevant},
+            corpus=Corpus([passage.doc_id for passage in corpus], [passage.remaining for passage in corpus]),
+            qrels={f"{passage.doc_id}?0": {passage.doc_id: 1} for passage in relevant},
             protocol={
                 "collection": self.name,
                 "split": part,
                 "shares": "/".join(map(str, self.splits)),
                 "queries": "inverse cloze",
-                "documents": str(len(found)),
+                "documents": str(len(corpus)),
             },
         )
 
     def _collection(self) -> DocumentCollection:
-        """Read the documents, divide them, cut them into passages and find the sentences that may ask.
+        """Read and split the documents, cut them into passages and find the sentences that can be queries.
 
         Raises:
-            InputError: there is no document, an id twice, or too few to be divided.
+            InputError: there is no document, a duplicate id, or too few documents to split.
         """
         documents: dict[int, RawText] = {}
         ids: set[str] = set()
         rejected: list[Rejected] = []
         for raw in read_texts(local_data(self.path)):
             if raw.doc_id in ids:
-                raise InputError(f"{raw.place}: id {raw.doc_id!r} is there twice: give every document its own")
+                raise InputError(f"{raw.location}: duplicate id {raw.doc_id!r}: ids must be unique")
             ids.add(raw.doc_id)
             same = documents.get(content_key(raw.text)) if raw.text else None
             if not raw.text:
-                rejected.append(Rejected("empty_document", raw.place, raw.doc_id))
+                rejected.append(Rejected("empty_document", raw.location, raw.doc_id))
             elif same:
-                rejected.append(Rejected("duplicate_document", raw.place, f"{raw.doc_id} equals {same.doc_id}"))
+                rejected.append(Rejected("duplicate_document", raw.location, f"{raw.doc_id} equals {same.doc_id}"))
             else:
                 documents[content_key(raw.text)] = raw
         if not documents:
-            raise InputError(f"data.path={self.path} holds no text: give a file with documents")
-        part_of = self._divided(list(documents.values()))
-        found = [passage for number, raw in enumerate(documents.values()) for passage in self._passages(number, raw)]
-        self._find_usable(found)
+            raise InputError(f"data.path={self.path} has no text: give a file with documents")
+        part_of = self._split(list(documents.values()))
+        cut = [passage for number, raw in enumerate(documents.values()) for passage in self._passages(number, raw)]
+        self._find_usable(cut)
         rejected += [
-            Rejected("passage_without_query", passage.place, passage.doc_id) for passage in found if not passage.room
+            Rejected("passage_without_query", passage.location, passage.doc_id) for passage in cut if not passage.room
         ]
         parts: dict[str, list[int]] = {part: [] for part in PARTS}
-        for number, passage in enumerate(found):
+        for number, passage in enumerate(cut):
             parts[part_of[passage.document]].append(number)
-        return DocumentCollection(found, parts, rejected)
+        return DocumentCollection(cut, parts, rejected)
 
-    def _divided(self, documents: Sequence[RawText]) -> list[str]:
-        """Each document's part, whatever the order of the documents."""
+    def _split(self, documents: Sequence[RawText]) -> list[str]:
+        """Return each document's part, independent of the order of the documents."""
         dev, test = sizes(len(documents), self.splits, "documents")
         key = str(self.seed).encode()
         hashes = [hashlib.blake2b(raw.text.encode(), key=key, digest_size=8).digest() for raw in documents]
@@ -197,53 +197,55 @@ class Documents(Validated):
     def _passages(self, document: int, raw: RawText) -> Iterator[DocumentPassage]:
         cut = [raw.text] if self.passage_words is None else list(passages(raw.text, self.passage_words))
         for number, text in enumerate(cut):
-            yield DocumentPassage(raw.doc_id if len(cut) == 1 else f"{raw.doc_id}/{number}", document, text, raw.place)
+            yield DocumentPassage(
+                raw.doc_id if len(cut) == 1 else f"{raw.doc_id}/{number}", document, text, raw.location
+            )
 
-    def _find_usable(self, found: Sequence[DocumentPassage]) -> None:
-        """Note the sentences that are long enough and stand nowhere else, and how many of them leave one behind."""
-        spans = [sentences(passage.text, wrapped=True) for passage in found]
-        queries = [[passage.query(span) for span in theirs] for passage, theirs in zip(found, spans, strict=True)]
-        seen = Counter(content_key(query) for theirs in queries for query in theirs)
-        for passage, theirs, asking in zip(found, spans, queries, strict=True):
+    def _find_usable(self, cut: Sequence[DocumentPassage]) -> None:
+        """Set `usable` to the sentences that are long enough and unique, and `room` so that one sentence remains."""
+        spans_of = [sentences(passage.text, wrapped=True) for passage in cut]
+        queries_of = [[passage.query(span) for span in spans] for passage, spans in zip(cut, spans_of, strict=True)]
+        seen = Counter(content_key(query) for queries in queries_of for query in queries)
+        for passage, spans, queries in zip(cut, spans_of, queries_of, strict=True):
             passage.usable = [
                 span
-                for span, query in zip(theirs, asking, strict=True)
+                for span, query in zip(spans, queries, strict=True)
                 if seen[content_key(query)] == 1 and count_words(query) >= self.min_words
             ]
-            passage.room = min(len(passage.usable), len(theirs) - 1)
+            passage.room = min(len(passage.usable), len(spans) - 1)
 
-    def _ask(self, collection: DocumentCollection, part: str) -> None:
-        """Draw the sentences that ask: `num_pairs` of train, going round its passages; one a passage elsewhere."""
+    def _draw_queries(self, collection: DocumentCollection, part: str) -> None:
+        """Draw the queries: `num_pairs` for train, round-robin over its passages; one per passage for dev and test."""
         draw = np.random.default_rng([self.seed, 6, PARTS.index(part)])
         able = [collection.passages[number] for number in collection.parts[part]]
         able = [passage for passage in able if passage.room]
         if not able:
             raise InputError(
-                f"data.path={self.path}: no {part} document has two sentences, one of them of {self.min_words} words "
-                "or more that stands in no other: give longer documents (in a text file a blank line ends one; "
-                "without any each line is one) or lower data.min_words"
+                f"data.path={self.path}: no {part} document has two sentences, one of them unique and of "
+                f"{self.min_words} words or more: give longer documents (in a text file a blank line ends one; without "
+                "blank lines each line is one) or lower data.min_words"
             )
         wanted = self.num_pairs if part == "train" and self.num_pairs is not None else len(able)
-        reach = sum(passage.room for passage in able)
-        if wanted > reach:
+        most = sum(passage.room for passage in able)
+        if wanted > most:
             raise InputError(
-                f"data.num_pairs={wanted}: the {len(able)} training passages have {reach} sentences that can ask: "
-                f"ask for {reach} or less, or lower data.min_words"
+                f"data.num_pairs={wanted}: the {len(able)} training passages have {most} sentences that can be "
+                f"queries: give {most} or less, or lower data.min_words"
             )
         kept = draw.random(len(able)) < (self.keep if part == "train" else 0)
         for passage, keep in zip(able, kept.tolist(), strict=True):
             passage.kept = keep
             chosen = draw.permutation(len(passage.usable))[: passage.room]
-            passage.asked = [passage.usable[number] for number in chosen.tolist()]
+            passage.queries = [passage.usable[number] for number in chosen.tolist()]
         order = [able[number] for number in draw.permutation(len(able)).tolist()]
-        rounds = [(turn, passage) for passage in order for turn in range(len(passage.asked))]
-        for turn, passage in sorted(rounds, key=lambda each: each[0])[wanted:]:
-            del passage.asked[turn:]
+        rounds = [(turn, passage) for passage in order for turn in range(len(passage.queries))]
+        for turn, passage in sorted(rounds, key=lambda drawn: drawn[0])[wanted:]:
+            del passage.queries[turn:]
 
     def _negatives(
         self, train: Sequence[DocumentPassage], own: DocumentPassage, siblings: int, draw: np.random.Generator
     ) -> Iterator[Document]:
-        """Random training passages of other documents, each once; `siblings` are of the same document as `own`."""
+        """Yield distinct random passages of other training documents; `siblings` counts those of `own`'s document."""
         if self.negatives == "none":
             return
         others = len(train) - siblings
@@ -252,4 +254,4 @@ class Documents(Validated):
             number = int(draw.integers(len(train)))
             if number not in chosen and train[number].document != own.document:
                 chosen.add(number)
-                yield Document(train[number].doc_id, train[number].left, label=0.0)
+                yield Document(train[number].doc_id, train[number].remaining, label=0.0)

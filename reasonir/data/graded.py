@@ -1,12 +1,11 @@
-"""Judged pairs: a query, a document, and how relevant raters found it (Home Depot product search and its like).
+"""Rated pairs: a query, a document, and its relevance on a scale (such as Home Depot product search).
 
-All documents of a query, however it is spelt, are one example, and go to one part (`reasonir.data.splits.stratified`).
-Labels run from 0, the lowest relevance, to 1, the highest, or are cut at `threshold`. Dev and test order the documents
-that were judged for a query; the gain of one in nDCG is its distance from the lowest relevance, so that the lowest
-gains nothing.
+All documents of a query, in any spelling, are one example and go to one part (`reasonir.data.splits.stratified`).
+Labels run from 0, the lowest relevance, to 1, the highest, or are binary at `threshold`. Dev and test rank the
+documents that were rated for a query; a document's gain in nDCG is its distance from the lowest relevance.
 
-Documents may be judged for queries of several parts: the manifest counts them. Where one is relevant in dev or test,
-training drops it from the negatives.
+Documents may be rated for queries of several parts: the manifest counts them. A document that is relevant in dev or
+test is dropped from the training negatives.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ from reasonir.utils.ranges import Ascending, NonNegative, Positive, Validated
 log = logging.getLogger(__name__)
 
 GRADES = 24
-"""Steps from the lowest to the highest relevance in judgements, which are whole numbers: thirds and quarters fit."""
+"""Steps from the lowest to the highest relevance in qrels, which are whole numbers: thirds and quarters fit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,19 +41,19 @@ class Graded(Validated):
     """Examples from rows of query, document and relevance.
 
     Attributes:
-        path: file, folder or hub id; of a folder all its files of the first kind found are read.
-        columns: what the columns are called.
+        path: file, folder or hub id; of a folder all files of the first kind it has are read.
+        columns: names of the columns.
         scale: the lowest and the highest relevance.
-        threshold: the relevance from which a document counts as relevant, in binary labels and in metrics.
-        labels: "soft" for the place on the scale, "binary" for 1 from `threshold` on and 0 below.
-        max_words: of the last text column; None keeps all. What a model can't read is cut by its head in any case.
-        lower: put all texts in small letters.
+        threshold: lowest relevance of a relevant document, for binary labels and metrics.
+        labels: "soft" for the position on the scale, "binary" for 1 from `threshold` on and 0 below.
+        max_words: words to keep of the last text column; None keeps all. The head truncates to its length in any case.
+        lower: convert all texts to lower case.
         splits: shares of the queries for train, dev and test.
         bins: mean relevances that divide the queries into strata.
-        sample: use that many queries, drawn by `seed`; None uses all.
-        corpus_negatives: random documents of the training part for each training query, with label 0.
-        min_documents: queries with fewer aren't ranked in dev and test.
-        seed: of all that is drawn.
+        sample: number of queries to draw by `seed`; None uses all.
+        corpus_negatives: random documents of the training part per training query, with label 0.
+        min_documents: queries with fewer documents are skipped in dev and test.
+        seed: of all draws.
         revision: branch, tag or commit of a hub id.
     """
 
@@ -74,7 +73,7 @@ class Graded(Validated):
     revision: str | None = None
 
     def problems(self) -> Iterable[str]:
-        """A threshold off the scale."""
+        """Yield a message for a wrong scale or threshold."""
         low, high = self.scale
         if not low < high:
             yield f"scale={list(self.scale)}: give the lowest and the highest relevance, such as [1,3]"
@@ -83,60 +82,60 @@ class Graded(Validated):
 
     @property
     def name(self) -> str:
-        """The file's or folder's name."""
+        """Name of the file or folder."""
         return Path(self.path).expanduser().absolute().name.split(".")[0]
 
     def identity(self) -> Mapping[str, Any]:
-        """Options and the hashes of the files."""
+        """Return the options and the hashes of the files."""
         files = files_of(self.path, revision=self.revision)
         options = {key: value for key, value in asdict(self).items() if key not in ("path", "revision")}
         return {"source": "graded", **options, "files": digests(files, files[0].parent)}
 
     def examples(self) -> Iterator[Example | Rejected]:
-        """One example a training query that has a document of label above 0."""
+        """Yield one example per training query that has a document of label above 0."""
         judgements = self._read()
         yield from judgements.other_wordings
         pool = list(judgements.documents("train"))
-        for query_id, asked in judgements.part("train").items():
+        for query_id, query in judgements.part("train").items():
             documents = [
                 Document(doc_id, judgements.texts[doc_id], label=self._label(relevance))
-                for doc_id, relevance in asked.relevance.items()
+                for doc_id, relevance in query.relevance.items()
             ]
             if not any(document.label > 0 for document in documents):
-                yield Rejected("query_without_positive", f"query {query_id}", asked.text)
+                yield Rejected("query_without_positive", f"query {query_id}", query.text)
                 continue
-            drawn = self._corpus_negatives(query_id, asked, pool)
+            drawn = self._corpus_negatives(query_id, query, pool)
             documents += [Document(doc_id, judgements.texts[doc_id], label=0.0) for doc_id in drawn]
-            yield Example(query_id, asked.text, tuple(documents))
+            yield Example(query_id, query.text, tuple(documents))
 
     def dev(self) -> Task | None:
-        """The dev queries that can be ranked; None where dev's share is 0."""
+        """Return the task of the dev queries that can be ranked; None if dev's share is 0."""
         return self._ranked("dev", self._read()) if self.splits[1] else None
 
     def tests(self) -> Iterator[Task]:
-        """The test queries that can be ranked, if test's share isn't 0."""
+        """Yield the task of the test queries that can be ranked, unless test's share is 0."""
         if self.splits[2]:
             yield self._ranked("test", self._read())
 
     def pairs(self, part: str) -> tuple[Task, Mapping[str, Mapping[str, float]]]:
-        """All queries of a part, whether they can be ranked or not, and the relevance of their documents."""
+        """Return the task of all queries of a part, even those that can't be ranked, and their documents' relevance."""
         judgements = self._read()
         queries = judgements.part(part)
-        return self._task(part, queries, judgements), {name: asked.relevance for name, asked in queries.items()}
+        return self._task(part, queries, judgements), {query_id: query.relevance for query_id, query in queries.items()}
 
     def notes(self) -> dict[str, Any]:
-        """The sizes of the parts, and what two of them have in common: queries never, documents maybe."""
+        """Return the sizes of the parts, and the numbers of queries (always 0) and documents that two parts share."""
         judgements = self._read()
         parts, shared = {}, {}
         for part in PARTS:
-            relevances = [value for asked in judgements.part(part).values() for value in asked.relevance.values()]
+            relevances = [value for query in judgements.part(part).values() for value in query.relevance.values()]
             parts[part] = {
                 "queries": len(judgements.part(part)),
                 "documents": len(judgements.documents(part)),
                 "pairs": len(relevances),
                 "mean_relevance": round(fmean(relevances), 4) if relevances else None,
             }
-        spelt = {part: {normalise(asked.text) for asked in judgements.part(part).values()} for part in PARTS}
+        spelt = {part: {normalise(query.text) for query in judgements.part(part).values()} for part in PARTS}
         for first, second in combinations(PARTS, 2):
             shared[f"{first}/{second}"] = {
                 "queries": len(spelt[first] & spelt[second]),
@@ -147,44 +146,44 @@ class Graded(Validated):
         return {"parts": parts, "shared": shared}
 
     def grade(self, relevance: float) -> int:
-        """The whole number that stands for a relevance in judgements: 0 for the lowest."""
-        return round(GRADES * self._place(relevance))
+        """Return the whole number for a relevance in qrels: 0 for the lowest."""
+        return round(GRADES * self._rescaled(relevance))
 
     def relevant(self, relevance: float) -> bool:
-        """Whether a relevance is `threshold` or more, to the step of `grade`."""
+        """Return whether a relevance is `threshold` or more, at the resolution of `grade`."""
         return self.grade(relevance) >= self.grade(self.threshold)
 
-    def _place(self, relevance: float) -> float:
+    def _rescaled(self, relevance: float) -> float:
         low, high = self.scale
         return (relevance - low) / (high - low)
 
     def _label(self, relevance: float) -> float:
-        return self._place(relevance) if self.labels == "soft" else float(self.relevant(relevance))
+        return self._rescaled(relevance) if self.labels == "soft" else float(self.relevant(relevance))
 
-    def _corpus_negatives(self, query_id: str, asked: RatedQuery, pool: Sequence[str]) -> list[str]:
-        """Documents of other training queries, drawn without repetition."""
+    def _corpus_negatives(self, query_id: str, query: RatedQuery, pool: Sequence[str]) -> list[str]:
+        """Draw documents of other training queries, without repetition."""
         if not self.corpus_negatives:
             return []
         draw = np.random.default_rng([self.seed, content_key(query_id) & 0xFFFFFFFF])
-        wanted = min(len(pool), self.corpus_negatives + len(asked.judged))
-        chosen = [pool[place] for place in draw.choice(len(pool), wanted, replace=False).tolist()]
-        return [doc_id for doc_id in chosen if doc_id not in asked.judged][: self.corpus_negatives]
+        count = min(len(pool), self.corpus_negatives + len(query.ratings))
+        chosen = [pool[index] for index in draw.choice(len(pool), count, replace=False).tolist()]
+        return [doc_id for doc_id in chosen if doc_id not in query.ratings][: self.corpus_negatives]
 
     def _ranked(self, part: str, judgements: Judgements) -> Task:
-        """The task of a part's queries with documents enough, one of them relevant.
+        """Return the task of a part's queries with enough documents, one of them relevant.
 
         Raises:
             InputError: there is no such query.
         """
         everything = judgements.part(part)
         queries = {
-            query_id: asked
-            for query_id, asked in everything.items()
-            if len(asked.judged) >= self.min_documents and any(map(self.relevant, asked.relevance.values()))
+            query_id: query
+            for query_id, query in everything.items()
+            if len(query.ratings) >= self.min_documents and any(map(self.relevant, query.relevance.values()))
         }
         if not queries:
             raise InputError(
-                f"data.path={self.path}: none of the {len(everything)} {part} queries has {self.min_documents} judged "
+                f"data.path={self.path}: none of the {len(everything)} {part} queries has {self.min_documents} rated "
                 f"documents, one of relevance {self.threshold} or more: give more rows, or lower data.min_documents"
             )
         return self._task(part, queries, judgements, unranked=len(everything) - len(queries))
@@ -193,11 +192,11 @@ class Graded(Validated):
         documents = {doc_id: judgements.texts[doc_id] for doc_id in judgements.documents(part)}
         return Task(
             name=self.name if part == "test" else f"{self.name}-{part}",
-            queries={query_id: Text(asked.text) for query_id, asked in queries.items()},
+            queries={query_id: Text(query.text) for query_id, query in queries.items()},
             corpus=Corpus(list(documents), list(documents.values())),
             qrels={
-                query_id: {doc_id: self.grade(value) for doc_id, value in asked.relevance.items()}
-                for query_id, asked in queries.items()
+                query_id: {doc_id: self.grade(value) for doc_id, value in query.relevance.items()}
+                for query_id, query in queries.items()
             },
             protocol={
                 "collection": self.name,
@@ -209,22 +208,22 @@ class Graded(Validated):
                 "queries": str(len(queries)),
                 "queries_not_ranked": str(unranked),
             },
-            candidates={query_id: list(asked.judged) for query_id, asked in queries.items()},
+            candidates={query_id: list(query.ratings) for query_id, query in queries.items()},
             relevant_from=self.grade(self.threshold),
         )
 
     def _read(self) -> Judgements:
-        """Read all rows and divide the queries.
+        """Read all rows and split the queries.
 
         Raises:
-            InputError: a row that can't be used, or too few queries to be divided.
+            InputError: a row can't be used, or there are too few queries to split.
         """
         files = files_of(self.path, revision=self.revision)
         rows = read_ratings(files, self.columns, self.scale, max_words=self.max_words, lower=self.lower)
         queries, texts, others = gather(rows)
         if self.sample is not None:
             queries = {key: queries[key] for key in shuffled(list(queries), seed=self.seed)[: self.sample]}
-        means = {key: fmean(asked.relevance.values()) for key, asked in queries.items()}
+        means = {key: fmean(query.relevance.values()) for key, query in queries.items()}
         part_of = divide(means, self.splits, self.bins, seed=self.seed)
         for part, share in zip(PARTS, self.splits, strict=True):
             if share and part not in part_of.values():

@@ -1,12 +1,12 @@
-"""Several sources as one, each under a name.
+"""Mixture of several named sources.
 
-Ids are put under the source's name, so equal ids never meet. What one source asks in dev or test the others may not
-teach: their examples with such a query or relevant document (equal texts) are left out and counted by source. How much
-of which source a pass takes is decided when batches are drawn (`taken`), so that asks for no other prepared set.
+Ids are prefixed with the source's name, so they are unique. Queries and relevant documents of one source's dev or test
+set never train on another source: examples with an equal text are dropped and counted by source. The proportions of the
+sources are applied when batches are drawn (`taken`), so changing them needs no new prepared set.
 
-Checkpoints are chosen by one figure: that of one source's own development queries (`dev_source`), or of queries held
-out of the whole mixture, which stand for what is trained; whole components are held out, across sources. A mean over
-development sets of unlike size and difficulty would be a figure of nothing in particular.
+The best checkpoint is selected by one metric: on one source's own development queries (`dev_source`), or on queries
+held out of the whole mixture, in whole components across sources. A mean over development sets of different size and
+difficulty would be hard to interpret.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from reasonir.utils.ranges import NonNegative, Positive, PositiveFloat, Validate
 
 @dataclass(frozen=True, slots=True)
 class Mixture(Validated):
-    """The examples of several sources, source after source.
+    """Examples of several sources, source after source.
 
     Attributes:
-        sources: by name.
-        n_samples: at most so many examples of a source, drawn by `seed`.
-        upsample_factor: how often a pass takes a source's items; once where a source isn't named.
-        weights: the proportions in which a pass takes the sources, in place of factors.
-        dev_source: the source whose own development queries choose checkpoints; None holds queries of all out.
+        sources: sources by name.
+        n_samples: maximum number of examples per source, drawn by `seed`; sources that aren't named keep all.
+        upsample_factor: how often an epoch takes each item of a source; 1 for sources that aren't named.
+        weights: proportions of the sources in an epoch, instead of factors.
+        dev_source: source whose own development queries select the best checkpoint; None holds out queries of all.
         seed: of `n_samples`.
     """
 
@@ -46,7 +46,7 @@ class Mixture(Validated):
     seed: NonNegative = 0
 
     def problems(self) -> Iterable[str]:
-        """Sources that aren't there, and two ways to say how much of them is taken."""
+        """Yield messages about unknown sources and contradicting proportions."""
         if not self.sources:
             yield "sources is empty: add some, +data@data.sources.<name>=<an option of data> for each"
         for name, source in self.sources.items():
@@ -58,57 +58,57 @@ class Mixture(Validated):
         if self.dev_source is not None:
             yield from self._unknown(self.dev_source, f"dev_source={self.dev_source}")
         if self.weights and self.upsample_factor:
-            yield "weights and upsample_factor both say how much of a source is taken: give one"
+            yield "weights and upsample_factor both set the proportions: give one"
         for name in self.sources:
             if self.weights and name not in self.weights:
-                yield f"weights says nothing of {name}: give every source a weight"
+                yield f"weights has none for {name}: give every source a weight"
 
     @property
     def name(self) -> str:
-        """The sources' names."""
+        """Names of the sources."""
         return f"mixture-{'-'.join(self.sources)}"
 
     def identity(self) -> Mapping[str, Any]:
-        """The sources' identities, and how many of their examples are taken."""
+        """Return the sources' identities, and how many of their examples are sampled."""
         sources = {name: dict(source.identity()) for name, source in self.sources.items()}
         return {"source": "mixture", "sources": sources, "n_samples": dict(self.n_samples or {}), "seed": self.seed}
 
     def examples(self) -> Iterator[Example | Rejected]:
-        """Each source's examples, what was left out of them in between."""
-        held = {name: _asked(source) for name, source in self.sources.items()}
+        """Yield each source's examples, and what is dropped in between."""
+        held = {name: _held_out_keys(source) for name, source in self.sources.items()}
         for name, source in self.sources.items():
             elsewhere = frozenset().union(*(keys for other, keys in held.items() if other != name))
-            for each in self._sampled(name, _allowed(source, elsewhere)):
-                if isinstance(each, Rejected):
-                    yield replace(each, kind=f"{name}/{each.kind}")
+            for item in self._sampled(name, _without(elsewhere, source)):
+                if isinstance(item, Rejected):
+                    yield replace(item, kind=f"{name}/{item.kind}")
                 else:
-                    yield _named(each, name)
+                    yield _prefixed(item, name)
 
     def dev(self) -> Task | None:
-        """The development task of `dev_source`; None without one.
+        """Return the development task of `dev_source`; None without one.
 
         Raises:
-            InputError: that source brings none.
+            InputError: that source has none.
         """
         if self.dev_source is None:
             return None
         task = self.sources[self.dev_source].dev()
         if task is None:
             raise InputError(
-                f"data.dev_source={self.dev_source}: it brings no development queries: set its dev_split or splits, or "
-                "leave dev_source out"
+                f"data.dev_source={self.dev_source}: it has no development queries: set its dev_split or splits, or "
+                "remove dev_source"
             )
         return task
 
     def tests(self) -> Iterator[Task]:
-        """The test tasks of every source that keeps some, under the source's name."""
+        """Yield the test tasks of every source that has some, named after the source."""
         for name, source in self.sources.items():
-            found = list(source.tests()) if isinstance(source, Tested) else []
-            for task in found:
-                yield replace(task, name=name if len(found) == 1 else f"{name}-{task.name}")
+            tasks = list(source.tests()) if isinstance(source, Tested) else []
+            for task in tasks:
+                yield replace(task, name=name if len(tasks) == 1 else f"{name}-{task.name}")
 
     def taken(self, items: Mapping[str, int]) -> Mapping[str, int]:
-        """How many items of each source a pass takes: by factors, or by weights as many in all as there are."""
+        """Return the items of each source per epoch: by factors, or by weights with the total unchanged."""
         if not self.weights:
             factors = self.upsample_factor or {}
             return {name: max(1, round(count * factors.get(name, 1))) for name, count in items.items()}
@@ -121,44 +121,44 @@ class Mixture(Validated):
                 f"{key}: sources has no {name!r}{did_you_mean(name, self.sources)}; it has {', '.join(self.sources)}"
             )
 
-    def _sampled(self, name: str, found: Iterable[Example | Rejected]) -> Iterator[Example | Rejected]:
-        """What was found, with `n_samples` of its examples in their order (Vitter 1985, algorithm R)."""
+    def _sampled(self, name: str, items: Iterable[Example | Rejected]) -> Iterator[Example | Rejected]:
+        """Yield all rejected items, and `n_samples` examples in their order (Vitter 1985, algorithm R)."""
         most = (self.n_samples or {}).get(name)
         draw = np.random.default_rng([self.seed, crc32(name.encode())])
         kept: list[tuple[int, Example]] = []
         seen = 0
-        for each in found:
-            if most is None or isinstance(each, Rejected):
-                yield each
+        for item in items:
+            if most is None or isinstance(item, Rejected):
+                yield item
                 continue
-            place = seen if seen < most else int(draw.integers(seen + 1))
-            if place < most:
-                kept[place : place + 1] = [(seen, each)]
+            slot = seen if seen < most else int(draw.integers(seen + 1))
+            if slot < most:
+                kept[slot : slot + 1] = [(seen, item)]
             seen += 1
         yield from (example for _, example in sorted(kept, key=lambda numbered: numbered[0]))
 
 
-def _asked(source: Source) -> frozenset[int]:
-    """The keys of the queries of a source's own dev and test tasks, and of the documents that answer them."""
+def _held_out_keys(source: Source) -> frozenset[int]:
+    """Return the keys of the queries of a source's own dev and test tasks, and of their relevant documents."""
     keys: set[int] = set()
     dev = source.dev()
     for task in [*([dev] if dev else []), *(source.tests() if isinstance(source, Tested) else [])]:
         texts = dict(zip(task.corpus.ids, task.corpus.texts, strict=True))
         keys.update(content_key(query.text) for query in task.queries.values())
-        for judged in task.qrels.values():
-            keys.update(content_key(texts[doc_id]) for doc_id, label in judged.items() if label > 0)
+        for labels in task.qrels.values():
+            keys.update(content_key(texts[doc_id]) for doc_id, label in labels.items() if label > 0)
     return frozenset(keys)
 
 
-def _allowed(source: Source, elsewhere: frozenset[int]) -> Iterator[Example | Rejected]:
-    """What a source gives, without what is asked elsewhere."""
-    for each in source.examples():
-        if isinstance(each, Rejected):
-            yield each
+def _without(held: frozenset[int], source: Source) -> Iterator[Example | Rejected]:
+    """Yield a source's items without what other sources hold out."""
+    for item in source.examples():
+        if isinstance(item, Rejected):
+            yield item
         else:
-            yield from drop_held_out(each, elsewhere)
+            yield from drop_held_out(item, held)
 
 
-def _named(example: Example, name: str) -> Example:
+def _prefixed(example: Example, name: str) -> Example:
     documents = tuple(replace(document, doc_id=f"{name}/{document.doc_id}") for document in example.documents)
     return replace(example, query_id=f"{name}/{example.query_id}", documents=documents, source=name)

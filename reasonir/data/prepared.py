@@ -1,11 +1,11 @@
-"""Prepared sets: the examples of a source as memory-mapped Arrow, with a manifest that says what is in it.
+"""Prepared sets: the examples of a source as memory-mapped Arrow, with a manifest.
 
-One row a query. `query`, `pos` and `neg` (lists of [instruction, text]) keep the schema of the ReasonIR trainers;
-beside them stand the ids, a 64-bit key of every text, of the positives and then of the negatives the labels, judged
-spans and a column a teacher with its scores, the keys of what is excluded, and the source: of a mixture's rows the one
-they came from, and those of one source follow each other. A set is written beside its final place and renamed once it
-is complete; its folder is named by a fingerprint of everything its examples depend on, so it is used again while
-nothing changed and never when something did. `datasets.load_from_disk` opens it.
+One row per query. `query`, `pos` and `neg` (lists of [instruction, text]) have the schema of the ReasonIR trainers.
+Further columns are ids, a 64-bit key of every text, the keys of excluded documents, the source (rows of one source of a
+mixture are consecutive), and, for the positives followed by the negatives, labels, labelled spans and one column of
+scores per teacher. A set is written to a temporary folder and renamed once it is complete; the folder's name has a
+fingerprint of everything the examples depend on, so a set is reused exactly while nothing changed.
+`datasets.load_from_disk` opens it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from reasonir.data.base import Noted, Rejected, Source, content_key
+from reasonir.data.base import HasNotes, Rejected, Source, content_key
 from reasonir.data.files.records import digests
 from reasonir.errors import InputError, raise_errors
 from reasonir.types import Document, Example, Task
@@ -33,19 +33,19 @@ log = logging.getLogger(__name__)
 FORMAT = 2
 MANIFEST = "manifest.json"
 TEACHER = "teacher."
-"""What the name of a teacher's column starts with."""
+"""Prefix of the names of teacher columns."""
 _STAGES = ("mined", "taught")
 _EXAMPLES = 5
 Manifest = dict[str, Any]
 
 
 def prepare(source: Source, home: Path) -> Path:
-    """The folder of the source's prepared set under `home`, written now unless it is there already.
+    """Return the folder of the source's prepared set under `home`, writing it unless it exists.
 
     Raises:
-        InputError: what the source reports.
+        InputError: an error in the source.
     """
-    notes = source.notes if isinstance(source, Noted) else dict
+    notes = source.notes if isinstance(source, HasNotes) else dict
     return write_set(source.name, source.identity(), source.examples, home, notes=notes)
 
 
@@ -59,19 +59,19 @@ def write_set(
     total: int | None = None,
     notes: Callable[[], Mapping[str, Any]] = dict,
 ) -> Path:
-    """The folder of the prepared set under `home`, written now unless it is there already.
+    """Return the folder of the prepared set under `home`, writing it unless it exists.
 
     Args:
-        name: begins the folder's name.
+        name: start of the folder's name.
         identity: everything the examples depend on.
-        examples: called when the set has to be written.
-        home: prepared sets lie in data/ under it.
-        what: is being done, on the progress bar.
-        total: how many examples there will be, where that is known.
-        notes: asked after the last example; goes into the manifest.
+        examples: called if the set must be written.
+        home: folder whose data/ holds the prepared sets.
+        what: description next to the progress bar.
+        total: number of examples; None if unknown.
+        notes: called after the last example; its values go into the manifest.
 
     Raises:
-        InputError: what making the examples reports, or an example that no training can use.
+        InputError: an error in the source, or an example that training can't use.
     """
     identity = {"format": FORMAT, **identity}
     fingerprint = digest_of(identity)
@@ -82,7 +82,7 @@ def write_set(
     with atomic_path(folder) as partial:
         partial.mkdir()
         report = Report()
-        counts, sources = _write(progress(report.of(examples()), what, total=total), partial, name)
+        counts, sources = _write(progress(report.filter(examples()), what, total=total), partial, name)
         manifest = {
             "fingerprint": fingerprint,
             "identity": identity,
@@ -94,24 +94,24 @@ def write_set(
         }
         (partial / MANIFEST).write_text(json.dumps(manifest, indent=2))
     log.info("Prepared %s: %s", folder, ", ".join(f"{count} {what}" for what, count in counts.items()))
-    for source, theirs in sources.items() if len(sources) > 1 else ():
-        log.info("Of %s: %s", source, ", ".join(f"{count} {what}" for what, count in theirs.items()))
+    for source, counts in sources.items() if len(sources) > 1 else ():
+        log.info("Of %s: %s", source, ", ".join(f"{count} {what}" for what, count in counts.items()))
     report.log()
     return folder
 
 
 def fingerprint_of(source: Source) -> str:
-    """What names the prepared set of a source: it changes when anything does that its examples depend on."""
+    """Return the fingerprint of a source's prepared set, which covers everything its examples depend on."""
     return digest_of(source.identity())
 
 
 def digest_of(identity: Mapping[str, Any]) -> str:
-    """The fingerprint of a prepared set with this identity."""
+    """Return the fingerprint of a prepared set with this identity."""
     return hashlib.sha256(json.dumps({"format": FORMAT, **identity}, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def origin_of(manifest: Manifest) -> str:
-    """The fingerprint of what the source itself gave, before a stage added to it."""
+    """Return the fingerprint of the source's own set, before mining and teachers added to it."""
     identity = manifest["identity"]
     while identity.get("source") in _STAGES:
         identity = identity["of"]
@@ -120,17 +120,17 @@ def origin_of(manifest: Manifest) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A prepared set as a source: what was mined or taught with one model is trained on with another.
+    """Prepared set as a source, so that sets mined or scored with one model can train another.
 
     Attributes:
-        path: its folder.
+        path: folder of the set.
     """
 
     path: str
 
     @property
     def name(self) -> str:
-        """That of the set, without its fingerprint."""
+        """Name of the set, without its fingerprint."""
         return self._folder.name.rsplit("-", 1)[0]
 
     @property
@@ -138,70 +138,70 @@ class Prepared:
         return Path(self.path).expanduser().absolute()
 
     def identity(self) -> Mapping[str, Any]:
-        """What was prepared, and the hashes of its files."""
-        of = read_manifest(self._folder)["identity"]
-        return {"source": "prepared", "of": of, "files": _arrow_digests(self._folder)}
+        """Return the set's own identity, and the hashes of its files."""
+        identity = read_manifest(self._folder)["identity"]
+        return {"source": "prepared", "of": identity, "files": _arrow_digests(self._folder)}
 
     def examples(self) -> Iterator[Example]:
-        """The rows' examples."""
+        """Yield the examples of the rows."""
         yield from map(example_of, read(self._folder))
 
     def dev(self) -> Task | None:
-        """None: part of the rows is held out."""
+        """Return None: part of the rows is held out."""
         return None
 
 
 class Report:
-    """What of a source was left out: a count by kind, with the first few of each."""
+    """Report of the rejected parts of a source: a count by kind, with the first few of each."""
 
     def __init__(self) -> None:
         self.counts: Counter[str] = Counter()
         self.first: dict[str, list[str]] = {}
 
-    def of(self, found: Iterable[Example | Rejected]) -> Iterator[Example]:
-        """Let the examples through and take note of the rest."""
-        for each in found:
-            if isinstance(each, Example):
-                yield each
+    def filter(self, items: Iterable[Example | Rejected]) -> Iterator[Example]:
+        """Yield the examples and count the rejected items."""
+        for item in items:
+            if isinstance(item, Example):
+                yield item
                 continue
-            self.counts[each.kind] += 1
-            if len(first := self.first.setdefault(each.kind, [])) < _EXAMPLES:
-                first.append(f"{each.place}: {each.detail[:120]}")
+            self.counts[item.kind] += 1
+            if len(first := self.first.setdefault(item.kind, [])) < _EXAMPLES:
+                first.append(f"{item.location}: {item.detail[:120]}")
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, for the manifest."""
+        """Return plain values, for the manifest."""
         return {kind: {"count": count, "first": self.first[kind]} for kind, count in sorted(self.counts.items())}
 
     def log(self) -> None:
-        """Say what was left out, a line a kind."""
+        """Log the counts, one line per kind."""
         for kind, count in sorted(self.counts.items()):
             log.info("Left out: %d %s, for instance %s", count, kind.replace("_", " "), self.first[kind][0])
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """The manifest of a prepared set.
+    """Return the manifest of a prepared set.
 
     Raises:
-        InputError: the folder is no prepared set, or one of another format.
+        InputError: the folder isn't a prepared set, or has another format.
     """
     try:
         manifest: Manifest = json.loads((folder / MANIFEST).read_text())
     except (OSError, json.JSONDecodeError) as error:
         raise InputError(f"{folder} isn't a prepared set (no readable {MANIFEST}): prepare it again") from error
-    found = manifest.get("identity", {}).get("format")
-    if found != FORMAT:
-        raise InputError(f"{folder} has format {found}, this version reads {FORMAT}: delete it and prepare it again")
+    version = manifest.get("identity", {}).get("format")
+    if version != FORMAT:
+        raise InputError(f"{folder} has format {version}, this version reads {FORMAT}: delete it and prepare it again")
     return manifest
 
 
 def notes_of(manifest: Manifest) -> dict[str, Any]:
-    """What was noted in a manifest besides what every one states."""
-    stated = ("fingerprint", "identity", "counts", "sources", "report", "arrow")
-    return {key: value for key, value in manifest.items() if key not in stated}
+    """Return a manifest's entries besides those of every manifest."""
+    common = ("fingerprint", "identity", "counts", "sources", "report", "arrow")
+    return {key: value for key, value in manifest.items() if key not in common}
 
 
 def read(folder: Path) -> Any:
-    """The rows of a prepared set, memory-mapped: a `datasets.Dataset`.
+    """Return the rows of a prepared set, memory-mapped: a `datasets.Dataset`.
 
     Raises:
         InputError: see `read_manifest`; or the rows are missing or damaged.
@@ -215,7 +215,7 @@ def read(folder: Path) -> Any:
         raise InputError(f"{folder} can't be opened ({error}): delete it and prepare it again") from error
     if len(rows) != manifest["counts"]["queries"]:
         raise InputError(
-            f"{folder} holds {len(rows)} rows, its manifest says {manifest['counts']['queries']}: delete it"
+            f"{folder} has {len(rows)} rows, its manifest {manifest['counts']['queries']}: delete it and prepare again"
         )
     return rows
 
@@ -224,11 +224,11 @@ def validate(folder: Path) -> Manifest:
     """Check a prepared set row by row against its schema and manifest, and return the manifest.
 
     Raises:
-        InputError: naming up to ten faults.
+        InputError: the set is damaged; lists about ten faults.
     """
     manifest = read_manifest(folder)
-    if (found := _arrow_digests(folder)) != manifest["arrow"]:
-        raise InputError(f"{folder}: the Arrow files aren't those of the manifest ({found}): prepare it again")
+    if (digests_now := _arrow_digests(folder)) != manifest["arrow"]:
+        raise InputError(f"{folder}: the Arrow files don't match the manifest ({digests_now}): prepare it again")
     faults = []
     for number, row in enumerate(read(folder)):
         faults += [f"{folder}, row {number} (query {row['query_id']!r}): {fault}" for fault in _faults(row)]
@@ -239,7 +239,7 @@ def validate(folder: Path) -> Manifest:
 
 
 def example_of(row: Mapping[str, Any]) -> Example:
-    """The example a row holds."""
+    """Return the example of a row."""
     teachers = {name.removeprefix(TEACHER): row[name] for name in row if name.startswith(TEACHER)}
     documents = tuple(
         Document(
@@ -247,11 +247,11 @@ def example_of(row: Mapping[str, Any]) -> Example:
             text,
             instruction,
             label,
-            {name: scores[place] for name, scores in teachers.items()},
+            {name: scores[index] for name, scores in teachers.items()},
             tuple((start, end) for start, end in spans),
             tuple(span_labels),
         )
-        for place, (doc_id, (instruction, text), label, spans, span_labels) in enumerate(
+        for index, (doc_id, (instruction, text), label, spans, span_labels) in enumerate(
             zip(
                 row["pos_ids"] + row["neg_ids"],
                 row["pos"] + row["neg"],
@@ -267,7 +267,7 @@ def example_of(row: Mapping[str, Any]) -> Example:
 
 
 def row_of(example: Example) -> dict[str, Any]:
-    """The row of an example."""
+    """Return the row of an example."""
     positives, negatives = example.positives, example.negatives
     documents = (*positives, *negatives)
     teachers = sorted({name for document in documents for name in document.teachers})
@@ -292,7 +292,7 @@ def row_of(example: Example) -> dict[str, Any]:
 
 
 def _features(columns: Iterable[str]) -> Any:
-    """The types of a set with these columns."""
+    """Return the types of a set with these columns."""
     from datasets import Features, List, Value
 
     pairs, strings, keys = List(List(Value("large_string"))), List(Value("string")), List(Value("int64"))
@@ -320,7 +320,7 @@ def _features(columns: Iterable[str]) -> Any:
 
 
 def _write(examples: Iterable[Example], folder: Path, name: str) -> tuple[dict[str, int], dict[str, dict[str, int]]]:
-    """Write the rows, and return what there is of each, over all and by source (`name` where an example has none)."""
+    """Write the rows, and return counts over all and by source (`name` for examples without one)."""
     from datasets import Dataset
     from datasets.arrow_writer import ArrowWriter
 
@@ -346,7 +346,7 @@ def _write(examples: Iterable[Example], folder: Path, name: str) -> tuple[dict[s
 
 
 def _checked(examples: Iterable[Example]) -> Iterator[dict[str, Any]]:
-    """The rows of the examples, refusing what no training can use."""
+    """Yield the rows of the examples, checked for what training can't use."""
     seen: set[str] = set()
     columns: set[str] = set()
     for example in examples:
@@ -356,10 +356,10 @@ def _checked(examples: Iterable[Example]) -> Iterator[dict[str, Any]]:
         if different := sorted(name.removeprefix(TEACHER) for name in columns ^ set(row)):
             faults.append(f"teacher {different[0]!r} scored some queries and not others")
         if example.query_id in seen:
-            faults.append("the id is there twice")
+            faults.append("duplicate id")
         seen.add(example.query_id)
         if faults:
-            raise InputError(f"query {example.query_id!r}: {'; '.join(faults)}: mend it at its source")
+            raise InputError(f"query {example.query_id!r}: {'; '.join(faults)}: fix it in the source")
         yield row
     if not seen:
         raise InputError("the source gives no examples: check its path and split")
@@ -385,7 +385,7 @@ def _faults(row: Mapping[str, Any]) -> list[str]:
         if len(spans) != len(labels):
             faults.append(f"{len(spans)} spans have {len(labels)} labels")
         if any(not 0 <= start < end <= len(text) for start, end in spans):
-            faults.append("a span lies outside its document")
+            faults.append("a span is outside its document")
     return faults
 
 

@@ -1,12 +1,12 @@
 """ReasonIR's training data (Shao et al. 2025, arXiv:2504.20595), its positives resolved against BRIGHT's documents.
 
-`hq` rows name their positive by a BRIGHT id and bring a written hard negative; `vl` rows bring both texts. An id is
-looked up only where the schema has one, so a label like "5" stays a text. Two passes: the first notes which documents
-are wanted and which queries stand in several rows, the second streams rows out, so memory holds the wanted documents
-and the repeated queries, not the data. Every row or document that is left out is reported by kind, with examples.
+`hq` rows name their positive by a BRIGHT id and contain a synthetic hard negative; `vl` rows contain both texts. An id
+is looked up only where the schema has one, so a label like "5" stays a text. The first pass over the rows collects the
+ids of positives and the repeated queries, the second streams examples, so memory holds the positives and the repeated
+queries, not the data. Every dropped row or document is reported by kind, with examples.
 
-reasonir-data is CC BY-NC 4.0; BRIGHT's card names training an unsuitable use of its own queries: `decontaminate` says
-how far the result keeps away from them.
+reasonir-data is CC BY-NC 4.0; BRIGHT's card calls its own queries unsuitable for training: `decontaminate` sets how
+strictly the examples avoid them.
 """
 
 from __future__ import annotations
@@ -38,19 +38,20 @@ SUBSETS: tuple[Subset, ...] = ("hq", "vl")
 
 @dataclass(frozen=True, slots=True)
 class ReasonIR(Validated):
-    """The subsets of ReasonIR's public data as examples.
+    """Examples of ReasonIR's public data.
 
     Attributes:
         path: folder or hub id; hq and vl are folders or files in it.
         subsets: hq, vl or both.
         revision: commit of the hub id.
         documents: folder or hub id of BRIGHT, whose documents hq names.
-        documents_revision: its commit.
+        documents_revision: commit of its hub id.
         max_unresolved: positives that may name no document before the run fails: a number, or below 1 a share.
-        label_words: rows of vl whose texts have no more words than this are labels, not passages; 0 keeps them.
-        min_words: positives with fewer words are left out.
-        decontaminate: none; gold leaves out positives that BRIGHT judges relevant (and copies of them), excluded also
-            those any query excludes, queries also near-duplicates of its queries.
+        label_words: rows of vl whose texts have at most this many words are labels, not passages, and dropped; 0 keeps
+            them.
+        min_words: positives with fewer words are dropped.
+        decontaminate: none; gold drops positives that are relevant in BRIGHT (and copies of them), excluded also those
+            that any query excludes, queries also near-duplicates of its queries.
         overlap: share of word 8-grams from which a query counts as a near-duplicate.
     """
 
@@ -67,7 +68,7 @@ class ReasonIR(Validated):
 
     @property
     def name(self) -> str:
-        """The subsets."""
+        """Name of the subsets."""
         return f"reasonir-{'-'.join(self.subsets)}"
 
     def identity(self) -> Mapping[str, Any]:
@@ -90,33 +91,34 @@ class ReasonIR(Validated):
         }
 
     def dev(self) -> Task | None:
-        """None: part of the data is held out."""
+        """Return None: part of the data is held out."""
         return None
 
     def examples(self) -> Iterator[Example | Rejected]:
-        """Queries with their positives, those of equal queries together; what is left out in between."""
+        """Yield an example per distinct query, and what is dropped in between."""
         folder, documents = self._folders()
-        wanted, repeated = self._first_pass(folder)
+        named, repeated = self._first_pass(folder)
         bench = Decontamination.read(documents, self.decontaminate, self.overlap)
-        texts = _resolve(documents, bench.gold | wanted.keys()) if wanted or bench.gold else {}
+        texts = _resolve(documents, bench.gold | named.keys()) if named or bench.gold else {}
         bench = replace(bench, gold_keys=frozenset(content_key(texts[i][1]) for i in bench.gold if i in texts))
-        self._refuse_unresolved(wanted, texts)
+        self._check_resolved(named, texts)
         waiting: dict[int, list[Example]] = {}
         seen: set[tuple[int, ...]] = set()
         for subset in self.subsets:
             reader = _Reader(self, subset, texts, bench)
             for record in progress(self._rows(folder, subset), f"ReasonIR {subset}"):
-                found = list(reader.row(record))
-                yield from (each for each in found if isinstance(each, Rejected))
-                for example in (each for each in found if isinstance(each, Example)):
-                    key = content_key(example.query)
-                    whole = (key, *(content_key(document.text) for document in example.documents))
+                for item in reader.row(record):
+                    if isinstance(item, Rejected):
+                        yield item
+                        continue
+                    key = content_key(item.query)
+                    whole = (key, *(content_key(document.text) for document in item.documents))
                     if whole in seen:
-                        yield Rejected("duplicate_row", record.place, example.query)
+                        yield Rejected("duplicate_row", record.location, item.query)
                     elif key in repeated:
-                        waiting.setdefault(key, []).append(example)
+                        waiting.setdefault(key, []).append(item)
                     else:
-                        yield example
+                        yield item
                     seen.add(whole)
         for group in waiting.values():
             yield from _merged(group)
@@ -124,7 +126,7 @@ class ReasonIR(Validated):
     def _folders(self) -> tuple[Path, Path]:
         folder = local_data(self.path, revision=self.revision)
         if not folder.is_dir():
-            raise InputError(f"data.path={self.path} is a file: give the folder that holds {' and '.join(SUBSETS)}")
+            raise InputError(f"data.path={self.path} is a file: give the folder with {' and '.join(SUBSETS)}")
         if self.subsets == ("vl",) and self.decontaminate == "none":
             return folder, folder
         return folder, bright.folder_of(self.documents, revision=self.documents_revision, key="data.documents")
@@ -132,9 +134,7 @@ class ReasonIR(Validated):
     def _files(self, folder: Path, subset: str) -> list[Path]:
         files = find(folder, [f"{subset}/train*", f"{subset}/*.parquet", f"{subset}/*.json*", f"{subset}.*"])
         if not files:
-            raise InputError(
-                f"data.path={self.path}: {folder} holds no {subset}: expected {subset}/*.parquet or .jsonl"
-            )
+            raise InputError(f"data.path={self.path}: {folder} has no {subset}: expected {subset}/*.parquet or .jsonl")
         return files
 
     def _rows(self, folder: Path, subset: str) -> Iterator[Record]:
@@ -142,8 +142,8 @@ class ReasonIR(Validated):
             yield from read(file)
 
     def _first_pass(self, folder: Path) -> tuple[dict[str, list[str]], set[int]]:
-        """The ids that positives name, with their places, and the keys of queries that stand in several rows."""
-        wanted: dict[str, list[str]] = {}
+        """Return the ids of positives with their locations, and the keys of queries that occur in several rows."""
+        named: dict[str, list[str]] = {}
         counts: Counter[int] = Counter()
         for subset in self.subsets:
             for record in progress(self._rows(folder, subset), f"ReasonIR {subset}: first pass"):
@@ -151,25 +151,25 @@ class ReasonIR(Validated):
                 counts[content_key(query[1]) if query else 0] += 1
                 for pair in _pairs(record.values.get("pos")) if subset == "hq" else ():
                     if pair:
-                        wanted.setdefault(pair[1], []).append(record.place)
-        return wanted, {key for key, count in counts.items() if count > 1}
+                        named.setdefault(pair[1], []).append(record.location)
+        return named, {key for key, count in counts.items() if count > 1}
 
-    def _refuse_unresolved(self, wanted: Mapping[str, Sequence[str]], texts: Mapping[str, tuple[str, str]]) -> None:
-        named = sum(len(places) for places in wanted.values())
-        missing = [f"{place}: {doc_id!r}" for doc_id in wanted if doc_id not in texts for place in wanted[doc_id]]
-        allowed = self.max_unresolved * named if self.max_unresolved < 1 else self.max_unresolved
+    def _check_resolved(self, named: Mapping[str, Sequence[str]], texts: Mapping[str, tuple[str, str]]) -> None:
+        count = sum(len(locations) for locations in named.values())
+        missing = [f"{location}: {doc_id!r}" for doc_id in named if doc_id not in texts for location in named[doc_id]]
+        allowed = self.max_unresolved * count if self.max_unresolved < 1 else self.max_unresolved
         if len(missing) > allowed:
             first = "\n  ".join(missing[:5])
             raise InputError(
-                f"{len(missing)} of {named} positives name no document of data.documents={self.documents} "
-                f"(data.max_unresolved={self.max_unresolved}):\n  {first}\nuse the revisions that belong together, or "
-                "raise data.max_unresolved to leave them out"
+                f"{len(missing)} of {count} positives name no document of data.documents={self.documents} "
+                f"(data.max_unresolved={self.max_unresolved}):\n  {first}\nuse matching revisions, or raise "
+                "data.max_unresolved to drop them"
             )
 
 
 @dataclass(frozen=True, slots=True)
 class _Reader:
-    """Makes examples of a subset's rows."""
+    """Reader of a subset's rows."""
 
     source: ReasonIR
     subset: str
@@ -177,53 +177,53 @@ class _Reader:
     bench: Decontamination
 
     def row(self, record: Record) -> Iterator[Example | Rejected]:
-        """A row's example, or why there is none, and what of it was left out."""
-        place, query = record.place, _pair(record.values.get("query"))
+        """Yield the row's example, if it has one, and what is rejected of it."""
+        location, query = record.location, _pair(record.values.get("query"))
         if query is None:
-            yield Rejected("malformed_query", place, repr(record.values.get("query")))
+            yield Rejected("malformed_query", location, repr(record.values.get("query")))
         elif not query[1].strip():
-            yield Rejected("empty_query", place, "")
+            yield Rejected("empty_query", location, "")
         elif self.bench.resembles(query[1]):
-            yield Rejected("contaminated_query", place, query[1])
+            yield Rejected("contaminated_query", location, query[1])
         else:
             yield from self._with_documents(record, query)
 
     def _with_documents(self, record: Record, query: tuple[str, str]) -> Iterator[Example | Rejected]:
         kept: dict[str, list[Document]] = {}
         for side in ("pos", "neg"):
-            found = [self._document(side, pair, record.place) for pair in _pairs(record.values.get(side))]
-            yield from (each for each in found if isinstance(each, Rejected))
-            kept[side] = [each for each in found if isinstance(each, Document)]
+            items = [self._document(side, pair, record.location) for pair in _pairs(record.values.get(side))]
+            yield from (item for item in items if isinstance(item, Rejected))
+            kept[side] = [item for item in items if isinstance(item, Document)]
         positives, negatives = kept["pos"], kept["neg"]
         if not positives:
-            yield Rejected("without_positive", record.place, query[1])
+            yield Rejected("without_positive", record.location, query[1])
         elif self.subset == "vl" and negatives and _longest(*positives, *negatives) <= self.source.label_words:
-            yield Rejected("label_like", record.place, f"{positives[0].text!r} against {negatives[0].text!r}")
+            yield Rejected("label_like", record.location, f"{positives[0].text!r} against {negatives[0].text!r}")
         else:
             relevant = {content_key(document.text) for document in positives}
             equal = [document for document in negatives if content_key(document.text) in relevant]
-            yield from (Rejected("negative_equals_positive", record.place, document.text) for document in equal)
+            yield from (Rejected("negative_equals_positive", record.location, document.text) for document in equal)
             documents = (*positives, *(document for document in negatives if document not in equal))
-            yield Example(_query_id(self.subset, record.place), query[1], documents, query[0])
+            yield Example(_query_id(self.subset, record.location), query[1], documents, query[0])
 
-    def _document(self, side: str, pair: tuple[str, str] | None, place: str) -> Document | Rejected:
-        instruction, given = pair or ("", "")
+    def _document(self, side: str, pair: tuple[str, str] | None, location: str) -> Document | Rejected:
+        instruction, value = pair or ("", "")
         named = self.subset == "hq" and side == "pos"
-        doc_id, text = self.texts.get(given, (given, "")) if named else (f"text:{content_key(given):x}", given)
-        what = "positive" if side == "pos" else "negative"
+        doc_id, text = self.texts.get(value, (value, "")) if named else (f"text:{content_key(value):x}", value)
+        role = "positive" if side == "pos" else "negative"
         kind = None
         if pair is None:
-            kind = f"malformed_{what}"
-        elif named and given not in self.texts:
+            kind = f"malformed_{role}"
+        elif named and value not in self.texts:
             kind = "unresolved_positive"
         elif not text.strip():
-            kind = f"empty_{what}"
-        elif side == "pos" and self.bench.judges(doc_id, text):
+            kind = f"empty_{role}"
+        elif side == "pos" and self.bench.contains(doc_id, text):
             kind = "contaminated_positive"
         elif side == "pos" and count_words(text) < self.source.min_words:
             kind = "short_positive"
         if kind:
-            return Rejected(kind, place, doc_id)
+            return Rejected(kind, location, doc_id)
         return Document(doc_id, text, instruction, label=float(side == "pos"))
 
 
@@ -231,33 +231,33 @@ def _longest(*documents: Document) -> int:
     return max(count_words(document.text) for document in documents)
 
 
-def _query_id(subset: str, place: str) -> str:
-    file, _, row = place.rpartition(", ")
+def _query_id(subset: str, location: str) -> str:
+    file, _, row = location.rpartition(", ")
     return f"{subset}-{Path(file).name.split('.')[0]}-{row.rsplit(' ', 1)[-1]}"
 
 
 def _resolve(folder: Path, wanted: frozenset[str]) -> dict[str, tuple[str, str]]:
-    """The wanted documents: id -> (split:id, text).
+    """Return id -> (split:id, text) of the wanted documents.
 
     Raises:
-        InputError: no documents, or one id with two texts, in one split or in two.
+        InputError: there are no documents, or an id has two texts, in one split or in two.
     """
-    found: dict[str, tuple[str, str]] = {}
+    resolved: dict[str, tuple[str, str]] = {}
     present = [split for split in bright.SPLITS if bright.files_of(folder, "documents", split)]
     if not present:
         raise InputError(f"data.documents: {folder} has no documents of any of BRIGHT's splits")
     for split in present:
-        for doc_id, text, place in progress(bright.documents(folder, split), f"BRIGHT {split}"):
-            if doc_id in wanted and found.setdefault(doc_id, (f"{split}:{doc_id}", text))[1] != text:
+        for doc_id, text, location in progress(bright.documents(folder, split), f"BRIGHT {split}"):
+            if doc_id in wanted and resolved.setdefault(doc_id, (f"{split}:{doc_id}", text))[1] != text:
                 raise InputError(
-                    f"{place}: id {doc_id!r} stands for another text than {found[doc_id][0]!r}: ids have to mean one "
-                    "document; use one revision of BRIGHT"
+                    f"{location}: id {doc_id!r} has another text than {resolved[doc_id][0]!r}: use files of one "
+                    "revision of BRIGHT"
                 )
-    return found
+    return resolved
 
 
 def _pair(value: Any) -> tuple[str, str] | None:
-    """[instruction, text], or None for anything else."""
+    """Return (instruction, text) of an [instruction, text], or None for anything else."""
     if isinstance(value, Sequence) and not isinstance(value, str) and len(value) == 2:
         instruction, text = value
         if isinstance(instruction, str) and isinstance(text, str):
@@ -266,14 +266,14 @@ def _pair(value: Any) -> tuple[str, str] | None:
 
 
 def _pairs(value: Any) -> list[tuple[str, str] | None]:
-    """A list of [instruction, text]; one None stands for a value that is no list."""
+    """Return the (instruction, text) of each item of a list; a single None for anything but a list."""
     if not isinstance(value, Sequence) or isinstance(value, str):
         return [None]
     return [_pair(item) for item in value]
 
 
 def _merged(group: Sequence[Example]) -> Iterator[Example | Rejected]:
-    """Equal queries as one example; their documents once, no positive of one the negative of another."""
+    """Yield equal queries as one example with distinct documents, and the negatives that are positives elsewhere."""
     documents: dict[int, Document] = {}
     for example in group:
         for document in example.positives:

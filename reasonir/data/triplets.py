@@ -1,17 +1,17 @@
 """Triplets from any table: a query, its relevant documents, and documents that are not relevant.
 
-A row names one positive or a list, and any number of negatives: one, a list, or numbered columns (negative_1, ...).
+A row has one positive or a list, and any number of negatives: one, a list, or numbered columns (negative_1, ...).
 An element is a text, or [instruction, text] as in ReasonIR's files; a query may be [instruction, text] too. Rows with
-equal queries become one example with several positives. What else a row may say:
+equal queries become one example with several positives. Optional columns:
 
-- `label`: whether what is under `positive` is relevant, 1 or 0, one value or one per document (the pairs and lists of
-  sentence-transformers);
-- `pos_scores`, `neg_scores`: a teacher's scores of the documents (FlagEmbedding), kept as the teacher `scores`;
-- `instruction` or `prompt`: of the query;
-- `split`: rows of another split are left out;
+- `label`: 1 if the documents under `positive` are relevant, otherwise 0, one value or one per document (the pairs and
+  lists of sentence-transformers);
+- `pos_scores`, `neg_scores`: teacher scores of the documents (FlagEmbedding), kept as the teacher `scores`;
+- `instruction` or `prompt`: instruction of the query;
+- `split`: rows of another split are dropped;
 - `excluded`, `source_document`: documents that must not be mined as negatives, such as the one the query is from.
 
-A column that grades rows by its name, and is none of these, is refused: no label is left unread.
+Any other column named like a label or score is an error, so that no label is ignored by mistake.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ class Triplets(Validated):
     Attributes:
         path: the file, folder or hub id; in a folder the files named after `split` are read.
         split: which files of a folder, and which rows of a table with a column `split`.
-        columns: what the columns are called, by their roles, where they aren't called by a usual name.
-        ignore: columns that are left unread.
+        columns: names of the columns by role, where they don't have a usual name.
+        ignore: columns that aren't read.
         revision: branch, tag or commit of a hub id.
     """
 
@@ -50,44 +50,44 @@ class Triplets(Validated):
 
     @property
     def name(self) -> str:
-        """The file's or folder's name."""
+        """Name of the file or folder."""
         return Path(self.path).name.split(".")[0]
 
     def identity(self) -> Mapping[str, Any]:
-        """TripletColumns and the hashes of the files."""
+        """Return the columns and the hashes of the files."""
         files = self._files()
         named = {role: name for role, name in self.columns.items() if name is not None}
         options = {"split": self.split, "columns": named, "ignore": sorted(self.ignore)}
         return {"source": "triplets", **options, "files": digests(files, files[0].parent)}
 
     def examples(self) -> Iterator[Example | Rejected]:
-        """One example per distinct query."""
+        """Yield one example per distinct query."""
         columns = TripletColumns(self.columns, self.ignore)
-        found: dict[int, Triplet] = {}
+        triplets: dict[int, Triplet] = {}
         for record in self._records(columns):
             split = columns.find(record, "split")
             if split and split[1] != self.split:
-                yield Rejected("row_of_another_split", record.place, str(split[1]))
+                yield Rejected("row_of_another_split", record.location, str(split[1]))
                 continue
             row = Triplet.read(record, columns)
-            if known := found.get(key := content_key(row.query)):
-                known.add(row)
+            if first := triplets.get(key := content_key(row.query)):
+                first.add(row)
             else:
-                row.query_id = row.query_id or f"q{len(found)}"
-                found[key] = row
-        yield from (row.example() for row in found.values())
+                row.query_id = row.query_id or f"q{len(triplets)}"
+                triplets[key] = row
+        yield from (triplet.example() for triplet in triplets.values())
 
     def dev(self) -> Task | None:
-        """None: part of the queries is held out."""
+        """Return None: part of the queries is held out."""
         return None
 
     def _records(self, columns: TripletColumns) -> Iterator[Record]:
-        """The rows of all files, none with a column that grades it and isn't read."""
+        """Yield the rows of all files, checked for unread labels and scores."""
         checked: set[tuple[str, ...]] = set()
         for file in self._files():
             for record in read(file):
                 if (names := tuple(record.values)) not in checked:
-                    columns.refuse_unread(record)
+                    columns.check_unread(record)
                     checked.add(names)
                 yield record
 
@@ -95,9 +95,9 @@ class Triplets(Validated):
         local = local_data(self.path, revision=self.revision)
         if local.is_file():
             return [local]
-        patterns = [f"{place}{self.split}{rest}" for place in ("", "data/", "*/") for rest in (".*", "-*.parquet")]
+        patterns = [f"{root}{self.split}{rest}" for root in ("", "data/", "*/") for rest in (".*", "-*.parquet")]
         files = [file for file in find(local, patterns) if file.name.endswith(SUFFIXES)]
         if not files:
-            there = ", ".join(sorted(file.name for file in local.iterdir())[:8]) or "nothing"
-            raise InputError(f"data.split={self.split}: {local} has no file of that name (it holds {there})")
+            names = ", ".join(sorted(file.name for file in local.iterdir())[:8]) or "nothing"
+            raise InputError(f"data.split={self.split}: {local} has no such file (it has {names}): choose another")
         return files

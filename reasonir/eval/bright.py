@@ -131,7 +131,7 @@ class Bright(Benchmark, Validated):
         official = {row.values["id"]: dict.fromkeys(row.values[gold], 1) for row in rows}
         for row in rows:
             if not row.values[gold]:
-                raise InputError(f"{row.place}: query {row.values['id']!r} has no {gold}: judge it or remove it")
+                raise InputError(f"{row.location}: query {row.values['id']!r} has no {gold}: judge it or remove it")
         known = set(documents.corpus.ids)
         excluded = {row.values["id"]: frozenset(row.values["excluded_ids"]) for row in rows}
         protocol = {

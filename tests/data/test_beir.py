@@ -25,7 +25,7 @@ def write(folder, *, corpus=CORPUS, queries=QUERIES, qrels=QRELS, split="train")
     return folder
 
 
-def test_a_task_is_the_whole_corpus_and_the_judged_queries(tmp_path):
+def test_a_task_is_the_whole_corpus_and_the_queries_with_qrels(tmp_path):
     task = read_task(str(write(tmp_path / "col")), "train")
     assert task.name == "col"
     assert list(task.corpus.ids) == ["d1", "d 2", "d3"]
@@ -45,7 +45,7 @@ def test_examples_take_scores_above_zero_as_positives(tmp_path):
     assert source.dev() is None
 
 
-def test_the_identity_changes_with_the_files_and_not_with_their_place(tmp_path):
+def test_the_identity_depends_on_the_files_not_on_their_folder(tmp_path):
     write(tmp_path / "a")
     shutil.copytree(tmp_path / "a", tmp_path / "b")
     assert Beir(str(tmp_path / "a")).identity() == Beir(str(tmp_path / "b")).identity()
@@ -88,16 +88,16 @@ def test_a_repository_on_the_hub_is_found_in_its_cache_parquet_or_not(tmp_path, 
     ("change", "message"),
     [
         ({"corpus": []}, "corpus.jsonl is empty: a corpus needs at least one document"),
-        ({"corpus": [*CORPUS, CORPUS[0]]}, "corpus.jsonl, line 4: id 'd1' is there twice"),
+        ({"corpus": [*CORPUS, CORPUS[0]]}, "corpus.jsonl, line 4: duplicate id 'd1'"),
         ({"corpus": [{"_id": "d1", "text": ""}]}, "line 1: 'd1' has no text"),
         ({"qrels": [("q1", "d9", 1)]}, "train.tsv, line 2: document 'd9' isn't in the corpus"),
         ({"qrels": [("q9", "d1", 1)]}, "train.tsv, line 2: query 'q9' isn't among the queries"),
         ({"qrels": [("q1", "d1", "x")]}, "line 2: score is 'x', expected a whole number"),
         ({"qrels": [("q1", "d1", 1), ("q2", "d3", 0)]}, "line 3: query 'q2' has no relevant document"),
-        ({"qrels": []}, "train.tsv holds no judgements"),
+        ({"qrels": []}, "train.tsv has no qrels"),
     ],
 )
-def test_what_does_not_fit_together_is_named_with_its_place(tmp_path, change, message):
+def test_inconsistent_files_are_named_with_the_location(tmp_path, change, message):
     with pytest.raises(InputError, match=message):
         read_task(str(write(tmp_path / "col", **change)), "train")
 
@@ -111,13 +111,13 @@ def test_missing_parts_are_named(tmp_path):
     with pytest.raises(InputError, match=r"data.path=nobody/nothing is no file or folder here, isn't in the hub cache"):
         read_task("nobody/nothing", "train")
     (tmp_path / "col" / "queries.jsonl").unlink()
-    with pytest.raises(InputError, match=r"holds no queries.jsonl"):
+    with pytest.raises(InputError, match=r"has no queries.jsonl"):
         read_task(str(tmp_path / "col"), "train")
     with pytest.raises(InputError, match=r"is a file: a BEIR collection is a folder"):
         read_task(str(tmp_path / "col" / "corpus.jsonl"), "train")
 
 
-def test_the_collection_is_the_whole_corpus_judged_or_not(tmp_path):
+def test_the_collection_is_the_whole_corpus_with_or_without_qrels(tmp_path):
     source = Beir(str(write(tmp_path / "col", qrels=QRELS[:1])))
     assert isinstance(source, Collection)
     assert [(document.doc_id, document.text) for document in source.collection()] == [

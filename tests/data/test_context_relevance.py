@@ -1,4 +1,4 @@
-"""The context-relevance schema: every form of a row, what is taken of it, and everything wrong with it."""
+"""The context-relevance schema: every form of a row, the selection of texts, and every error."""
 
 import json
 from collections import Counter
@@ -77,12 +77,12 @@ def test_relevance_is_a_mask_or_numbers_of_spans(tmp_path, given, expected):
         ({"context_spans_relevance": [[0.5, 0.5], [0], [0]]}, r"is \[0.5, 0.5\]"),
         (
             {"texts": ["a", "a", "b"], "context_spans": [[], [], []], "context_spans_relevance": [[], [], []]},
-            r"'texts', item 1, is there twice and judged differently",
+            r"'texts', item 1, is a duplicate with other labels",
         ),
         ({"teacher_scores.c": [1, 0]}, r"'teacher_scores.c' has 2 items"),
     ],
 )
-def test_what_contradicts_itself_is_named(tmp_path, changed, message):
+def test_inconsistent_rows_are_named(tmp_path, changed, message):
     path = write(tmp_path, row(**changed))
     with pytest.raises(InputError, match=message):
         examples(path)
@@ -92,7 +92,7 @@ def test_a_missing_column_or_teacher_is_named(tmp_path):
     with pytest.raises(InputError, match=r"'context_spans' is missing \(the row has id, query, texts, "):
         examples(write(tmp_path, {key: value for key, value in row().items() if key != "context_spans"}))
     path = write(tmp_path, row(**{"teacher_scores.a": [0.9, 0.2, 0.1]}), row(1))
-    with pytest.raises(InputError, match=r"line 2: data.teacher_column=teacher_scores.a isn't there; .* has none"):
+    with pytest.raises(InputError, match=r"line 2: data.teacher_column=teacher_scores.a doesn't exist, .* are none"):
         examples(path, teacher_column="teacher_scores.a")
 
 
@@ -109,7 +109,7 @@ def test_items_takes_relevant_texts_and_then_draws(tmp_path):
     assert examples(path, items=2) == found
     assert examples(path, items=2, seed=1) != found
     rejected = [each for each in ContextRelevance(path, items=2).examples() if isinstance(each, Rejected)]
-    assert [(each.kind, each.place) for each in rejected] == [("rows_with_too_few_texts", "row 21, r99")]
+    assert [(each.kind, each.location) for each in rejected] == [("rows_with_too_few_texts", "row 21, r99")]
 
 
 def test_texts_are_filtered_by_their_share_of_helpful_sentences(tmp_path):
@@ -152,7 +152,7 @@ def test_rows_are_repeated_before_they_are_sampled(tmp_path):
         ({"upsample_factor": 0.5}, "upsample_factor=0.5: give 1"),
         ({"n_samples": 1.5}, "n_samples=1.5: give a share"),
         ({"n_samples": 0}, "n_samples=0"),
-        ({"keep_first": True}, "keep_first=true says what filter_zero_relevance keeps"),
+        ({"keep_first": True}, "keep_first=true has no effect without filter_zero_relevance"),
     ],
 )
 def test_options_out_of_range_are_refused(options, message):
@@ -175,7 +175,7 @@ def test_folders_saved_sets_and_repositories_are_read(tmp_path, hub):
     assert [e.query_id for e in examples("someone/set", subset="freq2")] == ["r1"]
     assert [e.query_id for e in examples("someone/set", subset="default")] == ["r5"]
     assert [e.query_id for e in examples("someone/set", subset="other")] == ["r2"]
-    with pytest.raises(InputError, match=r"data.split=test of data.subset=freq2: .* has no such file \(it holds train"):
+    with pytest.raises(InputError, match=r"data.split=test of data.subset=freq2: .* has no such file \(it has train"):
         examples("someone/set", subset="freq2", split="test")
     parts = DatasetDict({"train": Dataset.from_list([row(3)]), "validation": Dataset.from_list([row(4)])})
     parts.save_to_disk(tmp_path / "saved")

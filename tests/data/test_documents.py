@@ -70,7 +70,7 @@ def test_parts_share_no_document_and_search_all_of_them(tmp_path, seed):
             assert documents_of([text.text]) == documents_of([texts[relevant]])
 
 
-def test_a_documents_part_depends_on_its_text_not_on_its_place(tmp_path):
+def test_a_documents_part_depends_on_its_text_not_on_its_position(tmp_path):
     (tmp_path / "other").mkdir()
     there = [paragraph(n) for n in range(20)]
     (tmp_path / "other" / "docs.txt").write_text("\n\n".join(reversed(there)))
@@ -90,7 +90,7 @@ def test_more_pairs_than_documents_take_several_sentences_and_one_text_a_passage
         (document,) = example.documents
         assert texts.setdefault(document.doc_id, document.text) == document.text
     assert {*Counter(example.documents[0].doc_id for example in examples).values()} == {2, 3}
-    relation = contrast(0, groups_of(examples), tokenize=letters).relation  # no passage stands in a batch in two shapes
+    relation = contrast(0, groups_of(examples), tokenize=letters).relation  # no passage is in a batch in two versions
     assert len(relation.key_N) == 16
     few, _ = found(Documents(written(tmp_path), num_pairs=3))
     assert len(few) == 3
@@ -99,7 +99,7 @@ def test_more_pairs_than_documents_take_several_sentences_and_one_text_a_passage
 def test_one_sentence_is_always_left(tmp_path):
     examples, _ = found(Documents(written(tmp_path), num_pairs=48, keep=0))
     assert all(len(sentences(example.documents[0].text, wrapped=True)) == 1 for example in examples)
-    with pytest.raises(InputError, match=r"data.num_pairs=49: the 16 training passages have 48 sentences that can ask"):
+    with pytest.raises(InputError, match=r"data.num_pairs=49: the 16 training passages have 48 sentences that can"):
         list(Documents(written(tmp_path), num_pairs=49).examples())
 
 
@@ -125,7 +125,7 @@ def test_random_negatives_are_training_passages_of_other_documents(tmp_path):
         assert all(texts[document.doc_id] == document.text for document in example.negatives)
 
 
-def test_what_cannot_ask_is_counted(tmp_path):
+def test_documents_without_queries_are_counted(tmp_path):
     same = "This sentence stands in two documents. "
     texts = [*(paragraph(n) for n in range(8)), paragraph(3), "Only one sentence of six words here.", same + "A. B."]
     (tmp_path / "docs.txt").write_text("\n\n".join([*texts, same + "C. D."]))
@@ -137,7 +137,7 @@ def test_what_cannot_ask_is_counted(tmp_path):
     assert report["duplicate_document"]["first"] == [f"{tmp_path / 'docs.txt'}, line 17: docs:17 equals docs:7"]
 
 
-def test_every_kind_of_origin_gives_the_same_documents(tmp_path):
+def test_every_kind_of_file_gives_the_same_documents(tmp_path):
     texts = [paragraph(n, 2) for n in range(3)]
     (tmp_path / "p.txt").write_text("\n\n\n" + "\n\n".join(texts) + "\n\n", encoding="utf-8-sig")
     (tmp_path / "l.txt").write_bytes(("\r\n".join(texts) + "\r\n\r\n").encode())
@@ -210,14 +210,14 @@ def test_wrong_options_are_named(options, message):
     ("name", "content", "message"),
     [
         ("no.txt", None, "no.txt doesn't exist"),
-        ("e.txt", b"", "e.txt holds no text"),
-        ("w.txt", b" \n\n \n", "w.txt holds no text"),
+        ("e.txt", b"", "e.txt has no text"),
+        ("w.txt", b" \n\n \n", "w.txt has no text"),
         ("l.txt", b"caf\xe9. Two.", r"l.txt isn't UTF-8 \(byte 0xe9\): convert it"),
         ("d.pdf", b"x", r"d.pdf is of an unknown kind: expected one of .txt, .md, .jsonl"),
         (
             "o.txt",
             b"One. Two three.\n\nFour. Five six.",
-            "2 documents leave nothing to train on beside 1 for dev and 1",
+            "2 documents leave nothing to train on after 1 for dev and 1",
         ),
         (
             "s.txt",
@@ -225,7 +225,7 @@ def test_wrong_options_are_named(options, message):
             "no train document has two sentences",
         ),
         ("t.jsonl", b'{"body": "x"}', "line 1: 'text' is missing"),
-        ("t.csv", b"id,text\n1,One. Two.\n1,Three. Four.\n", "line 3: id '1' is there twice"),
+        ("t.csv", b"id,text\n1,One. Two.\n1,Three. Four.\n", "line 3: duplicate id '1'"),
         ("l.csv", b"text\ncaf\xe9\n", "l.csv isn't UTF-8"),
     ],
 )
@@ -237,5 +237,5 @@ def test_unusable_files_are_named(tmp_path, name, content, message):
 
 
 def test_an_empty_folder_is_named(tmp_path):
-    with pytest.raises(InputError, match=r"the folder holds no \.txt or \.md file"):
+    with pytest.raises(InputError, match=r"the folder has no \.txt or \.md file"):
         Documents(str(tmp_path)).identity()

@@ -82,7 +82,7 @@ def test_documents_join_their_columns_and_are_cut_by_words(tmp_path):
     assert len({document.doc_id for document in nameless.documents}) == 3
 
 
-def test_spellings_of_a_query_are_one_example_whose_pairs_are_judged_once(tmp_path):
+def test_spellings_of_a_query_are_one_example_with_one_label_per_document(tmp_path):
     path = table(
         tmp_path,
         ("3 WAY TOGGLE SWITCH", 1, "Switch", "", 3),
@@ -94,7 +94,7 @@ def test_spellings_of_a_query_are_one_example_whose_pairs_are_judged_once(tmp_pa
     assert labels(example) == {"1": 0.75, "2": 0.0}
 
 
-def test_no_spelling_of_a_training_query_is_asked_in_dev_or_test(tmp_path):
+def test_no_spelling_of_a_training_query_is_in_dev_or_test(tmp_path):
     with Path(shop(tmp_path)).open() as stream:
         header, *rows = csv.reader(stream)
     shouted = [(query.upper(), *rest) for query, *rest in rows]
@@ -173,7 +173,7 @@ def test_random_documents_of_other_training_queries_become_negatives(tmp_path):
     assert again == list(source(path, corpus_negatives=3).examples())
 
 
-def test_what_cant_be_used_is_counted(tmp_path):
+def test_unusable_rows_are_counted(tmp_path):
     path = table(tmp_path, ("q", 1, "one", "", 3), ("q", 1, "One, in other words", "", 3), ("bad", 1, "one", "", 1))
     counts = read_manifest(prepare(source(path, splits=(1.0, 0, 0)), tmp_path))["report"]
     assert {kind: found["count"] for kind, found in counts.items()} == {"other_wording": 1, "query_without_positive": 1}
@@ -209,7 +209,7 @@ def test_json_and_parquet_hold_numbers_and_folders_all_their_files(tmp_path):
         (("q", 1, "n", "", 0), "line 2: 'relevance' is '0'"),
         (("q", 1, "n", "", "good"), "line 2: 'relevance' is 'good'"),
         (("q", 1, "n", "", "nan"), "line 2: 'relevance' is 'nan'"),
-        (("q", 1, " ", "text", 3), "line 2: 'name' is ' ', expected a text"),
+        (("q", 1, " ", "text", 3), "line 2: 'name' is ' ', expected a string"),
         (("", 1, "n", "", 3), "line 2: 'query' is ''"),
         (("q", 1, "n", ""), "line 2: the row doesn't have the 5 columns"),
     ],
@@ -236,7 +236,7 @@ def test_files_that_arent_utf8_or_hold_nothing_are_refused(tmp_path):
     with pytest.raises(InputError, match="0 queries leave none for train"):
         everything(table(tmp_path))
     (tmp_path / "empty").mkdir()
-    with pytest.raises(InputError, match=r"holds no .jsonl or"):
+    with pytest.raises(InputError, match=r"has no .jsonl or"):
         everything(str(tmp_path / "empty"))
 
 
@@ -262,5 +262,5 @@ def test_too_few_queries_are_refused(tmp_path):
     with pytest.raises(InputError, match="1 queries leave none for dev"):
         source(table(tmp_path, *PAIRS)).dev()
     rows = [(f"q{number}", number, f"thing {number}", "", 3) for number in range(10)]
-    with pytest.raises(InputError, match=r"none of the .* dev queries has 2 judged documents"):
+    with pytest.raises(InputError, match=r"none of the .* dev queries has 2 rated documents"):
         source(table(tmp_path, *rows)).dev()

@@ -52,7 +52,7 @@ def several(prefix, count):
     return [example(n, f"{prefix}{n}") for n in range(count)]
 
 
-def test_ids_are_kept_apart_and_the_origin_is_recorded(tmp_path):
+def test_ids_are_prefixed_and_the_source_is_recorded(tmp_path):
     mixture = Mixture({"a": Given(several("x", 3)), "b": Given(several("y", 2))})
     folder = prepare(mixture, tmp_path)
     rows = read(folder)
@@ -65,12 +65,12 @@ def test_ids_are_kept_apart_and_the_origin_is_recorded(tmp_path):
     }
 
 
-def test_what_one_source_asks_later_no_other_teaches(tmp_path):
+def test_held_out_texts_of_one_source_are_dropped_from_the_others(tmp_path):
     first = Given([example(0, "p0"), example(1, "p1", "d0", "n"), Rejected("odd", "here", "it")])
     second = Given(several("d", 3), asked=("p0",), tested=("d0",))
     folder = prepare(Mixture({"a": first, "b": second}), tmp_path)
     rows = read(folder)
-    assert rows["query_id"][:] == ["a/q1", "b/q0", "b/q1", "b/q2"]  # what b does with its own is b's business
+    assert rows["query_id"][:] == ["a/q1", "b/q0", "b/q1", "b/q2"]  # b's own examples are left to b
     assert rows["neg"][0] == [["", "n"]]
     report = {kind: entry["count"] for kind, entry in read_manifest(folder)["report"].items()}
     assert report == {"a/held_out": 1, "a/held_out_negative": 1, "a/odd": 1}
@@ -90,7 +90,7 @@ def test_samples_are_drawn_by_the_seed_and_keep_their_order():
     assert len(sampled(0, most=1000)) == 54
 
 
-def test_a_pass_takes_what_factors_or_weights_say():
+def test_factors_or_weights_set_the_items_of_an_epoch():
     sources = {"a": Given([]), "b": Given([])}
     items = {"a": 90, "b": 10}
     assert Mixture(sources).taken(items) == items
@@ -128,11 +128,11 @@ def test_the_development_task_is_the_chosen_sources():
     sources = {"a": Given(several("x", 3), asked=("x9",)), "b": Given(several("y", 3))}
     assert Mixture(sources).dev() is None
     assert Mixture(sources, dev_source="a").dev().queries.keys() == {"x9"}
-    with pytest.raises(InputError, match=r"data\.dev_source=b: it brings no development queries"):
+    with pytest.raises(InputError, match=r"data\.dev_source=b: it has no development queries"):
         Mixture(sources, dev_source="b").dev()
 
 
-def test_the_identity_is_that_of_what_is_prepared():
+def test_the_identity_covers_what_is_prepared():
     sources = {"a": Given(several("x", 3)), "b": Given(several("y", 3))}
     whole = fingerprint_of(Mixture(sources))
     assert fingerprint_of(Mixture(sources, weights={"a": 1, "b": 2})) == whole
@@ -150,8 +150,8 @@ def test_the_identity_is_that_of_what_is_prepared():
         ({"dev_source": "hp"}, r"dev_source=hp: sources has no 'hp' \(did you mean 'hq'\?\)"),
         ({"upsample_factor": {"hq": 0}}, "upsample_factor.hq=0: give a number above 0"),
         ({"n_samples": {"hq": 1.5}}, "n_samples.hq=1.5: expected a whole number"),
-        ({"weights": {"hq": 1}}, "weights says nothing of facts"),
-        ({"weights": {"hq": 1, "facts": 1}, "upsample_factor": {"hq": 2}}, "both say .*: give one"),
+        ({"weights": {"hq": 1}}, "weights has none for facts"),
+        ({"weights": {"hq": 1, "facts": 1}, "upsample_factor": {"hq": 2}}, "both set .*: give one"),
     ],
 )
 def test_wrong_options_are_named(options, message):
@@ -186,7 +186,7 @@ def trained(home, tmp_path_factory):
         yield done
 
 
-def test_a_users_own_mixture_is_trained_on_and_judged_by_source(trained):
+def test_a_users_own_mixture_is_trained_on_and_evaluated_by_source(trained):
     results = json.loads((trained.folder / "results.json").read_text())["results"]
     assert set(results) == {"demo", "docs"}
     assert json.loads((trained.folder / "data.json").read_text())["sources"]["demo"]["queries"] == 40
@@ -204,7 +204,7 @@ def test_a_run_on_a_mixture_is_resumed_bit_for_bit(trained, home):
     assert all((whole[key] == resumed[key]).all() for key in whole)
 
 
-def test_sources_given_on_the_command_line_are_all_there_when_resumed(home, tmp_path):
+def test_sources_from_the_command_line_are_kept_on_resume(home, tmp_path):
     options = (
         "experiment=demo_tiny",
         "data=mixture",

@@ -39,7 +39,7 @@ EXAMPLE = Example(
 )
 
 
-def test_examples_come_back_as_they_went_in(tmp_path):
+def test_examples_survive_the_round_trip(tmp_path):
     folder = prepare(Given([EXAMPLE, Example("q2", "how", (Document("d", "so"),))]), tmp_path)
     rows = read(folder)
     first, second = (example_of(row) for row in rows)
@@ -61,7 +61,7 @@ def test_the_seed_schema_opens_with_datasets(tmp_path):
     assert isinstance(rows[0]["query"], str)
 
 
-def test_a_set_is_used_again_while_nothing_changed(tmp_path):
+def test_a_set_is_reused_while_nothing_changed(tmp_path):
     source = Given([EXAMPLE])
     first = prepare(source, tmp_path)
     assert prepare(source, tmp_path) == first
@@ -86,7 +86,7 @@ def test_an_interrupted_preparation_leaves_nothing(tmp_path):
     ("examples", "message"),
     [
         ([], "the source gives no examples"),
-        ([EXAMPLE, EXAMPLE], "query 'q1': the id is there twice"),
+        ([EXAMPLE, EXAMPLE], "query 'q1': duplicate id"),
         ([Example("q", "why", ())], "query 'q': it has no document"),
         ([Example("q", " ", (Document("a", "x"),))], "query 'q': the query is empty"),
         ([Example("q", "why", (Document("a", ""),))], "query 'q': a document of 'pos' is empty"),
@@ -97,11 +97,11 @@ def test_examples_that_no_training_can_use_are_refused(tmp_path, examples, messa
         prepare(Given(examples), tmp_path)
 
 
-def test_the_validator_sees_damage(tmp_path):
+def test_damage_is_detected(tmp_path):
     folder = prepare(Given([EXAMPLE]), tmp_path)
     (arrow,) = folder.glob("data-*.arrow")
     arrow.write_bytes(arrow.read_bytes()[:-20])
-    with pytest.raises(InputError, match="aren't those of the manifest"):
+    with pytest.raises(InputError, match="don't match the manifest"):
         validate(folder)
     (folder / "manifest.json").write_text(json.dumps({"identity": {"format": 0}}))
     with pytest.raises(InputError, match="has format 0, this version reads 2"):

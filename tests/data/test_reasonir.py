@@ -1,4 +1,4 @@
-"""ReasonIR against BRIGHT: what is resolved, what is left out and counted, and how far from BRIGHT the result keeps."""
+"""ReasonIR's data: positives resolved against BRIGHT, dropped rows counted, and the levels of decontamination."""
 
 import json
 
@@ -130,7 +130,7 @@ def test_labels_are_never_looked_up_as_ids(tmp_path):
     assert kept["A long query " * 9].positives[0].text == "5"
 
 
-def test_more_unresolved_than_allowed_fails_and_leaves_nothing(tmp_path):
+def test_too_many_unresolved_positives_fail_and_leave_nothing(tmp_path):
     put(tmp_path, [*HQ, hq("Gone?", "gone_1"), hq("Gone too?", "gone_2")])
     with pytest.raises(InputError) as refused:
         prepare(source(tmp_path), tmp_path)
@@ -145,7 +145,7 @@ def test_more_unresolved_than_allowed_fails_and_leaves_nothing(tmp_path):
 def test_one_id_with_two_texts_is_an_error(tmp_path):
     changed = DOCUMENTS | {"theoremqa_questions": {"camel_1": "Something else."}}
     put(tmp_path, documents=changed)
-    with pytest.raises(InputError, match="id 'camel_1' stands for another text than 'aops:camel_1'"):
+    with pytest.raises(InputError, match="id 'camel_1' has another text than 'aops:camel_1'"):
         list(source(tmp_path).examples())
 
 
@@ -179,8 +179,8 @@ def test_each_level_of_decontamination_goes_further(tmp_path, level, gone):
 
 def test_short_queries_are_duplicates_only_when_equal():
     overlap = Overlap.of(["the Roots of it"], share=0.3)
-    assert overlap.found("The roots of it!")
-    assert not overlap.found("the roots of them")
+    assert overlap.matches("The roots of it!")
+    assert not overlap.matches("the roots of them")
 
 
 @pytest.mark.parametrize(

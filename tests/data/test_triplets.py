@@ -69,7 +69,7 @@ def test_a_folder_is_read_by_split_and_a_repository_from_the_cache(tmp_path, hub
     assert read(str(folder)) == [("", "q", ["p"], [])]
     hub(folder, "someone/set", kind="dataset")
     assert read("someone/set", split="test") == [("", "other", ["p"], [])]
-    with pytest.raises(InputError, match=r"data.split=dev: .* has no file of that name \(it holds"):
+    with pytest.raises(InputError, match=r"data.split=dev: .* has no such file \(it has"):
         read(str(folder), split="dev")
 
 
@@ -78,10 +78,10 @@ def test_a_folder_is_read_by_split_and_a_repository_from_the_cache(tmp_path, hub
     [
         ([{"query": "q"}], r"line 1: no column for the positive \(positive or .*data.columns.positive=<name>"),
         ([{"text": "q", "positive": "p"}], "line 1: no column for the query"),
-        ([{"query": "q", "positive": "p"}, {"query": "r", "positive": " "}], "line 2: 'positive' holds ' '"),
+        ([{"query": "q", "positive": "p"}, {"query": "r", "positive": " "}], "line 2: 'positive' is ' '"),
         ([{"query": "q", "positive": []}], "line 1: 'positive' is empty"),
-        ([{"query": 3, "positive": "p"}], "line 1: 'query' holds 3, expected a text"),
-        ([{"query": "q", "positive": "p", "negative": ["n", 4]}], "line 1: 'negative' holds 4"),
+        ([{"query": 3, "positive": "p"}], "line 1: 'query' is 3, expected a string"),
+        ([{"query": "q", "positive": "p", "negative": ["n", 4]}], "line 1: 'negative' is 4"),
     ],
 )
 def test_malformed_rows_are_named_with_their_line(tmp_path, rows, message):
@@ -124,7 +124,7 @@ LABELLED = [
 ]
 
 
-def test_labels_say_which_documents_are_relevant(tmp_path):
+def test_labels_mark_relevant_documents(tmp_path):
     assert read(jsonl(tmp_path, *LABELLED)) == [("", "q", ["a"], ["b"]), ("", "r", [], ["c"])]
     listed = {"query": "q", "positive": ["a", "b", "c"], "labels": [0, 1, True]}
     assert read(jsonl(tmp_path, listed)) == [("", "q", ["b", "c"], ["a"])]
@@ -147,7 +147,7 @@ def test_an_instruction_has_a_column_of_its_own_too(tmp_path):
     assert [each[:2] for each in read(jsonl(tmp_path, *rows))] == [("find it", "q"), ("", "r")]
 
 
-def test_rows_of_another_split_are_left_out_and_counted(tmp_path):
+def test_rows_of_another_split_are_dropped_and_counted(tmp_path):
     rows = [{"query": f"q{n}", "positive": "p", "split": split} for n, split in enumerate(("train", "test", "train"))]
     found = list(Triplets(jsonl(tmp_path, *rows)).examples())
     assert [each.query for each in found if isinstance(each, Example)] == ["q0", "q2"]
@@ -175,8 +175,8 @@ def test_rows_of_another_split_are_left_out_and_counted(tmp_path):
         ({"query": "q", "positive": "p", "is_duplicate": 0}, "column 'is_duplicate'"),
         ({"query": "q", "positive": "p", "teacher_scores.bge": 0.1}, "column 'teacher_scores.bge'"),
         ({"query": "q", "pos": ["p"], "pos_scores": [1, 2]}, r"'pos_scores' is \[1, 2\] for 1 documents"),
-        ({"query": "q", "pos": ["p"], "pos_scores": ["high"]}, "'pos_scores' holds 'high', expected a number"),
-        ({"query": "q", "pos": ["p"], "prompt": 3}, "'prompt' holds 3, expected a text"),
+        ({"query": "q", "pos": ["p"], "pos_scores": ["high"]}, "'pos_scores' is 'high', expected a number"),
+        ({"query": "q", "pos": ["p"], "prompt": 3}, "'prompt' is 3, expected a string"),
     ],
 )
 def test_a_column_that_grades_a_row_is_read_or_refused(tmp_path, row, message):

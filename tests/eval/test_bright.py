@@ -152,11 +152,11 @@ def test_instructions_and_rewritten_queries(folder, tmp_path):
 @pytest.mark.parametrize(
     ("documents", "examples", "message"),
     [
-        ([("a", "x"), ("a", "y")], None, "id 'a' stands for two different texts"),
+        ([("a", "x"), ("a", "y")], None, "id 'a' has two different texts"),
         (None, [{"id": "0", "query": "q", "gold_ids": ["N/A"], "excluded_ids": []}], "query '0' has no gold_ids"),
         (None, [{"id": "0", "query": "q", "gold_ids": "d.txt"}], "'gold_ids' is 'd.txt', expected a list of ids"),
-        (None, [EXAMPLES["biology"][0]] * 2, "query id '0' is there twice"),
-        (None, [{"id": "0", "query": " ", "gold_ids": ["d.txt"]}], "'query' is ' ', expected a text"),
+        (None, [EXAMPLES["biology"][0]] * 2, "duplicate query id '0'"),
+        (None, [{"id": "0", "query": " ", "gold_ids": ["d.txt"]}], "'query' is ' ', expected a string"),
     ],
 )
 def test_contradictory_files_are_refused(tmp_path, documents, examples, message):

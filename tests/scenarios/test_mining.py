@@ -105,7 +105,7 @@ def test_the_command_mines_what_training_takes(home):
         (("mining=none",), ["mining=none mines nothing"]),
         (("mining=bm52",), ["mining=bm52", "did you mean 'bm25'"]),
         (("mining.range_mni=2",), ["mining.range_mni", "did you mean 'range_min'"]),
-        (("mining.range_min=30", "mining.range_max=10"), ["mining.range_min=30 mining.range_max=10: give"]),
+        (("mining.range_min=30", "mining.range_max=10"), ["mining.range_max=10: give more than range_min=30"]),
         (
             (
                 "mining.num_negatives=0",

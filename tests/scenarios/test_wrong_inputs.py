@@ -105,11 +105,11 @@ WRONG = {
     ),
     "malformed row": (
         lambda f: triplets(f, {"query": "q", "positive": "p"}, '{"query": '),
-        ["t.jsonl, line 2", "not valid JSON", "mend the row"],
+        ["t.jsonl, line 2", "not valid JSON", "fix the row"],
     ),
     "row without a positive": (
         lambda f: triplets(f, {"query": "q", "positive": "p"}, {"query": "r", "positive": ""}),
-        ["t.jsonl, line 2", "'positive' holds ''"],
+        ["t.jsonl, line 2", "'positive' is ''"],
     ),
     "empty corpus": (lambda f: beir(f, corpus=[]), ["corpus.jsonl is empty"]),
     "judged document unknown": (

@@ -1,1 +1,1 @@
-"""Reading files of every kind: rows with the place they came from."""
+"""File readers, whose rows carry their location for error messages."""

@@ -1,8 +1,8 @@
 """BRIGHT's files (Su et al. 2024, arXiv:2407.12883): the documents and the queries of its twelve splits.
 
-They are read from the hub's repository, its cache, or a folder: a configuration a folder (documents/biology-*.parquet)
-as the hub has it, or a folder a split (biology/examples.jsonl.gz). Query ids collide between splits, so everything is
-kept by split and id. Counts changed between revisions, so one is pinned and stands in every result.
+They are read from the hub, its cache, or a folder, with one folder per configuration (documents/biology-*.parquet), as
+on the hub, or one per split (biology/examples.jsonl.gz). Query ids collide between splits, so data is read by split.
+Counts changed between revisions, so one is pinned and recorded in every result.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from reasonir.errors import InputError
 
 HUB_ID = "xlangai/BRIGHT"
 REVISION = "a75a0eb483f6a5233a6efc2d63d71540a4443dfb"
-"""The revision that mteb pins, with 1,384 queries."""
+"""Revision that mteb pins, with 1,384 queries."""
 GROUPS = {
     "stackexchange": (
         "biology",
@@ -39,10 +39,10 @@ _NONE = "N/A"
 
 
 def folder_of(path: str, *, revision: str | None, key: str) -> Path:
-    """The local folder behind `path`.
+    """Return the local folder behind `path`.
 
     Raises:
-        InputError: it can't be reached, or is a file.
+        InputError: it isn't available, or is a file.
     """
     folder = local_data(path, revision=revision, key=key)
     if not folder.is_dir():
@@ -51,7 +51,7 @@ def folder_of(path: str, *, revision: str | None, key: str) -> Path:
 
 
 def files_of(folder: Path, configuration: str, split: str) -> list[Path]:
-    """The files of a split's configuration (documents, long_documents, examples, gpt4_reason, ...), if any."""
+    """Return the files of a split's configuration (documents, long_documents, examples, gpt4_reason, ...), if any."""
     return find(
         folder,
         [
@@ -63,18 +63,18 @@ def files_of(folder: Path, configuration: str, split: str) -> list[Path]:
     )
 
 
-def read_corpus(folder: Path, split: str, kept: Path, *, long: bool = False) -> StoredCorpus:
-    """A split's documents, equal ids with equal content once; on the disk in the folder `kept`.
+def read_corpus(folder: Path, split: str, cache: Path, *, long: bool = False) -> StoredCorpus:
+    """Return a split's documents, each id once, stored in the folder `cache`.
 
     Raises:
         InputError: no files, a malformed row, or one id with two contents.
     """
     files = files_of(folder, _configuration(long=long), split)
-    return store(lambda: documents(folder, split, long=long), files, kept, what=f"BRIGHT {split}")
+    return store(lambda: documents(folder, split, long=long), files, cache, what=f"BRIGHT {split}")
 
 
 def documents(folder: Path, split: str, *, long: bool = False) -> Iterator[tuple[str, str, str]]:
-    """(id, text, place) of a split's documents, streamed.
+    """Yield (id, text, location) of a split's documents.
 
     Raises:
         InputError: no files, or a malformed row.
@@ -82,12 +82,12 @@ def documents(folder: Path, split: str, *, long: bool = False) -> Iterator[tuple
     for record in _rows(folder, _configuration(long=long), split):
         doc_id, text = text_of(record, "id"), record.values.get("content")
         if not isinstance(text, str):
-            raise InputError(f"{record.place}: 'content' is {text!r}, expected a text: mend the row")
-        yield doc_id, text, record.place
+            raise InputError(f"{record.location}: 'content' is {text!r}, expected a string: fix the row")
+        yield doc_id, text, record.location
 
 
 def read_queries(folder: Path, split: str, configuration: str = "examples") -> Iterator[Record]:
-    """A split's rows of queries: id, query, gold_ids, gold_ids_long and excluded_ids, the latter three lists of ids.
+    """Yield a split's queries: id, query, and the lists of ids gold_ids, gold_ids_long and excluded_ids.
 
     Raises:
         InputError: no files, or a malformed row.
@@ -98,11 +98,11 @@ def read_queries(folder: Path, split: str, configuration: str = "examples") -> I
         query_id = text_of(record, "id")
         text_of(record, "query")
         if query_id in seen:
-            raise InputError(f"{record.place}: query id {query_id!r} is there twice: remove one of the rows")
+            raise InputError(f"{record.location}: duplicate query id {query_id!r}: remove one of the rows")
         seen.add(query_id)
         for key in ("gold_ids", "gold_ids_long", "excluded_ids"):
             values[key] = _ids(record, key)
-        yield Record(record.place, values)
+        yield Record(record.location, values)
 
 
 def _configuration(*, long: bool) -> str:
@@ -110,12 +110,12 @@ def _configuration(*, long: bool) -> str:
 
 
 def _ids(record: Record, key: str) -> list[str]:
-    """A list of ids; BRIGHT writes ["N/A"] or [] for none."""
+    """Return a list of ids; BRIGHT writes ["N/A"] or [] for none."""
     value: Any = record.values.get(key)
     value = [] if value is None else value
     if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-        raise InputError(f"{record.place}: {key!r} is {value!r}, expected a list of ids: mend the row")
-    # Interned, because the queries of aops exclude the same few thousand documents over and over.
+        raise InputError(f"{record.location}: {key!r} is {value!r}, expected a list of ids: fix the row")
+    # Interned, since all queries of aops exclude the same few thousand documents.
     return [sys.intern(item) for item in value if item != _NONE]
 
 

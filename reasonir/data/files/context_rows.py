@@ -1,9 +1,9 @@
-"""The published context-relevance schema (OpenProvence's data sets): a query and passages whose sentences are judged.
+"""Published context-relevance schema (OpenProvence's data sets): a query and passages with labelled sentences.
 
-A row holds id, query, texts, context_spans (character ranges of each text's sentences), context_spans_relevance (which
-of them help: a mask, or their numbers), labels (of the texts) and any number of teacher_scores.<name>. Whether a text
-is labelled relevant and whether one of its sentences helps are judged apart in the published sets, by mining and by a
-language model, so they may differ. What a row says of one thing twice may not.
+A row has id, query, texts, context_spans (character ranges of each text's sentences), context_spans_relevance (which
+of them help: a mask, or their numbers), labels (of the texts) and any number of teacher_scores.<name>. In the published
+sets, texts are labelled by mining and sentences by a language model, so the two may disagree; labels of equal texts
+within a row may not.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ def read_examples(
     teacher_column: str | None = None,
     key: str = "data",
 ) -> Iterator[Example]:
-    """The rows of a set as examples, texts that a row repeats once.
+    """Yield the rows of a set as examples, with each distinct text once.
 
     Raises:
-        InputError: naming file, row, field, value and remedy.
+        InputError: a row can't be used; names file, row, field, value and remedy.
     """
     for file in files_of(path, split, subset, revision, key):
         for record in _records(file):
@@ -42,28 +42,28 @@ def read_examples(
 
 
 def task_of(name: str, rows: Iterable[Example], protocol: Mapping[str, str]) -> Task:
-    """The task of ordering the texts of each row.
+    """Return the task of ranking the texts of each row.
 
     Raises:
-        InputError: a row without a relevant text, or an id that is there twice.
+        InputError: two rows have the same id.
     """
     texts: dict[str, str] = {}
     queries: dict[str, Text] = {}
     qrels, candidates = {}, {}
     for row in rows:
         if row.query_id in queries:
-            raise InputError(f"task {name}: the id {row.query_id!r} is there twice: give every row its own")
+            raise InputError(f"task {name}: duplicate id {row.query_id!r}: ids must be unique")
         queries[row.query_id] = Text(row.query)
         qrels[row.query_id] = {document.doc_id: int(document.label > 0) for document in row.documents}
         candidates[row.query_id] = [document.doc_id for document in row.documents]
         texts |= {document.doc_id: document.text for document in row.documents}
-    stamped = {**protocol, "queries": str(len(queries)), "candidates": "the row's own texts"}
+    protocol = {**protocol, "queries": str(len(queries)), "candidates": "the row's own texts"}
     corpus = Corpus(list(texts), list(texts.values()))
-    return Task(name, queries, corpus, qrels, protocol=stamped, candidates=candidates)
+    return Task(name, queries, corpus, qrels, protocol=protocol, candidates=candidates)
 
 
 def files_of(path: str, split: str, subset: str | None, revision: str | None, key: str) -> list[Path]:
-    """The files of a split, or the folder that `datasets` saved it to as its Arrow files."""
+    """Return the files of a split, which may be the Arrow files of a folder saved by `datasets`."""
     local = local_data(path, revision=revision, key=f"{key}.path")
     if local.is_file():
         return [local]
@@ -71,13 +71,13 @@ def files_of(path: str, split: str, subset: str | None, revision: str | None, ke
     # datasets puts the set that it calls default into data/
     within = f"{subset}/" if subset not in (None, "default") and folder == local else ""
     saved = find(folder, [f"{split}/data-*.arrow", *(["data-*.arrow"] if (folder / "state.json").is_file() else [])])
-    patterns = [f"{place}{within}{split}{rest}" for place in ("", "data/", "default/") for rest in (".*", "-*.parquet")]
-    found = saved or [file for file in find(folder, patterns) if file.name.endswith(SUFFIXES)]
-    if not found:
-        there = ", ".join(sorted(file.name for file in folder.iterdir())[:8]) or "nothing"
+    patterns = [f"{root}{within}{split}{rest}" for root in ("", "data/", "default/") for rest in (".*", "-*.parquet")]
+    files = saved or [file for file in find(folder, patterns) if file.name.endswith(SUFFIXES)]
+    if not files:
+        names = ", ".join(sorted(file.name for file in folder.iterdir())[:8]) or "nothing"
         of = f" of {key}.subset={subset}" if subset else ""
-        raise InputError(f"{key}.split={split}{of}: {folder} has no such file (it holds {there}): name one it has")
-    return found
+        raise InputError(f"{key}.split={split}{of}: {folder} has no such file (it has {names}): choose one of these")
+    return files
 
 
 def _records(file: Path) -> Iterator[Record]:
@@ -95,12 +95,12 @@ def _example(record: Record, teacher_column: str | None) -> Example:
     query_id, query = str(values.get("id") or text_of(record, "id")), text_of(record, "query")
     texts = _list(record, "texts", None)
     if not texts:
-        raise InputError(f"{record.place}: 'texts' is empty: give at least one, or remove the row")
-    given = {key: _list(record, key, len(texts)) for key in ("labels", "context_spans", "context_spans_relevance")}
+        raise InputError(f"{record.location}: 'texts' is empty: give at least one, or remove the row")
+    lists = {key: _list(record, key, len(texts)) for key in ("labels", "context_spans", "context_spans_relevance")}
     columns = [name for name in values if name.startswith(TEACHER)]
     if teacher_column is not None and teacher_column not in columns:
         raise InputError(
-            f"{record.place}: data.teacher_column={teacher_column} isn't there; of teachers the row has "
+            f"{record.location}: data.teacher_column={teacher_column} doesn't exist, the row's teacher columns are "
             f"{', '.join(columns) or 'none'}: choose one of them, or null"
         )
     teachers = {
@@ -108,23 +108,22 @@ def _example(record: Record, teacher_column: str | None) -> Example:
         for name in (columns if teacher_column is None else [teacher_column])
     }
     documents: dict[int, Document] = {}
-    for place, text in enumerate(texts):
+    for index, text in enumerate(texts):
         if not isinstance(text, str) or not text.strip():
-            raise InputError(f"{record.place}: 'texts', item {place}, is {text!r}: give a text, or remove it")
-        key = content_key(text)
-        spans = _spans(record, place, given["context_spans"][place], text)
-        found = Document(
+            raise InputError(f"{record.location}: 'texts', item {index}, is {text!r}: give a text, or remove it")
+        spans = _spans(record, index, lists["context_spans"][index], text)
+        document = Document(
             content_id(text),
             text,
-            label=_number(record, "labels", place, given["labels"][place]),
-            teachers={name: _number(record, TEACHER + name, place, scores[place]) for name, scores in teachers.items()},
+            label=_number(record, "labels", index, lists["labels"][index]),
+            teachers={name: _number(record, TEACHER + name, index, scores[index]) for name, scores in teachers.items()},
             spans=spans,
-            span_labels=_relevance(record, place, given["context_spans_relevance"][place], len(spans)),
+            span_labels=_relevance(record, index, lists["context_spans_relevance"][index], len(spans)),
         )
-        known = documents.setdefault(key, found)
-        if (known.label, known.span_labels) != (found.label, found.span_labels):
+        first = documents.setdefault(content_key(text), document)
+        if (first.label, first.span_labels) != (document.label, document.span_labels):
             raise InputError(
-                f"{record.place}: 'texts', item {place}, is there twice and judged differently: keep one of them"
+                f"{record.location}: 'texts', item {index}, is a duplicate with other labels: keep one of the two"
             )
     return Example(query_id, query, tuple(documents.values()))
 
@@ -132,44 +131,44 @@ def _example(record: Record, teacher_column: str | None) -> Example:
 def _list(record: Record, key: str, length: int | None) -> list[Any]:
     value = record.values.get(key)
     if not isinstance(value, list):
-        there = f"is {value!r}" if key in record.values else f"is missing (the row has {', '.join(record.values)})"
-        raise InputError(f"{record.place}: '{key}' {there}, expected a list: fill it in or rename the column")
+        state = f"is {value!r}" if key in record.values else f"is missing (the row has {', '.join(record.values)})"
+        raise InputError(f"{record.location}: '{key}' {state}, expected a list: fill it in or rename the column")
     if length is not None and len(value) != length:
-        raise InputError(f"{record.place}: '{key}' has {len(value)} items and 'texts' {length}: give one for each")
+        raise InputError(f"{record.location}: '{key}' has {len(value)} items and 'texts' {length}: give one for each")
     return value
 
 
-def _number(record: Record, key: str, place: int, value: Any) -> float:
+def _number(record: Record, key: str, index: int, value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or isnan(value):
-        raise InputError(f"{record.place}: '{key}', item {place}, is {value!r}, expected a number: fill it in")
+        raise InputError(f"{record.location}: '{key}', item {index}, is {value!r}, expected a number: fill it in")
     return float(value)
 
 
-def _spans(record: Record, place: int, spans: Any, text: str) -> tuple[tuple[int, int], ...]:
-    """The spans of a text, which lie in it and one behind the other."""
-    found: list[tuple[int, int]] = []
+def _spans(record: Record, index: int, spans: Any, text: str) -> tuple[tuple[int, int], ...]:
+    """Return the spans of a text, checked to be within it, ascending and disjoint."""
+    checked: list[tuple[int, int]] = []
     for span in spans if isinstance(spans, list) else [spans]:
         if not isinstance(span, list | tuple) or len(span) != 2 or not all(type(edge) is int for edge in span):
-            what = "expected [start, end]"
+            fault = "expected [start, end]"
         elif not 0 <= span[0] < span[1] <= len(text):
-            what = f"which isn't within its text of {len(text)} characters"
-        elif found and span[0] < found[-1][1]:
-            what = f"which begins before {list(found[-1])} ends"
+            fault = f"which isn't within its text of {len(text)} characters"
+        elif checked and span[0] < checked[-1][1]:
+            fault = f"which begins before {list(checked[-1])} ends"
         else:
-            found.append((span[0], span[1]))
+            checked.append((span[0], span[1]))
             continue
-        raise InputError(f"{record.place}: 'context_spans', item {place}, has {span!r}, {what}: mend the row")
-    return tuple(found)
+        raise InputError(f"{record.location}: 'context_spans', item {index}, has {span!r}, {fault}: fix the row")
+    return tuple(checked)
 
 
-def _relevance(record: Record, place: int, given: Any, spans: int) -> tuple[float, ...]:
-    """Whether each span helps, by a mask (as many values of 0 and 1 as there are spans) or the numbers of those."""
-    whole = isinstance(given, list) and all(type(value) in (int, bool) for value in given)
-    if whole and len(given) == spans and set(given) <= {0, 1}:
-        return tuple(float(value) for value in given)
-    if whole and len(set(given)) == len(given) and all(0 <= value < spans for value in given):
-        return tuple(float(number in given) for number in range(spans))
+def _relevance(record: Record, index: int, values: Any, spans: int) -> tuple[float, ...]:
+    """Return 1 per span that helps, else 0, from a mask (one 0 or 1 per span) or the numbers of spans that help."""
+    whole = isinstance(values, list) and all(type(value) in (int, bool) for value in values)
+    if whole and len(values) == spans and set(values) <= {0, 1}:
+        return tuple(float(value) for value in values)
+    if whole and len(set(values)) == len(values) and all(0 <= value < spans for value in values):
+        return tuple(float(number in values) for number in range(spans))
     raise InputError(
-        f"{record.place}: 'context_spans_relevance', item {place}, is {given!r} for {spans} spans: give a 0 or 1 for "
-        "each, or the numbers of those that help, counted from 0"
+        f"{record.location}: 'context_spans_relevance', item {index}, is {values!r} for {spans} spans: give a 0 or 1 "
+        "for each, or the numbers of those that help, counted from 0"
     )

@@ -1,6 +1,6 @@
-"""Documents to be searched: a collection in the BEIR layout, a table, a text file, or a folder of text files.
+"""Documents to search: a collection in the BEIR layout, a table, a text file, or a folder of text files.
 
-A table has a column `text`, and may have `id` (or `_id`, `doc_id`) and `title`, which is put before the text. Rows
+A table has a column `text`, and may have `id` (or `_id`, `doc_id`) and `title`, which is prepended to the text. Rows
 without an id are numbered.
 """
 
@@ -19,29 +19,29 @@ from reasonir.errors import InputError
 
 
 def read_documents(path: str) -> dict[str, str]:
-    """The texts of a corpus by their ids, in their order.
+    """Return the texts of a corpus by id, in file order.
 
     Args:
         path: file, folder, or hub id of a collection.
 
     Raises:
-        InputError: there is none, a document has no text, or an id is there twice.
+        InputError: there is no document, one has no text, or an id is a duplicate.
     """
     local = local_data(path, key="corpus")
     documents: dict[str, str] = {}
-    for doc_id, text, place in _found(local):
+    for doc_id, text, location in _documents(local):
         if not text:
-            raise InputError(f"{place}: document {doc_id!r} has no text: fill in 'text', or remove it")
+            raise InputError(f"{location}: document {doc_id!r} has no text: fill in 'text', or remove it")
         if doc_id in documents:
-            raise InputError(f"{place}: id {doc_id!r} is there twice: give every document its own")
+            raise InputError(f"{location}: duplicate id {doc_id!r}: ids must be unique")
         documents[doc_id] = text
     if not documents:
-        raise InputError(f"corpus={path} holds no documents: there is nothing to search")
+        raise InputError(f"corpus={path} has no documents: give a file or folder with some")
     return documents
 
 
 def content_of(documents: Mapping[str, str]) -> str:
-    """What names these ids and texts in this order."""
+    """Return a digest of these ids and texts in this order."""
     digest = hashlib.sha256()
     for part in chain.from_iterable(documents.items()):
         raw = part.encode()
@@ -50,10 +50,10 @@ def content_of(documents: Mapping[str, str]) -> str:
     return digest.hexdigest()[:16]
 
 
-def _found(path: Path) -> Iterator[RawText]:
+def _documents(path: Path) -> Iterator[RawText]:
     tables = find(path, CORPUS) if path.is_dir() else [path] if path.name.lower().endswith(SUFFIXES) else []
     if not tables:
         yield from read_texts(path, key="corpus")
     for number, record in enumerate(chain.from_iterable(map(read, tables)), 1):
         doc_id = next((record.values[name] for name in IDS if record.values.get(name) is not None), number)
-        yield RawText(str(doc_id), document_text(record.values), record.place)
+        yield RawText(str(doc_id), document_text(record.values), record.location)

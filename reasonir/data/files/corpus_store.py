@@ -1,8 +1,10 @@
-"""Corpora on the disk: ids in memory, texts memory-mapped from an Arrow file that is written once.
+"""Corpora on disk: ids in memory, texts memory-mapped from an Arrow file that is written once.
 
-A benchmark of a million documents is read before anything is trained, so that what is wrong with it is said at once,
-and all its corpora stay open to the end. Mapped, they cost address space in place of memory. A file is named by the
-SHA-256 of what it was made from and used again while that is the same.
+A benchmark of a million documents is read before training, so that errors in it show up at once, and all its corpora
+stay open to the end. Mapped, they take address space instead of memory. A file is named by the SHA-256 of its source
+files and reused while these stay the same.
+
+Shape letters: N documents.
 """
 
 from __future__ import annotations
@@ -28,11 +30,11 @@ log = logging.getLogger(__name__)
 _FORMAT = 1
 _ROWS = 1024
 Rows = Callable[[], Iterable[tuple[str, str, str]]]
-"""Gives the (id, text, place) of every document, from the start."""
+"""Callable that iterates over (id, text, location) of every document."""
 
 
 class Mapped(Sequence[str]):
-    """A column of texts in a memory-mapped Arrow file."""
+    """Column of texts in a memory-mapped Arrow file."""
 
     def __init__(self, column: Any) -> None:
         self._column = column
@@ -41,13 +43,13 @@ class Mapped(Sequence[str]):
         return len(self._column)
 
     @overload
-    def __getitem__(self, place: int) -> str: ...
+    def __getitem__(self, index: int) -> str: ...
     @overload
-    def __getitem__(self, place: slice) -> Sequence[str]: ...
-    def __getitem__(self, place: int | slice) -> str | Sequence[str]:
-        if isinstance(place, slice):
-            return self._column[place].to_pylist()  # type: ignore[no-any-return]
-        return self._column[place].as_py()  # type: ignore[no-any-return]
+    def __getitem__(self, index: slice) -> Sequence[str]: ...
+    def __getitem__(self, index: int | slice) -> str | Sequence[str]:
+        if isinstance(index, slice):
+            return self._column[index].to_pylist()  # type: ignore[no-any-return]
+        return self._column[index].as_py()  # type: ignore[no-any-return]
 
     def __iter__(self) -> Iterator[str]:
         for start in range(0, len(self), _ROWS):
@@ -56,12 +58,12 @@ class Mapped(Sequence[str]):
 
 @dataclass(frozen=True, slots=True)
 class StoredCorpus:
-    """A corpus with what identifies its texts.
+    """Corpus with keys of its texts.
 
     Attributes:
         corpus: ids and texts.
-        keys_N: the content key of every text.
-        digest: of all ids and texts in order; equal corpora have equal ones.
+        keys_N: content key of every text.
+        digest: of all ids and texts in order; equal corpora have equal digests.
     """
 
     corpus: Corpus
@@ -70,24 +72,24 @@ class StoredCorpus:
 
 
 def store(rows: Rows, files: Sequence[Path], folder: Path, *, what: str) -> StoredCorpus:
-    """The corpus that `rows` gives, written to `folder` unless it is there; documents given twice stand in it once.
+    """Return the corpus of `rows`, each document once, written to `folder` unless it is stored there already.
 
     Args:
         rows: the documents.
-        files: what they are read from, whose contents name the file.
-        folder: of stored corpora.
-        what: for the progress bar.
+        files: the files that `rows` reads, whose contents name the stored file.
+        folder: where corpora are stored.
+        what: description next to the progress bar.
 
     Raises:
-        InputError: one id with two texts, or what `rows` raises.
+        InputError: one id has two texts, or an error of `rows`.
     """
     contents = hashlib.sha256(repr((_FORMAT, list(digests(files, folder).values()))).encode())
     file = folder / f"{contents.hexdigest()[:24]}.arrow"
     if file.is_file():
         try:
             return _open(file)
-        except (OSError, ValueError) as error:  # what pyarrow raises for files that end too early or aren't its own
-            log.warning("%s is damaged (%s) and is written again", file, str(error).splitlines()[0])
+        except (OSError, ValueError) as error:  # truncated file, or none of pyarrow's
+            log.warning("%s is damaged (%s) and will be written again", file, str(error).splitlines()[0])
     with atomic_path(file) as partial:
         _write(progress(rows(), what), partial)
     return _open(file)
@@ -108,18 +110,18 @@ def _write(rows: Iterable[tuple[str, str, str]], file: Path) -> None:
 
     keys: dict[str, int] = {}
     schema = pa.schema([("id", pa.string()), ("text", pa.large_string()), ("key", pa.int64())])
-    fresh = _distinct(rows, keys)
+    distinct = _distinct(rows, keys)
     with pa.OSFile(str(file), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
-        while batch := list(islice(fresh, _ROWS)):
+        while batch := list(islice(distinct, _ROWS)):
             ids, texts, batch_keys = zip(*batch, strict=True)
             writer.write_batch(pa.record_batch([list(ids), list(texts), list(batch_keys)], schema=schema))
 
 
 def _distinct(rows: Iterable[tuple[str, str, str]], keys: dict[str, int]) -> Iterator[tuple[str, str, int]]:
-    for doc_id, text, place in rows:
+    for doc_id, text, location in rows:
         key = content_key(text)
         if doc_id not in keys:
             keys[doc_id] = key
             yield doc_id, text, key
         elif keys[doc_id] != key:
-            raise InputError(f"{place}: id {doc_id!r} stands for two different texts: fetch one revision only")
+            raise InputError(f"{location}: id {doc_id!r} has two different texts: use files of one revision only")

@@ -1,4 +1,4 @@
-"""Data by folder, file or hub id: whatever it is, a local path comes back."""
+"""Local paths of data given as a folder, file or hub id."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from reasonir.errors import InputError, NotHereError
 
 
 def local_data(path: str, *, revision: str | None = None, key: str = "data.path") -> Path:
-    """The local file or folder behind `path`; a hub id is fetched, or found in the hub's cache.
+    """Return the local file or folder behind `path`; a hub id is downloaded unless it is in the hub's cache.
 
     Args:
         path: a file, a folder, or the id of a dataset repository on the hub.
@@ -16,8 +16,8 @@ def local_data(path: str, *, revision: str | None = None, key: str = "data.path"
         key: the configuration key that holds the path, for messages.
 
     Raises:
-        InputError: there is no such file.
-        NotHereError: there is no such repository within reach.
+        InputError: the file doesn't exist.
+        NotHereError: the repository is neither cached nor available on the hub.
     """
     local = Path(path).expanduser()
     if local.exists():
@@ -32,7 +32,7 @@ def local_data(path: str, *, revision: str | None = None, key: str = "data.path"
     except (OSError, HfHubHTTPError) as error:
         reason = str(error).splitlines()[0][:120]
         raise NotHereError(
-            f"{key}={path} is no file or folder here, isn't in the hub cache ({constants.HF_HUB_CACHE}), and the hub "
-            f"doesn't give it ({reason}): check the spelling, or fetch it where there is a network "
+            f"{key}={path} is no file or folder here, isn't in the hub cache ({constants.HF_HUB_CACHE}), and can't be "
+            f"downloaded ({reason}): check the spelling, or download it on a machine with network access "
             f"(hf download --repo-type dataset {path})"
         ) from error

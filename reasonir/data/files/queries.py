@@ -1,6 +1,6 @@
-"""Files of questions: a text file with one a line, or a table with `query`, and optionally `id` and `instruction`.
+"""Query files: a text file with one query per line, or a table with `query`, and optionally `id` and `instruction`.
 
-BEIR's names for the same are read too (`text` and `_id`). Lines, and rows without an id, are numbered.
+BEIR's column names are read too (`text` and `_id`). Lines, and rows without an id, are numbered.
 """
 
 from __future__ import annotations
@@ -15,29 +15,29 @@ from reasonir.types import Text
 _IDS = ("id", "_id", "query_id")
 
 
-def read_questions(file: Path) -> dict[str, Text]:
-    """The questions by their ids, in their order.
+def read_queries(file: Path) -> dict[str, Text]:
+    """Return the queries by id, in file order.
 
     Raises:
-        InputError: there is none, one is empty, or an id is there twice.
+        InputError: there is no query, one is empty, or an id is a duplicate.
     """
     if not file.is_file():
         raise InputError(f"queries={file} doesn't exist: check the path")
-    questions: dict[str, Text] = {}
-    for place, name, text in _rows(file) if file.name.lower().endswith(SUFFIXES) else _lines(file):
-        if name in questions:
-            raise InputError(f"{place}: id {name!r} is there twice: give every question its own")
-        questions[name] = text
-    if not questions:
-        raise InputError(f"queries={file} holds no questions: write one a line")
-    return questions
+    queries: dict[str, Text] = {}
+    for location, query_id, text in _rows(file) if file.name.lower().endswith(SUFFIXES) else _lines(file):
+        if query_id in queries:
+            raise InputError(f"{location}: duplicate id {query_id!r}: ids must be unique")
+        queries[query_id] = text
+    if not queries:
+        raise InputError(f"queries={file} has no queries: write one per line")
+    return queries
 
 
 def _rows(file: Path) -> Iterator[tuple[str, str, Text]]:
     for number, record in enumerate(read(file), 1):
-        name = next((record.values[key] for key in _IDS if record.values.get(key) is not None), number)
-        question = text_of(record, "text" if "text" in record.values and "query" not in record.values else "query")
-        yield record.place, str(name), Text(question, str(record.values.get("instruction") or ""))
+        query_id = next((record.values[key] for key in _IDS if record.values.get(key) is not None), number)
+        query = text_of(record, "text" if "text" in record.values and "query" not in record.values else "query")
+        yield record.location, str(query_id), Text(query, str(record.values.get("instruction") or ""))
 
 
 def _lines(file: Path) -> Iterator[tuple[str, str, Text]]:

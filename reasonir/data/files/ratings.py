@@ -1,8 +1,8 @@
-"""Rows of query, document and relevance, and what they say of each query.
+"""Rows of query, document and relevance, gathered by query.
 
-Spellings of a query that agree in their normalised form are one query, asked as the first of them; a pair that is
-judged again has the mean of its judgements; of a document that is worded in several ways the first one counts. A
-document's text is one column, or several joined by ". ".
+Spellings of a query with the same normalised form are one query, and the first spelling is used; a pair that is rated
+several times has the mean of its ratings; of several wordings of a document the first is used. A document's text is one
+column, or several joined by ". ".
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ _FILES = ("*.parquet", "data/*.parquet", "*/*.parquet", "*.csv*", "*.tsv*", "*.j
 
 @dataclass(frozen=True, slots=True)
 class RatingColumns:
-    """What the columns are called.
+    """Names of the columns.
 
     Attributes:
         query: the query.
-        document: the document's id; None where it has none.
-        text: of the document, in the order in which they are joined; only the first needs a text in every row.
-        relevance: how relevant the document was found.
+        document: the document's id; None uses a hash of its text.
+        text: the document's texts, in the order in which they are joined; only the first must be filled in every row.
+        relevance: the rating.
     """
 
     query: str = "query"
@@ -41,9 +41,9 @@ class RatingColumns:
 
 
 class Rating(NamedTuple):
-    """A row: a query, a document and its relevance."""
+    """Row of a query, a document and its relevance."""
 
-    place: str
+    location: str
     query: str
     doc_id: str
     text: str
@@ -52,20 +52,20 @@ class Rating(NamedTuple):
 
 @dataclass(slots=True)
 class RatedQuery:
-    """A query with its documents, and all judgements of each."""
+    """Query with all ratings of each of its documents."""
 
     text: str
-    judged: dict[str, list[float]] = field(default_factory=dict)
+    ratings: dict[str, list[float]] = field(default_factory=dict)
 
     @property
     def relevance(self) -> dict[str, float]:
-        """The relevance of each document: the mean of its judgements."""
-        return {doc_id: fmean(values) for doc_id, values in self.judged.items()}
+        """Relevance of each document: the mean of its ratings."""
+        return {doc_id: fmean(values) for doc_id, values in self.ratings.items()}
 
 
 @dataclass(frozen=True, slots=True)
 class Judgements:
-    """All queries by their normalised form, with the part of each, the documents' texts, and wordings not used."""
+    """All queries by normalised form, the part of each, the documents' texts, and unused wordings."""
 
     queries: Mapping[str, RatedQuery]
     part_of: Mapping[str, str]
@@ -73,43 +73,43 @@ class Judgements:
     other_wordings: Sequence[Rejected]
 
     def part(self, part: str) -> dict[str, RatedQuery]:
-        """The queries of a part, by their ids."""
-        return {content_id(key): asked for key, asked in self.queries.items() if self.part_of[key] == part}
+        """Return the queries of a part, by id."""
+        return {content_id(key): query for key, query in self.queries.items() if self.part_of[key] == part}
 
     def documents(self, part: str) -> dict[str, None]:
-        """The ids of all documents judged in a part, each once, in a fixed order."""
-        return {doc_id: None for asked in self.part(part).values() for doc_id in asked.judged}
+        """Return the ids of all documents rated in a part, each once, in a fixed order."""
+        return {doc_id: None for query in self.part(part).values() for doc_id in query.ratings}
 
 
 def files_of(path: str, *, revision: str | None) -> list[Path]:
-    """The file that `path` is, or all files of the first kind that the folder or repository holds.
+    """Return the file at `path`, or all files of the first kind in the folder or repository.
 
     Raises:
-        InputError: there is none.
+        InputError: there is no such file.
     """
     local = local_data(path, revision=revision)
     if local.is_file():
         return [local]
     files = [file for file in find(local, _FILES) if file.name.endswith(SUFFIXES)]
     if not files:
-        raise InputError(f"data.path={path}: {local} holds no {' or '.join(SUFFIXES)} file: give the file")
+        raise InputError(f"data.path={path}: {local} has no {' or '.join(SUFFIXES)} file: give the file")
     return files
 
 
 def read_ratings(
     files: Iterable[Path], columns: RatingColumns, scale: Sequence[float], *, max_words: int | None, lower: bool
 ) -> Iterator[Rating]:
-    """The rows of the files.
+    """Yield the rows of the files.
 
     Args:
         files: of any common kind.
-        columns: what their columns are called.
+        columns: names of their columns.
         scale: the lowest and the highest relevance.
-        max_words: that are kept of the last text column.
-        lower: put query and text in small letters.
+        max_words: words to keep of the last text column; None keeps all.
+        lower: convert query and text to lower case.
 
     Raises:
-        InputError: a column isn't there, or a value can't be used.
+        InputError: a column is missing, or a value can't be used.
     """
     for file in files:
         for record in read(file):
@@ -121,19 +121,19 @@ def read_ratings(
             if lower:
                 query, text = query.lower(), text.lower()
             doc_id = content_id(text) if columns.document is None else str(_value(record, columns.document))
-            yield Rating(record.place, query, doc_id, text, _relevance(record, columns.relevance, scale))
+            yield Rating(record.location, query, doc_id, text, _relevance(record, columns.relevance, scale))
 
 
 def gather(rows: Iterable[Rating]) -> tuple[dict[str, RatedQuery], dict[str, str], list[Rejected]]:
-    """(the queries by their normalised form, the documents' texts by id, the wordings that aren't used)."""
+    """Return the queries by normalised form, the documents' texts by id, and the unused wordings."""
     queries: dict[str, RatedQuery] = {}
     texts: dict[str, str] = {}
     others: dict[tuple[str, str], Rejected] = {}
     for row in rows:
         if texts.setdefault(row.doc_id, row.text) != row.text:
-            others.setdefault((row.doc_id, row.text), Rejected("other_wording", row.place, row.text))
-        asked = queries.setdefault(normalise(row.query), RatedQuery(row.query))
-        asked.judged.setdefault(row.doc_id, []).append(row.relevance)
+            others.setdefault((row.doc_id, row.text), Rejected("other_wording", row.location, row.text))
+        query = queries.setdefault(normalise(row.query), RatedQuery(row.query))
+        query.ratings.setdefault(row.doc_id, []).append(row.relevance)
     return queries, texts, list(others.values())
 
 
@@ -146,8 +146,8 @@ def _relevance(record: Record, name: str, scale: Sequence[float]) -> float:
     low, high = scale
     if not low <= relevance <= high:
         raise InputError(
-            f"{record.place}: '{name}' is {value!r}, expected a number from {low:g} to {high:g}: mend the row, or say "
-            "with data.scale what relevance runs from and to"
+            f"{record.location}: '{name}' is {value!r}, expected a number from {low:g} to {high:g}: fix the row, "
+            "or set data.scale to the lowest and highest relevance"
         )
     return relevance
 
@@ -155,7 +155,7 @@ def _relevance(record: Record, name: str, scale: Sequence[float]) -> float:
 def _value(record: Record, name: str) -> Any:
     if name not in record.values:
         raise InputError(
-            f"{record.place}: there is no column '{name}' among {', '.join(record.values)}: say what it is called with "
+            f"{record.location}: there is no column '{name}' among {', '.join(record.values)}: set its name in "
             "data.columns"
         )
     return record.values[name]

@@ -1,7 +1,7 @@
 """Raw documents: a text file, a folder of text files, or a table with a column `text`.
 
-A text file holds a document a paragraph, blank lines between; or a document a line where there are no blank lines.
-In a folder every .txt and .md file is a document.
+In a text file every paragraph is a document, separated by blank lines; without blank lines every line is one. In a
+folder every .txt and .md file is a document.
 """
 
 from __future__ import annotations
@@ -15,35 +15,35 @@ from reasonir.errors import InputError
 
 _KINDS = (".txt", ".md")
 IDS = ("_id", "id", "doc_id")
-"""What a column of ids is called."""
+"""Usual names of the id column."""
 
 
 class RawText(NamedTuple):
-    """A document as it was found; its text may be empty."""
+    """Document as it was read; its text may be empty."""
 
     doc_id: str
     text: str
-    place: str
+    location: str
 
 
 def text_files(path: Path, *, key: str = "data.path") -> list[Path]:
-    """The files that hold documents: `path` itself, or those of a folder; `key` is what a user calls it.
+    """Return the files with documents: `path` itself, or those of a folder; messages call it `key`.
 
     Raises:
-        InputError: the file is of another kind, or the folder holds none.
+        InputError: the file is of another kind, or the folder has none.
     """
     if path.is_file():
         if not path.name.lower().endswith((*_KINDS, *SUFFIXES)):
             raise InputError(f"{key}={path} is of an unknown kind: expected one of {', '.join(_KINDS + SUFFIXES)}")
         return [path]
-    found = sorted(file for file in path.rglob("*") if file.suffix.lower() in _KINDS and file.is_file())
-    if not found:
-        raise InputError(f"{key}={path}: the folder holds no {' or '.join(_KINDS)} file: put the documents there")
-    return found
+    files = sorted(file for file in path.rglob("*") if file.suffix.lower() in _KINDS and file.is_file())
+    if not files:
+        raise InputError(f"{key}={path}: the folder has no {' or '.join(_KINDS)} file: put the documents there")
+    return files
 
 
 def read_texts(path: Path, *, key: str = "data.path") -> Iterator[RawText]:
-    """The documents, in a fixed order.
+    """Yield the documents in a fixed order.
 
     Raises:
         InputError: see `text_files`; or a file isn't UTF-8, or a row has no text.
@@ -56,23 +56,23 @@ def read_texts(path: Path, *, key: str = "data.path") -> Iterator[RawText]:
         yield from _of_text_file(path)
     else:
         for number, record in enumerate(read(path), 1):
-            given = next((record.values[name] for name in IDS if name in record.values), number)
-            yield RawText(str(given), text_of(record, "text").strip(), record.place)
+            doc_id = next((record.values[name] for name in IDS if name in record.values), number)
+            yield RawText(str(doc_id), text_of(record, "text").strip(), record.location)
 
 
 def _of_text_file(file: Path) -> Iterator[RawText]:
     paragraphs = _has_blank_lines(file)
-    gathered: list[str] = []
+    lines: list[str] = []
     first = 1
     for number, line in enumerate(_lines(file), 1):
         if line.strip():
-            first = first if gathered else number
-            gathered.append(line)
-        if gathered and (not line.strip() or not paragraphs):
-            yield _document(file, first, gathered)
-            gathered = []
-    if gathered:
-        yield _document(file, first, gathered)
+            first = first if lines else number
+            lines.append(line)
+        if lines and (not line.strip() or not paragraphs):
+            yield _document(file, first, lines)
+            lines = []
+    if lines:
+        yield _document(file, first, lines)
 
 
 def _document(file: Path, first: int, lines: list[str]) -> RawText:
@@ -80,7 +80,7 @@ def _document(file: Path, first: int, lines: list[str]) -> RawText:
 
 
 def _has_blank_lines(file: Path) -> bool:
-    """Whether a blank line stands between two lines of text."""
+    """Return whether there is a blank line between two lines of text."""
     seen = blank = False
     for line in _lines(file):
         if line.strip() and blank:

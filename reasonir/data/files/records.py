@@ -1,4 +1,4 @@
-"""Rows of any common file as dictionaries, each with the place it came from, for error messages that point at it."""
+"""Rows of any common file as dictionaries, each with its location for error messages."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ class _Bare(csv.excel_tab):
 
 
 class Record(NamedTuple):
-    """One row: `place` reads "file, line 7"."""
+    """One row; `location` is like "file, line 7"."""
 
-    place: str
+    location: str
     values: dict[str, Any]
 
 
 def read(file: Path) -> Iterator[Record]:
-    """The rows of a jsonl, json, csv, tsv or parquet file, gzipped or not.
+    """Yield the rows of a jsonl, json, csv, tsv or parquet file, gzipped or not.
 
     Raises:
-        InputError: the file or a row can't be read as what its name says.
+        InputError: the file or a row doesn't have the format that the file's name claims.
     """
     if not file.is_file():
         raise InputError(f"{file} doesn't exist: check the path")
@@ -45,11 +45,11 @@ def read(file: Path) -> Iterator[Record]:
     except UnicodeDecodeError as error:
         raise not_utf8(file, error) from error
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise InputError(f"{file} isn't a whole gzip file ({error}): fetch it again") from error
+        raise InputError(f"{file} isn't a complete gzip file ({error}): fetch it again") from error
 
 
 def not_utf8(file: Path, error: UnicodeDecodeError) -> InputError:
-    """What to say of a file in another encoding."""
+    """Return the error for a file in another encoding."""
     byte = error.object[error.start]
     return InputError(f"{file} isn't UTF-8 (byte {byte:#04x}): convert it, for instance with iconv -f cp1252 -t utf-8")
 
@@ -69,30 +69,30 @@ def _rows(file: Path) -> Iterator[Record]:
 
 
 def find(folder: Path, names: Iterable[str]) -> list[Path]:
-    """The files that the first matching of the glob patterns `names` gives, sorted; empty when none matches."""
+    """Return the files of the first glob pattern in `names` that matches any, sorted; empty when none does."""
     for name in names:
-        if found := sorted(file for file in folder.glob(name) if file.is_file()):
-            return found
+        if files := sorted(file for file in folder.glob(name) if file.is_file()):
+            return files
     return []
 
 
 def digests(files: Sequence[Path], root: Path) -> dict[str, str]:
-    """The SHA-256 of each file, by its path relative to `root`."""
+    """Return the SHA-256 of each file, by its path relative to `root`."""
     return {str(file.relative_to(root) if file.is_relative_to(root) else file): sha256(file) for file in files}
 
 
 def text_of(record: Record, key: str) -> str:
-    """The non-empty string under `key`.
+    """Return the non-empty string under `key`.
 
     Raises:
         InputError: it is missing, not a string, or blank.
     """
     if key not in record.values:
-        known = ", ".join(record.values) or "nothing"
-        raise InputError(f"{record.place}: '{key}' is missing (the row has {known}): add it or rename the column")
+        columns = ", ".join(record.values) or "nothing"
+        raise InputError(f"{record.location}: '{key}' is missing (the row has {columns}): add it or rename the column")
     value = record.values[key]
     if not isinstance(value, str) or not value.strip():
-        raise InputError(f"{record.place}: '{key}' is {value!r}, expected a text: fill it in or remove the row")
+        raise InputError(f"{record.location}: '{key}' is {value!r}, expected a string: fill it in or remove the row")
     return value
 
 
@@ -105,9 +105,9 @@ def _open(file: Path) -> IO[str]:
 def _jsonl(file: Path) -> Iterator[Record]:
     with _open(file) as lines:
         for number, line in enumerate(lines, 1):
-            place = f"{file}, line {number}"
+            location = f"{file}, line {number}"
             if line.strip():
-                yield _record(place, _parse(place, line))
+                yield _record(location, _parse(location, line))
 
 
 def _json(file: Path) -> Iterator[Record]:
@@ -123,7 +123,7 @@ def _json(file: Path) -> Iterator[Record]:
 
 def _separated(file: Path, separator: str) -> Iterator[Record]:
     with _open(file) as stream:
-        # Tab-separated judgements quote nothing: ids may hold quotation marks.
+        # Tab-separated qrels quote nothing: ids may contain quotation marks.
         rows = csv.DictReader(stream, dialect=_Quoted if separator == "," else _Bare)
         while True:
             try:
@@ -131,12 +131,12 @@ def _separated(file: Path, separator: str) -> Iterator[Record]:
             except StopIteration:
                 return
             except csv.Error as error:
-                raise InputError(f"{file}, line {rows.line_num + 1}: {error}: mend the row") from error
-            place = f"{file}, line {rows.line_num}"
+                raise InputError(f"{file}, line {rows.line_num + 1}: {error}: fix the row") from error
+            location = f"{file}, line {rows.line_num}"
             if None in row or None in row.values():
                 expected = len(rows.fieldnames or [])
-                raise InputError(f"{place}: the row doesn't have the {expected} columns of the header: mend the row")
-            yield Record(place, row)
+                raise InputError(f"{location}: the row doesn't have the {expected} columns of the header: fix the row")
+            yield Record(location, row)
 
 
 def _parquet(file: Path) -> Iterator[Record]:
@@ -153,14 +153,14 @@ def _parquet(file: Path) -> Iterator[Record]:
             yield Record(f"{file}, row {number}", row)
 
 
-def _parse(place: str, text: str) -> Any:
+def _parse(location: str, text: str) -> Any:
     try:
         return json.loads(text)
     except json.JSONDecodeError as error:
-        raise InputError(f"{place}: not valid JSON ({error.msg} at column {error.colno}): mend the row") from error
+        raise InputError(f"{location}: not valid JSON ({error.msg} at column {error.colno}): fix the row") from error
 
 
-def _record(place: str, row: Any) -> Record:
+def _record(location: str, row: Any) -> Record:
     if not isinstance(row, dict):
-        raise InputError(f"{place}: holds {type(row).__name__}, expected an object with named fields: mend the row")
-    return Record(place, row)
+        raise InputError(f"{location}: holds {type(row).__name__}, expected an object with named fields: fix the row")
+    return Record(location, row)

@@ -1,6 +1,6 @@
-"""What of BRIGHT a training set keeps away from: its answers, the documents it hides from a query, its queries.
+"""Decontamination from BRIGHT: its gold documents, its excluded documents, and near-duplicates of its queries.
 
-Near-duplicates of queries are found by shared word 8-grams.
+Near-duplicates are detected by shared word 8-grams.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from reasonir.data.files import bright
 
 Level = Literal["none", "gold", "excluded", "queries"]
 LEVELS: tuple[Level, ...] = ("none", "gold", "excluded", "queries")
-"""Each leaves out what the one before does, and more."""
+"""Each level drops more than the one before."""
 _N = 8
 _WORD = re.compile(r"\w+")
 
 
 @dataclass(frozen=True, slots=True)
 class Overlap:
-    """Texts by their word 8-grams.
+    """Index of texts by their word 8-grams.
 
     Attributes:
-        owners: which texts hold an n-gram, by its hash.
-        sizes: n-grams of each text.
-        share: of the shorter text's n-grams that have to be shared.
+        owners: numbers of the texts that contain an n-gram, by its hash.
+        sizes: number of n-grams of each text.
+        share: share of the shorter text's n-grams that makes a match.
     """
 
     owners: Mapping[int, Sequence[int]]
@@ -48,8 +48,8 @@ class Overlap:
                 owners.setdefault(gram, []).append(number)
         return cls(owners, sizes, share)
 
-    def found(self, text: str) -> bool:
-        """Whether one of the texts shares enough with `text`; a text shorter than an n-gram has to be equal."""
+    def matches(self, text: str) -> bool:
+        """Return whether `text` overlaps enough with any text; texts shorter than an n-gram must be equal."""
         grams = _grams(text)
         shared = Counter(number for gram in grams for number in self.owners.get(gram, ()))
         return any(count >= self.share * min(len(grams), self.sizes[number]) for number, count in shared.items())
@@ -57,7 +57,7 @@ class Overlap:
 
 @dataclass(frozen=True, slots=True)
 class Decontamination:
-    """What of BRIGHT a training set is to keep away from."""
+    """Parts of BRIGHT that a training set must not contain."""
 
     gold: frozenset[str] = frozenset()
     gold_keys: frozenset[int] = frozenset()
@@ -66,7 +66,7 @@ class Decontamination:
 
     @classmethod
     def read(cls, folder: Path, level: str, overlap: float) -> Decontamination:
-        """The gold, excluded ids and queries of all splits, as far as the level goes."""
+        """Read gold ids, excluded ids and queries of all splits, as the level requires."""
         if level == "none":
             return cls()
         gold, excluded, queries = set(), set(), []
@@ -75,22 +75,22 @@ class Decontamination:
                 gold.update(record.values["gold_ids"])
                 excluded.update(record.values["excluded_ids"])
                 queries.append(record.values["query"])
-        far = LEVELS.index(level)
+        rank = LEVELS.index(level)
         return cls(
             frozenset(gold),
             frozenset(),
-            frozenset(excluded) if far >= LEVELS.index("excluded") else frozenset(),
-            Overlap.of(queries, share=overlap) if far >= LEVELS.index("queries") else None,
+            frozenset(excluded) if rank >= LEVELS.index("excluded") else frozenset(),
+            Overlap.of(queries, share=overlap) if rank >= LEVELS.index("queries") else None,
         )
 
-    def judges(self, doc_id: str, text: str) -> bool:
-        """Whether a document is one of BRIGHT's answers, a copy of one, or among those that are kept from a query."""
+    def contains(self, doc_id: str, text: str) -> bool:
+        """Return whether a document is one of BRIGHT's gold documents, a copy of one, or excluded from a query."""
         bare = doc_id.split(":", 1)[-1]
         return bare in self.gold or bare in self.excluded or content_key(text) in self.gold_keys
 
     def resembles(self, query: str) -> bool:
-        """Whether a query is nearly one of BRIGHT's."""
-        return self.queries is not None and self.queries.found(query)
+        """Return whether a query is a near-duplicate of one of BRIGHT's."""
+        return self.queries is not None and self.queries.matches(query)
 
 
 def _grams(text: str) -> set[int]:

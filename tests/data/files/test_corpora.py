@@ -1,4 +1,4 @@
-"""Corpora of every form, and what is wrong with one."""
+"""Corpora of every form, and the errors in them."""
 
 import csv
 import json
@@ -61,8 +61,8 @@ def test_numbers_are_ids_and_rows_without_one_are_numbered(tmp_path):
     [
         ([{"id": "a", "text": " "}], r"rows.jsonl, line 1: document 'a' has no text"),
         ([{"id": "a", "body": "x"}], r"rows.jsonl, line 1: document 'a' has no text"),
-        ([{"id": "a", "text": "x"}, {"id": "a", "text": "y"}], r"rows.jsonl, line 2: id 'a' is there twice"),
-        ([], r"corpus=.*rows.jsonl holds no documents"),
+        ([{"id": "a", "text": "x"}, {"id": "a", "text": "y"}], r"rows.jsonl, line 2: duplicate id 'a'"),
+        ([], r"corpus=.*rows.jsonl has no documents"),
     ],
 )
 def test_what_is_wrong_is_named_with_its_place(rows, message, tmp_path):
@@ -76,7 +76,7 @@ def test_what_isnt_there_or_of_another_kind_is_named(tmp_path):
     for path, message in (
         ("none", "corpus=.* doesn't exist"),
         ("file.pdf", "unknown kind"),
-        ("empty", "holds no .txt"),
+        ("empty", "has no .txt"),
     ):
         with pytest.raises(InputError, match=message):
             read_documents(str(tmp_path / path))

@@ -47,7 +47,7 @@ def test_it_is_written_once_while_its_source_stays_the_same(tmp_path, source):
 
 
 @pytest.mark.parametrize("damage", ["empty", "half", "noise"])
-def test_a_damaged_file_is_said_and_written_again(tmp_path, source, damage, caplog):
+def test_a_damaged_file_gives_a_warning_and_is_written_again(tmp_path, source, damage, caplog):
     first = store(rows(), [source], tmp_path / "kept", what="x")
     (file,) = (tmp_path / "kept").iterdir()
     whole = file.read_bytes()
@@ -60,6 +60,6 @@ def test_a_damaged_file_is_said_and_written_again(tmp_path, source, damage, capl
 
 
 def test_one_id_with_two_texts_is_refused_and_nothing_is_left(tmp_path, source):
-    with pytest.raises(InputError, match="row 3: id 'a' stands for two different texts"):
+    with pytest.raises(InputError, match="row 3: id 'a' has two different texts"):
         store(rows([("a", "x"), ("b", "x"), ("a", "y")]), [source], tmp_path / "kept", what="x")
     assert not list((tmp_path / "kept").iterdir())

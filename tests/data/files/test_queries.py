@@ -1,8 +1,8 @@
-"""Files of questions in every form, and what is wrong with one."""
+"""Query files in every form, and the errors in them."""
 
 import pytest
 
-from reasonir.data.files.queries import read_questions
+from reasonir.data.files.queries import read_queries
 from reasonir.errors import InputError
 from reasonir.types import Text
 
@@ -30,26 +30,26 @@ def written(folder, name, text):
     ],
 )
 def test_every_form_is_read(name, text, expected, tmp_path):
-    assert read_questions(written(tmp_path, name, text)) == (expected or {"a": BEES, "b": RAIN})
+    assert read_queries(written(tmp_path, name, text)) == (expected or {"a": BEES, "b": RAIN})
 
 
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
-        ("q.jsonl", '{"id": "a", "query": "x"}\n{"id": "a", "query": "y"}', r"q.jsonl, line 2: id 'a' is there twice"),
+        ("q.jsonl", '{"id": "a", "query": "x"}\n{"id": "a", "query": "y"}', r"q.jsonl, line 2: duplicate id 'a'"),
         ("q.jsonl", '{"id": "a", "question": "x"}', r"q.jsonl, line 1: 'query' is missing"),
         ("q.tsv", "id\tquery\na\t\n", r"q.tsv, line 2: 'query' is ''"),
-        ("q.txt", "\n \n", r"queries=.*q.txt holds no questions"),
+        ("q.txt", "\n \n", r"queries=.*q.txt has no queries"),
     ],
 )
-def test_what_is_wrong_is_named_with_its_place(name, text, message, tmp_path):
+def test_errors_are_named_with_the_location(name, text, message, tmp_path):
     with pytest.raises(InputError, match=message):
-        read_questions(written(tmp_path, name, text))
+        read_queries(written(tmp_path, name, text))
 
 
 def test_other_encodings_and_missing_files_are_named(tmp_path):
     (tmp_path / "q.txt").write_bytes("Grüße".encode("latin-1"))
     with pytest.raises(InputError, match="isn't UTF-8"):
-        read_questions(tmp_path / "q.txt")
+        read_queries(tmp_path / "q.txt")
     with pytest.raises(InputError, match=r"queries=.*none doesn't exist"):
-        read_questions(tmp_path / "none")
+        read_queries(tmp_path / "none")

@@ -30,17 +30,17 @@ def written(folder, name):
 
 
 @pytest.mark.parametrize("name", ["r.jsonl", "r.jsonl.gz", "r.json", "r.csv", "r.tsv", "r.parquet"])
-def test_every_kind_gives_the_same_rows_with_their_places(tmp_path, name):
+def test_every_kind_gives_the_same_rows_with_their_locations(tmp_path, name):
     records = list(read(written(tmp_path, name)))
     assert [record.values for record in records] == ROWS
-    assert all(str(tmp_path / name) in record.place for record in records)
-    assert records[1].place.rsplit(" ", 1)[-1] in ("2", "3")  # the line, counting a header, or the number
+    assert all(str(tmp_path / name) in record.location for record in records)
+    assert records[1].location.rsplit(" ", 1)[-1] in ("2", "3")  # the line, counting a header, or the number
 
 
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
-        ("r.jsonl", '{"a": 1}\n{"a": ', "r.jsonl, line 2: not valid JSON .*mend the row"),
+        ("r.jsonl", '{"a": 1}\n{"a": ', "r.jsonl, line 2: not valid JSON .*fix the row"),
         ("r.jsonl", "[1]", "line 1: holds list, expected an object"),
         ("r.json", '{"a": 1}', "holds dict, expected a list of objects"),
         ("r.json", '[{"a": 1}, 3]', "item 2: holds int"),
@@ -50,7 +50,7 @@ def test_every_kind_gives_the_same_rows_with_their_places(tmp_path, name):
         ("r.xml", "<a/>", "is of an unknown kind: expected one of .jsonl"),
     ],
 )
-def test_what_cannot_be_read_is_named_with_its_place(tmp_path, name, text, message):
+def test_unreadable_files_are_named_with_the_location(tmp_path, name, text, message):
     (tmp_path / name).write_text(text)
     with pytest.raises(InputError, match=message):
         list(read(tmp_path / name))
@@ -61,12 +61,12 @@ def test_a_missing_file_is_named(tmp_path):
         list(read(tmp_path / "nothing.jsonl"))
 
 
-def test_texts_are_there_and_not_blank(tmp_path):
+def test_texts_must_exist_and_not_be_blank(tmp_path):
     (record, _) = read(written(tmp_path, "r.json"))
     assert text_of(record, "b") == "x, y"
     with pytest.raises(InputError, match=r"item 1: 'c' is missing \(the row has a, b\)"):
         text_of(record, "c")
-    with pytest.raises(InputError, match="'a' is ' ', expected a text"):
+    with pytest.raises(InputError, match="'a' is ' ', expected a string"):
         text_of(record._replace(values={"a": " "}), "a")
 
 
