@@ -75,8 +75,8 @@ class Order:
             raise InputError(f"{least} training pair(s){where} give no in-batch negatives: give more data")
         if self.batch_size < 2 * self.ranks:
             raise InputError(
-                f"loader.batch_size={self.batch_size} gives {self.ranks} device(s) less than 2 items each, too few for "
-                f"in-batch negatives: set it to {2 * self.ranks} or more"
+                f"loader.batch_size={self.batch_size} gives {self.ranks} device(s) fewer than 2 items each, too few "
+                f"for in-batch negatives: set it to {2 * self.ranks} or more"
             )
         if least < self.ranks:
             raise InputError(f"{least} training pairs are too few for {self.ranks} devices: use fewer devices")
@@ -89,8 +89,8 @@ class Order:
         """Return this rank's share of batch number `step` of the run."""
         epoch, position = divmod(step, len(self))
         items, turn_I = _epoch_batches(replace(self, rank=0), epoch)[position]
-        mine = np.array_split(np.arange(len(items)), self.ranks)[self.rank]
-        return BatchPlan(step, turn_I[mine], items[mine])
+        share = np.array_split(np.arange(len(items)), self.ranks)[self.rank]
+        return BatchPlan(step, turn_I[share], items[share])
 
     @property
     def sources(self) -> tuple[Quota, ...]:
