@@ -14,7 +14,7 @@ from reasonir.cli.startup import quiet_libraries, require
 from reasonir.commands.compose import EvaluateParts
 from reasonir.commands.train_session import stamp, track_results
 from reasonir.data.base import Source
-from reasonir.distributed.encoding_pool import assemble, together
+from reasonir.distributed.encoding_pool import join_pool, run_together
 from reasonir.distributed.launch import is_leader, publish_folder
 from reasonir.errors import InputError
 from reasonir.eval.evaluator import Evaluation, read_benchmark
@@ -67,7 +67,7 @@ def evaluate(parts: EvaluateParts) -> None:
         benchmark = benchmark.with_held_out(_held_out(parts, *parts.held_out))
     tasks = read_benchmark(benchmark) if is_leader() else []
     publish_folder(parts.folder)
-    group = assemble()
+    group = join_pool()
     seed_everything(parts.seed, workers=True, verbose=False)
     first = untrained.load(seed=parts.model_seed).to(hardware.torch_device) if wants_untrained else None
     encoder = trained.load(seed=parts.model_seed).to(hardware.torch_device) if trained else first
@@ -93,8 +93,8 @@ def evaluate(parts: EvaluateParts) -> None:
     name = "untrained" if trained is None else "trained"
     if trained is None:
         evaluation.options = replace(options, baselines=[n for n in options.baselines if n != "untrained"])
-    together(group, first or encoder, partial(evaluation.baselines, first))
-    together(group, encoder, partial(evaluation.judge, encoder, name))
+    run_together(group, first or encoder, partial(evaluation.baselines, first))
+    run_together(group, encoder, partial(evaluation.judge, encoder, name))
     if is_leader():
         _report(replace(parts, benchmark=benchmark), tasks, evaluation.results, name, encoder=encoder, run_id=run_id)
 

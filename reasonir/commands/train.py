@@ -25,7 +25,7 @@ from reasonir.errors import InputError, NotHereError
 from reasonir.eval.base import Benchmark
 from reasonir.hardware import Hardware
 from reasonir.loss.base import LABELS, SPANS, Objective, needs_of
-from reasonir.planning.lengths import Measured, lengths_found, longest, measure
+from reasonir.planning.lengths import Measured, auto_lengths, longest, measure
 from reasonir.planning.plan import Plan, as_planned, plan_run, planned_lengths, survey
 from reasonir.report.plan import show_choices, show_plan, show_probe, show_start
 from reasonir.runs.environment import environment
@@ -99,7 +99,7 @@ def train(parts: TrainParts) -> float | None:
         lengths,
         optimiser=parts.optim.name,
         accumulates=parts.trainer["accumulate_grad_batches"] > 1,
-        found=found,
+        auto_lengths=found,
     )
     show_start(
         plan,
@@ -158,7 +158,7 @@ def _fit_lengths(
     if not wanted.auto:
         return parts, lengths, {}
     kept = {name: length for name, length in planned.items() if model.head_options.get(name) is None}
-    found = kept if planned else lengths_found(model, lengths, wanted)
+    found = kept if planned else auto_lengths(model, lengths, wanted)
     if lengths.counted != "tokens":
         log.warning("lengths.auto: the tokenizer of model.path=%s can't be reached, so no length is taken", model.path)
     for name, length in found.items():

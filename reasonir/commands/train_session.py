@@ -14,7 +14,7 @@ from lightning.pytorch.loggers.logger import Logger
 from lightning.pytorch.strategies import FSDPStrategy
 
 from reasonir.commands.compose import TrainParts
-from reasonir.distributed.encoding_pool import assemble, give_weights, together
+from reasonir.distributed.encoding_pool import broadcast_weights, join_pool, run_together
 from reasonir.distributed.launch import own_rank
 from reasonir.engine.step import Budget
 from reasonir.errors import InputError
@@ -122,14 +122,14 @@ class TrainingRun:
 
     def _finish_together(self, monitor: TrainingMonitor) -> None:
         """Judge the baselines and the trained model with all ranks, in an encoder that no strategy has sharded."""
-        group = assemble()
+        group = join_pool()
         encoder = self.parts.model.load(seed=self.parts.seed).to(self.hardware.torch_device)
-        together(group, encoder, partial(self.evaluation.baselines, encoder))
+        run_together(group, encoder, partial(self.evaluation.baselines, encoder))
         if own_rank() == 0:
             monitor.load_last(encoder)
             monitor.load_best(encoder)
-        give_weights(group, encoder)
-        together(group, encoder, partial(self._finish, encoder, monitor.best))
+        broadcast_weights(group, encoder)
+        run_together(group, encoder, partial(self._finish, encoder, monitor.best))
 
     def _measure(self) -> None:
         """Fit the step by what its graphs hold here, where that matters, and by what earlier runs came down to.

@@ -1,1 +1,1 @@
-"""What several processes tell each other: launch, collectives with exact gradients, shared encoding."""
+"""Communication between processes: launch, collectives with exact gradients, shared encoding."""

@@ -1,9 +1,9 @@
-"""Judging on several ranks: the first one searches and scores, all of them encode.
+"""Distributed encoding for evaluation: rank 0 searches and scores, all ranks encode.
 
-The first rank's indexes ask for the documents block by block, as they do alone. Every rank has one block in work, and
-takes another as soon as its last one is fetched, so nothing is written, no rank holds more than it works on, and the
-numbers are those of one rank: what comes out of a block depends on it alone. The others wait in a group of their own
-that no time limit ends.
+The indexes of rank 0 request the documents block by block, as in a single process. Every rank encodes one block at a
+time and gets another as soon as its last one is fetched: nothing is written, no rank holds more than its block, and the
+results equal those of one rank, since a block's embeddings depend on that block alone. The other ranks wait in a
+process group without a time limit.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from reasonir.model.encoder import Encoder
 _DONE = "done"
 
 
-class Crew:
-    """The first rank's view of all ranks (see `Workers`).
+class DistributedBackend:
+    """Encoder backend of rank 0 that distributes blocks over all ranks (see `EncoderBackend`).
 
     Args:
-        group: the ranks' own group.
+        group: process group of all ranks.
     """
 
     def __init__(self, group: Any) -> None:
@@ -38,7 +38,7 @@ class Crew:
         self._busy = False
 
     def read(self, encoder: Encoder, pieces: Iterable[Piece | Block]) -> Iterator[Block]:
-        """The blocks in order; one stream is shared at a time, what is asked for within it is done here."""
+        """Yield the blocks in order; requests made while a stream is open are encoded on this rank."""
         if self._busy:
             yield from LOCAL.read(encoder, pieces)
             return
@@ -49,45 +49,45 @@ class Crew:
         try:
             while True:
                 while len(waiting) < dist.get_world_size(self.group) and (piece := next(source, None)) is not None:
-                    waiting.append((self._given(piece, free), piece))
+                    waiting.append((self._dispatch(piece, free), piece))
                 if not waiting:
                     return
                 rank, piece = waiting.popleft()
-                block = self._fetched(rank, piece, encoder)
+                block = self._fetch(rank, piece, encoder)
                 if rank is not None:
                     free.append(rank)
-                if (following := next(source, None)) is not None:  # before what the caller does with this one
-                    waiting.append((self._given(following, free), following))
+                if (following := next(source, None)) is not None:  # encoded while the caller uses this block
+                    waiting.append((self._dispatch(following, free), following))
                 yield block
         finally:
-            for rank, _ in waiting:  # of a stream that was left early
+            for rank, _ in waiting:  # the stream was closed early
                 if rank:
                     _receive_block(rank, self.group)
             self._busy = False
 
-    def _given(self, piece: Piece | Block, free: deque[int]) -> int | None:
-        """Who has a piece, sent to that rank; nobody has what is known already."""
+    def _dispatch(self, piece: Piece | Block, free: deque[int]) -> int | None:
+        """Send a piece to the next free rank and return that rank; None for a block that is already encoded."""
         if isinstance(piece, Block):
             return None
         if rank := free.popleft():
             _send(piece, rank, self.group)
         return rank
 
-    def _fetched(self, rank: int | None, piece: Piece | Block, encoder: Encoder) -> Block:
+    def _fetch(self, rank: int | None, piece: Piece | Block, encoder: Encoder) -> Block:
         if isinstance(piece, Block):
             return piece
         return _receive_block(rank, self.group) if rank else piece.read(encoder)
 
     def dismiss(self) -> None:
-        """Tell the other ranks that this work is done."""
+        """Tell the other ranks that the work is done."""
         for rank in range(1, dist.get_world_size(self.group)):
             _send(_DONE, rank, self.group)
 
 
-def assemble() -> Any:
-    """A group of all ranks that waits as long as it takes, None where there is one only; every rank calls this.
+def join_pool() -> Any:
+    """Return a gloo group of all ranks without a time limit, None with a single rank; a collective call.
 
-    Where no training has brought the ranks together, those that torchrun started are.
+    Without a process group from training, one of the ranks that torchrun started is initialised.
     """
     if launched() > 1 and not dist.is_initialized():
         if torch.cuda.is_available():
@@ -99,21 +99,21 @@ def assemble() -> Any:
     return dist.new_group(backend="gloo", timeout=FOREVER)
 
 
-def together(group: Any, encoder: Encoder, work: Callable[[EncoderBackend], None]) -> None:
-    """Let the first rank do `work`, all ranks encoding for it with `encoder`; every rank calls this."""
+def run_together(group: Any, encoder: Encoder, work: Callable[[EncoderBackend], None]) -> None:
+    """Run `work` on rank 0 while all ranks encode for it with `encoder`; a collective call."""
     if group is None:
         work(LOCAL)
     elif dist.get_rank() == 0:
-        crew = Crew(group)
-        work(crew)
-        crew.dismiss()
+        backend = DistributedBackend(group)
+        work(backend)
+        backend.dismiss()
     else:
         while isinstance(piece := _receive(0, group), Piece):
             _send_block(piece.read(encoder), 0, group)
 
 
-def give_weights(group: Any, encoder: Encoder) -> None:
-    """Let the encoders of all ranks have the weights of the first one's."""
+def broadcast_weights(group: Any, encoder: Encoder) -> None:
+    """Copy the encoder weights of rank 0 to all ranks; a collective call."""
     if group is None:
         return
     for tensor in encoder.state_dict().values():
@@ -122,8 +122,8 @@ def give_weights(group: Any, encoder: Encoder) -> None:
         tensor.copy_(values)
 
 
-def _send(what: object, rank: int, group: Any) -> None:
-    dist.send_object_list([what], rank, group=group)
+def _send(message: object, rank: int, group: Any) -> None:
+    dist.send_object_list([message], rank, group=group)
 
 
 def _receive(rank: int, group: Any) -> Any:

@@ -1,8 +1,10 @@
-"""What ranks tell each other in a step: documents with exact gradients, and means over everybody's pairs.
+"""Collectives of a training step: gathered documents with exact gradients, and means over all ranks' pairs.
 
-Scaling, once and for all: DDP averages gradients over W ranks. The gather's backward pass sums what every rank wants
-of a document, so a rank whose loss is (W / total pairs) x the sum over its own pairs makes DDP's average the exact
-gradient of the mean over all pairs, however unevenly pairs and lengths are spread.
+Scaling: DDP averages gradients over W ranks. The gather's backward pass sums the gradients that all ranks have for a
+document, so with a loss of (W / total pairs) x the sum over its own pairs on each rank, DDP's average is the exact
+gradient of the mean over all pairs, however unevenly pairs and lengths are distributed.
+
+Shape letters: T vectors of all texts, D vector size, N texts, P pairs.
 """
 
 from __future__ import annotations
@@ -17,22 +19,22 @@ from reasonir.data.batch import Representation
 
 
 class Ranks(Protocol):
-    """Who takes part in a step."""
+    """The ranks that take part in a step."""
 
     rank: int
     size: int
 
     def gather(self, own: Representation) -> Representation:
-        """Everybody's texts in rank order, on the own device; differentiable."""
+        """Return the representations of all ranks in rank order, on this rank's device; differentiable."""
 
     def gather_keys(self, own_N: Tensor) -> tuple[Tensor, int]:
-        """Everybody's keys in rank order (on the CPU), and how many stand before the own ones."""
+        """Return the keys of all ranks in rank order (on the CPU), and how many precede this rank's."""
 
     def mean(self, own_P: Tensor) -> Tensor:
-        """The own share of the mean over all ranks' values: DDP's average of the shares is that mean."""
+        """Return this rank's share of the mean over all ranks' values: DDP's average of the shares is that mean."""
 
     def most(self, own: int) -> int:
-        """The largest of everybody's numbers."""
+        """Return the maximum over ranks."""
 
 
 class Alone:
@@ -42,55 +44,55 @@ class Alone:
     size = 1
 
     def gather(self, own: Representation) -> Representation:
-        """The own texts."""
+        """Return `own`."""
         return own
 
     def gather_keys(self, own_N: Tensor) -> tuple[Tensor, int]:
-        """The own keys, none before them."""
+        """Return `own_N` and offset 0."""
         return own_N, 0
 
     def mean(self, own_P: Tensor) -> Tensor:
-        """Their mean, 0 without any."""
+        """Return the mean, 0 for an empty tensor."""
         return own_P.sum() / max(1, own_P.numel())
 
     def most(self, own: int) -> int:
-        """The own number."""
+        """Return `own`."""
         return own
 
 
 class Together:
-    """The processes of the default group (gloo or nccl)."""
+    """The processes of the default process group (gloo or nccl)."""
 
     def __init__(self) -> None:
         self.rank = dist.get_rank()
         self.size = dist.get_world_size()
 
     def gather(self, own: Representation) -> Representation:
-        """Everybody's texts, whatever their numbers and lengths."""
+        """Gather the representations of all ranks, whatever their numbers and lengths."""
         values_TD = _Gather.apply(own.values_TD)  # type: ignore[no-untyped-call]
         lengths_N = _gather_uneven(own.lengths_N.to(own.values_TD.device))[0].cpu()
         return Representation(values_TD, lengths_N)
 
     def gather_keys(self, own_N: Tensor) -> tuple[Tensor, int]:
-        """Everybody's keys and the own offset among them."""
+        """Gather the keys of all ranks and return them with this rank's offset."""
         keys_N, counts = _gather_uneven(own_N.to(_device()))
         return keys_N.cpu(), sum(counts[: self.rank])
 
     def mean(self, own_P: Tensor) -> Tensor:
-        """The own sum times ranks over pairs of all ranks, 0 without any."""
+        """Return the local sum times ranks / pairs of all ranks, 0 without pairs."""
         total = torch.tensor(own_P.numel(), device=_device())
         dist.all_reduce(total)
         return own_P.sum() * (self.size / max(1, int(total.item())))
 
     def most(self, own: int) -> int:
-        """The largest of everybody's numbers."""
+        """Return the maximum over ranks."""
         value = torch.tensor(own, device=_device())
         dist.all_reduce(value, op=dist.ReduceOp.MAX)
         return int(value.item())
 
 
 def present_ranks() -> Ranks:
-    """The ranks of this run: together when a process group is up, else alone."""
+    """Return the ranks of this run: `Together` if a process group is initialised, else `Alone`."""
     return Together() if dist.is_available() and dist.is_initialized() else Alone()
 
 
@@ -99,7 +101,7 @@ def _device() -> torch.device:
 
 
 def _gather_uneven(own: Tensor) -> tuple[Tensor, list[int]]:
-    """Tensors that differ in their first dimension, after each other, and those dimensions."""
+    """Concatenate tensors that differ in their first dimension; return them with each rank's row count."""
     size = dist.get_world_size()
     counts = [torch.zeros(1, dtype=torch.int64, device=own.device) for _ in range(size)]
     dist.all_gather(counts, torch.tensor([own.shape[0]], dtype=torch.int64, device=own.device))
@@ -112,7 +114,7 @@ def _gather_uneven(own: Tensor) -> tuple[Tensor, list[int]]:
 
 
 class _Gather(torch.autograd.Function):
-    """All ranks' rows; the gradient of a row is the sum of what all ranks ask of it."""
+    """Rows of all ranks; the gradient of a row is the sum of all ranks' gradients for it."""
 
     @staticmethod
     def forward(ctx: Any, own: Tensor) -> Tensor:

@@ -1,10 +1,10 @@
-"""Documents encoded by two gloo ranks: the first one's rankings are those of one process to the last bit."""
+"""Documents encoded by two gloo ranks: the rankings of rank 0 equal those of one process bit for bit."""
 
 import json
 
 import torch
 
-from reasonir.distributed.encoding_pool import assemble, give_weights, together
+from reasonir.distributed.encoding_pool import broadcast_weights, join_pool, run_together
 from reasonir.index.exact import Exact
 from reasonir.model import encoder as encoder_module
 from reasonir.model.caching_encoder import CachingEncoder
@@ -32,30 +32,30 @@ def on_each(rank, bert, folder):
     Encoder.represent = lambda self, tokens, **options: read.append(len(tokens)) or represent(self, tokens, **options)
     alone = search(encoder) if rank == 0 else None
     read.clear()
-    found = []
-    group = assemble()
+    rankings = []
+    group = join_pool()
 
     def work(workers):
         stores = ({}, {"store": Disk(folder)}, {"store": Disk(folder)})  # the last one has everything
-        found.extend(search(encoder, workers=workers, **kept) for kept in stores)
+        rankings.extend(search(encoder, workers=workers, **kept) for kept in stores)
         stream = CachingEncoder(encoder, workers=workers).stream([Text(text) for text in CORPUS.texts], "document")
         next(stream)
-        stream.close()  # what others still had in work is fetched
+        stream.close()  # blocks that other ranks still encode are fetched
 
-    together(group, encoder, work)
-    assert all(each == alone for each in found)
+    run_together(group, encoder, work)
+    assert all(ranking == alone for ranking in rankings)
     with torch.no_grad():
         for parameter in encoder.parameters():
             parameter.add_(rank)
-    give_weights(group, encoder)
+    broadcast_weights(group, encoder)
     total = sum(float(value.double().sum()) for value in encoder.state_dict().values())
-    (folder / f"{rank}.json").write_text(json.dumps({"read": read, "total": total, "found": len(found)}))
+    (folder / f"{rank}.json").write_text(json.dumps({"read": read, "total": total, "rankings": len(rankings)}))
 
 
-def test_two_ranks_find_what_one_finds_and_share_the_work(bert, tmp_path):
+def test_two_ranks_rank_as_one_process_and_share_the_encoding(bert, tmp_path):
     on_two_ranks(on_each, bert, tmp_path)
     first, second = (json.loads((tmp_path / f"{rank}.json").read_text()) for rank in (0, 1))
-    assert (first["found"], second["found"]) == (3, 0)
+    assert (first["rankings"], second["rankings"]) == (3, 0)
     assert first["read"] == [4, 7, 7, 7] * 2 + [7]  # queries, every other block of documents
     assert second["read"] == [7, 7, 5] * 2 + [7]
     assert first["total"] == second["total"]

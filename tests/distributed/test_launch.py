@@ -1,4 +1,4 @@
-"""What processes of a launcher may do, and how the first one's folder reaches a command line."""
+"""Checks of launched processes, and how the leader's folder reaches a rank's command line."""
 
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -20,11 +20,11 @@ def test_a_process_by_itself_leads():
     assert is_leader()
 
 
-def test_the_second_of_two_follows_into_a_folder_of_any_name(second, tmp_path):
+def test_the_second_rank_joins_a_folder_of_any_name(second, tmp_path):
     folder = tmp_path / 'a "run", of=mine\\'
     assert (launched(), is_leader()) == (2, False)
-    said = OverridesParser.create().parse_overrides(in_folder(folder))
-    assert [override.value() for override in said] == [str(folder), None, "rank_1"]
+    overrides = OverridesParser.create().parse_overrides(in_folder(folder))
+    assert [override.value() for override in overrides] == [str(folder), None, "rank_1"]
 
 
 def test_commands_of_one_process_are_refused_on_several(second, tmp_path):
@@ -34,7 +34,7 @@ def test_commands_of_one_process_are_refused_on_several(second, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_tasks_of_srun_are_refused_where_each_would_make_a_folder_of_its_own(monkeypatch):
+def test_srun_tasks_that_would_each_make_a_folder_are_refused(monkeypatch):
     monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "2")
     with pytest.raises(InputError, match="srun started 2 tasks"):
         refuse_unlaunchable("train", [])
@@ -49,7 +49,7 @@ def test_tasks_of_srun_are_refused_where_each_would_make_a_folder_of_its_own(mon
         (("hardware=fsdp",), "fsdp shards over GPUs: choose hardware=ddp"),
     ],
 )
-def test_ranks_that_nothing_brings_together_are_refused(hardware, message, home):
+def test_ranks_without_a_launcher_are_refused(hardware, message, home):
     done = run("train", "experiment=demo_tiny", *hardware, "hardware.accelerator=cpu", home=home)
     assert done.status == 2
     assert message in done.err

@@ -1,4 +1,4 @@
-"""Two gloo ranks against one process: the same loss, weights and negatives, however unevenly the work is spread."""
+"""Two gloo ranks against one process: the same loss, weights and negatives, however uneven the split."""
 
 import json
 import os
@@ -10,7 +10,7 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 
 from reasonir.distributed.ranks import Alone, Together
-from tests.helpers import RETRIEVERS, SENTENCES, batch_of, examples, gradients, largest_difference, load
+from tests.helpers import RETRIEVERS, batch_of, examples, gradients, largest_difference, load
 
 CASES = {
     "even": (4, 4),
@@ -58,18 +58,18 @@ def objective_of(head):
 
 
 def compare_with_one_process(rank, folders, report):
-    """Every rank takes its part of the examples under DDP; rank 0 computes the whole batch alone and compares."""
+    """Run DDP on every rank with its part of the examples; rank 0 compares with the whole batch in one process."""
     from torch.nn.parallel import DistributedDataParallel
 
     from reasonir.engine.step import Budget, run_step
 
-    found = {}
+    values = {}
     for head, folder in folders.items():
         objective = objective_of(head)
         for case, (first, second) in CASES.items():
             encoder = load(folder, head)
-            given = examples(first + second, negatives=2)
-            mine = given[:first] if rank == 0 else given[first:]
+            rows = examples(first + second, negatives=2)
+            mine = rows[:first] if rank == 0 else rows[first:]
             batch = batch_of(encoder, mine)
             wrapped = DistributedDataParallel(
                 Step(encoder, objective), broadcast_buffers=False, find_unused_parameters=False
@@ -83,21 +83,21 @@ def compare_with_one_process(rank, folders, report):
             dist.all_reduce(mean)
             if rank == 0:
                 encoder.zero_grad()
-                whole = batch_of(encoder, given)
+                whole = batch_of(encoder, rows)
                 alone = run_step(encoder, objective, whole, Budget(10**9, 10**9), Alone())["loss"]
                 alone.backward()
                 buckets = len(wrapped.reducer._get_zeros_like_grad_buckets())
-                found[f"{head} {case}"] = {
+                values[f"{head} {case}"] = {
                     "loss": abs(mean.item() / 2 - alone.item()),
                     "gradients": largest_difference(shared, gradients(encoder)),
                     "reductions": len(reductions) / buckets,
                 }
     if rank == 0:
-        report.write_text(json.dumps(found))
+        report.write_text(json.dumps(values))
 
 
 class Step(torch.nn.Module):
-    """What Lightning does: the whole training step is the forward pass that DDP sees."""
+    """Lightning's arrangement: the whole training step is the forward pass that DDP sees."""
 
     def __init__(self, encoder, objective):
         super().__init__()
@@ -121,9 +121,9 @@ def test_two_ranks_give_the_gradients_of_one_process_with_one_reduction(bert, de
     report = tmp_path / "report.json"
     folders = {**dict.fromkeys((*RETRIEVERS, "provence"), bert), "yes_no": decoder}
     on_two_ranks(compare_with_one_process, folders, report)
-    found = json.loads(report.read_text())
-    assert len(found) == len(folders) * len(CASES)
-    for case, values in found.items():
+    cases = json.loads(report.read_text())
+    assert len(cases) == len(folders) * len(CASES)
+    for case, values in cases.items():
         assert values["loss"] < 1e-5, case
         assert values["gradients"] < 5e-5, case
         assert values["reductions"] == 1, case
@@ -157,4 +157,3 @@ def test_a_single_process_exchanges_nothing():
     assert alone.most(3) == 3
     assert alone.mean(torch.tensor([1.0, 3.0])).item() == 2.0
     assert alone.gather_keys(torch.tensor([4]))[1] == 0
-    assert len(SENTENCES) == 12
