@@ -1,4 +1,4 @@
-"""What a machine can do: the facts of the hardware group, resolved against the device that is really there."""
+"""Hardware profiles, resolved against the device that is present."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _HALF = {"16-mixed": "float16", "bf16-mixed": "bfloat16"}
 
 
 def number_format(precision: str, device: str) -> AbstractContextManager[Any]:
-    """What a precision computes in, on a device: autocast where it is mixed, else nothing."""
+    """Return a context of mixed precision on a device: autocast for mixed precisions, else none."""
     import torch
 
     if precision not in _HALF:
@@ -26,19 +26,19 @@ def number_format(precision: str, device: str) -> AbstractContextManager[Any]:
 
 @dataclass(frozen=True, slots=True)
 class Hardware(Validated):
-    """Facts of a device profile.
+    """Device profile.
 
     Attributes:
         name: the profile's name.
         accelerator: cpu, cuda, mps, or auto for the best one present.
-        devices: how many of a machine take part; -1 for all present.
-        nodes: how many machines.
-        precision: 32-true, 16-mixed, bf16-mixed, or auto for the best the chip has.
-        supported_precisions: those the chip really computes in.
-        memory_gib: of one device; None for what is free on the present one.
-        attention: attention implementation that runs there.
-        strategy: Lightning's strategy: a name, or a built one.
-        micro_batch_tokens: padded tokens of one segment; None fits them to the memory.
+        devices: devices per machine; -1 for all present.
+        nodes: number of machines.
+        precision: 32-true, 16-mixed, bf16-mixed, or auto for the best that the device supports.
+        supported_precisions: precisions that the device supports natively.
+        memory_gib: memory of one device; None for the free memory of the present one.
+        attention: attention implementation that runs on the device.
+        strategy: Lightning strategy: a name, or an instance.
+        micro_batch_tokens: padded tokens per segment; None fits them to the memory.
         max_saved_tokens: padded tokens whose graphs stay in memory; None fits them to the memory.
     """
 
@@ -61,38 +61,38 @@ class Hardware(Validated):
 
     @property
     def torch_device(self) -> str:
-        """The device of this process, for what runs outside of training; resolved profiles only."""
+        """Device of this process outside training; resolved profiles only."""
         return self.accelerator
 
     def problems(self) -> Iterable[str]:
-        """What contradicts itself in the profile, whatever device is present."""
+        """Yield contradictions within the profile, whatever device is present."""
         if self.precision not in ("auto", *self.supported_precisions):
             yield (
-                f"precision={self.precision}: {self.name} doesn't compute in that; it has "
+                f"precision={self.precision}: {self.name} doesn't support it; choose one of "
                 f"{', '.join(self.supported_precisions)}"
             )
         if self.accelerator == "cpu" and type(self.strategy).__name__ == "FSDPStrategy":
             yield f"accelerator=cpu: {self.name} shards over GPUs: choose hardware=ddp"
 
     def missing(self) -> str | None:
-        """Why this machine can't run the profile, or None when it can."""
+        """Return the reason why this machine can't run the profile, None if it can."""
         import torch
 
         if self.accelerator == "cuda":
             present = torch.cuda.device_count()
             if not present:
-                return f"hardware={self.name} needs an NVIDIA GPU, and torch sees none here: run hardware=cpu instead"
+                return f"hardware={self.name} needs an NVIDIA GPU, but torch sees none: choose hardware=cpu"
             if self.devices > present:
-                return f"hardware.devices={self.devices}, but there are {present} GPUs here: lower it"
+                return f"hardware.devices={self.devices}, but this machine has {present} GPUs: reduce it"
         if self.accelerator == "mps" and not torch.backends.mps.is_available():
-            return "hardware=mps needs Apple silicon, and torch sees none here: run hardware=cpu instead"
+            return "hardware=mps needs Apple silicon, but torch sees none: choose hardware=cpu"
         return None
 
     def resolve(self) -> Hardware:
-        """The same with nothing left to choose: the present accelerator, its precision and memory.
+        """Return the profile with the present accelerator, its precision and memory filled in.
 
         Raises:
-            InputError: what `missing` says, or the precision that is best here isn't among the profile's.
+            InputError: this machine can't run the profile (see `missing`), or doesn't support the precision.
         """
         if reason := self.missing():
             raise InputError(reason)

@@ -1,1 +1,1 @@
-"""The exact training step: segments kept or recomputed, repeated when memory runs out."""
+"""Exact training step: micro-batches stored or recomputed, retried when memory runs out."""

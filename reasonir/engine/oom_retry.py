@@ -1,11 +1,11 @@
-"""Out of memory inside a step: free what the attempt held, halve the budget, take the same step again.
+"""Retry of a step that runs out of memory: free the attempt's tensors, halve the budget, repeat the step.
 
-What a step gives doesn't depend on how it is cut (`engine/step.py`), so a repeated step gives what the first attempt
-would have: to float tolerance, since sums are taken in another order, and with dropout on by other masks. The forward
-pass is repeated where it failed. The backward pass starts from gradients of zero, those of earlier batches set aside,
-so half of a failed one leaves no trace.
+The result of a step doesn't depend on its micro-batches (`engine/step.py`), so a retry gives the result of the first
+attempt: to float tolerance, since sums are taken in another order, and with other dropout masks. The forward pass is
+repeated where it failed. The backward pass starts from zero gradients, with those of earlier batches stashed, so half
+of a failed one leaves no trace.
 
-With several ranks nothing is repeated: the others would wait for what the failed one doesn't send.
+With several ranks nothing is retried: the other ranks would wait for collectives that the failed one never joins.
 """
 
 from __future__ import annotations
@@ -22,42 +22,42 @@ from reasonir.engine.step import Budget
 from reasonir.errors import InputError
 
 T = TypeVar("T")
-_SIGNS = ("out of memory", "can't allocate memory")
+_MESSAGES = ("out of memory", "can't allocate memory")
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether a device, or the machine, had no memory left; CPU and MPS raise plain RuntimeErrors."""
+    """Return whether an error means out of memory, on a device or the host; CPU and MPS raise plain RuntimeErrors."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
-    return isinstance(error, RuntimeError) and any(sign in str(error) for sign in _SIGNS)
+    return isinstance(error, RuntimeError) and any(message in str(error) for message in _MESSAGES)
 
 
 def halved(budget: Budget, longest: int) -> Budget:
-    """Half the budget.
+    """Return half the budget.
 
     Args:
-        budget: that was too much.
-        longest: tokens of the step's longest text, which can't be cut.
+        budget: the budget that didn't fit.
+        longest: tokens of the step's longest text, which can't be split.
 
     Raises:
-        InputError: less budget wouldn't help.
+        InputError: a smaller budget can't help.
     """
     if budget.max_saved_tokens == 0 and budget.micro_batch <= longest:
         raise InputError(
-            f"out of memory with nothing kept and one text of {longest} tokens at a time: cut texts shorter "
-            "(model.head), set model.activation_checkpointing=true, train adapters (model.lora.rank=16), or take a "
-            "smaller model"
+            f"out of memory even with one {longest}-token text per micro-batch and no stored graphs: reduce "
+            "model.head.document_length or max_length, set model.activation_checkpointing=true, train adapters "
+            "(model.lora.rank=16), or choose a smaller model"
         )
-    micro_batch, kept = max(longest, budget.micro_batch // 2), budget.max_saved_tokens // 2
-    return replace(budget, micro_batch=micro_batch, max_saved_tokens=kept if kept >= micro_batch else 0)
+    micro_batch, saved = max(longest, budget.micro_batch // 2), budget.max_saved_tokens // 2
+    return replace(budget, micro_batch=micro_batch, max_saved_tokens=saved if saved >= micro_batch else 0)
 
 
 class OomRetry:
-    """Takes steps until they fit; `budget` is what did.
+    """Repeats a step with smaller budgets until it fits into memory.
 
     Args:
-        budget: to begin with.
-        changed: told of every smaller budget, with what was reported.
+        budget: initial budget; the attribute `budget` is the last one that was tried.
+        changed: called with each smaller budget and the error message.
     """
 
     def __init__(self, budget: Budget, changed: Callable[[Budget, str], None]) -> None:
@@ -65,10 +65,10 @@ class OomRetry:
         self._changed = changed
 
     def until_it_fits(self, work: Callable[[Budget], T], *, longest: int) -> T:
-        """What `work` gives at the first budget that it fits into.
+        """Return the result of `work` at the first budget that fits.
 
         Raises:
-            InputError: none helps (see `halved`).
+            InputError: no budget fits (see `halved`).
         """
         while True:
             try:
@@ -77,7 +77,7 @@ class OomRetry:
                 if not is_out_of_memory(error):
                     raise
                 reason = str(error).partition("\n")[0]
-            # Outside of the handler, whose traceback holds the failed attempt's tensors.
+            # Outside the handler, whose traceback holds the failed attempt's tensors.
             gc.collect()
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
@@ -86,19 +86,19 @@ class OomRetry:
 
 
 class GradientStash:
-    """Gradients of earlier batches, out of the way of a backward pass that may have to be begun anew."""
+    """Gradients of earlier batches, set aside during a backward pass that may have to be repeated."""
 
     def __init__(self, parameters: Iterable[nn.Parameter]) -> None:
-        self._held: list[tuple[nn.Parameter, Tensor | None]] = [(each, each.grad) for each in parameters]
+        self._stashed: list[tuple[nn.Parameter, Tensor | None]] = [(p, p.grad) for p in parameters]
         self.clear()
 
     def clear(self) -> None:
-        """Drop what a backward pass gave."""
-        for parameter, _ in self._held:
+        """Drop the gradients of the current backward pass."""
+        for parameter, _ in self._stashed:
             parameter.grad = None
 
     def add_back(self) -> None:
-        """Add them to what the backward pass gave."""
-        for parameter, before in self._held:
+        """Add the stashed gradients to those of the backward pass."""
+        for parameter, before in self._stashed:
             if before is not None:
                 parameter.grad = before if parameter.grad is None else before.add_(parameter.grad)

@@ -1,1 +1,1 @@
-"""Before training: lengths, memory, and the micro-batch budget."""
+"""Planning of a run: lengths, memory, and the micro-batch budget."""

@@ -1,6 +1,6 @@
-"""A run's lengths: its data's columns, counted by the model's own tokenizer, and the head's lengths that fit them.
+"""Text lengths of a run: columns of the data measured by the model's tokenizer, and head lengths fitted to them.
 
-Needs neither weights nor a device. Where not even the tokenizer is here, lengths are estimated by the characters.
+Needs neither weights nor a device. Without a tokenizer, lengths are estimated from characters.
 """
 
 from __future__ import annotations
@@ -23,16 +23,20 @@ from reasonir.training.datamodule import RetrievalData
 from reasonir.types import Side
 
 _TOKENIZER_FILES = ("tokenizer.json", "vocab.txt", "vocab.json", "*.model")
-_CHARACTERS_A_TOKEN = 4
+_CHARACTERS_PER_TOKEN = 4
 
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """Columns of sampled texts, with what a model makes of them.
+    """Lengths of sampled texts, by column.
 
-    `limits` are the tokens a text of a side may have, `least` those it is filled up to, `positions` bound any limit;
-    `counted` says by what: "tokens", "characters" where no tokenizer is here, "limits" where no data is. `queries_cut`
-    is the share of pairs whose query loses a part beside its document; 0 for a head that reads texts by themselves.
+    Attributes:
+        columns: columns of the data.
+        limits: maximum tokens per text of each side.
+        least: tokens that shorter texts of each side are padded to.
+        positions: maximum of any limit.
+        counted: unit that was counted: "tokens", "characters" without a tokenizer, "limits" without data.
+        queries_cut: share of pairs whose query is truncated next to its document; 0 for heads that read single texts.
     """
 
     columns: tuple[Column, ...]
@@ -43,7 +47,7 @@ class Measured:
     queries_cut: float = 0.0
 
     def texts(self, counts: dict[str, int]) -> TextShapes:
-        """A typical step of so many texts of each column, cut and filled up; queries first, where they are apart."""
+        """Return a typical step with `counts` texts per column, truncated and padded; queries first, if separate."""
         parts = {
             column.name: np.clip(column.typical(counts[column.name]), self.least[column.side], self.limits[column.side])
             for column in self.columns
@@ -52,7 +56,7 @@ class Measured:
 
 
 def measure(model: Model, data: RetrievalData, *, rows: int) -> Measured:
-    """The columns of up to `rows` training rows; prompts and markers are counted, nothing is cut.
+    """Measure the columns of up to `rows` training rows, with prompts and markers, without truncation.
 
     A head that reads query and document together has columns of pairs.
     """
@@ -63,7 +67,7 @@ def measure(model: Model, data: RetrievalData, *, rows: int) -> Measured:
         return Measured(columns, model.limits(folder), dict.fromkeys(sides, 0), UNBOUNDED, "characters")
     tokenizer, positions = model.read_tokenizer(folder)
     pairs = data.sample_pairs(rows) if model.reads_pairs else {}
-    lost_P = [lost for given in pairs.values() for lost in tokenizer(given)[0].lost_query_N.tolist()]
+    lost_P = [lost for column in pairs.values() for lost in tokenizer(column)[0].lost_query_N.tolist()]
     return Measured(
         tuple(_counted(model, data, rows, tokenizer.whole())),
         {side: tokenizer.limit(side) for side in sides},
@@ -75,7 +79,7 @@ def measure(model: Model, data: RetrievalData, *, rows: int) -> Measured:
 
 
 def longest(model: Model) -> Measured:
-    """Columns as long as the head lets them be: what a plan goes by where the data can't be read."""
+    """Return columns of maximum length, for plans without readable data."""
     limits = model.limits(_folder(model))
     sides: dict[str, Side] = {} if model.reads_pairs else {"queries": "query"}
     sides |= {"positives": "document", "negatives": "document"}
@@ -104,11 +108,11 @@ def _estimated(model: Model, data: RetrievalData, rows: int, folder: Path | None
 
 
 def _tokens(text: str) -> int:
-    return max(1, len(text) // _CHARACTERS_A_TOKEN)
+    return max(1, len(text) // _CHARACTERS_PER_TOKEN)
 
 
-def lengths_found(model: Model, measured: Measured, options: LengthOptions) -> dict[str, int]:
-    """Those of the head's length options that aren't given, fitted to the data; none without a tokenizer."""
+def auto_lengths(model: Model, measured: Measured, options: LengthOptions) -> dict[str, int]:
+    """Return the head's unset length options, fitted to the data; empty without a tokenizer."""
     if measured.counted != "tokens":
         return {}
     return model.length_options(fitting(measured.columns, options.percentile, measured.positions))

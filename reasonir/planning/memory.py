@@ -1,10 +1,11 @@
-"""What a training step needs of a device's memory, from first principles: what is held at its fullest moment.
+"""Memory of a training step on one device, from first principles: the peak of its four phases.
 
-Weights and optimiser states are always there. On top of them the step passes four moments, and the largest counts: the
-end of the forward pass (kept graphs, representations), scoring (kept graphs, representations, the pairs of tokens that
-MaxSim remembers), the backward pass (gradients, kept graphs, one recomputed graph, the gradients of one layer and of
-the representations) and the update (gradients, the optimiser's scratch). All in bytes; T rows, N texts as in
-`reasonir.types`.
+Weights and optimiser states are always resident. In addition, a step has four phases, and the largest decides: the end
+of the forward pass (stored graphs, representations), scoring (stored graphs, representations, MaxSim's winners), the
+backward pass (gradients, stored graphs, one recomputed graph, the gradients of one layer and of the representations)
+and the update (gradients, the optimiser's scratch). All sizes in bytes.
+
+Shape letters: N texts, M a selection of N.
 """
 
 from __future__ import annotations
@@ -24,41 +25,41 @@ from reasonir.utils.memory_meter import GIB
 
 FLOAT, HALF = 4, 2
 _FORWARD_COPIES, _BACKWARD_COPIES = 3, 4
-"""Of the representations: parts, joined and ordered; the gradients of each of those, and of queries and documents."""
+"""Copies of the representations: parts, joined and ordered; the gradients of each, and of queries and documents."""
 _SCORE_BYTES = 28
-"""Of a query and a document in the loss: score, logits, masked logits, their gradients, and three masks."""
+"""Bytes per query-document pair in the loss: score, logits, masked logits, their gradients, and three masks."""
 _MOMENTS = ("forward pass", "scoring", "backward pass", "update")
 
 
 @dataclass(frozen=True, slots=True)
 class TextShapes:
-    """The texts of a step on one device: the tokens each has in training, queries first."""
+    """Texts of a step on one device: training tokens of each, queries first."""
 
     lengths_N: Tensor
     queries: int
 
     @property
     def tokens(self) -> int:
-        """All tokens."""
+        """Total number of tokens."""
         return int(self.lengths_N.sum())
 
 
 @dataclass(frozen=True, slots=True)
 class Training:
-    """What decides a training's memory, whatever the device and the step.
+    """Memory-relevant properties of a training, independent of device and step.
 
     Attributes:
         shape: the backbone.
-        trained: parameters that get gradients.
-        state_bytes: optimiser state of a trained parameter.
+        trained: parameters with gradients.
+        state_bytes: optimiser state per trained parameter.
         fused: whether the optimiser updates in place, by one kernel; under loss scaling, and on
             devices without that kernel, it needs a copy as scratch.
-        layers: how many layers keep a graph.
+        layers: number of layers that keep a graph.
         adapted: whether they have adapters on frozen weights.
-        recomputed: whether each layer keeps its input alone.
-        vector_size: numbers in a vector.
-        single_vector: whether a text gives one vector, and not one a token.
-        accumulates: whether gradients stay for further batches.
+        recomputed: whether each layer keeps only its input.
+        vector_size: size of a vector.
+        single_vector: one vector per text instead of one per token.
+        accumulates: whether gradients are accumulated over batches.
     """
 
     shape: Shape
@@ -74,7 +75,7 @@ class Training:
 
     @classmethod
     def of(cls, model: Model, shape: Shape, vector_size: int, *, optimiser: str, accumulates: bool) -> Training:
-        """That of a model."""
+        """Return the properties of a model."""
         adapted = bool(model.lora.rank)
         return cls(
             shape=shape,
@@ -92,7 +93,10 @@ class Training:
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """Bytes by what they are for; `total` is the sum at the fullest moment, `moment`, not that of all parts."""
+    """Bytes by purpose.
+
+    `total` is the peak, reached in the phase `moment`; it isn't the sum of all parts.
+    """
 
     weights: float
     gradients: float
@@ -105,17 +109,17 @@ class Cost:
     moment: str
 
     def gib(self) -> dict[str, float]:
-        """The same in GiB, without the moment."""
+        """Return the parts in GiB, without `moment`."""
         return {f"{name}_gib": value / GIB for name, value in asdict(self).items() if name != "moment"}
 
 
 class Estimate:
-    """The memory of a training on one device of a profile.
+    """Memory estimate of a training on one device of a profile.
 
     Args:
         training: what is trained.
         hardware: the profile.
-        graph_scale: how many times larger graphs are than first principles say, where that was measured.
+        graph_scale: measured size of graphs over the estimate; 1 if not measured.
     """
 
     def __init__(self, training: Training, hardware: Hardware, graph_scale: float = 1.0) -> None:
@@ -128,12 +132,12 @@ class Estimate:
         self.shards = self.devices if type(hardware.strategy).__name__ == "FSDPStrategy" else 1
 
     def layer(self, width: int) -> float:
-        """A token's share of one layer's graph, in texts `width` tokens long."""
+        """Return a token's share of one layer's graph, in texts of `width` tokens."""
         training = self.training
         return training.shape.layer_bytes(width, mixed=self.mixed, on_cpu=self.on_cpu, adapted=training.adapted)
 
     def graph(self, width: int) -> float:
-        """A token's share of the graph that stays."""
+        """Return a token's share of the stored graph."""
         training, hidden = self.training, self.training.shape.hidden
         head = 0 if training.single_vector else hidden + 3 * training.vector_size
         embeddings = 3 * hidden if training.layers == training.shape.layers else 0
@@ -141,10 +145,10 @@ class Estimate:
         return self.graph_scale * (training.layers * layer + FLOAT * (embeddings + head))
 
     def cost(self, texts: TextShapes, budget: Budget) -> Cost:
-        """What a step on these texts needs, cut by the budget as the engine cuts it."""
+        """Return the memory of a step on these texts, with the micro-batches of the engine."""
         kept_graphs, kept_parts, segment, working = 0.0, 0, 0.0, 0.0
         area = 0
-        passing = 2 if self.training.recomputed else 1  # the gradients of a layer, and its graph where it was dropped
+        passing = 2 if self.training.recomputed else 1  # the gradients of a layer, and its graph if recomputed
         for chosen_M in micro_batches(texts.lengths_N, budget.micro_batch):
             width = int(texts.lengths_N[chosen_M].max())
             tokens = width * chosen_M.numel()
@@ -158,7 +162,7 @@ class Estimate:
         weights = self.training.shape.parameters * FLOAT / self.shards + self._casts(kept_parts, recomputes=segment > 0)
         gradients = self.training.trained * FLOAT / self.shards
         if self.training.accumulates or self.devices > self.shards:
-            gradients *= 2  # what this backward pass gives, beside what was accumulated or what the ranks exchange
+            gradients *= 2  # of this backward pass, and the accumulated or exchanged ones
         optimiser = self.training.trained * self.training.state_bytes / self.shards
         vectors, scores = self._scoring(texts)
         moments = (
@@ -181,9 +185,9 @@ class Estimate:
         )
 
     def _casts(self, kept: int, *, recomputes: bool) -> float:
-        """The matrices in 16 bits: a copy in the kept graphs and one in the recomputed one.
+        """Return the bytes of 16-bit weight copies in stored graphs and in the recomputed one.
 
-        Autocast casts weights that aren't trained anew each time they are used, so each kept graph has its own.
+        Autocast casts frozen weights each time they are used, so each stored graph has its own copy.
         """
         if not self.mixed:
             return 0.0
@@ -191,7 +195,7 @@ class Estimate:
         return HALF * self.training.shape.layers * self.training.shape.layer_parameters * copies
 
     def _scoring(self, texts: TextShapes) -> tuple[float, float]:
-        """One copy of the representations, the documents of all devices, and what scoring adds."""
+        """Return the bytes of one copy of the representations (with the documents of all devices), and of scoring."""
         training, queries = self.training, texts.queries
         documents = (len(texts.lengths_N) - queries) * self.devices
         own, other = (int(part.sum()) for part in texts.lengths_N.tensor_split([queries]))
@@ -202,12 +206,12 @@ class Estimate:
         return vectors, maxsim + _SCORE_BYTES * queries * documents
 
     def _maxsim(self, pairs: int) -> float:
-        """The winner of each pair of a query token and a document, and a block's similarities or gradients."""
+        """Return the bytes of MaxSim's winners and of a block's similarities or gradients."""
         block = 2 * FLOAT * (CPU_BLOCK if self.on_cpu else DEVICE_BLOCK)
         return pairs * WINNER_BYTES + max(block, min(pairs, BACKWARD_PAIRS) * BACKWARD_BYTES)
 
     def _scratch(self) -> float:
-        """What the update needs beside gradients and states: a copy of the parameters, or of the largest of them."""
+        """Return the scratch of the update: a copy of the parameters, or of the largest of them."""
         training = self.training
         if training.fused:
             return 0.0 if self.in_place else FLOAT * training.trained
@@ -216,7 +220,7 @@ class Estimate:
 
 
 def _trained(shape: Shape, model: Model) -> int:
-    """Parameters that get gradients, by the dimensions."""
+    """Return the number of parameters with gradients, from the dimensions."""
     if model.lora.rank:
         matrices = 2 if shape.kind == "encoder" else 3
         per_layer = 8 * shape.hidden + matrices * (shape.hidden + shape.intermediate)

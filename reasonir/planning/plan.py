@@ -1,8 +1,8 @@
-"""The plan of a run: its lengths, and how a step fits into the device's memory.
+"""Plan of a run: its lengths, and the micro-batch budget that fits a step into the device's memory.
 
-Printed before training and by `dry_run=true`, on any machine: it needs the model's configuration (or the dimensions
-its YAML states), not its weights and not the device. What it says of memory is an estimate (`planning/memory.py`) for a
-step whose texts are spread as the sampled ones are; `probe=true` measures one.
+Printed before training and by `dry_run=true`, on any machine: it needs the model's configuration (or the dimensions in
+its YAML), but neither its weights nor the device. Memory is estimated (`planning/memory.py`) for a step with the length
+distribution of the sampled texts; `probe=true` measures it.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _LARGEST_SEGMENT = {"cpu": 2048, "mps": 16384, "cuda": 65536}
 
 @dataclass(frozen=True, slots=True)
 class Fit:
-    """A step on one device of a profile; `fits` is None where the device's memory isn't known."""
+    """Step on one device of a profile; `fits` is None if the device's memory is unknown."""
 
     hardware: Hardware
     budget: Budget
@@ -47,32 +47,38 @@ class Fit:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a step costs on one device, and on what lengths that rests.
+    """Cost of a step on one device, and the lengths it is based on.
 
-    `found` are the head's options that were fitted to the data, `measured` what a probe says, `graph_scale` how many
-    times larger graphs are than estimated, where that was measured.
+    Attributes:
+        fit: budget and cost on the run's device.
+        training: memory-relevant properties of the training.
+        texts: a typical step's texts.
+        lengths: measured columns.
+        auto_lengths: length options of the head that were fitted to the data.
+        measured: results of a probe.
+        graph_scale: measured size of graphs over the estimate; 1 if not measured.
     """
 
     fit: Fit
     training: Training
     texts: TextShapes
     lengths: Measured
-    found: Mapping[str, int] = field(default_factory=dict)
+    auto_lengths: Mapping[str, int] = field(default_factory=dict)
     measured: Mapping[str, float] = field(default_factory=dict)
     graph_scale: float = 1.0
 
     @property
     def width(self) -> int:
-        """The longest text there may be."""
+        """Maximum tokens of a text."""
         return max(self.lengths.limits.values())
 
     @property
     def tight(self) -> bool:
-        """Whether memory, and nothing else, decides what is kept."""
+        """Whether memory alone limits the stored graphs."""
         return self.fit.hardware.max_saved_tokens is None and self.budget.max_saved_tokens < self.texts.tokens
 
     def refitted(self, *, graph_scale: float | None = None, budget: Budget | None = None) -> Plan:
-        """The same step with other graphs, or another budget."""
+        """Return the plan with another graph scale or budget."""
         scale, hardware = self.graph_scale if graph_scale is None else graph_scale, self.fit.hardware
         if budget is not None:
             hardware = replace(
@@ -83,12 +89,12 @@ class Plan:
 
     @property
     def budget(self) -> Budget:
-        """What the engine is told."""
+        """Budget of the engine."""
         return self.fit.budget
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, for plan.json."""
-        hardware, tried = self.fit.hardware, caps(self.lengths.columns, self.lengths.positions)
+        """Return plain values, for plan.json."""
+        hardware, limits = self.fit.hardware, caps(self.lengths.columns, self.lengths.positions)
         return {
             "hardware": hardware.name,
             "present": hardware.missing() is None,
@@ -103,10 +109,10 @@ class Plan:
             "max_saved_tokens": self.budget.max_saved_tokens,
             "graphs_measured_over_estimated": self.graph_scale,
             "tokens_per_step": self.texts.tokens,
-            "auto_lengths": dict(self.found),
+            "auto_lengths": dict(self.auto_lengths),
             "lengths_counted": self.lengths.counted,
             "lengths": {
-                column.name: column.to_dict(self.lengths.limits[column.side], tried) for column in self.lengths.columns
+                column.name: column.to_dict(self.lengths.limits[column.side], limits) for column in self.lengths.columns
             },
             "queries_cut": self.lengths.queries_cut,
             "probe": dict(self.measured),
@@ -123,15 +129,15 @@ def fit_step(training: Training, hardware: Hardware, texts: TextShapes, *, width
 
     Args:
         training: what is trained.
-        hardware: resolved, or a profile of a device that isn't here.
-        texts: those of a step on one device.
-        width: the longest text there may be.
+        hardware: a resolved profile, or one of a device that isn't present.
+        texts: texts of a step on one device.
+        width: maximum tokens of a text.
         graph_scale: see `Estimate`.
     """
     estimate = Estimate(training, hardware, graph_scale)
     bare = estimate.cost(texts, Budget(max(1, texts.tokens)))
-    held = bare.weights + bare.gradients + bare.optimiser + max(bare.representations, bare.scores)
-    free = max(0.0, _USABLE * (hardware.memory_gib or 0.0) * GIB - held)
+    resident = bare.weights + bare.gradients + bare.optimiser + max(bare.representations, bare.scores)
+    free = max(0.0, _USABLE * (hardware.memory_gib or 0.0) * GIB - resident)
     most = _LARGEST_SEGMENT.get(hardware.accelerator, 65536)
     per_token = estimate.graph(width) + estimate.layer(width)
     segment = hardware.micro_batch_tokens or int(np.clip(_SEGMENT_SHARE * free / per_token, width, max(width, most)))
@@ -151,12 +157,12 @@ def plan_run(
     *,
     optimiser: str = "adamw",
     accumulates: bool = False,
-    found: Mapping[str, int] | None = None,
+    auto_lengths: Mapping[str, int] | None = None,
 ) -> Plan:
-    """The plan of a run, from the lengths of its data.
+    """Return the plan of a run, from the lengths of its data.
 
     Raises:
-        InputError: the model's dimensions are neither readable nor stated.
+        InputError: the model's dimensions are neither in its checkpoint nor in its YAML.
     """
     shape = model.measure()
     try:
@@ -168,30 +174,30 @@ def plan_run(
     )
     texts = lengths.texts(data.texts_per_step(max(1, hardware.devices) * hardware.nodes))
     fit = fit_step(training, hardware, texts, width=max(lengths.limits.values()))
-    return Plan(fit, training, texts, lengths, found or {})
+    return Plan(fit, training, texts, lengths, auto_lengths or {})
 
 
 def survey(plan: Plan, profiles: Mapping[str, Hardware]) -> dict[str, Fit]:
-    """How the step of a plan would fit on one device of each of the profiles."""
+    """Return how the plan's step fits on one device of each profile."""
     return {name: fit_step(plan.training, profile, plan.texts, width=plan.width) for name, profile in profiles.items()}
 
 
 def planned_lengths(file: Path) -> dict[str, int]:
-    """The lengths that an earlier plan fitted to the data: a resumed run keeps them."""
+    """Return the fitted lengths in an earlier plan file, which a resumed run keeps; empty without a file."""
     return dict(json.loads(file.read_text()).get("auto_lengths", {})) if file.is_file() else {}
 
 
 def as_planned(hardware: Hardware, file: Path) -> Hardware:
-    """The profile with the budget of an earlier plan, so that resuming changes no bit of what dropout draws.
+    """Return the profile with the budget of an earlier plan, so that a resumed run draws the same dropout masks.
 
-    What was free on a CPU then isn't what is free now. Another profile, or memory that the earlier plan doesn't fit
-    into, is planned anew.
+    The free memory of a CPU changes from run to run. With another profile, or too little memory for the earlier plan,
+    the profile is returned unchanged and the run is planned again.
     """
-    before = json.loads(file.read_text()) if file.is_file() else {}
-    same = (before.get("hardware"), before.get("precision")) == (hardware.name, hardware.precision)
-    if not same or before["total_gib"] > (hardware.memory_gib or 0.0):
+    earlier = json.loads(file.read_text()) if file.is_file() else {}
+    same = (earlier.get("hardware"), earlier.get("precision")) == (hardware.name, hardware.precision)
+    if not same or earlier["total_gib"] > (hardware.memory_gib or 0.0):
         return hardware
-    kept = before["max_saved_tokens"] if hardware.max_saved_tokens is None else hardware.max_saved_tokens
+    kept = earlier["max_saved_tokens"] if hardware.max_saved_tokens is None else hardware.max_saved_tokens
     return replace(
-        hardware, micro_batch_tokens=hardware.micro_batch_tokens or before["micro_batch_tokens"], max_saved_tokens=kept
+        hardware, micro_batch_tokens=hardware.micro_batch_tokens or earlier["micro_batch_tokens"], max_saved_tokens=kept
     )

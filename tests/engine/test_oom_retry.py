@@ -1,4 +1,4 @@
-"""Steps that run out of memory anywhere give, once repeated, the weights of a training that never did."""
+"""Steps that run out of memory anywhere give, after a retry, the weights of a training that never did."""
 
 import json
 import random
@@ -24,10 +24,12 @@ OUT_OF_MEMORY = "CUDA out of memory. Tried to allocate 20.00 MiB"
 
 
 def train(folder, *, budget, failing=(), accumulate=1, clip=1.0):
-    """(weights, budgets told, passes) of four batches, the encoder's passes in `failing` (counted from 0) failing."""
+    """Return (weights, budgets reported, passes) of four batches; the encoder passes in `failing` (counted from 0)
+    fail.
+    """
     encoder = load(folder, "colbert", query_length=24, document_length=48)
     encoder.backbone.config.attention_probs_dropout_prob = 0.0
-    passes, told = [0], []
+    passes, reported = [0], []
     forward = encoder.forward
 
     def failing_forward(padded):
@@ -44,7 +46,7 @@ def train(folder, *, budget, failing=(), accumulate=1, clip=1.0):
         budget,
         steps=4,
         seed=1,
-        refitted=lambda *each: told.append(each),
+        refitted=lambda *change: reported.append(change),
     )
     module.transfer_batch_to_device = lambda batch, device, number: batch  # the engine sends what it needs
     batches = [batch_of(encoder, examples(6 + number), step=number) for number in range(4)]
@@ -59,34 +61,34 @@ def train(folder, *, budget, failing=(), accumulate=1, clip=1.0):
         enable_model_summary=False,
     )
     trainer.fit(module, torch.utils.data.DataLoader(batches, batch_size=None))
-    return {name: value.detach().clone() for name, value in encoder.named_parameters()}, told, passes[0]
+    return {name: value.detach().clone() for name, value in encoder.named_parameters()}, reported, passes[0]
 
 
 @pytest.mark.parametrize("accumulate", [1, 2])
 @pytest.mark.parametrize("kept", [0, 300, 10**9])
 def test_weights_are_those_of_a_training_with_memory(bert, kept, accumulate):
     budget = Budget(150, kept)
-    expected, told, passes = train(bert, budget=budget, accumulate=accumulate)
-    assert told == []
+    expected, reported, passes = train(bert, budget=budget, accumulate=accumulate)
+    assert reported == []
     again, _, _ = train(bert, budget=budget, accumulate=accumulate)
     assert all(torch.equal(expected[name], again[name]) for name in expected)
     for seed in range(3):
         failing = set(random.Random(seed).sample(range(passes), 2))
-        found, told, _ = train(bert, budget=budget, failing=failing, accumulate=accumulate)
-        assert len(told) == 2
-        assert all(reason == OUT_OF_MEMORY for _, reason in told)
+        weights, reported, _ = train(bert, budget=budget, failing=failing, accumulate=accumulate)
+        assert len(reported) == 2
+        assert all(reason == OUT_OF_MEMORY for _, reason in reported)
         for name in expected:  # sums of other micro-batches: equal up to rounding, which Adam magnifies
-            torch.testing.assert_close(found[name], expected[name], rtol=0, atol=5e-5, msg=name)
+            torch.testing.assert_close(weights[name], expected[name], rtol=0, atol=5e-5, msg=name)
 
 
 def test_a_repeated_step_with_the_same_cut_is_equal_bit_for_bit(bert):
-    """With every text by itself and no graph kept, halving changes nothing but the attempt."""
+    """Halving changes nothing but the attempt if everything still fits into one micro-batch."""
     budget = Budget(10**9, 10**9)  # halved, still everything in one micro-batch
     expected, _, passes = train(bert, budget=budget)
     assert passes == 4
-    found, told, _ = train(bert, budget=budget, failing={1, 3})
-    assert [each.micro_batch for each, _ in told] == [5 * 10**8, 25 * 10**7]
-    assert all(torch.equal(expected[name], found[name]) for name in expected)
+    weights, reported, _ = train(bert, budget=budget, failing={1, 3})
+    assert [smaller.micro_batch for smaller, _ in reported] == [5 * 10**8, 25 * 10**7]
+    assert all(torch.equal(expected[name], weights[name]) for name in expected)
 
 
 def test_other_errors_are_not_swallowed(bert):
@@ -104,8 +106,8 @@ def train_raising(folder, error):
     module.repeater.until_it_fits(work, longest=10)
 
 
-def test_what_cannot_be_cut_further_is_said(bert):
-    with pytest.raises(InputError, match=r"one text of 10 tokens at a time: .*activation_checkpointing"):
+def test_a_single_text_that_does_not_fit_is_an_error(bert):
+    with pytest.raises(InputError, match=r"one 10-token text per micro-batch .*.*activation_checkpointing"):
         train_raising(bert, torch.OutOfMemoryError(OUT_OF_MEMORY))
 
 
@@ -113,11 +115,11 @@ def test_what_cannot_be_cut_further_is_said(bert):
     ("before", "after"), [((400, 1000), (200, 500)), ((400, 300), (200, 0)), ((400, 0), (200, 0)), ((60, 90), (50, 0))]
 )
 def test_budgets_are_halved_down_to_the_longest_text(before, after):
-    found = halved(Budget(*before), 50)
-    assert (found.micro_batch, found.max_saved_tokens) == after
+    budget = halved(Budget(*before), 50)
+    assert (budget.micro_batch, budget.max_saved_tokens) == after
 
 
-def test_what_out_of_memory_looks_like():
+def test_out_of_memory_errors_of_all_devices_are_recognised():
     assert is_out_of_memory(torch.OutOfMemoryError("CUDA out of memory"))
     assert is_out_of_memory(RuntimeError("MPS backend out of memory (MPS allocated: 5 GB)"))
     assert is_out_of_memory(
@@ -129,15 +131,15 @@ def test_what_out_of_memory_looks_like():
 def test_gradients_set_aside_are_added_back():
     first, second, third = (torch.nn.Parameter(torch.zeros(2)) for _ in range(3))
     first.grad, third.grad = torch.ones(2), torch.ones(2)
-    aside = GradientStash([first, second, third])
+    stash = GradientStash([first, second, third])
     first.grad = torch.full((2,), 7.0)  # of an attempt that failed
-    aside.clear()
+    stash.clear()
     first.grad, second.grad = torch.full((2,), 2.0), torch.full((2,), 3.0)
-    aside.add_back()
-    assert [each.grad.tolist() for each in (first, second, third)] == [[3.0, 3.0], [3.0, 3.0], [1.0, 1.0]]
+    stash.add_back()
+    assert [parameter.grad.tolist() for parameter in (first, second, third)] == [[3.0, 3.0], [3.0, 3.0], [1.0, 1.0]]
 
 
-def test_a_run_goes_on_with_less_and_the_next_one_begins_there(tmp_path, monkeypatch):
+def test_a_run_continues_with_less_and_the_next_one_begins_there(tmp_path, monkeypatch):
     forward, left = Encoder.forward, [3]
 
     def failing(encoder, padded):
@@ -146,30 +148,30 @@ def test_a_run_goes_on_with_less_and_the_next_one_begins_there(tmp_path, monkeyp
             raise torch.OutOfMemoryError(OUT_OF_MEMORY)
         return forward(encoder, padded)
 
-    given = ("experiment=demo_tiny", "evaluation.baselines=[]", "trainer.max_steps=2", "hardware=cpu")
-    given += ("hardware.memory_gib=4",)  # what is free changes from run to run
-    first = run("train", *given, home=tmp_path)
+    overrides = ("experiment=demo_tiny", "evaluation.baselines=[]", "trainer.max_steps=2", "hardware=cpu")
+    overrides += ("hardware.memory_gib=4",)  # what is free changes from run to run
+    first = run("train", *overrides, home=tmp_path)
     planned = json.loads((first.folder / "plan.json").read_text())
     assert planned["micro_batch_tokens"] == 2048
     monkeypatch.setattr(Encoder, "forward", failing)
-    done = run("train", *given, home=tmp_path)
+    done = run("train", *overrides, home=tmp_path)
     assert done.status == 0, done.err
     assert "Out of memory (CUDA out of memory. Tried to allocate 20.00 MiB): the same step" in done.err
-    found = json.loads((done.folder / "plan.json").read_text())
-    assert found["micro_batch_tokens"] == 2048 // 8
-    assert found["max_saved_tokens"] == planned["max_saved_tokens"] // 8
-    (known,) = json.loads((tmp_path / "cache" / "budgets.json").read_text()).values()
-    assert known == {"micro_batch": found["micro_batch_tokens"], "kept": found["max_saved_tokens"]}
-    third = run("train", *given, home=tmp_path)
+    plan = json.loads((done.folder / "plan.json").read_text())
+    assert plan["micro_batch_tokens"] == 2048 // 8
+    assert plan["max_saved_tokens"] == planned["max_saved_tokens"] // 8
+    (cached,) = json.loads((tmp_path / "cache" / "budgets.json").read_text()).values()
+    assert cached == {"micro_batch": plan["micro_batch_tokens"], "kept": plan["max_saved_tokens"]}
+    third = run("train", *overrides, home=tmp_path)
     assert "More ran out of memory before" in third.err
     assert json.loads((third.folder / "plan.json").read_text())["micro_batch_tokens"] == 2048 // 8
-    other = run("train", *given, "loader.batch_size=5", home=tmp_path)
+    other = run("train", *overrides, "loader.batch_size=5", home=tmp_path)
     assert json.loads((other.folder / "plan.json").read_text())["micro_batch_tokens"] == 2048
 
 
 def test_graphs_are_measured_where_memory_is_tight(tmp_path):
-    given = ("experiment=demo_tiny", "evaluation.baselines=[]", "trainer.max_steps=1", "hardware=cpu")
-    done = run("train", *given, "hardware.memory_gib=0.05", home=tmp_path)
+    overrides = ("experiment=demo_tiny", "evaluation.baselines=[]", "trainer.max_steps=1", "hardware=cpu")
+    done = run("train", *overrides, "hardware.memory_gib=0.05", home=tmp_path)
     assert done.status == 0, done.err
     plan = json.loads((done.folder / "plan.json").read_text())
     assert plan["max_saved_tokens"] < plan["tokens_per_step"]

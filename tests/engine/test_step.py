@@ -1,4 +1,4 @@
-"""One step, held against the definition: however it is cut, kept or recomputed, loss and gradients are the same."""
+"""One step against the definition: however it is cut, stored or recomputed, loss and gradients are the same."""
 
 from dataclasses import replace
 
@@ -22,7 +22,7 @@ ALL = 10**9
 
 
 def step(encoder, batch, budget, *, temperature=0.5):
-    """(loss, gradients) of one step."""
+    """Return (loss, gradients) of one step."""
     encoder.zero_grad()
     loss = run_step(encoder, CachedContrastive(temperature), batch, budget, Alone())["loss"]
     loss.backward()
@@ -43,9 +43,9 @@ def test_any_cut_gives_the_loss_and_gradients_of_the_definition(folder, head):
     reference.backward()
     expected = gradients(encoder)
     for budget in (Budget(ALL, ALL), Budget(ALL, 0), Budget(300, 700), Budget(100, 0), Budget(1, 0), Budget(1, ALL)):
-        loss, found = step(encoder, batch, budget)
+        loss, computed = step(encoder, batch, budget)
         assert loss == pytest.approx(reference.item(), rel=2e-5), budget
-        assert largest_difference(found, expected) < 5e-5, budget
+        assert largest_difference(computed, expected) < 5e-5, budget
 
 
 @pytest.mark.parametrize("head", RETRIEVERS)
@@ -54,15 +54,15 @@ def test_dropout_is_replayed_at_equal_cuts(folder, head):
     if folder.name == "qwen":
         encoder.backbone.layers[0].register_forward_hook(lambda m, i, o: nn.functional.dropout(o, 0.2, m.training))
     batch = batch_of(encoder, examples(8))
-    found = []
+    steps = []
     for budget in (Budget(200, ALL), Budget(200, 0), Budget(200, 500)):
         torch.manual_seed(11)
-        found.append(step(encoder, batch, budget))
+        steps.append(step(encoder, batch, budget))
     torch.manual_seed(12)
     other = step(encoder, batch, Budget(200, 0))
-    assert found[0][0] == found[1][0] == found[2][0] != other[0]
-    assert largest_difference(found[0][1], found[1][1]) < 1e-6
-    assert largest_difference(found[0][1], found[2][1]) < 1e-6
+    assert steps[0][0] == steps[1][0] == steps[2][0] != other[0]
+    assert largest_difference(steps[0][1], steps[1][1]) < 1e-6
+    assert largest_difference(steps[0][1], steps[2][1]) < 1e-6
 
 
 def test_recomputing_leaves_the_random_state_as_it_was(bert):
@@ -88,13 +88,13 @@ def test_a_step_changes_neither_its_batch_nor_itself(bert):
 @pytest.mark.parametrize("head", ["yes_no", "cross_encoder"])
 def test_eight_batches_of_one_query_accumulate_to_one_of_eight(bert, decoder, head, objective):
     encoder = load(decoder if head == "yes_no" else bert, head)
-    given = examples(8, negatives=2, shared=False)
+    rows = examples(8, negatives=2, shared=False)
     encoder.zero_grad()
-    run_step(encoder, objective, batch_of(encoder, given), Budget(200), Alone())["loss"].backward()
+    run_step(encoder, objective, batch_of(encoder, rows), Budget(200), Alone())["loss"].backward()
     expected = gradients(encoder)
     encoder.zero_grad()
-    for each in given:
-        (run_step(encoder, objective, batch_of(encoder, [each]), Budget(200), Alone())["loss"] / 8).backward()
+    for row in rows:
+        (run_step(encoder, objective, batch_of(encoder, [row]), Budget(200), Alone())["loss"] / 8).backward()
     assert largest_difference(gradients(encoder), expected) < 5e-4
 
 
@@ -132,11 +132,11 @@ def test_bfloat16_autocast_reaches_every_weight_and_keeps_scores_in_float32(bert
     with torch.autocast("cpu", dtype=torch.bfloat16, cache_enabled=True):
         cut = run_step(encoder, CachedContrastive(0.5), batch, Budget(ALL, 0), Alone())["loss"]
     cut.backward()
-    found = gradients(encoder)
+    computed = gradients(encoder)
     assert whole.dtype == torch.float32
     assert cut.item() == pytest.approx(whole.item(), rel=1e-5)
-    assert found.keys() == {name for name, p in encoder.named_parameters() if p.requires_grad}
-    assert largest_difference(found, expected) < 1e-4
+    assert computed.keys() == {name for name, p in encoder.named_parameters() if p.requires_grad}
+    assert largest_difference(computed, expected) < 1e-4
 
 
 @pytest.mark.parametrize("head", RETRIEVERS)
@@ -150,11 +150,11 @@ def test_adapters_frozen_layers_and_activation_checkpointing_keep_the_gradients(
         again.load_state_dict(encoder.state_dict())
         batch = batch_of(encoder, examples(5))
         loss, expected = step(encoder, batch, Budget(ALL, ALL))
-        recomputed, found = step(again, batch, Budget(100, 0))
+        recomputed, computed = step(again, batch, Budget(100, 0))
         assert recomputed == pytest.approx(loss, rel=1e-5)
-        assert largest_difference(found, expected) < 1e-5
-        assert found.keys() == {name for name, p in encoder.named_parameters() if p.requires_grad}
-        assert all(value.abs().max() > 0 for name, value in found.items() if "lora_B" in name)
+        assert largest_difference(computed, expected) < 1e-5
+        assert computed.keys() == {name for name, p in encoder.named_parameters() if p.requires_grad}
+        assert all(value.abs().max() > 0 for name, value in computed.items() if "lora_B" in name)
 
 
 def test_activation_checkpointing_replays_dropout(bert):
@@ -180,8 +180,8 @@ def test_evaluation_mode_gives_the_training_loss_without_graphs(bert):
     assert again.item() == pytest.approx(loss, rel=1e-6)
 
 
-def test_punctuation_expansion_and_all_skipped_documents_count_as_they_should(bert):
-    """Vectors are dropped in the middle of documents, and kept for query tokens nobody attends to."""
+def test_punctuation_expansion_and_all_skipped_documents_are_counted_correctly(bert):
+    """Vectors are dropped in the middle of documents, and kept for query tokens without attention."""
     encoder = load(bert, "colbert", query_length=16, query_expansion=True, document_prefix="")
     tokens = encoder.head.tokenizer([Text("a, b. c!")], "document")
     assert 0 < int(tokens.keep_T.sum()) < tokens.lengths_N.sum()
@@ -194,16 +194,16 @@ def test_punctuation_expansion_and_all_skipped_documents_count_as_they_should(be
     torch.testing.assert_close(together.split(1)[1].values_TD, alone.values_TD, rtol=1e-4, atol=1e-5)
 
 
-def test_known_positives_and_equal_texts_are_nobodys_negatives(bert):
+def test_known_positives_and_equal_texts_are_never_negatives(bert):
     """The first query's other positive, the second's copy of it, and a document equal to the query are left out."""
     encoder = load(bert, "colbert")
     copy = "bees dance"
-    given = [
+    rows = [
         Example("a", "why do they dance", (Document("1", "to tell the way"), Document("2", copy))),
         Example("b", "what do bees do", (Document("3", copy), Document("4", "why do they dance", label=0.0))),
         Example("c", "what is copper", (Document("5", "a metal"), Document("6", "wind turns", label=0.0))),
     ]
-    batch = batch_of(encoder, given)
+    batch = batch_of(encoder, rows)
     assert len(batch.documents) == 5
     masked, _ = step(encoder, batch, Budget(ALL, ALL))
     assert masked == pytest.approx(plain_loss(encoder, batch, 0.5).item(), rel=1e-5)
@@ -217,23 +217,23 @@ def test_known_positives_and_equal_texts_are_nobodys_negatives(bert):
 
 
 def test_a_rank_with_less_text_runs_as_many_forward_passes(bert):
-    """What FSDP needs: equal numbers of passes, whose results don't depend on it."""
+    """FSDP needs equal numbers of passes, whose results don't depend on it."""
     encoder = load(bert, "colbert")
     batch = batch_of(encoder, examples(3))
-    assert encoder.packs  # found out by passes that don't count here
+    assert encoder.packs  # its check runs passes that aren't counted here
     calls = []
     encoder.backbone.register_forward_hook(lambda *_: calls.append(1))
 
-    class Crowd(Alone):
+    class ManyPasses(Alone):
         def most(self, own):
             return 40
 
     with torch.no_grad():
-        found = embed(encoder, batch.queries, Budget(10_000, equal_passes=True), Crowd())
+        represented = embed(encoder, batch.queries, Budget(10_000, equal_passes=True), ManyPasses())
         assert len(calls) == 40
         expected = embed(encoder, batch.queries, Budget(10_000), Alone())
-    torch.testing.assert_close(found.values_TD, expected.values_TD, rtol=1e-4, atol=1e-5)
-    assert found.lengths_N.equal(expected.lengths_N)
+    torch.testing.assert_close(represented.values_TD, expected.values_TD, rtol=1e-4, atol=1e-5)
+    assert represented.lengths_N.equal(expected.lengths_N)
 
 
 def test_set_dropout_reaches_attention(bert):

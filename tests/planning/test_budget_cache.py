@@ -1,4 +1,4 @@
-"""Budgets that are remembered: what one run notes, another one that ends at the same time doesn't lose."""
+"""Cached budgets: concurrent runs lose none of them."""
 
 import json
 from concurrent.futures import ThreadPoolExecutor
@@ -7,7 +7,7 @@ from reasonir.engine.step import Budget
 from reasonir.planning.budget_cache import BudgetCache
 
 
-def test_runs_that_remember_at_once_all_do(tmp_path):
+def test_concurrent_runs_all_cache_their_budgets(tmp_path):
     file = tmp_path / "cache" / "budgets.json"
     with ThreadPoolExecutor(8) as threads:
         list(threads.map(lambda number: BudgetCache(file, str(number)).keep(Budget(64 + number, 8)), range(32)))

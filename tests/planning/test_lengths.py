@@ -1,4 +1,4 @@
-"""Columns as the head's own tokenizer lays texts out, lengths that fit them, and that they are then used."""
+"""Columns as the head's own tokenizer lays texts out, and the fitted lengths in use."""
 
 import json
 import shutil
@@ -10,7 +10,7 @@ from reasonir.data.batches.lengths import LengthOptions
 from reasonir.data.triplets import Triplets
 from reasonir.model.backbone import Model
 from reasonir.model.prompts import Prompts
-from reasonir.planning.lengths import lengths_found, measure
+from reasonir.planning.lengths import auto_lengths, measure
 from reasonir.training.datamodule import LoaderOptions, RetrievalData
 from reasonir.types import Text
 from tests.helpers import HEADS, SENTENCES, load
@@ -34,7 +34,7 @@ def data(folder, rows, *, seed=0, **options):
 
 
 def rows(count, *, query=1, positive=1, negative=None):
-    """Rows of so many copies of a word, each text its own."""
+    """Rows of repeated words, each text distinct."""
     made = []
     for number in range(count):
         row = {"query": f"{'why ' * query}{number}", "positive": f"{'bread ' * positive}{number}"}
@@ -61,20 +61,20 @@ def test_without_weights_texts_are_laid_out_as_with_them(request, tmp_path, name
     if saved:  # an exported model states its lengths, markers and prompts itself
         load(folder, head, model={"prompts": prompts}, **options).save(tmp_path / "model")
         folder, options, prompts = tmp_path / "model", {}, Prompts()
-    theirs = load(folder, head, model={"prompts": prompts}, **options).head.tokenizer
+    loaded = load(folder, head, model={"prompts": prompts}, **options).head.tokenizer
     for file in folder.glob("*.safetensors"):
         if saved:
             file.unlink()
-    ours, positions = model(folder, head, prompts=prompts, **options).read_tokenizer(folder)
+    tokenizer, positions = model(folder, head, prompts=prompts, **options).read_tokenizer(folder)
     assert positions == (512 if name == "bert" else 256)
     for side in ("query", "document"):
-        expected, found = theirs(TEXTS, side), ours(TEXTS, side)
+        expected, tokens = loaded(TEXTS, side), tokenizer(TEXTS, side)
         for part in ("ids_T", "attend_T", "keep_T", "lengths_N"):
-            assert getattr(found, part).tolist() == getattr(expected, part).tolist()
-        assert ours.limit(side) == theirs.limit(side)
-        whole = ours.whole()(TEXTS, side).lengths_N
-        assert whole.max() > ours.limit(side)
-        assert whole.clamp(ours.least(side), ours.limit(side)).tolist() == expected.lengths_N.tolist()
+            assert getattr(tokens, part).tolist() == getattr(expected, part).tolist()
+        assert tokenizer.limit(side) == loaded.limit(side)
+        whole = tokenizer.whole()(TEXTS, side).lengths_N
+        assert whole.max() > tokenizer.limit(side)
+        assert whole.clamp(tokenizer.least(side), tokenizer.limit(side)).tolist() == expected.lengths_N.tolist()
 
 
 def test_stanford_checkpoints_are_laid_out_by_their_metadata(bert, tmp_path):
@@ -82,14 +82,14 @@ def test_stanford_checkpoints_are_laid_out_by_their_metadata(bert, tmp_path):
     config = json.loads((folder / "config.json").read_text()) | {"architectures": ["HF_ColBERT"]}
     (folder / "config.json").write_text(json.dumps(config))
     (folder / "artifact.metadata").write_text(json.dumps({"query_maxlen": 20, "doc_maxlen": 30}))
-    found, _ = model(folder).read_tokenizer(folder)
-    assert (found.query_length, found.document_length, found.expand) == (20, 30, True)
-    assert found.query_prefix_id == found.tokenizer.convert_tokens_to_ids("[unused0]") is not None
+    tokenizer, _ = model(folder).read_tokenizer(folder)
+    assert (tokenizer.query_length, tokenizer.document_length, tokenizer.expand) == (20, 30, True)
+    assert tokenizer.query_prefix_id == tokenizer.tokenizer.convert_tokens_to_ids("[unused0]") is not None
 
 
 def test_every_column_is_measured_with_prompts_and_markers(bert, tmp_path):
-    found = data(tmp_path, rows(40, query=3, positive=10, negative=200))
-    plain = measure(model(bert), found, rows=20)
+    training = data(tmp_path, rows(40, query=3, positive=10, negative=200))
+    plain = measure(model(bert), training, rows=20)
     assert [(column.name, len(column.lengths_N)) for column in plain.columns] == [
         ("queries", 20),
         ("positives", 20),
@@ -98,25 +98,25 @@ def test_every_column_is_measured_with_prompts_and_markers(bert, tmp_path):
     queries, positives, negatives = plain.columns
     assert negatives.longest > 200 > positives.longest
     tokenizer = load(bert, "colbert").head.tokenizer
-    (side, texts) = found.sample(20)["queries"]
+    (side, texts) = training.sample(20)["queries"]
     assert sorted(tokenizer(texts, side).lengths_N.tolist()) == queries.lengths_N.tolist()  # [CLS], marker, text, [SEP]
-    prompted = measure(model(bert, prompts=Prompts(query="why is this ", document="")), found, rows=20)
+    prompted = measure(model(bert, prompts=Prompts(query="why is this ", document="")), training, rows=20)
     assert (prompted.columns[0].lengths_N - queries.lengths_N).tolist() == [3] * 20
-    unmarked = measure(model(bert, query_prefix=""), found, rows=20)
+    unmarked = measure(model(bert, query_prefix=""), training, rows=20)
     assert (queries.lengths_N - unmarked.columns[0].lengths_N).tolist() == [1] * 20
 
 
 def test_the_sample_is_drawn_by_the_seed_and_not_from_the_top(bert, tmp_path):
     ordered = rows(30, positive=1) + rows(30, positive=100)
-    given = [row | {"query": f"{row['query']} {number}"} for number, row in enumerate(ordered)]
-    first, again, other = (data(tmp_path, given, seed=seed).sample(10) for seed in (1, 1, 2))
+    distinct = [row | {"query": f"{row['query']} {number}"} for number, row in enumerate(ordered)]
+    first, again, other = (data(tmp_path, distinct, seed=seed).sample(10) for seed in (1, 1, 2))
     assert first == again != other
     lengths = [len(text.text) for text in first["positives"][1]]
     assert min(lengths) < 20 < 500 < max(lengths)
 
 
 @pytest.mark.parametrize(
-    ("head", "given", "expected"),
+    ("head", "options", "expected"),
     [
         ("colbert", {}, {"query_length": 32, "document_length": 205}),
         ("colbert", {"query_length": 50}, {"document_length": 205}),
@@ -124,33 +124,33 @@ def test_the_sample_is_drawn_by_the_seed_and_not_from_the_top(bert, tmp_path):
         ("biencoder", {"max_length": 64}, {}),
     ],
 )
-def test_lengths_that_are_not_given_are_found(bert, tmp_path, head, given, expected):
-    recipe = model(bert, head, **given)
+def test_unset_lengths_are_fitted(bert, tmp_path, head, options, expected):
+    recipe = model(bert, head, **options)
     measured = measure(recipe, data(tmp_path, rows(20, positive=20, negative=200)), rows=500)
-    found = lengths_found(recipe, measured, LengthOptions(percentile=1.0))
-    assert found.keys() == expected.keys()
-    assert all(abs(found[name] - expected[name]) <= 2 for name in expected)
-    loaded = model(bert, head, **given, **found).load().head.tokenizer
-    used = {**given, **found}
+    fitted = auto_lengths(recipe, measured, LengthOptions(percentile=1.0))
+    assert fitted.keys() == expected.keys()
+    assert all(abs(fitted[name] - expected[name]) <= 2 for name in expected)
+    loaded = model(bert, head, **options, **fitted).load().head.tokenizer
+    used = {**options, **fitted}
     assert loaded.limit("document") == used.get("document_length", used.get("max_length"))
 
 
-def test_no_length_found_exceeds_the_positions(qwen, tmp_path):
+def test_no_fitted_length_exceeds_the_positions(qwen, tmp_path):
     folder = shutil.copytree(qwen, tmp_path / "short")
     config = json.loads((folder / "config.json").read_text()) | {"max_position_embeddings": 64}
     (folder / "config.json").write_text(json.dumps(config))
     measured = measure(model(folder), data(tmp_path, rows(20)), rows=500)
-    assert lengths_found(model(folder), measured, LengthOptions()) == {"query_length": 32, "document_length": 64}
+    assert auto_lengths(model(folder), measured, LengthOptions()) == {"query_length": 32, "document_length": 64}
 
 
-def test_without_a_tokenizer_lengths_are_estimated_and_none_is_taken(bert, tmp_path):
+def test_without_a_tokenizer_lengths_are_estimated_and_none_is_fitted(bert, tmp_path):
     bare = tmp_path / "bare"
     bare.mkdir()
     shutil.copy(bert / "config.json", bare)
     for folder in (bare, tmp_path / "nowhere"):
         measured = measure(model(folder), data(tmp_path, rows(20, positive=20)), rows=500)
         assert measured.counted == "characters"
-        assert lengths_found(model(folder), measured, LengthOptions()) == {}
+        assert auto_lengths(model(folder), measured, LengthOptions()) == {}
 
 
 # -- as commands -----------------------------------------------------------------------------------------------------
@@ -170,25 +170,25 @@ AUTO = (
 )
 
 
-def test_found_lengths_are_planned_tracked_exported_and_kept_by_a_resumed_run(home):
+def test_fitted_lengths_are_planned_tracked_exported_and_kept_by_a_resumed_run(home):
     done = run("train", *AUTO, home=home)
     assert done.status == 0, done.err
     plan = json.loads((done.folder / "plan.json").read_text())
-    found = plan["auto_lengths"]
-    assert found["query_length"] == plan["lengths"]["queries"]["p95"] == plan["lengths"]["queries"]["limit"] > 32
-    assert found["document_length"] == 128  # the floor
+    fitted = plan["auto_lengths"]
+    assert fitted["query_length"] == plan["lengths"]["queries"]["p95"] == plan["lengths"]["queries"]["limit"] > 32
+    assert fitted["document_length"] == 128  # the floor
     saved = json.loads((done.folder / "model" / "config_sentence_transformers.json").read_text())
     protocol = json.loads((done.folder / "results.json").read_text())["protocol"]
-    for name, length in found.items():
+    for name, length in fitted.items():
         assert f"{name}: {length}" in (done.folder / "config.yaml").read_text()
         assert saved[name] == protocol[name] == length
     again = run("train", f"resume={done.folder}", "trainer.max_steps=2", "lengths.percentile=0.1", home=home)
     assert again.status == 0, again.err
-    assert json.loads((done.folder / "plan.json").read_text())["auto_lengths"] == found
-    assert json.loads((done.folder / "results.json").read_text())["protocol"]["query_length"] == found["query_length"]
+    assert json.loads((done.folder / "plan.json").read_text())["auto_lengths"] == fitted
+    assert json.loads((done.folder / "results.json").read_text())["protocol"]["query_length"] == fitted["query_length"]
 
 
-def test_each_job_of_a_sweep_finds_its_own(home):
+def test_each_job_of_a_sweep_fits_its_own(home):
     done = run("train", "-m", *AUTO, "lengths.percentile=0.1,1.0", "dry_run=true", home=home)
     assert done.status == 0, done.err
     plans = [json.loads(file.read_text()) for file in sorted((home / "multirun").glob("*/*/plan.json"))]
@@ -196,7 +196,7 @@ def test_each_job_of_a_sweep_finds_its_own(home):
     assert first < second
 
 
-def test_a_dry_run_without_a_tokenizer_says_that_none_is_taken(home, hub):
+def test_a_dry_run_without_a_tokenizer_reports_that_none_is_fitted(home, hub):
     done = run("train", "model=qwen", "hardware=t4", "lengths.auto=true", "dry_run=true", "data=demo", home=home)
     assert done.status == 0, done.err
     assert "can't be reached, so no length is taken" in done.err

@@ -39,24 +39,24 @@ def test_a_step_is_fitted_into_the_memory_there_is():
     assert tight.cost.kept < 0.5 * wide.cost.kept
 
 
-def test_what_does_not_fit_is_said_to_and_adapters_help():
+def test_a_step_that_does_not_fit_is_reported_and_adapters_help():
     small = replace(T4, memory_gib=8)
     assert fit(small).fits is False
     assert fit(small, ADAPTED).fits
     assert fit(replace(T4, memory_gib=None)).fits is None
 
 
-def test_given_numbers_of_tokens_are_taken():
-    found = fit(replace(T4, micro_batch_tokens=777, max_saved_tokens=0))
-    assert (found.budget.micro_batch, found.budget.max_saved_tokens) == (777, 0)
+def test_configured_numbers_of_tokens_are_used():
+    fitted = fit(replace(T4, micro_batch_tokens=777, max_saved_tokens=0))
+    assert (fitted.budget.micro_batch, fitted.budget.max_saved_tokens) == (777, 0)
 
 
 @pytest.mark.parametrize(("optimiser", "state"), [("adamw", 8), ("adamw_8bit", 2), ("adafactor", 1)])
-def test_what_is_always_held_is_counted_to_the_byte(optimiser, state):
-    found = cost(replace(FULL, state_bytes=STATE_BYTES[optimiser]))
-    assert found.weights == QWEN.parameters * 4
-    assert found.gradients == QWEN.parameters * 4
-    assert found.optimiser == QWEN.parameters * state
+def test_resident_memory_is_counted_to_the_byte(optimiser, state):
+    memory = cost(replace(FULL, state_bytes=STATE_BYTES[optimiser]))
+    assert memory.weights == QWEN.parameters * 4
+    assert memory.gradients == QWEN.parameters * 4
+    assert memory.optimiser == QWEN.parameters * state
     assert cost(replace(FULL, accumulates=True)).gradients == QWEN.parameters * 8
 
 
@@ -64,9 +64,9 @@ def test_graphs_are_those_of_the_micro_batches_the_engine_cuts():
     texts = TextShapes(torch.tensor([10, 30, 20, 40]), 2)
     estimate = Estimate(FULL, PLAIN)
     graph = estimate.graph(40)  # fused attention: the same for every width
-    found = cost(texts=texts, micro_batch=80, kept=80)  # [40, 30] fills 80 and is kept, [20, 10] fills 40
-    assert found.kept == pytest.approx(80 * graph)
-    assert found.segment == pytest.approx(40 * graph + 80 * estimate.layer(40))
+    memory = cost(texts=texts, micro_batch=80, kept=80)  # [40, 30] fills 80 and is kept, [20, 10] fills 40
+    assert memory.kept == pytest.approx(80 * graph)
+    assert memory.segment == pytest.approx(40 * graph + 80 * estimate.layer(40))
     everything = cost(texts=texts, micro_batch=80, kept=120)
     assert everything.kept == pytest.approx(120 * graph)
     assert everything.segment == pytest.approx(80 * estimate.layer(40))
@@ -86,7 +86,7 @@ def test_representations_and_scores_are_of_all_devices():
     assert single.representations == 4 * 4 * 1024 * 5002
 
 
-def test_what_is_frozen_or_recomputed_keeps_no_graph():
+def test_frozen_or_recomputed_layers_keep_no_graph():
     whole = cost().segment
     assert cost(replace(FULL, layers=14)).segment < 0.6 * whole
     assert cost(replace(FULL, recomputed=True)).segment < 0.15 * whole
@@ -94,10 +94,10 @@ def test_what_is_frozen_or_recomputed_keeps_no_graph():
 
 
 def test_the_total_is_that_of_the_fullest_moment():
-    found = cost()
-    assert found.moment == "backward pass"
-    parts = found.weights + found.gradients + found.optimiser + found.kept + found.segment + found.representations
-    assert found.total == pytest.approx(parts)
+    memory = cost()
+    assert memory.moment == "backward pass"
+    parts = memory.weights + memory.gradients + memory.optimiser + memory.kept + memory.segment + memory.representations
+    assert memory.total == pytest.approx(parts)
     tiny = TextShapes(torch.tensor([4, 4]), 1)
     for fused in (PLAIN, T4):  # the update is in place
         assert cost(hardware=fused, texts=tiny, micro_batch=4).moment == "backward pass"
@@ -116,9 +116,9 @@ def test_matrices_are_cast_once_where_trained_and_for_every_kept_graph_where_not
 
 @pytest.mark.skipif(torch.cuda.is_available() or torch.backends.mps.is_available(), reason="another device is here")
 def test_auto_is_the_cpu_where_there_is_nothing_else():
-    found = Hardware("auto").resolve()
-    assert (found.accelerator, found.precision, found.devices) == ("cpu", "32-true", 1)
-    assert found.memory_gib > 0
+    auto = Hardware("auto").resolve()
+    assert (auto.accelerator, auto.precision, auto.devices) == ("cpu", "32-true", 1)
+    assert auto.memory_gib > 0
     with pytest.raises(InputError, match="hardware=t4 needs an NVIDIA GPU"):
         T4.resolve()
     assert "Apple silicon" in Hardware("mps", "mps").missing()
@@ -127,13 +127,13 @@ def test_auto_is_the_cpu_where_there_is_nothing_else():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"precision": "bf16-mixed"}, "t4 doesn't compute in that; it has 32-true, 16-mixed"),
+        ({"precision": "bf16-mixed"}, "t4 doesn't support it; choose one of 32-true, 16-mixed"),
         ({"precision": "fp16"}, "precision=fp16: choose auto"),
         ({"accelerator": "gpu"}, "accelerator=gpu: choose auto, cpu, cuda or mps"),
         ({"devices": 0}, "devices=0: give 1 or more, or -1"),
         ({"micro_batch_tokens": 0}, "micro_batch_tokens=0: give 1 or more, or null"),
     ],
 )
-def test_profiles_that_contradict_themselves_are_named(options, message):
+def test_contradictions_in_profiles_are_named(options, message):
     with pytest.raises(InputError, match=re.escape(message)):
         replace(T4, **options)

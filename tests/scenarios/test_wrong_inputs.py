@@ -84,7 +84,7 @@ WRONG = {
     "words as index": (lambda f: (*DEMO, "index=bm25"), ["index=", "choose index=exact"]),
     "bf16 on a T4": (
         lambda f: (*DEMO, "hardware=t4", "hardware.precision=bf16-mixed"),
-        ["hardware.precision=bf16-mixed", "t4 doesn't compute in that", "16-mixed"],
+        ["hardware.precision=bf16-mixed", "t4 doesn't support it", "16-mixed"],
     ),
     "no such model": (
         lambda f: (*DEMO, "model=any", "model.path=nobody/nothing"),
