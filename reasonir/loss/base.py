@@ -1,8 +1,11 @@
-"""What an objective is: a pure function from scores, and what is known about them, to one number a term.
+"""Interface of objectives: pure functions from scores and labels to named scalar terms.
 
-Objectives know neither the model nor how its representations were fitted into memory, so every objective is right
-under caching, accumulation, mixed precision and several devices: the engine sees to that. A new one is one file here
-and one YAML in conf/loss. Everything in a `Judged` is of this device; `mean` and `gather` reach over all of them.
+Objectives know neither the model nor how its representations were fitted into memory, so every objective is correct
+under gradient caching, accumulation, mixed precision and several devices: the engine handles those. A new objective is
+one file here and one YAML in conf/loss. Outputs hold this device's pairs; `ranks.mean` and `ranks.gather` cover all
+devices.
+
+Shape letters: P labelled pairs, Q queries of this device, N documents of all devices, T document tokens.
 """
 
 from __future__ import annotations
@@ -18,20 +21,26 @@ from reasonir.distributed.ranks import Ranks
 from reasonir.utils.ranges import Validated
 
 LABEL = "label"
-"""The target that stands for the data's own labels."""
+"""Name of the target that means the data's own labels."""
 LABELS, DOCUMENTS, ORDER, SPANS = "labels", "documents", "order", "spans"
-"""What an objective may need to learn anything: pairs whose labels differ, several documents of a query, documents of a
-query whose labels differ, documents with judged spans."""
+"""Requirements of objectives on batches: pairs whose labels differ, several documents per query, documents of a query
+whose labels differ, documents with labelled spans.
+"""
 PAIRWISE = frozenset({"retriever", "reranker", "pruner"})
-"""The heads that give judged pairs scores: all there are."""
+"""Kinds of head that score labelled pairs: all of them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PairOutputs:
-    """A step's judged pairs: their scores by the head, in float32, with what is known of them.
+    """Scores and labels of the labelled pairs of a step.
 
-    scores_P, query_P (numbers from 0, those of a query after each other) and label_P are aligned; `teachers_P` holds
-    other models' scores of the same pairs. `step` counts the run's batches.
+    Attributes:
+        scores_P: scores of the head, in float32.
+        query_P: query number of each pair, from 0; the pairs of a query are consecutive.
+        label_P: labels.
+        teachers_P: scores of the same pairs by teacher.
+        ranks: all devices of the step.
+        step: number of the batch in the run.
     """
 
     scores_P: Tensor
@@ -42,16 +51,20 @@ class PairOutputs:
     step: int
 
     def target(self, name: str) -> Tensor:
-        """What the pairs should score: their labels, or the scores of the teacher `name`."""
+        """Return the target scores: the labels, or the scores of the teacher `name`."""
         return self.label_P if name == LABEL else self.teachers_P[name]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetrievalOutputs(PairOutputs):
-    """What a retriever's step knows besides: every query of this device against the documents of all devices.
+    """Outputs of a retriever: also the scores of this device's queries with the documents of all devices.
 
-    document_P says which column a pair's document is; negative_QN which documents may count as a query's negatives:
-    never one that is known to be relevant to it or equal to it. queries are this device's, documents everybody's.
+    Attributes:
+        scores_QN: scores.
+        document_P: column of each pair's document.
+        negative_QN: documents that may be negatives of a query: neither known to be relevant to it nor equal to it.
+        queries: representation of this device's queries.
+        documents: representation of all devices' documents.
     """
 
     scores_QN: Tensor
@@ -63,9 +76,12 @@ class RetrievalOutputs(PairOutputs):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PruningOutputs(PairOutputs):
-    """What a pruner's step knows besides of every token that is judged.
+    """Outputs of a pruner: also the logits and labels of document tokens.
 
-    keep_T is the logit that it is kept, token_label_T whether it is to be (NaN if unknown), pair_T the pair it is of.
+    Attributes:
+        keep_T: logit that the token is kept.
+        token_label_T: whether it should be kept; NaN if unknown.
+        pair_T: pair of the token.
     """
 
     keep_T: Tensor
@@ -74,50 +90,50 @@ class PruningOutputs(PairOutputs):
 
 
 def needs_of(objective: Any) -> frozenset[str]:
-    """What an objective needs of its batches; nothing where it doesn't say (a user's own)."""
+    """Return an objective's requirements on batches; none for a user's objective without `needs`."""
     needs: frozenset[str] = getattr(objective, "needs", frozenset())
     return needs
 
 
 class Objective(Protocol):
-    """Losses by term."""
+    """Function from outputs to loss terms."""
 
     accepts: ClassVar[frozenset[str]]
-    """The kinds of head it can train (see `reasonir.model.head.base.Head.kind`)."""
+    """Kinds of head that it can train (see `reasonir.model.head.base.Head.kind`)."""
 
     @property
     def teachers(self) -> frozenset[str]:
-        """The teachers whose scores it reads."""
+        """Teachers whose scores it uses."""
 
     @property
     def needs(self) -> frozenset[str]:
-        """Of `LABELS`, `DOCUMENTS`, `ORDER` and `SPANS`, what batches must hold so that it learns; often nothing."""
+        """Requirements on batches, of `LABELS`, `DOCUMENTS`, `ORDER` and `SPANS`; often none."""
 
-    def __call__(self, judged: Any) -> Mapping[str, Tensor]:
-        """Scalars by term, of what the heads it accepts give (a `Judged` at least); "loss" is minimised."""
+    def __call__(self, outputs: Any) -> Mapping[str, Tensor]:
+        """Return scalars by term; "loss" is minimised. `outputs` is the `PairOutputs` type of the accepted heads."""
 
 
 @dataclass(frozen=True, slots=True)
 class Targeted(Validated):
-    """An objective on the scores of judged pairs.
+    """Objective on the scores of labelled pairs.
 
     Attributes:
-        target: what pairs should score: "label", or the name of a teacher.
+        target: target scores: "label", or the name of a teacher.
     """
 
     target: str = LABEL
     accepts: ClassVar[frozenset[str]] = PAIRWISE
     compares: ClassVar[bool] = False
-    """Whether the documents of a query are compared with each other."""
+    """Whether documents of a query are compared with each other."""
 
     @property
     def teachers(self) -> frozenset[str]:
-        """The teacher that is the target, if one is."""
+        """The target, if it is a teacher."""
         return frozenset() if self.target == LABEL else frozenset({self.target})
 
     @property
     def needs(self) -> frozenset[str]:
-        """Targets that differ: labels do not by themselves, a teacher's scores do."""
+        """Targets that differ: labels may all be equal, scores of a teacher are not."""
         if self.target == LABEL:
             return frozenset({ORDER if self.compares else LABELS})
         return frozenset({DOCUMENTS} if self.compares else ())

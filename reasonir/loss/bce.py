@@ -1,4 +1,7 @@
-"""Pointwise binary cross entropy: a pair's score is the logit of its being relevant; labels may be soft."""
+"""Pointwise binary cross entropy: scores are logits of relevance; labels may be soft.
+
+Shape letter: P labelled pairs.
+"""
 
 from __future__ import annotations
 
@@ -17,13 +20,13 @@ class Bce(Targeted):
     """Cross entropy of sigmoid(score / temperature) against a target between 0 and 1.
 
     Attributes:
-        temperature: what scores are divided by; 1 for rerankers, whose scores are logits.
+        temperature: divisor of the scores; 1 for rerankers, whose scores are logits.
     """
 
     temperature: PositiveFloat = 1.0
 
-    def __call__(self, judged: PairOutputs) -> Mapping[str, Tensor]:
-        """The mean over pairs."""
-        target_P = judged.target(self.target)
-        losses_P = binary_cross_entropy_with_logits(judged.scores_P / self.temperature, target_P, reduction="none")
-        return {"loss": judged.ranks.mean(losses_P)}
+    def __call__(self, outputs: PairOutputs) -> Mapping[str, Tensor]:
+        """Return the mean over pairs."""
+        target_P = outputs.target(self.target)
+        losses_P = binary_cross_entropy_with_logits(outputs.scores_P / self.temperature, target_P, reduction="none")
+        return {"loss": outputs.ranks.mean(losses_P)}

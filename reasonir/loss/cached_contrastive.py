@@ -1,8 +1,10 @@
-"""InfoNCE over the whole batch (van den Oord et al. 2018, arXiv:1807.03748): tell the relevant document from others.
+"""InfoNCE with in-batch negatives across devices (van den Oord et al. 2018, arXiv:1807.03748).
 
-For every relevant pair, the cross entropy of its score among itself and the query's negatives: the hard ones of the
-data and every other document of the batch, on all devices. The name is the field's; caching itself (GradCache,
-arXiv:2101.06983) is the engine's work and holds for every objective.
+The loss of a relevant pair is the cross entropy of its score among itself and the query's negatives: its hard negatives
+and every other document of the batch, on all devices. The name is the common one; gradient caching itself (GradCache,
+arXiv:2101.06983) is part of the engine and works with every objective.
+
+Shape letters: P relevant pairs, Q queries, N documents of all devices.
 """
 
 from __future__ import annotations
@@ -27,16 +29,16 @@ class CachedContrastive(Validated):
     needs: ClassVar[frozenset[str]] = frozenset()
     teachers: ClassVar[frozenset[str]] = frozenset()
 
-    def __call__(self, judged: RetrievalOutputs) -> Mapping[str, Tensor]:
-        """The mean over relevant pairs, and the share of them whose document came out on top."""
-        relevant = judged.label_P > 0
-        query_P, document_P = judged.query_P[relevant], judged.document_P[relevant]
-        logits_PN = judged.scores_QN.index_select(0, query_P) / self.temperature
-        candidate_PN = judged.negative_QN.index_select(0, query_P)
+    def __call__(self, outputs: RetrievalOutputs) -> Mapping[str, Tensor]:
+        """Return the mean over relevant pairs, and the share of them whose document ranks first."""
+        relevant = outputs.label_P > 0
+        query_P, document_P = outputs.query_P[relevant], outputs.document_P[relevant]
+        logits_PN = outputs.scores_QN.index_select(0, query_P) / self.temperature
+        candidate_PN = outputs.negative_QN.index_select(0, query_P)
         candidate_PN = candidate_PN.scatter(1, document_P[:, None], True)
         logits_PN = logits_PN.masked_fill(~candidate_PN, -torch.inf)
         target_P = logits_PN.gather(1, document_P[:, None]).squeeze(1)
         return {
-            "loss": judged.ranks.mean(logits_PN.logsumexp(1) - target_P),
-            "accuracy": judged.ranks.mean((logits_PN.detach().amax(1) == target_P.detach()).float()),
+            "loss": outputs.ranks.mean(logits_PN.logsumexp(1) - target_P),
+            "accuracy": outputs.ranks.mean((logits_PN.detach().amax(1) == target_P.detach()).float()),
         }

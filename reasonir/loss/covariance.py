@@ -1,9 +1,11 @@
-"""Isotropy by the covariance: its distance from a multiple of the identity, as ragcun has it.
+"""Isotropy loss: distance of the covariance from a multiple of the identity, as in ragcun.
 
 ||Cov - var I||_F / D over the queries and their relevant documents together, var the variance of all numbers. With
 fewer vectors than dimensions the covariance can't be isotropic: a perfect Gaussian scores .26 with 16 vectors of 512
 numbers and .09 with 128, and since the value grows with the square of the scale, it then pulls vectors together.
 `sigreg` has neither fault.
+
+Shape letters: N vectors, D vector size.
 """
 
 from __future__ import annotations
@@ -27,9 +29,9 @@ class Covariance:
     needs: ClassVar[frozenset[str]] = frozenset()
     teachers: ClassVar[frozenset[str]] = frozenset()
 
-    def __call__(self, judged: RetrievalOutputs) -> Mapping[str, Tensor]:
-        """Over the relevant pairs of all devices."""
-        values_ND = torch.cat(positives(judged))
+    def __call__(self, outputs: RetrievalOutputs) -> Mapping[str, Tensor]:
+        """Return the distance over the relevant pairs of all devices."""
+        values_ND = torch.cat(positives(outputs))
         covariance_DD = torch.cov(values_ND.T)
         isotropic_DD = values_ND.var() * torch.eye(values_ND.shape[1], device=values_ND.device)
         return {"loss": torch.linalg.matrix_norm(covariance_DD - isotropic_DD) / values_ND.shape[1]}

@@ -1,7 +1,9 @@
-"""Contrast and shape together: InfoNCE on the head's similarity, and SIGReg on the vectors of both sides.
+"""InfoNCE on the head's similarity plus SIGReg on the vectors of both sides.
 
-The first puts relevant documents near, the second keeps the space isotropic (LeJEPA's regulariser, arXiv:2511.08544,
-whose authors didn't study retrieval). Both see the batch of all devices.
+The first moves relevant documents near, the second keeps the space isotropic (LeJEPA's regulariser, arXiv:2511.08544,
+whose authors didn't study retrieval). Both use the batch of all devices.
+
+Shape letters: P relevant pairs, D vector size.
 """
 
 from __future__ import annotations
@@ -25,8 +27,8 @@ class GaussianLoss(Validated):
     """InfoNCE + weight x SIGReg.
 
     Attributes:
-        temperature: of InfoNCE.
-        weight: of SIGReg.
+        temperature: temperature of InfoNCE.
+        weight: weight of SIGReg.
         sigreg: the regulariser.
     """
 
@@ -37,17 +39,17 @@ class GaussianLoss(Validated):
     needs: ClassVar[frozenset[str]] = frozenset()
     teachers: ClassVar[frozenset[str]] = frozenset()
 
-    def __call__(self, judged: RetrievalOutputs) -> Mapping[str, Tensor]:
-        """The loss, its two terms, and how far apart relevant pairs and how wide the vectors are."""
-        contrast, shape = CachedContrastive(self.temperature)(judged), self.sigreg(judged)
-        queries_PD, documents_PD = (side_PD.detach() for side_PD in positives(judged))
+    def __call__(self, outputs: RetrievalOutputs) -> Mapping[str, Tensor]:
+        """Return the loss, both terms, the mean distance of relevant pairs and the standard deviation of vectors."""
+        contrastive, sigreg = CachedContrastive(self.temperature)(outputs), self.sigreg(outputs)
+        queries_PD, documents_PD = (side_PD.detach() for side_PD in positives(outputs))
         return {
-            "loss": contrast["loss"] + self.weight * shape["loss"],
-            "contrastive": contrast["loss"].detach(),
-            "accuracy": contrast["accuracy"],
-            "sigreg": shape["loss"].detach(),
-            "isotropy_queries": shape["isotropy_queries"],
-            "isotropy_documents": shape["isotropy_documents"],
+            "loss": contrastive["loss"] + self.weight * sigreg["loss"],
+            "contrastive": contrastive["loss"].detach(),
+            "accuracy": contrastive["accuracy"],
+            "sigreg": sigreg["loss"].detach(),
+            "isotropy_queries": sigreg["isotropy_queries"],
+            "isotropy_documents": sigreg["isotropy_documents"],
             "positive_distance": (queries_PD - documents_PD).norm(dim=1).mean(),
             "std": torch.cat([queries_PD, documents_PD]).std(),
         }

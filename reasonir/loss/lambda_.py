@@ -1,7 +1,9 @@
-"""LambdaLoss (Wang et al. 2018, CIKM): RankNet weighted by what a swap would cost in nDCG, as NDCG-Loss2++.
+"""LambdaLoss (Wang et al. 2018, CIKM): RankNet weighted by the change in nDCG of a swap, as NDCG-Loss2++.
 
 The weight of two documents is |gain difference| x (LambdaRank's difference of the discounts at their ranks, plus mu
 times that of the discounts at their distance from each other), gains being 2^label - 1 over the ideal DCG.
+
+Shape letters: P labelled pairs, Q queries, G the most pairs of a query, sorted by score.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ class Lambda(Targeted):
     """NDCG-Loss2++ over a query's documents.
 
     Attributes:
-        mu: how much the discounts at their distance count beside those at their ranks.
+        mu: weight of the discounts at the documents' distance relative to those at their ranks.
         sigma: steepness of the comparison.
     """
 
@@ -32,16 +34,16 @@ class Lambda(Targeted):
     sigma: PositiveFloat = 1.0
     compares: ClassVar[bool] = True
 
-    def __call__(self, judged: PairOutputs) -> Mapping[str, Tensor]:
-        """The mean over pairs of documents whose targets differ, in bits."""
+    def __call__(self, outputs: PairOutputs) -> Mapping[str, Tensor]:
+        """Return the mean over pairs of documents whose targets differ, in bits."""
         inside_QG, scores_QG, target_QG = by_query(
-            judged.query_P, judged.scores_P, judged.target(self.target).clamp(min=0)
+            outputs.query_P, outputs.scores_P, outputs.target(self.target).clamp(min=0)
         )
         scores_QG = scores_QG.masked_fill(~inside_QG, -torch.inf)
         order_QG = scores_QG.detach().argsort(dim=1, descending=True, stable=True)
-        scores_QG, target_QG, inside_QG = (each.gather(1, order_QG) for each in (scores_QG, target_QG, inside_QG))
-        place_G = torch.arange(scores_QG.shape[1], device=scores_QG.device)
-        discount_G = torch.log2(place_G + 2.0)
+        scores_QG, target_QG, inside_QG = (x_QG.gather(1, order_QG) for x_QG in (scores_QG, target_QG, inside_QG))
+        rank_G = torch.arange(scores_QG.shape[1], device=scores_QG.device)
+        discount_G = torch.log2(rank_G + 2.0)
         ideal_Q = ((2.0 ** target_QG.sort(dim=1, descending=True).values - 1) / discount_G).sum(1)
         gain_QG = (2.0**target_QG - 1) / ideal_Q.clamp(min=1e-10)[:, None]
         query, better, worse = ordered_pairs(inside_QG, target_QG)
@@ -50,4 +52,4 @@ class Lambda(Targeted):
         step = (1 / discount_G[distance - 1] - 1 / torch.log2(distance + 2.0)).abs()
         swap = (1 / discount_G[better] - 1 / discount_G[worse]).abs()
         weight = (swap + self.mu * step) * (gain_QG[query, better] - gain_QG[query, worse]).abs()
-        return {"loss": judged.ranks.mean(-weight * logsigmoid(self.sigma * gap) / torch.tensor(2.0).log())}
+        return {"loss": outputs.ranks.mean(-weight * logsigmoid(self.sigma * gap) / torch.tensor(2.0).log())}

@@ -1,7 +1,9 @@
-"""Listwise cross entropy (ListNet, Cao et al. 2007): softmax over a query's documents against its labels' shares.
+"""Listwise cross entropy (ListNet, Cao et al. 2007): softmax over a query's documents against normalised labels.
 
-With one relevant document it is InfoNCE over the query's own documents. Queries without a target above 0, or with one
-document only, have nothing to teach and are left out.
+With one relevant document it is InfoNCE over the query's own documents. Queries without a target above 0, or with a
+single document, are left out.
+
+Shape letters: P labelled pairs, Q queries, G the most pairs of a query.
 """
 
 from __future__ import annotations
@@ -20,20 +22,20 @@ from reasonir.utils.ranges import PositiveFloat
 
 @dataclass(frozen=True, slots=True)
 class Listwise(Targeted):
-    """Cross entropy between softmax(score / temperature) and target / sum of targets, a query.
+    """Cross entropy between softmax(score / temperature) and target / sum of targets, per query.
 
     Attributes:
-        temperature: of the scores.
+        temperature: divisor of the scores.
     """
 
     temperature: PositiveFloat = 1.0
     compares: ClassVar[bool] = True
 
-    def __call__(self, judged: PairOutputs) -> Mapping[str, Tensor]:
-        """The mean over queries."""
-        target_P = judged.target(self.target).clamp(min=0)
-        inside_QG, scores_QG, target_QG = by_query(judged.query_P, judged.scores_P / self.temperature, target_P)
+    def __call__(self, outputs: PairOutputs) -> Mapping[str, Tensor]:
+        """Return the mean over queries."""
+        target_P = outputs.target(self.target).clamp(min=0)
+        inside_QG, scores_QG, target_QG = by_query(outputs.query_P, outputs.scores_P / self.temperature, target_P)
         log_share_QG = scores_QG.masked_fill(~inside_QG, -torch.inf).log_softmax(1).masked_fill(~inside_QG, 0)
         total_Q = target_QG.sum(1)
         losses_Q = -(target_QG * log_share_QG).sum(1) / total_Q.clamp(min=torch.finfo(total_Q.dtype).tiny)
-        return {"loss": judged.ranks.mean(losses_Q[(total_Q > 0) & (inside_QG.sum(1) > 1)])}
+        return {"loss": outputs.ranks.mean(losses_Q[(total_Q > 0) & (inside_QG.sum(1) > 1)])}

@@ -1,4 +1,7 @@
-"""Triplet margin on Euclidean distance (Schroff et al. 2015, arXiv:1503.03832): relevant nearer by a margin."""
+"""Triplet margin loss on Euclidean distance (Schroff et al. 2015, arXiv:1503.03832).
+
+Shape letters: P relevant pairs, Q queries, N documents of all devices.
+"""
 
 from __future__ import annotations
 
@@ -15,11 +18,11 @@ from reasonir.utils.ranges import NonNegativeFloat, Validated
 
 @dataclass(frozen=True, slots=True)
 class Margin(Validated):
-    """relu(distance to the relevant document - distance to another one + margin); for heads of one vector a text.
+    """relu(distance to the relevant document - distance to a negative + margin); for heads with one vector per text.
 
     Attributes:
-        margin: in units of distance: random vectors of D standard normal numbers lie sqrt(2 D) apart.
-        negatives: the "hardest" of the query's negatives in the batch, the data's own among them, or "all" of them.
+        margin: in units of distance: random vectors of D standard normal numbers are sqrt(2 D) apart.
+        negatives: the "hardest" of the query's negatives in the batch, hard negatives included, or "all" of them.
     """
 
     margin: NonNegativeFloat = 1.0
@@ -28,13 +31,13 @@ class Margin(Validated):
     needs: ClassVar[frozenset[str]] = frozenset()
     teachers: ClassVar[frozenset[str]] = frozenset()
 
-    def __call__(self, judged: RetrievalOutputs) -> Mapping[str, Tensor]:
-        """The mean over relevant pairs (and their negatives), and the mean distance of relevant pairs."""
-        relevant = judged.label_P > 0
-        query_P, document_P = judged.query_P[relevant], judged.document_P[relevant]
-        distance_QN = torch.cdist(judged.queries.values_TD, judged.documents.values_TD)
+    def __call__(self, outputs: RetrievalOutputs) -> Mapping[str, Tensor]:
+        """Return the mean over relevant pairs (and their negatives), and the mean distance of relevant pairs."""
+        relevant = outputs.label_P > 0
+        query_P, document_P = outputs.query_P[relevant], outputs.document_P[relevant]
+        distance_QN = torch.cdist(outputs.queries.values_TD, outputs.documents.values_TD)
         near_P = distance_QN[query_P, document_P]
-        far_PN = distance_QN[query_P].masked_fill(~judged.negative_QN[query_P], torch.inf)
+        far_PN = distance_QN[query_P].masked_fill(~outputs.negative_QN[query_P], torch.inf)
         gap_PN = (near_P[:, None] - far_PN + self.margin).relu()
-        losses = gap_PN.amax(1) if self.negatives == "hardest" else gap_PN[judged.negative_QN[query_P]]
-        return {"loss": judged.ranks.mean(losses), "positive_distance": judged.ranks.mean(near_P.detach())}
+        losses = gap_PN.amax(1) if self.negatives == "hardest" else gap_PN[outputs.negative_QN[query_P]]
+        return {"loss": outputs.ranks.mean(losses), "positive_distance": outputs.ranks.mean(near_P.detach())}

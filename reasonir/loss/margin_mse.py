@@ -1,4 +1,7 @@
-"""MarginMSE (Hofstätter et al. 2020, arXiv:2010.02666): keep the distance a teacher puts between two documents."""
+"""MarginMSE (Hofstätter et al. 2020, arXiv:2010.02666): match the teacher's score difference of two documents.
+
+Shape letters: P labelled pairs, Q queries, G the most pairs of a query.
+"""
 
 from __future__ import annotations
 
@@ -14,20 +17,20 @@ from reasonir.loss.per_query import by_query, ordered_pairs
 
 @dataclass(frozen=True, slots=True)
 class MarginMse(Targeted):
-    """The squared difference of the two margins, for every relevant document against every less relevant one."""
+    """Squared difference of the two margins, for every relevant document against every less relevant one."""
 
     compares: ClassVar[bool] = True
 
     @property
     def needs(self) -> frozenset[str]:
-        """Documents of a query whose labels differ, whatever the target."""
+        """Documents of a query whose labels differ, with any target."""
         return frozenset({ORDER})
 
-    def __call__(self, judged: PairOutputs) -> Mapping[str, Tensor]:
-        """The mean over such pairs of documents."""
+    def __call__(self, outputs: PairOutputs) -> Mapping[str, Tensor]:
+        """Return the mean over pairs of documents."""
         inside_QG, scores_QG, target_QG, label_QG = by_query(
-            judged.query_P, judged.scores_P, judged.target(self.target), judged.label_P
+            outputs.query_P, outputs.scores_P, outputs.target(self.target), outputs.label_P
         )
         query, better, worse = ordered_pairs(inside_QG, label_QG)
-        ours, theirs = (each[query, better] - each[query, worse] for each in (scores_QG, target_QG))
-        return {"loss": judged.ranks.mean((ours - theirs).square())}
+        margin, expected = (x_QG[query, better] - x_QG[query, worse] for x_QG in (scores_QG, target_QG))
+        return {"loss": outputs.ranks.mean((margin - expected).square())}

@@ -1,4 +1,7 @@
-"""Pointwise mean squared error between what a pair scores and what it should."""
+"""Pointwise mean squared error between scores and targets.
+
+Shape letter: P labelled pairs.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,7 @@ class Mse(Targeted):
 
     sigmoid: bool = True
 
-    def __call__(self, judged: PairOutputs) -> Mapping[str, Tensor]:
-        """The mean over pairs."""
-        scores_P = judged.scores_P.sigmoid() if self.sigmoid else judged.scores_P
-        return {"loss": judged.ranks.mean((scores_P - judged.target(self.target)).square())}
+    def __call__(self, outputs: PairOutputs) -> Mapping[str, Tensor]:
+        """Return the mean over pairs."""
+        scores_P = outputs.scores_P.sigmoid() if self.sigmoid else outputs.scores_P
+        return {"loss": outputs.ranks.mean((scores_P - outputs.target(self.target)).square())}

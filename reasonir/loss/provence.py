@@ -1,8 +1,10 @@
-"""A ranking and a pruning term in one (Provence, arXiv:2501.16214, with the weights of its and OpenProvence's recipes).
+"""Ranking plus pruning loss (Provence, arXiv:2501.16214, with the weights of its and OpenProvence's recipes).
 
 The ranking term is any objective on pairs; by default cross entropy against a soft target between 0 and 1, so the score
-stays a logit and its sigmoid is taken once, where somebody wants a probability. The pruning term is cross entropy over
+stays a logit and the sigmoid is applied only where a probability is needed. The pruning term is cross entropy over
 tokens, on the logit that a token is kept.
+
+Shape letters: T document tokens, P pairs with labelled tokens.
 """
 
 from __future__ import annotations
@@ -25,11 +27,11 @@ class ProvenceLoss(Validated):
     """ranking_weight * ranking + pruning_weight * pruning.
 
     Attributes:
-        ranking: what trains the score.
-        ranking_weight: its weight.
-        pruning_weight: that of the tokens' cross entropy.
-        average: "token" counts every judged token alike, as the published recipe does, so long documents outweigh
-            short ones; "document" takes each document's mean first.
+        ranking: objective of the score.
+        ranking_weight: weight of the ranking term.
+        pruning_weight: weight of the tokens' cross entropy.
+        average: "token" weights all labelled tokens equally, as the published recipe does, so long documents outweigh
+            short ones; "document" takes the mean of each document first.
     """
 
     ranking: Objective = field(default_factory=Bce)
@@ -40,30 +42,30 @@ class ProvenceLoss(Validated):
 
     @property
     def teachers(self) -> frozenset[str]:
-        """Those of the ranking term."""
+        """Teachers of the ranking term."""
         return self.ranking.teachers
 
     @property
     def needs(self) -> frozenset[str]:
-        """What the ranking term needs, and judged spans for the other."""
+        """Requirements of the ranking term, and labelled spans."""
         return needs_of(self.ranking) | {SPANS}
 
-    def __call__(self, judged: PruningOutputs) -> Mapping[str, Tensor]:
-        """The sum, and both terms."""
-        ranking = self.ranking(judged)["loss"]
-        known_T = ~judged.token_label_T.isnan()
+    def __call__(self, outputs: PruningOutputs) -> Mapping[str, Tensor]:
+        """Return the sum, and both terms."""
+        ranking = self.ranking(outputs)["loss"]
+        labelled_T = ~outputs.token_label_T.isnan()
         losses = binary_cross_entropy_with_logits(
-            judged.keep_T[known_T], judged.token_label_T[known_T], reduction="none"
+            outputs.keep_T[labelled_T], outputs.token_label_T[labelled_T], reduction="none"
         )
         if self.average == "document":
-            losses = _means(losses, judged.pair_T[known_T])
-        pruning = judged.ranks.mean(losses)
+            losses = _means(losses, outputs.pair_T[labelled_T])
+        pruning = outputs.ranks.mean(losses)
         total = self.ranking_weight * ranking + self.pruning_weight * pruning
         return {"loss": total, "ranking": ranking.detach(), "pruning": pruning.detach()}
 
 
 def _means(values_T: Tensor, pair_T: Tensor) -> Tensor:
-    """The mean of each pair that has values."""
-    distinct_P, place_T, count_P = torch.unique(pair_T, return_inverse=True, return_counts=True)
-    mean_P: Tensor = values_T.new_zeros(distinct_P.numel()).index_add(0, place_T, values_T) / count_P
+    """Return the mean of each pair that has values."""
+    distinct_P, index_T, count_P = torch.unique(pair_T, return_inverse=True, return_counts=True)
+    mean_P: Tensor = values_T.new_zeros(distinct_P.numel()).index_add(0, index_T, values_T) / count_P
     return mean_P

@@ -1,4 +1,7 @@
-"""RankNet (Burges et al. 2005): of two documents of a query, the better one should score higher."""
+"""RankNet (Burges et al. 2005): logistic loss on the score difference of two documents of a query.
+
+Shape letters: P labelled pairs, Q queries, G the most pairs of a query.
+"""
 
 from __future__ import annotations
 
@@ -19,20 +22,20 @@ class Ranknet(Targeted):
     """log(1 + exp(-(better - worse) / temperature)) for every two documents whose targets differ.
 
     Attributes:
-        temperature: of the scores.
+        temperature: divisor of the scores.
     """
 
     temperature: PositiveFloat = 1.0
     compares: ClassVar[bool] = True
 
-    def __call__(self, judged: PairOutputs) -> Mapping[str, Tensor]:
-        """The mean over such pairs of documents."""
+    def __call__(self, outputs: PairOutputs) -> Mapping[str, Tensor]:
+        """Return the mean over pairs of documents, and the share of them in the right order."""
         inside_QG, scores_QG, target_QG = by_query(
-            judged.query_P, judged.scores_P / self.temperature, judged.target(self.target)
+            outputs.query_P, outputs.scores_P / self.temperature, outputs.target(self.target)
         )
         query, better, worse = ordered_pairs(inside_QG, target_QG)
         gap = scores_QG[query, better] - scores_QG[query, worse]
         return {
-            "loss": judged.ranks.mean(softplus(-gap)),
-            "accuracy": judged.ranks.mean((gap.detach() > 0).float()),
+            "loss": outputs.ranks.mean(softplus(-gap)),
+            "accuracy": outputs.ranks.mean((gap.detach() > 0).float()),
         }

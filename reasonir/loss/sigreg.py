@@ -1,10 +1,12 @@
-"""SIGReg (LeJEPA, Balestriero and LeCun 2025, arXiv:2511.08544): vectors that no projection tells from a Gaussian.
+"""SIGReg (LeJEPA, Balestriero and LeCun 2025, arXiv:2511.08544): makes vectors isotropic Gaussian.
 
 The vectors of a side are projected on random directions, and each projection's characteristic function is compared with
 that of N(0, 1) by the Epps-Pulley statistic: N times the integral over t of |difference|^2, weighted by exp(-t^2 / 2).
-The directions are drawn from the step's number, so that all devices look along the same ones, and the statistic is that
-of all devices' texts together, which averages of several smaller batches would not be: a batch of many texts sees what
-small ones can't. Perfect Gaussians score `FLOOR` whatever N and D are, vectors that collapsed to zero 0.402 N.
+The directions are seeded by the step's number, so that all devices use the same ones, and the statistic is that of all
+devices' texts together, which is stricter than the average over smaller batches. Perfect Gaussians score `FLOOR`
+whatever N and D are, vectors that collapsed to zero 0.402 N.
+
+Shape letters: N texts of all devices, D vector size, K directions.
 """
 
 from __future__ import annotations
@@ -22,17 +24,17 @@ from reasonir.loss.vectors import both_sides
 from reasonir.utils.ranges import Positive, PositiveFloat, Validated
 
 FLOOR = 1.0525
-"""What a Gaussian sample scores in expectation, for t up to 3."""
+"""Expected value for a Gaussian sample, for t up to 3."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sigreg(Validated):
-    """The statistic of queries and of documents, averaged, over its floor and less 1: 0 for a Gaussian.
+    """Mean statistic of queries and documents over its floor, less 1: 0 for a Gaussian.
 
     Attributes:
-        slices: random directions a step.
-        t_max: how far the characteristic functions are compared.
-        knots: points from 0 to t_max, trapezoids between them.
+        slices: random directions per step.
+        t_max: upper limit of the integral over t.
+        knots: points from 0 to t_max, with trapezoids between them.
         unit: multiply by the square root of the vectors' size first, for heads whose vectors have length 1.
     """
 
@@ -44,10 +46,10 @@ class Sigreg(Validated):
     needs: ClassVar[frozenset[str]] = frozenset()
     teachers: ClassVar[frozenset[str]] = frozenset()
 
-    def __call__(self, judged: RetrievalOutputs) -> Mapping[str, Tensor]:
-        """The loss, and each side's statistic over its floor."""
-        sides = [values_ND * values_ND.shape[1] ** 0.5 if self.unit else values_ND for values_ND in both_sides(judged)]
-        queries, documents = (self.statistic(values_ND, judged.step) / FLOOR for values_ND in sides)
+    def __call__(self, outputs: RetrievalOutputs) -> Mapping[str, Tensor]:
+        """Return the loss, and each side's statistic over its floor."""
+        sides = [values_ND * values_ND.shape[1] ** 0.5 if self.unit else values_ND for values_ND in both_sides(outputs)]
+        queries, documents = (self.statistic(values_ND, outputs.step) / FLOOR for values_ND in sides)
         return {
             "loss": (queries + documents) / 2 - 1,
             "isotropy_queries": queries.detach(),
@@ -55,7 +57,7 @@ class Sigreg(Validated):
         }
 
     def statistic(self, values_ND: Tensor, step: int) -> Tensor:
-        """The mean Epps-Pulley statistic over the step's slices."""
+        """Return the mean Epps-Pulley statistic over the step's directions."""
         draw = torch.Generator().manual_seed(step)
         slices_DK = torch.randn(values_ND.shape[1], self.slices, generator=draw).to(values_ND)
         projected_NK = values_ND @ (slices_DK / slices_DK.norm(dim=0))

@@ -1,4 +1,4 @@
-"""A weighted sum of objectives, each logged by its name."""
+"""Weighted sum of objectives, each logged by its name."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from reasonir.utils.ranges import Validated
 
 @dataclass(frozen=True, slots=True)
 class Sum(Validated):
-    """The sum of `terms`, each times its weight.
+    """Sum of `terms`, each times its weight.
 
     Attributes:
         terms: objectives by name.
-        weights: by name; 1 where none is given.
+        weights: weights by name; 1 by default.
     """
 
     terms: Mapping[str, Objective]
@@ -26,31 +26,28 @@ class Sum(Validated):
     accepts: ClassVar[frozenset[str]] = PAIRWISE  # what its terms accept is checked by themselves
 
     def problems(self) -> Iterable[str]:
-        """No terms, or weights of others."""
+        """Yield missing terms, and weights of unknown terms."""
         if not self.terms:
             yield "terms is empty: name the objectives (+loss@loss.terms.bce=bce)"
         for name in self.weights:
             if name not in self.terms:
-                yield f"weights.{name}: there is no such term; there are {', '.join(self.terms)}"
+                yield f"weights.{name}: no such term; the terms are {', '.join(self.terms)}"
 
     @property
     def teachers(self) -> frozenset[str]:
-        """Those of all terms."""
+        """Teachers of all terms."""
         return frozenset().union(*(term.teachers for term in self.terms.values()))
 
     @property
     def needs(self) -> frozenset[str]:
-        """What all terms need, since one that learns nothing is a mistake."""
+        """Requirements of all terms."""
         return frozenset().union(*(needs_of(term) for term in self.terms.values()))
 
-    def __call__(self, judged: PairOutputs) -> Mapping[str, Tensor]:
-        """The sum, each term's loss by the term's name, and what else it says as <term>_<name>."""
-        found = {name: term(judged) for name, term in self.terms.items()}
-        parts = {name: values["loss"] for name, values in found.items()}
-        further = {f"{name}_{key}": v for name, values in found.items() for key, v in values.items() if key != "loss"}
-        total = sum((self.weights.get(name, 1.0) * part for name, part in parts.items()), start=_zero(parts))
-        return {"loss": total, **{name: part.detach() for name, part in parts.items()}, **further}
-
-
-def _zero(parts: Mapping[str, Tensor]) -> Tensor:
-    return next(iter(parts.values())).new_zeros(())
+    def __call__(self, outputs: PairOutputs) -> Mapping[str, Tensor]:
+        """Return the sum, each term's loss by the term's name, and its other values as <term>_<name>."""
+        by_term = {name: term(outputs) for name, term in self.terms.items()}
+        losses = {name: values["loss"] for name, values in by_term.items()}
+        others = {f"{name}_{key}": v for name, values in by_term.items() for key, v in values.items() if key != "loss"}
+        zero = next(iter(losses.values())).new_zeros(())
+        total = sum((self.weights.get(name, 1.0) * loss for name, loss in losses.items()), start=zero)
+        return {"loss": total, **{name: loss.detach() for name, loss in losses.items()}, **others}

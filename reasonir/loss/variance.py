@@ -1,4 +1,4 @@
-"""Scale: the standard deviation of all numbers of the vectors should be 1, as ragcun has it."""
+"""Scale loss: the standard deviation of all numbers of the vectors should be 1, as in ragcun."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Variance:
     needs: ClassVar[frozenset[str]] = frozenset()
     teachers: ClassVar[frozenset[str]] = frozenset()
 
-    def __call__(self, judged: RetrievalOutputs) -> Mapping[str, Tensor]:
-        """Over the relevant pairs of all devices, and the deviation itself."""
-        std = torch.cat(positives(judged)).std()
+    def __call__(self, outputs: RetrievalOutputs) -> Mapping[str, Tensor]:
+        """Return the loss over the relevant pairs of all devices, and the standard deviation."""
+        std = torch.cat(positives(outputs)).std()
         return {"loss": (std - 1).square(), "std": std.detach()}

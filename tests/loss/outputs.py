@@ -1,4 +1,4 @@
-"""What objectives are given, written out by hand."""
+"""Outputs of heads for tests of objectives, written out by hand."""
 
 import torch
 
@@ -7,8 +7,8 @@ from reasonir.distributed.ranks import Alone
 from reasonir.loss.base import PairOutputs, RetrievalOutputs
 
 
-def judged(scores, labels, *, queries=None, **teachers):
-    """Pairs of one query each unless `queries` says whose they are."""
+def pair_outputs(scores, labels, *, queries=None, **teachers):
+    """Outputs for pairs of a single query, or of `queries`."""
     return PairOutputs(
         scores_P=torch.as_tensor(scores, dtype=torch.float32),
         query_P=torch.tensor(queries if queries is not None else [0] * len(labels)),
@@ -19,8 +19,8 @@ def judged(scores, labels, *, queries=None, **teachers):
     )
 
 
-def retrieved(scores, pairs, negatives, *, queries=None, documents=None):
-    """Every query against every document; pairs are (query, document, label)."""
+def retrieval_outputs(scores, pairs, negatives, *, queries=None, documents=None):
+    """Outputs for every query with every document; pairs are (query, document, label)."""
     query, document, label = zip(*pairs, strict=True)
     scores_QN = torch.as_tensor(scores)
     return RetrievalOutputs(
@@ -39,6 +39,6 @@ def retrieved(scores, pairs, negatives, *, queries=None, documents=None):
 
 
 def representation(values):
-    """One vector a text."""
+    """Representation with one vector per text."""
     values_TD = torch.zeros(0, 1) if values is None else torch.as_tensor(values, dtype=torch.float32)
     return Representation(values_TD, torch.ones(len(values_TD), dtype=torch.int64))

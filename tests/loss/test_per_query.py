@@ -1,4 +1,4 @@
-"""Objectives on judged pairs, held against loops, by hand, or against sentence-transformers."""
+"""Objectives on labelled pairs against loops, values by hand, or sentence-transformers."""
 
 from math import exp, log
 from types import SimpleNamespace
@@ -18,7 +18,7 @@ from reasonir.loss.mse import Mse
 from reasonir.loss.per_query import by_query
 from reasonir.loss.ranknet import Ranknet
 from reasonir.loss.sum import Sum
-from tests.loss.given import judged
+from tests.loss.outputs import pair_outputs
 
 SCORES, LABELS, QUERIES = [2.0, -1.0, 0.5, 1.0, 0.0], [1.0, 0.0, 0.5, 0.0, 1.0], [0, 0, 0, 1, 1]
 
@@ -28,10 +28,10 @@ def sigmoid(x):
 
 
 def value(objective, *, scores=SCORES, labels=LABELS, queries=QUERIES, **teachers):
-    return objective(judged(scores, labels, queries=queries, **teachers))["loss"].item()
+    return objective(pair_outputs(scores, labels, queries=queries, **teachers))["loss"].item()
 
 
-def test_pairs_are_laid_out_a_query_a_row():
+def test_pairs_are_laid_out_one_query_per_row():
     inside, values = by_query(torch.tensor([0, 0, 1, 2, 2]), torch.arange(5.0))
     assert inside.tolist() == [[True, True], [True, False], [True, True]]
     assert values.tolist() == [[0, 1], [2, 0], [3, 4]]
@@ -48,39 +48,39 @@ def test_mse_compares_probabilities_or_logits():
         sum((sigmoid(s) - y) ** 2 for s, y in zip(SCORES, LABELS, strict=True)) / 5, rel=1e-5
     )
     teacher = [1.0, 1.0, 0.0, 0.0, 0.0]
-    found = value(Mse(target="big", sigmoid=False), big=teacher)
-    assert found == pytest.approx(sum((s - t) ** 2 for s, t in zip(SCORES, teacher, strict=True)) / 5, rel=1e-5)
+    loss = value(Mse(target="big", sigmoid=False), big=teacher)
+    assert loss == pytest.approx(sum((s - t) ** 2 for s, t in zip(SCORES, teacher, strict=True)) / 5, rel=1e-5)
 
 
 def test_listwise_is_infonce_for_one_relevant_document():
-    found = value(Listwise(temperature=0.5), scores=[1.0, 0.0, 2.0], labels=[1.0, 0.0, 0.0], queries=[0, 0, 0])
-    assert found == pytest.approx(log(exp(2) + exp(0) + exp(4)) - 2, rel=1e-5)
+    loss = value(Listwise(temperature=0.5), scores=[1.0, 0.0, 2.0], labels=[1.0, 0.0, 0.0], queries=[0, 0, 0])
+    assert loss == pytest.approx(log(exp(2) + exp(0) + exp(4)) - 2, rel=1e-5)
 
 
 def test_listwise_shares_its_target_and_leaves_out_what_teaches_nothing():
     first = log(exp(2) + exp(-1) + exp(0.5))
     expected = (1 / 1.5) * (first - 2) + (0.5 / 1.5) * (first - 0.5)
-    found = value(
+    loss = value(
         Listwise(),
         scores=[*SCORES[:3], 1.0, 1.0, 9.0],
         labels=[*LABELS[:3], 0.0, 0.0, 1.0],
         queries=[0, 0, 0, 1, 1, 2],
     )
-    assert found == pytest.approx(expected, rel=1e-5)
+    assert loss == pytest.approx(expected, rel=1e-5)
     assert value(Listwise(), scores=[1.0], labels=[1.0], queries=[0]) == 0
 
 
 def test_kl_is_zero_where_the_teacher_is_met_and_counts_by_query():
     assert value(Kl(target="t"), t=[s + 7 for s in SCORES]) == pytest.approx(0, abs=1e-6)
-    ours, theirs = ([sigmoid(1.0), 1 - sigmoid(1.0)], [sigmoid(-2.0), 1 - sigmoid(-2.0)])
-    expected = sum(p * log(p / q) for p, q in zip(theirs, ours, strict=True))
-    found = value(Kl(target="t"), scores=[1.0, 0.0, 5.0], labels=[1.0, 0, 1], queries=[0, 0, 1], t=[0.0, 2.0, 1.0])
-    assert found == pytest.approx(expected, rel=1e-5)
+    model, teacher = ([sigmoid(1.0), 1 - sigmoid(1.0)], [sigmoid(-2.0), 1 - sigmoid(-2.0)])
+    expected = sum(p * log(p / q) for p, q in zip(teacher, model, strict=True))
+    loss = value(Kl(target="t"), scores=[1.0, 0.0, 5.0], labels=[1.0, 0, 1], queries=[0, 0, 1], t=[0.0, 2.0, 1.0])
+    assert loss == pytest.approx(expected, rel=1e-5)
 
 
 def test_ranknet_compares_every_two_documents_of_a_query_whose_targets_differ():
     gaps = [2.0 + 1.0, 2.0 - 0.5, 0.5 + 1.0, 0.0 - 1.0]
-    terms = Ranknet()(judged(SCORES, LABELS, queries=QUERIES))
+    terms = Ranknet()(pair_outputs(SCORES, LABELS, queries=QUERIES))
     assert terms["loss"].item() == pytest.approx(sum(log(1 + exp(-g)) for g in gaps) / 4, rel=1e-5)
     assert terms["accuracy"].item() == 0.75
     assert value(Ranknet(), labels=[1.0] * 5) == 0
@@ -89,8 +89,8 @@ def test_ranknet_compares_every_two_documents_of_a_query_whose_targets_differ():
 def test_margin_mse_keeps_the_teachers_distances():
     teacher = [3.0, 1.0, 2.0, 0.0, 4.0]
     gaps = [(3.0, 2.0), (1.5, 1.0), (1.5, 1.0), (-1.0, 4.0)]
-    found = value(MarginMse(target="t"), t=teacher)
-    assert found == pytest.approx(sum((ours - theirs) ** 2 for ours, theirs in gaps) / 4, rel=1e-5)
+    loss = value(MarginMse(target="t"), t=teacher)
+    assert loss == pytest.approx(sum((gap - expected) ** 2 for gap, expected in gaps) / 4, rel=1e-5)
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -108,27 +108,27 @@ def test_lambda_is_that_of_sentence_transformers(seed):
         def __call__(self, **_):
             return (scores[:, None],)
 
-    theirs = LambdaLoss.__new__(LambdaLoss)
-    torch.nn.Module.__init__(theirs)
-    LambdaLoss.__init__(theirs, Stub(**vars(model)), mini_batch_size=-1)
-    expected = theirs.forward([["q"] * 3, [["d"] * count for count in counts]], list(labels.split(counts)))
+    reference = LambdaLoss.__new__(LambdaLoss)
+    torch.nn.Module.__init__(reference)
+    LambdaLoss.__init__(reference, Stub(**vars(model)), mini_batch_size=-1)
+    expected = reference.forward([["q"] * 3, [["d"] * count for count in counts]], list(labels.split(counts)))
     queries = [query for query, count in enumerate(counts) for _ in range(count)]
-    found = value(Lambda(), scores=scores.tolist(), labels=labels.tolist(), queries=queries)
-    assert found == pytest.approx(expected.item(), rel=1e-5)
+    loss = value(Lambda(), scores=scores.tolist(), labels=labels.tolist(), queries=queries)
+    assert loss == pytest.approx(expected.item(), rel=1e-5)
 
 
 def test_a_sum_weighs_its_terms_and_names_them():
     objective = Sum({"bce": Bce(), "rank": Ranknet(), "kl": Kl(target="t")}, {"rank": 0.25, "kl": 2.0})
-    given = judged(SCORES, LABELS, queries=QUERIES, t=[0.0, 1.0, 2.0, 3.0, 4.0])
-    terms = objective(given)
-    parts = [Bce()(given)["loss"], 0.25 * Ranknet()(given)["loss"], 2 * Kl(target="t")(given)["loss"]]
+    outputs = pair_outputs(SCORES, LABELS, queries=QUERIES, t=[0.0, 1.0, 2.0, 3.0, 4.0])
+    terms = objective(outputs)
+    parts = [Bce()(outputs)["loss"], 0.25 * Ranknet()(outputs)["loss"], 2 * Kl(target="t")(outputs)["loss"]]
     assert terms["loss"].item() == pytest.approx(sum(parts).item())
     assert set(terms) == {"loss", "bce", "rank", "kl", "rank_accuracy"}
     assert objective.teachers == {"t"}
 
 
 def test_a_weight_without_a_term_is_refused():
-    with pytest.raises(InputError, match=r"weights\.klx: there is no such term; there are bce"):
+    with pytest.raises(InputError, match=r"weights\.klx: no such term; the terms are bce"):
         Sum({"bce": Bce()}, {"klx": 1.0})
     with pytest.raises(InputError, match="is empty: name the objectives"):
         Sum({})
@@ -136,6 +136,6 @@ def test_a_weight_without_a_term_is_refused():
 
 @pytest.mark.parametrize("objective", [Bce, Kl, Listwise, Ranknet, CachedContrastive, GaussianLoss])
 @pytest.mark.parametrize("temperature", [0, -0.5, float("nan")])
-def test_what_is_divided_by_is_above_zero(objective, temperature):
+def test_temperatures_are_above_zero(objective, temperature):
     with pytest.raises(InputError, match=r"temperature=.*: give a (number above 0|finite number)"):
         objective(temperature=temperature)

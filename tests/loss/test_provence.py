@@ -14,8 +14,8 @@ from reasonir.loss.provence import ProvenceLoss
 KEEP, LABELS, PAIRS = [2.0, -1.0, 0.5, 3.0, 0.0], [1.0, 0.0, nan, 0.0, nan], [0, 0, 0, 1, 2]
 
 
-def judged():
-    """Three pairs: of the first two tokens are judged, of the second one, of the third none."""
+def pruning_outputs():
+    """Three pairs: the first has two labelled tokens, the second one, the third none."""
     return PruningOutputs(
         scores_P=torch.tensor([1.0, -1.0, 0.0]),
         query_P=torch.tensor([0, 0, 0]),
@@ -40,17 +40,17 @@ RANKING = [entropy(1, 1), entropy(-1, 0), entropy(0, 0)]
 @pytest.mark.parametrize(
     ("average", "pruning"), [("token", sum(TOKENS) / 3), ("document", ((TOKENS[0] + TOKENS[1]) / 2 + TOKENS[2]) / 2)]
 )
-def test_tokens_or_documents_count_alike(average, pruning):
-    found = ProvenceLoss(average=average)(judged())
-    assert found["pruning"].item() == pytest.approx(pruning, rel=1e-5)
-    assert found["ranking"].item() == pytest.approx(sum(RANKING) / 3, rel=1e-5)
-    assert found["loss"].item() == pytest.approx(0.05 * sum(RANKING) / 3 + pruning, rel=1e-5)
+def test_tokens_or_documents_are_weighted_equally(average, pruning):
+    terms = ProvenceLoss(average=average)(pruning_outputs())
+    assert terms["pruning"].item() == pytest.approx(pruning, rel=1e-5)
+    assert terms["ranking"].item() == pytest.approx(sum(RANKING) / 3, rel=1e-5)
+    assert terms["loss"].item() == pytest.approx(0.05 * sum(RANKING) / 3 + pruning, rel=1e-5)
 
 
 def test_any_objective_on_pairs_can_rank():
     objective = ProvenceLoss(Mse(target="big", sigmoid=False), 1.0, 0.0)
     assert objective.teachers == {"big"}
     expected = ((1 - 0.9) ** 2 + (-1 - 0.2) ** 2 + 0.1**2) / 3
-    assert objective(judged())["loss"].item() == pytest.approx(expected, rel=1e-5)
+    assert objective(pruning_outputs())["loss"].item() == pytest.approx(expected, rel=1e-5)
     with pytest.raises(InputError, match=r"average=word: choose token or document"):
         ProvenceLoss(average="word")

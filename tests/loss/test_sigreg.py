@@ -13,7 +13,7 @@ from reasonir.loss.gaussian import GaussianLoss
 from reasonir.loss.margin import Margin
 from reasonir.loss.sigreg import FLOOR, Sigreg
 from reasonir.loss.variance import Variance
-from tests.loss.given import retrieved
+from tests.loss.outputs import retrieval_outputs
 
 
 def drawn(count, size, seed=0):
@@ -25,7 +25,7 @@ def a_step(queries, documents):
     count = len(queries)
     scores = -torch.cdist(queries, documents).square() / (2 * queries.shape[1])
     negatives = ~torch.eye(count, len(documents), dtype=torch.bool)
-    return retrieved(
+    return retrieval_outputs(
         scores, [(i, i, 1.0) for i in range(count)], negatives.tolist(), queries=queries, documents=documents
     )
 
@@ -33,8 +33,8 @@ def a_step(queries, documents):
 @pytest.mark.parametrize("count", [64, 1024])
 @pytest.mark.parametrize("size", [16, 512])
 def test_a_gaussian_scores_the_floor_whatever_its_size(count, size):
-    found = [Sigreg().statistic(drawn(count, size, seed), seed).item() for seed in range(8)]
-    assert sum(found) / 8 == pytest.approx(FLOOR, abs=0.1)
+    statistics = [Sigreg().statistic(drawn(count, size, seed), seed).item() for seed in range(8)]
+    assert sum(statistics) / 8 == pytest.approx(FLOOR, abs=0.1)
 
 
 @pytest.mark.parametrize("count", [32, 500])
@@ -80,9 +80,9 @@ def test_covariance_and_variance_are_those_of_the_relevant_pairs():
     covariance = centred.T @ centred / 39
     expected = (covariance - both.var() * torch.eye(6)).square().sum().sqrt() / 6
     assert Covariance()(step)["loss"].item() == pytest.approx(expected.item(), rel=1e-4)
-    found = Variance()(step)
-    assert found["std"].item() == pytest.approx(both.std().item(), rel=1e-5)
-    assert found["loss"].item() == pytest.approx((both.std().item() - 1) ** 2, rel=1e-4)
+    terms = Variance()(step)
+    assert terms["std"].item() == pytest.approx(both.std().item(), rel=1e-5)
+    assert terms["loss"].item() == pytest.approx((both.std().item() - 1) ** 2, rel=1e-4)
 
 
 def test_the_margin_is_one_of_distances():
@@ -92,18 +92,18 @@ def test_the_margin_is_one_of_distances():
     expected = [1 - 1.25 + 1, 1.5 - 3 + 1]  # each query's nearest other document
     assert Margin(1.0)(step)["loss"].item() == pytest.approx((expected[0] + max(0, expected[1])) / 2)
     gaps = [1 - math.hypot(4, 1.5) + 1, 1 - 1.25 + 1, 1.5 - 3 + 1, 1.5 - math.hypot(4, 1.25) + 1]
-    found = Margin(1.0, negatives="all")(step)
-    assert found["loss"].item() == pytest.approx(sum(max(0, gap) for gap in gaps) / 4, rel=1e-5)
-    assert found["positive_distance"].item() == pytest.approx(1.25)
+    terms = Margin(1.0, negatives="all")(step)
+    assert terms["loss"].item() == pytest.approx(sum(max(0, gap) for gap in gaps) / 4, rel=1e-5)
+    assert terms["positive_distance"].item() == pytest.approx(1.25)
 
 
 def test_gaussian_is_the_sum_of_contrast_and_shape():
     step = a_step(drawn(40, 16), drawn(44, 16, 1))
-    found = GaussianLoss(temperature=0.1, weight=0.5)(step)
+    terms = GaussianLoss(temperature=0.1, weight=0.5)(step)
     parts = CachedContrastive(0.1)(step)["loss"] + 0.5 * Sigreg()(step)["loss"]
-    assert found["loss"].item() == pytest.approx(parts.item(), rel=1e-6)
+    assert terms["loss"].item() == pytest.approx(parts.item(), rel=1e-6)
     distance = torch.pairwise_distance(drawn(40, 16), drawn(44, 16, 1)[:40], eps=0).mean()
-    assert found["positive_distance"].item() == pytest.approx(distance.item(), rel=1e-5)
+    assert terms["positive_distance"].item() == pytest.approx(distance.item(), rel=1e-5)
 
 
 def test_what_can_not_be_is_refused():
