@@ -26,7 +26,7 @@ from omegaconf.errors import InterpolationKeyError, OmegaConfBaseException
 from reasonir.cli.configuration import build
 from reasonir.config import CONF, VERSION_BASE
 from reasonir.errors import InputError, did_you_mean
-from reasonir.index.base import misfit
+from reasonir.index.base import incompatibility
 from reasonir.utils.ranges import Fraction, NonNegative, Positive, PositiveFloat, hints_of, out_of_range
 
 _META = {"_target_", "_partial_", "_convert_", "_recursive_", "_args_"}
@@ -290,7 +290,7 @@ def _unfitting(config: DictConfig) -> Iterator[str]:
         return
     head = get_object(config.model.head._target_).__self__
     factor = OmegaConf.select(config, "index.pooling.pool_factor", default=1)
-    if index is not None and not head.reads_pairs and (fault := misfit(index, head, factor)):
+    if index is not None and not head.reads_pairs and (fault := incompatibility(index, head, factor)):
         yield fault
     if config.get("eval") is not None and (fault := get_object(config.eval._target_).misfit(head)):
         yield fault

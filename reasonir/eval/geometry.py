@@ -27,7 +27,7 @@ from reasonir.eval.results import HEADLINE, ExtraMetrics
 from reasonir.eval.stats.ranking_metrics import mean, per_query
 from reasonir.eval.stats.vector_space import Space, figures
 from reasonir.index import quantised
-from reasonir.index.quantised import Found
+from reasonir.index.quantised import Ranking
 from reasonir.model.caching_encoder import CachingEncoder
 from reasonir.types import PlainTexts, Task
 from reasonir.utils.files import atomic_path
@@ -130,7 +130,7 @@ def _behaviour(space: Space, task: Task) -> dict[str, float]:
     for first in _prefixes(size):
         found[f"first{first}"] = judge(quantised.exact(*_arrays(space.prefix(first)), DEPTH, euclidean=euclidean))
     graphs = quantised.graph(*given, AT, efforts=EFFORTS, euclidean=euclidean)
-    recalls = {f"hnsw{effort}_recall": _shared(places, exact.places_QK[:, :AT]) for effort, places in graphs.items()}
+    recalls = {f"hnsw{effort}_recall": _shared(places, exact.positions_QK[:, :AT]) for effort, places in graphs.items()}
     return {**{f"{HEADLINE}_{form}": value for form, value in found.items()}, **recalls}
 
 
@@ -143,12 +143,12 @@ def _prefixes(size: int) -> list[int]:
     return [first for first in (FIRST_PREFIX << step for step in range(size.bit_length())) if first < size]
 
 
-def _ndcg(task: Task, found: Found) -> float:
+def _ndcg(task: Task, found: Ranking) -> float:
     ids = task.corpus.ids
     run = {
         query_id: {ids[place]: score for place, score in zip(places, scores, strict=True)}
         for query_id, places, scores in zip(
-            task.queries, found.places_QK.tolist(), found.scores_QK.tolist(), strict=True
+            task.queries, found.positions_QK.tolist(), found.scores_QK.tolist(), strict=True
         )
     }
     return mean(per_query(run, task.qrels))[HEADLINE]

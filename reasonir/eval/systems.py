@@ -16,7 +16,7 @@ from reasonir.errors import InputError
 from reasonir.eval.results import Results
 from reasonir.eval.stats import ranking_metrics
 from reasonir.eval.trec import ordered, read_run
-from reasonir.index.base import Index, excluded_places
+from reasonir.index.base import Index, excluded_positions
 from reasonir.types import Run, Task
 
 System = Callable[[Task], Run]
@@ -58,7 +58,7 @@ def random_system(*, depth: int, seed: int) -> System:
             for query, docs in open_candidates(task).items():
                 run[query] = {docs[place]: 1.0 / rank for rank, place in enumerate(draw.permutation(len(docs)), 1)}
             return run
-        excluded = excluded_places(list(task.queries), task.corpus, task.excluded)
+        excluded = excluded_positions(list(task.queries), task.corpus, task.excluded)
         for query_id, places in zip(task.queries, excluded, strict=True):
             allowed = np.setdiff1d(np.arange(len(task.corpus)), places)
             chosen = draw.permutation(allowed)[:depth]

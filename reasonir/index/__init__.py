@@ -1,1 +1,1 @@
-"""Searching: one index a file, one YAML each in conf/index."""
+"""Search indexes: one file each, one YAML each in conf/index."""

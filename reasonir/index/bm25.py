@@ -1,8 +1,10 @@
 """BM25 by bm25s (Lu 2024, arXiv:2407.03618) with Lucene's term weights, English stop words and Snowball stems.
 
-The baseline every trained retriever stands beside. Like Lucene, it ranks only documents that share a word with the
-query. `weigh_query` gives the query's words BM25 weights too, as if the query were a document: what BRIGHT's own code
-does without saying so, and why plain BM25 doesn't reproduce its published row.
+The baseline of every trained retriever. Like Lucene, it ranks only documents that share a word with the query.
+`weigh_query` also gives the query's words BM25 weights, as if the query were a document: BRIGHT's code does so without
+documenting it, and plain BM25 doesn't reproduce its published row.
+
+Shape letter: N documents.
 """
 
 from __future__ import annotations
@@ -16,12 +18,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from reasonir.index.base import excluded_places
+from reasonir.index.base import excluded_positions
 from reasonir.types import Corpus, Run, Text
 from reasonir.utils.progress import progress
 from reasonir.utils.ranges import NonNegativeFloat, Share, Validated
 
-_TOGETHER = 8192
+_TEXTS_PER_BLOCK = 8192
 
 
 @dataclass(slots=True)
@@ -29,11 +31,11 @@ class Bm25(Validated):
     """Ranks by shared words.
 
     Attributes:
-        k1: how soon a repeated word stops counting.
-        b: how much long documents are held back.
-        stemmer: Snowball language, or None to take words as they are.
-        stopwords: language of the list of ignored words, or None to ignore none.
-        weigh_query: weigh the query's known words by BM25 as well, instead of counting each mention once.
+        k1: saturation of repeated words.
+        b: penalty of long documents.
+        stemmer: Snowball language, or None for no stemming.
+        stopwords: language of the stop words, or None for none.
+        weigh_query: weight the query's known words by BM25 as well, instead of counting each mention once.
     """
 
     k1: NonNegativeFloat = 0.9
@@ -51,7 +53,7 @@ class Bm25(Validated):
 
     @property
     def settings(self) -> dict[str, float | str | bool | None]:
-        """What decides its rankings."""
+        """Options that determine its rankings."""
         return {
             "k1": self.k1,
             "b": self.b,
@@ -61,10 +63,10 @@ class Bm25(Validated):
         }
 
     def build(self, corpus: Corpus) -> None:
-        """Count the words of the corpus."""
+        """Index the words of the corpus."""
         import bm25s
 
-        logging.getLogger("bm25s").setLevel(logging.WARNING)  # importing it makes it talkative
+        logging.getLogger("bm25s").setLevel(logging.WARNING)  # its import lowers it
         self.corpus = corpus
         self._index = bm25s.BM25(method="lucene", k1=self.k1, b=self.b)
         words = self._tokens(corpus.texts)
@@ -76,31 +78,31 @@ class Bm25(Validated):
     ) -> Run:
         """See `Index.search`."""
         run: Run = {}
-        excluded = excluded_places(list(queries), self.corpus, exclude)
-        for query_id, scores_N, places in zip(queries, self.scores(list(queries.values())), excluded, strict=True):
-            scores_N[places] = 0.0
+        excluded = excluded_positions(list(queries), self.corpus, exclude)
+        for query_id, scores_N, positions in zip(queries, self.scores(list(queries.values())), excluded, strict=True):
+            scores_N[positions] = 0.0
             run[query_id] = {self.corpus.ids[i]: float(scores_N[i]) for i in _top(scores_N, k).tolist()}
         return run
 
     def scores(self, queries: Sequence[Text]) -> Iterator[np.ndarray]:
-        """scores_N of each query with every document of the corpus; 0 where no word is shared."""
+        """Yield scores_N of each query with every document of the corpus; 0 without a shared word."""
         words_of = self._tokens([query.text for query in queries])
         for words in progress(words_of, "Searching by words", total=len(queries)):
             yield self._scores(words) if words else np.zeros(len(self.corpus))
 
     def _scores(self, query: Sequence[str]) -> np.ndarray:
-        """scores_N of a query's words."""
+        """Return scores_N of a query's words."""
         if not self.weigh_query:
             return np.asarray(self._index.get_scores(query))
         weights, columns = self._index.scores, self._index.vocab_dict
-        known = Counter(columns[word] for word in query if word in columns)
-        room = self.k1 * (1 - self.b + self.b * known.total() / self._mean_length)
+        counts = Counter(columns[word] for word in query if word in columns)
+        saturation = self.k1 * (1 - self.b + self.b * counts.total() / self._mean_length)
         scores_N = np.zeros(len(self.corpus))
-        for column, count in known.items():
+        for column, count in counts.items():
             rows = slice(weights["indptr"][column], weights["indptr"][column + 1])
-            holders = rows.stop - rows.start
-            idf = math.log(1 + (len(self.corpus) - holders + 0.5) / (holders + 0.5))
-            scores_N[weights["indices"][rows]] += idf * count / (count + room) * weights["data"][rows]
+            containing = rows.stop - rows.start
+            idf = math.log(1 + (len(self.corpus) - containing + 0.5) / (containing + 0.5))
+            scores_N[weights["indices"][rows]] += idf * count / (count + saturation) * weights["data"][rows]
         return scores_N
 
     def _tokens(self, texts: Sequence[str]) -> list[list[str]]:
@@ -108,23 +110,23 @@ class Bm25(Validated):
         import Stemmer
 
         stem = Stemmer.Stemmer(self.stemmer) if self.stemmer else None
-        found: list[list[str]] = []
-        starts = range(0, len(texts), _TOGETHER)
+        tokens: list[list[str]] = []
+        starts = range(0, len(texts), _TEXTS_PER_BLOCK)
         for start in progress(starts, "Reading words, in blocks of texts", total=len(starts)):
-            found += bm25s.tokenize(
-                list(texts[start : start + _TOGETHER]),
+            tokens += bm25s.tokenize(
+                list(texts[start : start + _TEXTS_PER_BLOCK]),
                 stopwords=self.stopwords or [],
                 stemmer=stem,
                 return_ids=False,
                 show_progress=False,
             )
-        return found
+        return tokens
 
 
 def _top(scores_N: np.ndarray, k: int) -> np.ndarray:
-    """Places of the `k` highest scores above 0, equal ones in the corpus's order; only they are sorted."""
-    places = np.flatnonzero(scores_N > 0)
-    if len(places) > k:
-        least = np.partition(scores_N[places], -k)[-k]
-        places = places[scores_N[places] >= least]
-    return places[np.argsort(-scores_N[places], kind="stable")[:k]]
+    """Return the positions of the `k` highest scores above 0, ties in corpus order; only those are sorted."""
+    positions = np.flatnonzero(scores_N > 0)
+    if len(positions) > k:
+        least = np.partition(scores_N[positions], -k)[-k]
+        positions = positions[scores_N[positions] >= least]
+    return positions[np.argsort(-scores_N[positions], kind="stable")[:k]]

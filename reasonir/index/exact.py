@@ -1,9 +1,10 @@
 """Exact search with a model: every document is scored for every query, the corpus streamed in blocks.
 
-Documents with equal texts are encoded once and get the same score to the last bit, so that their order is decided by
-the rule for ties and not by the batch they happened to be in. Late interaction's documents may be pooled to fewer
-vectors. Those are still searched exactly, and what pooling costs is measured in the same pass against the search of all
-vectors.
+Documents with equal texts are encoded once and get the same score bit for bit, so that their order is decided by the
+rule for ties and not by their batch. Late interaction's documents may be pooled to fewer vectors; those are still
+searched exactly, and the loss by pooling is measured in the same pass against the search of all vectors.
+
+Shape letter: N documents of a block.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import ClassVar
 
 import torch
 
-from reasonir.index.base import excluded_places, misfit
+from reasonir.index.base import excluded_positions, incompatibility
 from reasonir.index.dedup import Duplicates
 from reasonir.index.pooling import Pooling
 from reasonir.index.topk import TopK, report, sampled
@@ -28,11 +29,11 @@ log = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class Exact(Validated):
-    """Ranks by the head's own score. Nothing of the corpus is kept, so memory doesn't grow with it.
+    """Ranks by the head's own score; memory doesn't grow with the corpus.
 
     Attributes:
         encoder: the model.
-        pooling: makes fewer vectors of a document's.
+        pooling: reduces the vectors of a document.
         tokens: padded tokens of an encoding micro-batch.
     """
 
@@ -41,20 +42,20 @@ class Exact(Validated):
     tokens: Positive = ENCODE_TOKENS
     corpus: Corpus = field(init=False)
     measured: Mapping[str, float] = field(init=False, default_factory=dict)
-    _copies: Duplicates = field(init=False)
+    _distinct: Duplicates = field(init=False)
     name: ClassVar[str] = "exact"
     neural: ClassVar[bool] = True
     single_vector: ClassVar[bool | None] = None
 
     def problems(self) -> Iterable[str]:
-        """A head whose vectors it can't hold."""
-        if fault := misfit(type(self), type(self.encoder.head), self.pooling.pool_factor):
+        """Yield an incompatibility with the head."""
+        if fault := incompatibility(type(self), type(self.encoder.head), self.pooling.pool_factor):
             yield fault
 
     def build(self, corpus: Corpus) -> None:
-        """Remember the corpus; it is encoded as it is searched."""
+        """Store the corpus; it is encoded at search time."""
         self.corpus = corpus
-        self._copies = Duplicates.of(corpus.texts)
+        self._distinct = Duplicates.of(corpus.texts)
 
     @torch.no_grad()
     def search(
@@ -63,19 +64,19 @@ class Exact(Validated):
         """See `Index.search`."""
         log.info("Searching %d documents for %d queries", len(self.corpus), len(queries))
         ids, score = list(queries), self.encoder.head.score
-        excluded = excluded_places(ids, self.corpus, exclude)
+        excluded = excluded_positions(ids, self.corpus, exclude)
         encoded = self.encoder.encode(list(queries.values()), "query", budget=self.tokens)
         best, unpooled = TopK(ids, encoded, score, excluded, k), sampled(ids, encoded, score, excluded)
         before = after = 0
         for block, representation in self.encoder.stream(
-            PlainTexts(self._copies.texts), "document", budget=self.tokens
+            PlainTexts(self._distinct.texts), "document", budget=self.tokens
         ):
             pooled = self.pooling(representation, start=block.start)
-            places_N, unique_N = self._copies.places(block)
-            best.add(places_N, pooled, unique_N)
+            positions_N, unique_N = self._distinct.positions(block)
+            best.add(positions_N, pooled, unique_N)
             before, after = before + len(representation.values_TD), after + len(pooled.values_TD)
             if self.pooling.pools:
-                unpooled.add(places_N, representation, unique_N)
+                unpooled.add(positions_N, representation, unique_N)
         run = best.run(self.corpus)
         if self.pooling.pools:
             self.measured = report("pooling", run, unpooled.run(self.corpus), vectors=after, encoded=before)

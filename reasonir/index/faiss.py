@@ -1,8 +1,10 @@
-"""Approximate search for models of one vector a text, by FAISS (Douze et al. 2024, arXiv:2401.08281).
+"""Approximate search for models with one vector per text, by FAISS (Douze et al. 2024, arXiv:2401.08281).
 
-The corpus is encoded once and kept as float32 vectors. What approximation costs is measured at every search against
+The corpus is encoded once and kept as float32 vectors. The loss by approximation is measured at every search against
 exact search of the same vectors. Excluded documents are hidden from the index itself, so a query that excludes
 thousands still gets its full ranking.
+
+Shape letters: N documents, Q queries, D vector size, K ranks.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ import torch
 from annotated_types import Ge
 
 from reasonir.data.batch import Representation
-from reasonir.index.base import excluded_places, misfit
+from reasonir.index.base import excluded_positions, incompatibility
 from reasonir.index.topk import report, sampled
 from reasonir.model.encoder import ENCODE_TOKENS, Embedder
 from reasonir.types import Corpus, PlainTexts, Run, Text
@@ -29,14 +31,14 @@ _BLOCK = 4096
 
 @dataclass(slots=True)
 class Faiss(Validated):
-    """Ranks by the inner product of the vectors, or by their distance where the head's scores are distances.
+    """Ranks by the inner product of the vectors, or by their distance if the head's scores are distances.
 
     Attributes:
-        encoder: the model; its head gives one vector a text.
+        encoder: the model; its head gives one vector per text.
         kind: flat (exact), ivf (only the nearest cells) or hnsw (a graph of neighbours).
-        cells: of ivf; None takes four times the square root of the number of documents.
+        cells: cells of ivf; None takes four times the square root of the number of documents.
         n_probe: cells of ivf that are searched.
-        neighbours: of a document in hnsw's graph.
+        neighbours: neighbours of a document in hnsw's graph.
         effort: candidates that hnsw keeps while searching.
         tokens: padded tokens of an encoding micro-batch.
     """
@@ -57,8 +59,8 @@ class Faiss(Validated):
     single_vector: ClassVar[bool | None] = True
 
     def problems(self) -> Iterable[str]:
-        """A head whose vectors it can't hold."""
-        if fault := misfit(type(self), type(self.encoder.head)):
+        """Yield an incompatibility with the head."""
+        if fault := incompatibility(type(self), type(self.encoder.head)):
             yield fault
 
     def build(self, corpus: Corpus) -> None:
@@ -66,11 +68,11 @@ class Faiss(Validated):
         self.corpus = corpus
         blocks = self.encoder.stream(PlainTexts(corpus.texts), "document", budget=self.tokens)
         self._vectors_ND = np.concatenate([block.values_TD.float().cpu().numpy() for _, block in blocks])
-        self._index = self._make()
+        self._index = self._empty()
         self._index.add(self._vectors_ND)
         log.info("Indexed %d documents (%s)", len(corpus), self.kind)
 
-    def _make(self) -> Any:
+    def _empty(self) -> Any:
         import faiss
 
         documents, size = self._vectors_ND.shape
@@ -95,17 +97,17 @@ class Faiss(Validated):
         self, queries: Mapping[str, Text], k: int, *, exclude: Mapping[str, frozenset[str]] | None = None
     ) -> Run:
         """See `Index.search`."""
-        excluded = excluded_places(list(queries), self.corpus, exclude)
+        excluded = excluded_positions(list(queries), self.corpus, exclude)
         encoded = self.encoder.encode(list(queries.values()), "query", budget=self.tokens)
         vectors_QD = encoded.values_TD.float().cpu().numpy()
         k = min(k, len(self.corpus))
         run: Run = {}
-        for query_id, vector_D, places in zip(queries, vectors_QD, excluded, strict=True):
-            scores_1K, places_1K = self._index.search(vector_D[None], k, params=self._parameters(k, places))
+        for query_id, vector_D, positions in zip(queries, vectors_QD, excluded, strict=True):
+            scores_1K, positions_1K = self._index.search(vector_D[None], k, params=self._parameters(k, positions))
             if self._euclidean:  # FAISS gives squared distances
                 scores_1K = scores_1K / (-2 * vectors_QD.shape[1])
-            found = zip(places_1K[0].tolist(), scores_1K[0].tolist(), strict=True)
-            run[query_id] = {self.corpus.ids[place]: score for place, score in found if place >= 0}
+            ranked = zip(positions_1K[0].tolist(), scores_1K[0].tolist(), strict=True)
+            run[query_id] = {self.corpus.ids[position]: score for position, score in ranked if position >= 0}
         exact = sampled(list(queries), encoded, self.encoder.head.score, excluded)
         for start in range(0, len(self.corpus), _BLOCK):
             vectors_ND = torch.from_numpy(self._vectors_ND[start : start + _BLOCK]).to(self.encoder.device)

@@ -1,15 +1,17 @@
-"""Approximate search for late interaction by PLAID (Santhanam et al. 2022, arXiv:2205.09707), as fast-plaid has it.
+"""Approximate search for late interaction by PLAID (Santhanam et al. 2022, arXiv:2205.09707), with fast-plaid.
 
-Every vector is stored as its nearest centroid and a residual of a few bits. A query takes the documents of the
+Every vector is stored as its nearest centroid and a residual of a few bits. A query retrieves the documents of the
 centroids nearest to its vectors, orders them by centroids alone, and scores the first `candidates` with their decoded
-vectors. Where that gives a query fewer documents than asked for, more centroids are probed, all of them in the end, so
-that every ranking is complete. Excluded documents are made up for by as many further candidates, or, where they are
-most of the corpus, the others are searched alone.
+vectors. If that gives a query fewer documents than requested, more centroids are probed, in the end all of them, so
+that every ranking is complete. Excluded documents are compensated by as many further candidates; if they are most of
+the corpus, only the others are searched.
 
-The corpus is encoded once, into a file in half precision that the index is built from and its recall measured with;
-files are removed with the index. fast-plaid draws its sample of documents from torch's global random state, which is
-seeded here and put back, so that two builds agree and a training run isn't disturbed. PyLate's class around it isn't
-used: it reads its table of ids from the disk for each search and can't probe more.
+The corpus is encoded once, into a file in half precision, which the index is built from and its recall is measured
+with; files are removed with the index. fast-plaid samples documents with torch's global random state, which is seeded
+here and restored, so that builds are reproducible and a training run isn't affected. PyLate's wrapper class isn't used:
+it reads its table of ids from the disk for each search and can't probe more centroids.
+
+Shape letters: L vectors of a query, D vector size, C centroids.
 """
 
 from __future__ import annotations
@@ -29,7 +31,7 @@ import torch
 from torch import Tensor
 
 from reasonir.errors import InputError
-from reasonir.index.base import excluded_places, misfit
+from reasonir.index.base import excluded_positions, incompatibility
 from reasonir.index.pooling import Pooling
 from reasonir.index.stored import StoredVectors
 from reasonir.index.topk import report, sampled
@@ -39,7 +41,7 @@ from reasonir.utils.progress import progress
 from reasonir.utils.ranges import NonNegative, Positive, Validated
 
 log = logging.getLogger(__name__)
-_FEWEST = 10
+_MIN_VECTORS = 10
 _SCORED_TOGETHER = 1 << 26
 """Similarities of query vectors and centroids that are padded at a time: 128 MiB."""
 
@@ -49,15 +51,15 @@ class Plaid(Validated):
     """Ranks by MaxSim of compressed vectors.
 
     Attributes:
-        encoder: the model; its head gives many vectors a text.
-        pooling: makes fewer vectors of a document's.
-        bits: of each number of a residual.
-        n_centroids: None takes 16 times the square root of the number of vectors, down to a power of two.
-        iterations: of the k-means that finds them.
-        n_probe: centroids that a query's vector looks at.
-        candidates: documents whose vectors are decoded for a query, never fewer than its ranking has.
-        seed: of the sample that k-means sees, and of its start.
-        folder: where files lie as long as the index lives; None is the system's temporary folder.
+        encoder: the model; its head gives many vectors per text.
+        pooling: reduces the vectors of a document.
+        bits: bits per number of a residual.
+        n_centroids: None takes 16 times the square root of the number of vectors, rounded down to a power of two.
+        iterations: iterations of k-means.
+        n_probe: centroids probed per query vector.
+        candidates: documents decoded per query, never fewer than its ranking has.
+        seed: seed of the k-means sample and of its start.
+        folder: parent of the index's temporary folder; None is the system's.
         tokens: padded tokens of an encoding micro-batch.
     """
 
@@ -75,80 +77,80 @@ class Plaid(Validated):
     measured: Mapping[str, float] = field(init=False, default_factory=dict)
     _plaid: Any = field(init=False, default=None)
     _encoded: StoredVectors = field(init=False)
-    _held: StoredVectors = field(init=False)
+    _stored: StoredVectors = field(init=False)
     _centroids: int = field(init=False, default=0)
     name: ClassVar[str] = "plaid"
     neural: ClassVar[bool] = True
     single_vector: ClassVar[bool | None] = False
 
     def problems(self) -> Iterable[str]:
-        """A head whose vectors it can't hold."""
-        if fault := misfit(type(self), type(self.encoder.head), self.pooling.pool_factor):
+        """Yield an incompatibility with the head."""
+        if fault := incompatibility(type(self), type(self.encoder.head), self.pooling.pool_factor):
             yield fault
 
     def build(self, corpus: Corpus) -> None:
         """Encode the corpus and index its vectors.
 
         Raises:
-            InputError: there are too few vectors, or of a size that can't be packed.
+            InputError: there are too few vectors, or their size can't be packed.
         """
         self.corpus = corpus
         self._plaid, folder = self._empty()
         self._encoded = StoredVectors(folder / "encoded")
-        self._held = StoredVectors(folder / "pooled") if self.pooling.pools else self._encoded
+        self._stored = StoredVectors(folder / "pooled") if self.pooling.pools else self._encoded
         texts = PlainTexts(corpus.texts)
         for block, representation in self.encoder.stream(texts, "document", budget=self.tokens):
             self._encoded.append(representation)
             if self.pooling.pools:
-                self._held.append(self.pooling(representation, start=block.start))
-        if self._held.vectors < _FEWEST:
+                self._stored.append(self.pooling(representation, start=block.start))
+        if self._stored.vectors < _MIN_VECTORS:
             raise InputError(
-                f"index=plaid learns its codes from {_FEWEST} vectors at least, the corpus has {self._held.vectors}: "
+                f"index=plaid needs at least {_MIN_VECTORS} vectors, the corpus has {self._stored.vectors}: "
                 "choose index=exact"
             )
-        if self._held.size % 8:
+        if self._stored.size % 8:
             raise InputError(
-                f"index=plaid packs eight numbers of a vector together, vectors here have {self._held.size}: "
-                "give a model.head.embedding_size that eight divides, or choose index=exact"
+                f"index=plaid needs a vector size divisible by 8, the model's is {self._stored.size}: "
+                "change model.head.embedding_size, or choose index=exact"
             )
         self._compress()
         log.info("Indexed %d documents (%d centroids, %d bits)", len(corpus), self._centroids, self.bits)
 
     def _empty(self) -> tuple[Any, Path]:
-        """An index without documents, and its folder, which goes when the index does."""
+        """Return an index without documents, and its folder, which is removed with the index."""
         from fast_plaid.search import FastPlaid
 
         try:
             folder = Path(tempfile.mkdtemp(prefix="reasonir-plaid-", dir=self.folder))
         except OSError as error:
-            raise InputError(f"index.folder={self.folder}: {error.strerror}: give one that can be written") from None
+            raise InputError(f"index.folder={self.folder}: {error.strerror}: choose a writable folder") from None
         device = str(self.encoder.device) if self.encoder.device.type == "cuda" else "cpu"
         plaid = FastPlaid(str(folder), device=device, low_memory=False)
         weakref.finalize(plaid, shutil.rmtree, folder, ignore_errors=True)
         return plaid, folder
 
     def _compress(self) -> None:
-        """Find the centroids and write the codes of every vector."""
+        """Compute the centroids and write the codes of every vector."""
         from fast_plaid import fast_plaid_rust
         from fast_plaid.search.fast_plaid import compute_kmeans
 
-        documents, (device,) = list(self._held.documents()), self._plaid.devices
+        documents, (device,) = list(self._stored.documents()), self._plaid.devices
         with torch.inference_mode(), _random_state(self.seed):
             centroids_CD = compute_kmeans(
                 documents,
-                dim=self._held.size,
+                dim=self._stored.size,
                 device=device,
                 kmeans_niters=self.iterations,
                 max_points_per_centroid=256,
                 seed=self.seed,
-                use_triton_kmeans=False,  # its sums depend on the order in which they happen to be taken
+                use_triton_kmeans=False,  # its sums depend on an order that varies
                 num_partitions=self.n_centroids,
             )
             fast_plaid_rust.create(
                 index=self._plaid.index,
                 torch_path=self._plaid.torch_path,
                 device=device,
-                embedding_dim=self._held.size,
+                embedding_dim=self._stored.size,
                 nbits=self.bits,
                 embeddings=documents,
                 centroids=centroids_CD,
@@ -163,34 +165,34 @@ class Plaid(Validated):
     ) -> Run:
         """See `Index.search`."""
         ids = list(queries)
-        excluded = excluded_places(ids, self.corpus, exclude)
+        excluded = excluded_positions(ids, self.corpus, exclude)
         encoded = self.encoder.encode(list(queries.values()), "query", budget=self.tokens)
         vectors = torch.split(encoded.values_TD.float().cpu(), encoded.lengths_N.tolist())
-        each = progress(zip(ids, vectors, excluded, strict=True), "Searching", total=len(ids))
+        items = progress(zip(ids, vectors, excluded, strict=True), "Searching", total=len(ids))
         run: Run = {
-            query_id: {self.corpus.ids[place]: score for place, score in self._ranked(vectors_LD, k, places)}
-            for query_id, vectors_LD, places in each
+            query_id: {self.corpus.ids[position]: score for position, score in self._ranked(vectors_LD, k, hidden)}
+            for query_id, vectors_LD, hidden in items
         }
         exact = sampled(ids, encoded, self.encoder.head.score, excluded)
         for block, documents in self._encoded.blocks():
             exact.add(np.arange(block.start, block.stop), documents.to(device=self.encoder.device))
         self.measured = report(
-            "plaid", run, exact.run(self.corpus), vectors=self._held.vectors, encoded=self._encoded.vectors
+            "plaid", run, exact.run(self.corpus), vectors=self._stored.vectors, encoded=self._encoded.vectors
         )
         return run
 
     def _ranked(self, query_LD: Tensor, k: int, hidden: np.ndarray) -> list[tuple[int, float]]:
-        """The best documents' positions with their scores, without the hidden ones."""
+        """Return the positions of the best documents with their scores, without the hidden ones."""
         allowed = len(self.corpus) - len(hidden)
         wanted, further, subset = min(k, allowed), len(hidden), None
         if further > allowed:
             further, subset = 0, [np.setdiff1d(np.arange(len(self.corpus)), hidden).tolist()]
-        padded = len(query_LD) * int(self._held.lengths_N.max())
-        out, probes, kept = set(hidden.tolist()), 0, list[tuple[int, float]]()
+        padded = len(query_LD) * int(self._stored.lengths_N.max())
+        excluded, probes, kept = set(hidden.tolist()), 0, list[tuple[int, float]]()
         while len(kept) < wanted:
-            assert probes < self._centroids, "all centroids were probed and documents are missing"
+            assert probes < self._centroids, "documents are missing after probing all centroids"
             probes = min(self._centroids, 4 * probes or self.n_probe)
-            (found,) = self._plaid.search(
+            (ranked,) = self._plaid.search(
                 query_LD[None],
                 top_k=k + further,
                 batch_size=max(1, _SCORED_TOGETHER // padded),
@@ -200,13 +202,13 @@ class Plaid(Validated):
                 subset=subset,
                 n_processes=1,
             )
-            kept = [(place, score) for place, score in found if place not in out][:k]
+            kept = [(position, score) for position, score in ranked if position not in excluded][:k]
         return kept
 
 
 @contextmanager
 def _random_state(seed: int) -> Iterator[None]:
-    """Everything that torch and numpy draw in the block comes from `seed`; what they draw after it is as it was."""
+    """Seed torch and numpy within the block; restore their random states after it."""
     state = np.random.get_state()
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         torch.manual_seed(seed)

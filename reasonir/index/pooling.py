@@ -1,9 +1,11 @@
-"""Fewer vectors a document for late interaction: vectors pooled or left out after encoding.
+"""Pooling of a document's vectors for late interaction, after encoding.
 
 `hierarchical` clusters a document's vectors by Ward's linkage of their cosine distances and keeps each cluster's mean,
-normalised (Clavié, Chaffin and Adams 2024, arXiv:2409.14683; the same clusters as PyLate's). `first` and `random` leave
-vectors out instead: what pooling has to beat. Attention isn't offered, since fused attention kernels don't give any
-weights, nor the norm, since vectors are normalised. Queries keep all their vectors.
+normalised (Clavié, Chaffin and Adams 2024, arXiv:2409.14683; the same clusters as PyLate's). The baselines `first` and
+`random` drop vectors instead. Pooling by attention isn't offered, since fused attention kernels return no weights, nor
+by norm, since vectors are normalised. Queries keep all their vectors.
+
+Shape letters: T vectors of all documents, L vectors of a document, M a selection of them, C clusters, D vector size.
 """
 
 from __future__ import annotations
@@ -22,13 +24,13 @@ from reasonir.utils.ranges import NonNegative, Validated
 
 @dataclass(frozen=True, slots=True)
 class Pooling(Validated):
-    """Keeps about one vector in `factor`.
+    """Keeps about one vector in `pool_factor`.
 
     Attributes:
-        factor: how many times fewer vectors; 1 keeps all.
+        pool_factor: reduction of the number of vectors; 1 keeps all.
         kind: hierarchical, first or random.
-        protected: first vectors of a document that are kept as they are.
-        seed: of random.
+        protected_tokens: first vectors of a document that are kept unchanged.
+        seed: seed of random.
     """
 
     pool_factor: Annotated[float, Ge(1)] = 1.0
@@ -38,32 +40,32 @@ class Pooling(Validated):
 
     @property
     def pools(self) -> bool:
-        """Whether it does anything."""
+        """Whether vectors are reduced."""
         return self.pool_factor > 1
 
     def __call__(self, documents: Representation, *, start: int = 0) -> Representation:
-        """The same documents with fewer vectors, each at least one.
+        """Return the documents with fewer vectors, at least one each.
 
         Args:
-            documents: late interaction's representation.
-            start: the first one's position in the corpus: what is random depends on the position alone.
+            documents: representation of late interaction.
+            start: corpus position of the first document, which seeds the random selection.
         """
         if not self.pools:
             return documents
         reduce, parts = _KINDS[self.kind], []
         vectors = documents.values_TD.float().cpu().numpy()
-        for place, one_LD in enumerate(np.split(vectors, documents.lengths_N.cumsum(0)[:-1].numpy()), start):
-            rest_MD = one_LD[self.protected_tokens :]
+        for position, vectors_LD in enumerate(np.split(vectors, documents.lengths_N.cumsum(0)[:-1].numpy()), start):
+            rest_MD = vectors_LD[self.protected_tokens :]
             count = max(1, int(len(rest_MD) // self.pool_factor))
             if count < len(rest_MD):
-                rest_MD = reduce(rest_MD, count, np.random.default_rng((self.seed, place)))
-            parts.append(np.concatenate([one_LD[: self.protected_tokens], rest_MD]))
+                rest_MD = reduce(rest_MD, count, np.random.default_rng((self.seed, position)))
+            parts.append(np.concatenate([vectors_LD[: self.protected_tokens], rest_MD]))
         values_TD = torch.from_numpy(np.concatenate(parts)).to(documents.values_TD)
         return Representation(values_TD, torch.tensor([len(part) for part in parts]))
 
 
 def _hierarchical(vectors_LD: np.ndarray, count: int, _: np.random.Generator) -> np.ndarray:
-    """The normalised means of at most `count` clusters; ties can leave fewer."""
+    """Return the normalised means of at most `count` clusters; ties can leave fewer."""
     from scipy.cluster.hierarchy import fcluster, linkage
     from scipy.spatial.distance import squareform
 

@@ -1,4 +1,4 @@
-"""Vectors of many documents in a file, in half precision: appended block by block, read without being in memory."""
+"""Vectors of many documents in a file, in half precision: appended block by block, read by memory mapping."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class StoredVectors:
     """Documents' vectors in `file`.
 
     Attributes:
-        file: written here.
-        size: of a vector.
+        file: the file, created by `append`.
+        size: vector size.
         lengths_N: vectors of each document.
     """
 
@@ -30,7 +30,7 @@ class StoredVectors:
     lengths_N: Tensor = field(init=False, default_factory=lambda: torch.zeros(0, dtype=torch.int64))
 
     def append(self, documents: Representation) -> None:
-        """Add documents at the end."""
+        """Append documents."""
         self.size = documents.values_TD.shape[1]
         self.lengths_N = torch.cat([self.lengths_N, documents.lengths_N])
         with self.file.open("ab") as stream:
@@ -38,16 +38,16 @@ class StoredVectors:
 
     @property
     def vectors(self) -> int:
-        """Vectors of all documents."""
+        """Number of vectors of all documents."""
         return int(self.lengths_N.sum())
 
     def documents(self) -> tuple[Tensor, ...]:
-        """The vectors of each document: views of the file."""
+        """Return the vectors of each document, as views of the file."""
         values = np.memmap(self.file, np.float16, mode="r+", shape=(self.vectors, self.size))
         return torch.split(torch.from_numpy(values), self.lengths_N.tolist())
 
     def blocks(self) -> Iterator[tuple[slice, Representation]]:
-        """Yield (which documents, their representation) in float32, about as many vectors at a time."""
+        """Yield (documents, their representation) in float32, with about equally many vectors each."""
         documents = self.documents()
         block_N = torch.div(self.lengths_N.cumsum(0) - 1, _ROWS, rounding_mode="floor")
         start = 0

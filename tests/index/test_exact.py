@@ -61,15 +61,15 @@ def test_searching_leaves_training_mode_and_gradients_alone(bert):
     assert torch.is_grad_enabled()
 
 
-def test_what_pooling_costs_is_measured(bert, monkeypatch):
+def test_the_loss_by_pooling_is_measured(bert, monkeypatch):
     monkeypatch.setattr(encoder_module, "_SORTED_TOGETHER", 7)
     encoder = load(bert, "colbert")
     index, pooled = Exact(encoder), Exact(encoder, pooling=Pooling(3))
-    for each in (index, pooled):
-        each.build(CORPUS)
-    expected, found = index.search(QUERIES, 10), pooled.search(QUERIES, 10)
+    index.build(CORPUS)
+    pooled.build(CORPUS)
+    expected, run = index.search(QUERIES, 10), pooled.search(QUERIES, 10)
     assert index.measured == {}
-    shares = [len(expected[q].keys() & found[q].keys()) / 10 for q in QUERIES]
+    shares = [len(expected[q].keys() & run[q].keys()) / 10 for q in QUERIES]
     vectors = encoder.encode([Text(text) for text in CORPUS.texts], "document")
     assert pooled.measured == {
         "recall_at_10": pytest.approx(sum(shares) / len(shares)),
@@ -77,5 +77,5 @@ def test_what_pooling_costs_is_measured(bert, monkeypatch):
         "encoded_vectors": len(vectors.values_TD),
     }
     scores_QN = encoder.head.score(encoder.encode(list(QUERIES.values()), "query"), Pooling(3)(vectors))
-    for scores_N, ranking in zip(scores_QN, found.values(), strict=True):
+    for scores_N, ranking in zip(scores_QN, run.values(), strict=True):
         assert list(ranking.values()) == pytest.approx(scores_N.topk(10).values.tolist(), rel=1e-4)

@@ -1,4 +1,4 @@
-"""FAISS against exact search: the same ranking where it is exact, nearly the same where it isn't, exclusions hidden."""
+"""FAISS against exact search: equal rankings if it is exact, nearly equal ones if not, exclusions hidden."""
 
 import json
 
@@ -31,28 +31,28 @@ def exact(encoder, k):
 def test_a_flat_index_is_exact_search(encoder):
     index = Faiss(encoder, kind="flat")
     index.build(CORPUS)
-    found, expected = index.search(QUERIES, 20, exclude=EXCLUDED), exact(encoder, 20)
+    run, expected = index.search(QUERIES, 20, exclude=EXCLUDED), exact(encoder, 20)
     assert index.measured == {"recall_at_10": 1.0, "vectors": 300, "encoded_vectors": 300}
-    assert len(found["q0"]) == 10
+    assert len(run["q0"]) == 10
     for query_id, ranking in expected.items():
-        assert list(found[query_id].values()) == pytest.approx(list(ranking.values()), abs=1e-5)
+        assert list(run[query_id].values()) == pytest.approx(list(ranking.values()), abs=1e-5)
 
 
 @pytest.mark.parametrize(
     ("kind", "options"), [("hnsw", {}), ("ivf", {"cells": 10, "n_probe": 10}), ("ivf", {"cells": 10, "n_probe": 1})]
 )
-def test_what_approximation_costs_is_measured(encoder, kind, options):
+def test_the_loss_by_approximation_is_measured(encoder, kind, options):
     index = Faiss(encoder, kind=kind, **options)
     index.build(CORPUS)
-    found, expected = index.search(QUERIES, 20, exclude=EXCLUDED), exact(encoder, 10)
-    shares = [len(expected[q].keys() & set(list(found[q])[:10])) / len(expected[q]) for q in QUERIES]
+    run, expected = index.search(QUERIES, 20, exclude=EXCLUDED), exact(encoder, 10)
+    shares = [len(expected[q].keys() & set(list(run[q])[:10])) / len(expected[q]) for q in QUERIES]
     assert index.measured["recall_at_10"] == pytest.approx(sum(shares) / len(shares), abs=0.02)
     assert index.measured["recall_at_10"] > 0.95 or options.get("n_probe") == 1
-    assert not found["q0"].keys() & EXCLUDED["q0"]
+    assert not run["q0"].keys() & EXCLUDED["q0"]
 
 
-def test_many_vectors_a_text_are_refused(bert, composed):
-    message = "index=faiss holds one vector a text, ColBERT gives more: choose index=exact or index=plaid"
+def test_many_vectors_per_text_are_refused(bert, composed):
+    message = "index=faiss holds one vector per text, but ColBERT gives many: choose index=exact or index=plaid"
     with pytest.raises(InputError, match=message):
         Faiss(load(bert, "colbert"))
     with pytest.raises(InputError, match=r"kind=pq: choose flat, ivf or hnsw"):
@@ -60,9 +60,9 @@ def test_many_vectors_a_text_are_refused(bert, composed):
     assert problems(composed("train", "model=tiny", "index=faiss")) == [message]
 
 
-def test_a_run_says_what_its_index_missed(home):
-    given = ("experiment=demo_tiny", "model/head=biencoder", "index=faiss", "trainer.max_steps=1")
-    done = run("train", *given, "evaluation.baselines=[random,untrained]", home=home)
+def test_a_run_reports_the_recall_of_its_index(home):
+    overrides = ("experiment=demo_tiny", "model/head=biencoder", "index=faiss", "trainer.max_steps=1")
+    done = run("train", *overrides, "evaluation.baselines=[random,untrained]", home=home)
     assert done.status == 0, done.err
     document = json.loads((done.folder / "results.json").read_text())
     assert document["protocol"]["index"]["name"] == "faiss"

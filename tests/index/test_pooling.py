@@ -1,4 +1,4 @@
-"""Pooling against PyLate's, whose means aren't normalised, and what leaving vectors out keeps."""
+"""Pooling against PyLate's, whose means aren't normalised, and the baselines that drop vectors."""
 
 import pytest
 import torch
@@ -29,33 +29,33 @@ def test_clusters_are_pylates(documents, factor, protected):
     from pylate.models import ColBERT
 
     expected = ColBERT.pool_embeddings_hierarchical(None, list(split(documents)), factor, protected)
-    found = Pooling(factor, protected_tokens=protected)(documents)
-    assert found.lengths_N.tolist() == [len(one) for one in expected]
-    for ours, theirs in zip(split(found), expected, strict=True):
-        torch.testing.assert_close(ours, normalize(theirs, dim=-1))
+    pooled = Pooling(factor, protected_tokens=protected)(documents)
+    assert pooled.lengths_N.tolist() == [len(one) for one in expected]
+    for vectors_LD, expected_LD in zip(split(pooled), expected, strict=True):
+        torch.testing.assert_close(vectors_LD, normalize(expected_LD, dim=-1))
 
 
-def test_a_factor_needs_not_be_whole(documents):
+def test_a_factor_may_be_fractional(documents):
     assert Pooling(1.5, protected_tokens=0)(documents).lengths_N.tolist() == [1, 1, 2, 11, 26, 42, 3]
     assert Pooling(1.0)(documents) is documents
 
 
 def test_equal_vectors_make_one_cluster_and_stay_finite():
     same = Representation(normalize(torch.ones(9, 4), dim=-1), torch.tensor([9]))
-    found = Pooling(3)(same)
-    assert 2 <= found.lengths_N.item() <= 3
-    torch.testing.assert_close(found.values_TD, same.values_TD[: found.lengths_N.item()])
+    pooled = Pooling(3)(same)
+    assert 2 <= pooled.lengths_N.item() <= 3
+    torch.testing.assert_close(pooled.values_TD, same.values_TD[: pooled.lengths_N.item()])
 
 
-def test_first_and_random_leave_vectors_out(documents):
+def test_first_and_random_drop_vectors(documents):
     first, chosen = (Pooling(2, kind=kind)(documents) for kind in ("first", "random"))
     expected = [1, 2, 2, 9, 20, 32, 3]
     assert first.lengths_N.tolist() == chosen.lengths_N.tolist() == expected
     for all_LD, first_LD, random_LD in zip(split(documents), split(first), split(chosen), strict=True):
         assert torch.equal(first_LD, all_LD[: len(first_LD)])
-        places = [(all_LD == row).all(1).nonzero().item() for row in random_LD]
-        assert places[0] == 0
-        assert places == sorted(set(places))
+        positions = [(all_LD == row).all(1).nonzero().item() for row in random_LD]
+        assert positions[0] == 0
+        assert positions == sorted(set(positions))
     assert not torch.equal(first.values_TD, chosen.values_TD)
     assert not torch.equal(chosen.values_TD, Pooling(2, kind="random", seed=1)(documents).values_TD)
 

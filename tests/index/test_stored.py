@@ -1,4 +1,4 @@
-"""What is appended block by block comes back, whole and in blocks."""
+"""Vectors that are appended block by block are read back, whole and in blocks."""
 
 import pytest
 import torch
@@ -19,7 +19,7 @@ def test_documents_come_back_in_order(tmp_path, monkeypatch, rows):
     assert [len(one) for one in store.documents()] == documents.lengths_N.tolist()
     assert torch.equal(torch.cat(store.documents()).float(), values_TD)
     blocks = list(store.blocks())
-    assert [place for block, _ in blocks for place in range(block.start, block.stop)] == list(range(6))
+    assert [index for block, _ in blocks for index in range(block.start, block.stop)] == list(range(6))
     assert torch.equal(torch.cat([part.values_TD for _, part in blocks]), values_TD)
     assert torch.cat([part.lengths_N for _, part in blocks]).tolist() == documents.lengths_N.tolist()
     assert len(blocks) == {1: 6, 7: 4, 1 << 16: 1}[rows]

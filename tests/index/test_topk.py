@@ -20,19 +20,19 @@ def dot(queries, documents):
 
 
 @pytest.mark.parametrize("cuts", [[0, 50], [0, 1, 2, 7, 50], list(range(51))])
-def test_blocks_rank_as_the_whole_matrix_does(cuts):
+def test_blocks_rank_as_the_whole_matrix(cuts):
     draw = torch.Generator().manual_seed(1)
     queries_QD, documents_ND = torch.randn(6, 8, generator=draw), torch.randn(50, 8, generator=draw)
     excluded = [np.arange(0, 50, step) for step in (1, 2, 3, 5, 7, 11)]
     best = TopK([f"q{i}" for i in range(6)], single(queries_QD), dot, excluded, 9)
     for start, stop in pairwise(cuts):
         best.add(np.arange(start, stop), single(documents_ND[start:stop]))
-    found = best.run(Corpus([f"d{i}" for i in range(50)], [""] * 50))
+    run = best.run(Corpus([f"d{i}" for i in range(50)], [""] * 50))
     scores_QN = queries_QD @ documents_ND.T
     for number, hidden in enumerate(excluded):
-        allowed = [place for place in range(50) if place not in hidden]
-        expected = sorted(allowed, key=lambda place: -scores_QN[number, place])[:9]
-        assert list(found[f"q{number}"]) == [f"d{place}" for place in expected]
+        allowed = [position for position in range(50) if position not in hidden]
+        expected = sorted(allowed, key=lambda position: -scores_QN[number, position])[:9]
+        assert list(run[f"q{number}"]) == [f"d{position}" for position in expected]
 
 
 @pytest.mark.parametrize(("count", "first"), [(3, [0, 1, 2]), (100, [0, 1, 2]), (250, [0, 2, 5]), (1001, [0, 10, 20])])
@@ -43,14 +43,14 @@ def test_the_sample_is_spread_over_all_queries(count, first):
     assert len(chosen.query_ids) == min(count, 100)
     assert chosen.query_ids[:3] == [f"q{i}" for i in first]
     assert [f"q{int(value)}" for value in chosen.queries.values_TD[:, 0]] == chosen.query_ids
-    assert [f"q{places[0]}" for places in chosen.excluded] == chosen.query_ids
+    assert [f"q{positions[0]}" for positions in chosen.excluded] == chosen.query_ids
 
 
 def ranking(*names):
-    return {name: 1.0 - place / 100 for place, name in enumerate(names)}
+    return {name: 1.0 - position / 100 for position, name in enumerate(names)}
 
 
-def test_recall_looks_at_the_first_ten_found():
+def test_recall_uses_the_top_ten():
     letters = "abcdefghijklmnop"
     assert recall({"q": ranking(*letters)}, {"q": ranking("a", "j")}) == 1.0
     assert recall({"q": ranking(*letters)}, {"q": ranking("a", "k")}) == 0.5  # k is the eleventh
@@ -59,8 +59,8 @@ def test_recall_looks_at_the_first_ten_found():
     assert recall({"q": {}}, {"q": {}}) == 1.0
 
 
-def test_what_is_reported_is_logged(caplog):
+def test_recall_is_logged_and_returned(caplog):
     caplog.set_level("INFO")
-    found = report("plaid", {"q": ranking("a", "b")}, {"q": ranking("b", "c")}, vectors=60, encoded=120)
-    assert found == {"recall_at_10": 0.5, "vectors": 60, "encoded_vectors": 120}
-    assert "Of the exact first 10, plaid finds 50.0 % (60 of 120 vectors)" in caplog.text
+    metrics = report("plaid", {"q": ranking("a", "b")}, {"q": ranking("b", "c")}, vectors=60, encoded=120)
+    assert metrics == {"recall_at_10": 0.5, "vectors": 60, "encoded_vectors": 120}
+    assert "Recall of plaid in the exact top 10: 50.0 % (60 of 120 vectors)" in caplog.text

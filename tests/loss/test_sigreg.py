@@ -1,4 +1,4 @@
-"""Objectives on the shape of the space: what Gaussians, collapsed and unit vectors score; ragcun's terms by hand."""
+"""Objectives on the vector space: values of Gaussian, collapsed and unit vectors; ragcun's terms by hand."""
 
 import math
 
