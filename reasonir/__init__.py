@@ -27,7 +27,7 @@ def load(path: str | Path, *, device: str = "cpu", trust_remote_code: bool = Fal
         trust_remote_code: run Python code that the checkpoint brings, or that the run's configuration names.
 
     Raises:
-        InputError: it can't be reached, doesn't say which head it has, or would run code that isn't trusted.
+        InputError: it is unreachable, has no recognisable head, or would run untrusted code.
     """
     from reasonir import inference
 

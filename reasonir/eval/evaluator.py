@@ -59,11 +59,11 @@ class EvaluationOptions(Validated):
     def reader(self, encoder: Encoder, workers: EncoderBackend) -> CachingEncoder:
         """The encoder with its store, and who encodes."""
         if self.embedding_cache is None:
-            return CachingEncoder(encoder, workers=workers)
+            return CachingEncoder(encoder, backend=workers)
         folder = Path(self.cache_folder).expanduser() / f"{identity_of(encoder)}-{self.embedding_cache}"
         log.info("Embeddings are kept in %s", folder)
         return CachingEncoder(
-            encoder, Disk(folder, self.embedding_cache), getattr(torch, self.embedding_cache), workers=workers
+            encoder, Disk(folder, self.embedding_cache), getattr(torch, self.embedding_cache), backend=workers
         )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from reasonir.eval.systems import System
-from reasonir.model.caching_encoder import MUCH, CachingEncoder, Cut
+from reasonir.model.caching_encoder import MAX_CUT, CachingEncoder, Cut
 from reasonir.types import Run, Task
 
 log = logging.getLogger(__name__)
@@ -50,7 +50,7 @@ class Truncation:
 
     def warn(self, report: Mapping[str, Mapping[str, Mapping[str, float]]]) -> None:
         """Warn of tasks on which many queries lose a part."""
-        many = {task: sides["queries"]["cut"] for task, sides in report.items() if sides["queries"]["cut"] > MUCH}
+        many = {task: sides["queries"]["cut"] for task, sides in report.items() if sides["queries"]["cut"] > MAX_CUT}
         if not many:
             return
         shares = ", ".join(f"{task} {share:.0%}" for task, share in many.items())

@@ -18,7 +18,7 @@ from pathlib import Path
 from reasonir.errors import InputError
 from reasonir.inference.loading import read_encoder
 from reasonir.inference.reranker import Reranker
-from reasonir.model.span_scoring import Opinion, score_spans
+from reasonir.model.span_scoring import SpanScores, score_spans
 from reasonir.types import Pair, Text, as_text
 from reasonir.utils.sentences import sentences
 
@@ -137,20 +137,22 @@ class Pruner(Reranker):
             for lead, text, found in zip(leads, texts, spans, strict=True)
         ]
         found = [
-            self._pruned(place, text, (titles or [""] * len(texts))[place], spans[place], opinion)
-            for place, (text, opinion) in enumerate(zip(texts, score_spans(self.encoder, pairs), strict=True))
+            self._pruned(place, text, (titles or [""] * len(texts))[place], spans[place], scores)
+            for place, (text, scores) in enumerate(zip(texts, score_spans(self.encoder, pairs), strict=True))
         ]
         best = sorted(found, key=lambda pruned: -pruned.score)[:top_k]
         return best if reorder else sorted(best, key=lambda pruned: pruned.place)
 
-    def _pruned(self, place: int, text: str, title: str, spans: Sequence[tuple[int, int]], opinion: Opinion) -> Pruned:
-        judged = [Sentence(*span, text[slice(*span)], value) for span, value in zip(spans, opinion.keep, strict=True)]
+    def _pruned(
+        self, place: int, text: str, title: str, spans: Sequence[tuple[int, int]], scores: SpanScores
+    ) -> Pruned:
+        judged = [Sentence(*span, text[slice(*span)], value) for span, value in zip(spans, scores.keep, strict=True)]
         nexts = [*(start for start, _ in spans), len(text)][1:] if spans else []
         kept = [(each, end) for each, end in zip(judged, nexts, strict=True) if each.probability > self.threshold]
         left = "".join(text[each.start : end] for each, end in kept).rstrip()
         return Pruned(
             place=place,
-            score=1 / (1 + exp(-opinion.score)),
+            score=1 / (1 + exp(-scores.score)),
             title=title if kept else "",
             text=left,
             kept=tuple(each for each, _ in kept),

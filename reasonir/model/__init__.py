@@ -1,1 +1,1 @@
-"""Backbones and heads: from token ids to representations, and from representations to scores."""
+"""Backbones and heads: from token ids to embeddings, and from embeddings to scores."""

@@ -1,7 +1,7 @@
-"""A model by its path: found, measured and loaded, with whatever is frozen, adapted or recomputed.
+"""Model by hub id or folder: located, measured and loaded, with frozen layers, adapters or recomputation.
 
 `Model` is what every YAML of the group builds. Building it reads nothing, so a composition can be checked and planned
-before any weight is loaded; `load` then gives the encoder, its weights in float32 (the optimiser's master weights).
+before any weight is loaded; `load` returns the encoder, its weights in float32 (the optimiser's master weights).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from reasonir.model.encoder import Encoder
 from reasonir.model.head.base import HeadLoader
 from reasonir.model.lora import LoRA
 from reasonir.model.prompts import Prompts
-from reasonir.model.remote_code import naming_remote_code
+from reasonir.model.remote_code import remote_code_errors
 from reasonir.model.replay import REPLAY
 from reasonir.model.shape import Shape
 from reasonir.types import Side
@@ -39,21 +39,21 @@ class Model(Validated):
 
     Attributes:
         path: hub id or folder of the checkpoint.
-        head: reads the checkpoint and gives backbone and head.
-        hub_id: the published model that `packaged` and `shape` are about; another `path` doesn't use them.
+        head: loads backbone and head from the checkpoint.
+        hub_id: the published model that `packaged` and `shape` belong to; another `path` doesn't use them.
         revision: branch, tag or commit of a hub id.
-        packaged: where the weights are when no hub answers.
-        shape: the backbone's dimensions, for planning where not even its configuration can be read.
-        attention: attention implementation of transformers (sdpa, eager, flash_attention_2), or varlen: SDPA, and
-            no padding where that is possible (`reasonir.model.varlen`).
-        prompts: put before texts.
+        packaged: weights in a Python package, used if the hub is unreachable.
+        shape: the backbone's dimensions, for planning without its configuration.
+        attention: attention implementation of transformers (sdpa, eager, flash_attention_2), or varlen: SDPA without
+            padding where possible (`reasonir.model.varlen`).
+        prompts: prefixes of texts.
         lora: train low-rank adapters instead of the backbone.
-        freeze_embeddings: leave the token embeddings as they are.
-        freeze_layers: leave the first layers (and the embeddings) as they are; counted from the input.
+        freeze_embeddings: freeze the token embeddings.
+        freeze_layers: number of first layers to freeze (with the embeddings), counted from the input.
         activation_checkpointing: recompute each layer in the backward pass, for texts that don't fit otherwise.
-        trust_remote_code: run Python code that the checkpoint brings.
-        lr: peak learning rate that suits this backbone; `optim.lr` reads it.
-        head_lr: that of the head's own parameters, higher where the checkpoint doesn't bring them; None is `lr`.
+        trust_remote_code: run Python code in the checkpoint.
+        lr: peak learning rate for this backbone; `optim.lr` reads it.
+        head_lr: learning rate of the head's new parameters, often higher; None is `lr`.
     """
 
     path: str
@@ -73,7 +73,7 @@ class Model(Validated):
     head_lr: LearningRate | None = None
 
     def locate(self, *, weights: bool = True) -> Path:
-        """The checkpoint's local folder (see `weights.locate` for what is raised)."""
+        """Return the checkpoint's local folder (see `download.locate` for errors)."""
         packaged = self.packaged if self.path == self.hub_id else None
         return locate(
             self.path,
@@ -84,10 +84,10 @@ class Model(Validated):
         )
 
     def measure(self) -> Shape:
-        """The backbone's dimensions, read from the checkpoint or else those stated in the YAML.
+        """Return the backbone's dimensions from the checkpoint, or else those in the YAML.
 
         Raises:
-            InputError: neither can be had.
+            InputError: neither is available.
         """
         try:
             return Shape.read(self.locate(weights=False))
@@ -97,44 +97,44 @@ class Model(Validated):
             return self.shape
 
     def limits(self, folder: Path | None) -> dict[Side, int]:
-        """The tokens a text of each side may have, by the YAML and, where its folder is known, the checkpoint."""
+        """Return the maximum tokens per text of each side, from the YAML and, if `folder` is given, the checkpoint."""
         return self._head.limits(folder, self.head_options)  # type: ignore[no-any-return]
 
     def read_tokenizer(self, folder: Path) -> tuple[Any, int]:
-        """The head's tokenizer as loading gives it, and the positions the model has; weights aren't needed."""
+        """Return the head's tokenizer and the number of positions of the model; needs no weights."""
         from transformers import AutoConfig, AutoTokenizer
 
-        given = {"local_files_only": True, "trust_remote_code": self.trust_remote_code}
-        with naming_remote_code(folder):
-            tokenizer = AutoTokenizer.from_pretrained(folder, verbose=False, **given)
-            positions = usable_positions(AutoConfig.from_pretrained(folder, **given), tokenizer)
-        read = self._head.read_tokenizer(
+        options = {"local_files_only": True, "trust_remote_code": self.trust_remote_code}
+        with remote_code_errors(folder):
+            tokenizer = AutoTokenizer.from_pretrained(folder, verbose=False, **options)
+            positions = usable_positions(AutoConfig.from_pretrained(folder, **options), tokenizer)
+        head_tokenizer = self._head.read_tokenizer(
             folder, self.head_options, tokenizer=tokenizer, prompts=self.prompts, positions=positions
         )
-        return read, positions
+        return head_tokenizer, positions
 
     def length_options(self, lengths: Mapping[Side, int]) -> dict[str, int]:
-        """Those of the head's options, of which none is given, that make these the tokens a text may have."""
+        """Return the head's unset length options for these lengths."""
         options = self._head.length_options(lengths)
         return {name: length for name, length in options.items() if self.head_options.get(name) is None}
 
     def vector_size(self, folder: Path | None, hidden: int) -> int:
-        """Numbers in a vector, for a backbone of `hidden`."""
+        """Return the size of a vector, for a backbone of hidden size `hidden`."""
         return int(self._head.vector_size(folder, self.head_options, hidden))
 
     @property
     def reads_pairs(self) -> bool:
-        """Whether its head reads query and document together."""
+        """Whether the head reads query and document together."""
         return bool(self._head.reads_pairs)
 
     @property
     def single_vector(self) -> bool:
-        """Whether the representation of a text, or of a pair, is one vector."""
+        """Whether the representation of a text, or of a pair, is a single vector."""
         return bool(self._head.single_vector)
 
     @property
     def head_options(self) -> Mapping[str, Any]:
-        """What the YAML says of the head."""
+        """The head's options in the YAML."""
         loader: Any = self.head  # a partial of a head's classmethod `load`
         return loader.keywords  # type: ignore[no-any-return]
 
@@ -144,10 +144,10 @@ class Model(Validated):
         return loader.func.__self__
 
     def load(self, *, seed: int = 0) -> Encoder:
-        """The encoder in training mode, on the CPU. New parameters (a projection, adapters) are drawn from `seed`.
+        """Return the encoder in training mode, on the CPU; `seed` initialises new parameters (a projection, adapters).
 
         Raises:
-            InputError: the checkpoint can't be reached or doesn't fit what was configured.
+            InputError: the checkpoint is unreachable or doesn't match the configuration.
         """
         folder = self.locate()
         if "/" in self.attention and not self.trust_remote_code:
@@ -157,12 +157,12 @@ class Model(Validated):
             )
         torch.manual_seed(seed)
         kwargs: dict[str, Any] = {"dtype": torch.float32, "trust_remote_code": self.trust_remote_code}
-        if self.attention not in ("sdpa", varlen.NAME):  # those that transformers takes by itself, where they are
+        if self.attention not in ("sdpa", varlen.NAME):  # implementations within transformers
             kwargs["attn_implementation"] = self.attention
-        with naming_remote_code(folder):
+        with remote_code_errors(folder):
             backbone, head = self.head(folder, prompts=self.prompts, model_kwargs=kwargs)
         _refuse_batch_norm(backbone, self.path)
-        for parameter in _pooler(backbone):  # no head reads it, and DDP waits for gradients that never come
+        for parameter in _pooler(backbone):  # unused by heads, and DDP would wait for its gradients
             parameter.requires_grad_(False)
         self._freeze(backbone)
         packs = self.attention == varlen.NAME and varlen.install(backbone)
@@ -178,7 +178,9 @@ class Model(Validated):
             return
         layers = _layers(backbone)
         if self.freeze_layers > len(layers):
-            raise InputError(f"model.freeze_layers={self.freeze_layers}: this model has {len(layers)} layers")
+            raise InputError(
+                f"model.freeze_layers={self.freeze_layers}: this model has {len(layers)} layers: reduce it"
+            )
         for layer in layers[: self.freeze_layers]:
             layer.requires_grad_(False)
         embeddings = getattr(backbone, "embeddings", None)
@@ -194,7 +196,7 @@ def _layers(backbone: nn.Module) -> nn.ModuleList:
             continue
         if isinstance(layers, nn.ModuleList):
             return layers
-    raise InputError(f"model.freeze_layers: no list of layers was found in {type(backbone).__name__}; set it to 0")
+    raise InputError(f"model.freeze_layers: {type(backbone).__name__} has no known list of layers: set it to 0")
 
 
 def _pooler(backbone: nn.Module) -> Iterator[nn.Parameter]:
@@ -203,7 +205,7 @@ def _pooler(backbone: nn.Module) -> Iterator[nn.Parameter]:
 
 
 def _refuse_batch_norm(backbone: nn.Module, path: str) -> None:
-    """Batch statistics depend on how a step is cut into micro-batches, which no result may."""
+    """Refuse batch normalisation, whose statistics depend on the micro-batches of a step."""
     for name, module in backbone.named_modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
             raise InputError(f"model.path={path} has batch normalisation ({name}): choose a model with layer norms")

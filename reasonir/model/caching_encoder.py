@@ -1,6 +1,6 @@
-"""An encoder that takes note of what it reads: how much of the texts was cut off, and, in a store, what came out.
+"""Encoder wrapper that counts truncation and caches embeddings.
 
-An index searches with it as with the encoder itself and finds the same numbers.
+Indexes use it in place of the encoder and get the same embeddings.
 """
 
 from __future__ import annotations
@@ -20,13 +20,20 @@ from reasonir.model.encoder import ENCODE_TOKENS, Encoder, blocks
 from reasonir.types import Pair, Side, Text
 from reasonir.utils.progress import part_of_it, progress
 
-MUCH = 0.05
-"""The share of queries that are cut from which on a warning is due."""
+MAX_CUT = 0.05
+"""Share of truncated queries above which a warning is logged."""
 
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """How many texts there were, how many of them were cut, the tokens that were read and those that were lost."""
+    """Truncation counts.
+
+    Attributes:
+        texts: number of texts.
+        cut: texts that were truncated.
+        tokens: tokens read.
+        lost: tokens cut off.
+    """
 
     texts: int = 0
     cut: int = 0
@@ -35,7 +42,7 @@ class Cut:
 
     @property
     def share(self) -> float:
-        """The share of the texts that were cut."""
+        """Share of the texts that were truncated."""
         return self.cut / max(1, self.texts)
 
     def __add__(self, other: Cut) -> Cut:
@@ -44,32 +51,32 @@ class Cut:
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """Texts that are encoded together."""
+    """Block of texts to be encoded."""
 
     texts: list[Text]
     side: Side
     budget: int
 
     def read(self, encoder: Encoder) -> Block:
-        """What the encoder makes of them."""
+        """Encode the texts."""
         tokens = encoder.head.tokenizer(self.texts, self.side)
         watch = partial(part_of_it, size=torch.numel)
         return Block(encoder.represent(tokens, budget=self.budget, watch=watch), tokens.lengths_N, tokens.lost_N)
 
 
 class EncoderBackend(Protocol):
-    """Who encodes."""
+    """Encodes blocks of texts, in this process or on several ranks."""
 
     def read(self, encoder: Encoder, pieces: Iterable[Piece | Block]) -> Iterator[Block]:
-        """The block of every piece, in their order; blocks among them come back as they are."""
+        """Yield the encoded block of every piece, in order; blocks in `pieces` are passed through."""
 
 
 class LocalBackend:
-    """This process alone."""
+    """Encodes in this process."""
 
     def read(self, encoder: Encoder, pieces: Iterable[Piece | Block]) -> Iterator[Block]:
-        """One after the other."""
-        return (each if isinstance(each, Block) else each.read(encoder) for each in pieces)
+        """Yield the blocks one after the other."""
+        return (piece if isinstance(piece, Block) else piece.read(encoder) for piece in pieces)
 
 
 LOCAL = LocalBackend()
@@ -81,13 +88,13 @@ class CachingEncoder:
 
     Attributes:
         encoder: the model.
-        store: where finished blocks go and are looked for first.
-        dtype: the type that vectors are rounded to, stored or not; they are computed with in float32.
-        documents: what was cut of the documents read so far.
-        queries: what was cut of each query read so far.
-        pairs: what was cut of the pairs scored so far.
-        pair_queries: how much of that their queries lost.
-        workers: who encodes what the store doesn't have.
+        store: cache of encoded blocks.
+        dtype: precision that embeddings are rounded to, cached or not; they are computed with in float32.
+        documents: truncation of the documents so far.
+        queries: truncation of each query so far.
+        pairs: truncation of the pairs scored so far.
+        pair_queries: truncation of their queries.
+        backend: encodes what isn't cached.
     """
 
     encoder: Encoder
@@ -97,24 +104,24 @@ class CachingEncoder:
     queries: dict[Text, Cut] = field(default_factory=dict)
     pairs: Cut = field(default_factory=Cut)
     pair_queries: Cut = field(default_factory=Cut)
-    workers: EncoderBackend = LOCAL
+    backend: EncoderBackend = LOCAL
 
     @property
     def head(self) -> Any:
-        """The model's."""
+        """The encoder's head."""
         return self.encoder.head
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """Device of the weights."""
         return self.encoder.device
 
     def score_pairs(self, pairs: Sequence[Pair]) -> Tensor:
         """See `Encoder.score_pairs`."""
-        return self.encoder.score_pairs(pairs, note=self.note_pairs)
+        return self.encoder.score_pairs(pairs, record=self.record_pairs)
 
-    def note_pairs(self, tokens: Tokens) -> None:
-        """Count what was cut of pairs."""
+    def record_pairs(self, tokens: Tokens) -> None:
+        """Count the truncation of pairs."""
         read, lost_N, query_N = int(tokens.lengths_N.sum()), tokens.lost_N, tokens.lost_query_N
         self.pairs += Cut(len(tokens), int((lost_N > 0).sum()), read, int(lost_N.sum()))
         self.pair_queries += Cut(len(tokens), int((query_N > 0).sum()), 0, int(query_N.sum()))
@@ -127,37 +134,37 @@ class CachingEncoder:
         self, texts: Sequence[Text], side: Side, *, budget: int = ENCODE_TOKENS
     ) -> Iterator[tuple[slice, Representation]]:
         """See `Embedder`."""
-        for place, chosen, block in progress(
+        for block_slice, chunk, block in progress(
             self._blocks(texts, side, budget),
             f"Encoding {'queries' if side == 'query' else 'documents'}",
             total=len(texts),
             size=lambda item: len(item[1]),
         ):
-            self._note(chosen, side, block)
-            yield place, block.representation.to(device=self.encoder.device)
+            self._record(chunk, side, block)
+            yield block_slice, block.representation.to(device=self.encoder.device)
 
     def _blocks(self, texts: Sequence[Text], side: Side, budget: int) -> Iterator[tuple[slice, list[Text], Block]]:
-        asked: deque[tuple[slice, list[Text], str, bool]] = deque()
+        pending: deque[tuple[slice, list[Text], str, bool]] = deque()
 
         def pieces() -> Iterator[Piece | Block]:
-            for place, chosen in blocks(texts):
-                key = key_of(chosen, side, budget)
+            for block_slice, chunk in blocks(texts):
+                key = key_of(chunk, side, budget)
                 stored = self.store.load(key)
-                asked.append((place, chosen, key, stored is None))
-                yield Piece(chosen, side, budget) if stored is None else stored
+                pending.append((block_slice, chunk, key, stored is None))
+                yield Piece(chunk, side, budget) if stored is None else stored
 
-        for found in self.workers.read(self.encoder, pieces()):
-            place, chosen, key, new = asked.popleft()
-            block = self._rounded(found) if new else found
+        for encoded in self.backend.read(self.encoder, pieces()):
+            block_slice, chunk, key, new = pending.popleft()
+            block = self._rounded(encoded) if new else encoded
             if new:
                 self.store.save(key, block)
-            yield place, chosen, block
+            yield block_slice, chunk, block
 
     def _rounded(self, block: Block) -> Block:
-        found = block.representation.to(dtype=self.dtype).to(dtype=torch.float32)
-        return replace(block, representation=found)
+        encoded = block.representation.to(dtype=self.dtype).to(dtype=torch.float32)
+        return replace(block, representation=encoded)
 
-    def _note(self, texts: Sequence[Text], side: Side, block: Block) -> None:
+    def _record(self, texts: Sequence[Text], side: Side, block: Block) -> None:
         if side == "document":
             cut, lost = int((block.lost_N > 0).sum()), int(block.lost_N.sum())
             self.documents += Cut(len(texts), cut, int(block.tokens_N.sum()), lost)

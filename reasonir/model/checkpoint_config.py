@@ -1,4 +1,4 @@
-"""How many tokens a backbone can really read: the bound of every configured length."""
+"""Values of a checkpoint's configuration files: usable positions, architecture, module options."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from reasonir.errors import InputError
 OFFSET_FAMILIES = ("roberta", "xlm-roberta", "camembert", "mpnet", "xmod", "longformer")
 """Model types that count positions from padding_idx + 1."""
 UNBOUNDED = 10**9
-"""Longer than any text: a length that cuts nothing."""
+"""Length limit that truncates nothing."""
 
 
 def usable_positions(config: Any, tokenizer: Any) -> int:
-    """The longest sequence that a transformers model with this config and tokenizer reads, in tokens.
+    """Return the longest sequence that a transformers model with this config and tokenizer reads, in tokens.
 
-    RoBERTa-like models count positions from padding_idx + 1, so their table is that much longer than what is usable.
-    The tokenizer's own maximum only counts where the model has no table: it is a habit of the checkpoint (PyLate saves
-    the length it truncated to last), not a bound.
+    RoBERTa-like models count positions from padding_idx + 1, so their table is that much longer than the usable length.
+    The tokenizer's own maximum is used only if the model has no table: it is no bound (PyLate saves the length it last
+    truncated to).
     """
     table: int | None = getattr(config, "max_position_embeddings", None)
     if not table:
@@ -32,38 +32,38 @@ def usable_positions(config: Any, tokenizer: Any) -> int:
 
 
 Length = Annotated[int, Ge(4)]
-"""Tokens of a text: fewer leave no room beside the special tokens."""
+"""Tokens per text; fewer leave no room besides the special tokens."""
 
 
 def check_length(name: str, value: int, positions: int) -> None:
-    """Refuse a length that the backbone can't read.
+    """Refuse a length that exceeds the backbone's positions.
 
     Raises:
-        InputError: naming the key, its value and the longest possible value.
+        InputError: naming the key, its value and the maximum.
     """
     if value > positions:
         raise InputError(f"model.head.{name}={value} is more than this model can read: set it to {positions} or less")
 
 
 def stated_options(folder: Path | None, name: str) -> dict[str, Any]:
-    """The values of a checkpoint's JSON file, none where there is no such file."""
+    """Return the values of a checkpoint's JSON file; empty without such a file."""
     file = folder / name if folder else None
     return dict(json.loads(file.read_text())) if file and file.is_file() else {}
 
 
 def architecture_of(folder: Path) -> str:
-    """The transformers class that a checkpoint names first; empty where it names none."""
+    """Return the first transformers class in a checkpoint's configuration; empty without one."""
     return (stated_options(folder, "config.json").get("architectures") or [""])[0]  # type: ignore[no-any-return]
 
 
-def gives_vectors(folder: Path) -> bool:
-    """The checkpoint is a retriever of sentence-transformers or PyLate, whatever class its backbone was saved as."""
+def is_retriever(folder: Path) -> bool:
+    """Return whether the checkpoint is a retriever of sentence-transformers or PyLate, with any backbone class."""
     lengths = stated_options(folder, "config_sentence_transformers.json")
     return "query_length" in lengths or bool(module_options(folder, "Pooling"))
 
 
 def module_options(folder: Path | None, kind: str) -> dict[str, Any]:
-    """The values of the last sentence-transformers module of a kind (Dense, Pooling), none where there is no such."""
+    """Return the values of the last sentence-transformers module of a kind (Dense, Pooling); empty without one."""
     file = folder / "modules.json" if folder else None
     modules = json.loads(file.read_text()) if file and file.is_file() else []
     paths = [module["path"] for module in modules if module["type"].endswith(kind)]

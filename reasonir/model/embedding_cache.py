@@ -1,9 +1,9 @@
-"""Representations on the disk, block by block, so that an encoding that was stopped goes on where it was.
+"""Disk cache of embeddings, block by block, so that an interrupted encoding resumes.
 
-A file holds what a model made of one block of texts and is named by everything that decides it: the weights, what the
-head and the tokenizer are set to, the prompts, the side, the cut into micro-batches, and the texts. So another
-checkpoint or prompt never meets it, and a file that is met gives the same numbers bit for bit. A damaged one is noticed
-by its checksum and written again.
+A file holds the embeddings of one block of texts and is named by everything that determines them: the weights, the
+settings of head and tokenizer, the prompts, the side, the micro-batch size, and the texts. Another checkpoint or prompt
+never reads it, and a cached block equals a computed one bit for bit. A damaged file is detected by its checksum and
+rewritten.
 """
 
 from __future__ import annotations
@@ -33,7 +33,13 @@ _FORMAT = 1
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """What a model made of some texts, with how many tokens it read of each and how many were cut off."""
+    """Embeddings of some texts.
+
+    Attributes:
+        representation: the embeddings.
+        tokens_N: tokens read per text.
+        lost_N: tokens cut off per text.
+    """
 
     representation: Representation
     tokens_N: Tensor
@@ -41,34 +47,34 @@ class Block:
 
 
 class Store(Protocol):
-    """Keeps blocks."""
+    """Cache of blocks."""
 
     def load(self, key: str) -> Block | None:
-        """The block under a key, if it is there and whole."""
+        """Return the block of a key, None if it is missing or damaged."""
 
     def save(self, key: str, block: Block) -> None:
-        """Keep a block."""
+        """Store a block."""
 
 
 class NoStore:
-    """Keeps nothing."""
+    """Cache that stores nothing."""
 
     def load(self, key: str) -> Block | None:
-        """Nothing."""
+        """Return None."""
 
     def save(self, key: str, block: Block) -> None:
-        """Nothing."""
+        """Do nothing."""
 
 
 @dataclass(frozen=True, slots=True)
 class Disk:
-    """A folder of one model's blocks, in the type `dtype`."""
+    """Folder of one model's blocks, stored as `dtype`."""
 
     folder: Path
     dtype: str = "float32"
 
     def load(self, key: str) -> Block | None:
-        """See `Store`; a damaged file is said and passed over."""
+        """See `Store`; logs a warning for a damaged file."""
         from safetensors import SafetensorError, safe_open
 
         file = self._file(key)
@@ -77,13 +83,13 @@ class Disk:
         try:
             with safe_open(file, "pt") as stream:
                 checksum = stream.metadata()["checksum"]
-                found = {name: stream.get_tensor(name) for name in ("values", "lengths", "tokens", "lost")}
-            if _checksum(found["values"]) != checksum:
-                raise ValueError("its contents don't have the checksum they were written with")
+                tensors = {name: stream.get_tensor(name) for name in ("values", "lengths", "tokens", "lost")}
+            if _checksum(tensors["values"]) != checksum:
+                raise ValueError("checksum mismatch")
         except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
             log.warning("%s is damaged (%s): these texts are encoded again", file, error)
             return None
-        return Block(Representation(found["values"].float(), found["lengths"]), found["tokens"], found["lost"])
+        return Block(Representation(tensors["values"].float(), tensors["lengths"]), tensors["tokens"], tensors["lost"])
 
     def save(self, key: str, block: Block) -> None:
         """See `Store`."""
@@ -104,7 +110,7 @@ class Disk:
 
 
 def key_of(texts: Sequence[Text], side: Side, budget: int) -> str:
-    """What names a block of texts among those of one model."""
+    """Return the key of a block of texts, unique within one model."""
     digest = hashlib.sha256(f"{side} {budget}".encode())
     for text in texts:
         for part in (text.instruction.encode(), text.text.encode()):
@@ -114,7 +120,7 @@ def key_of(texts: Sequence[Text], side: Side, budget: int) -> str:
 
 
 def identity_of(encoder: Encoder) -> str:
-    """What names a model: all its weights, and every setting of backbone, head and tokenizer."""
+    """Return a hash of a model: all its weights, and every setting of backbone, head and tokenizer."""
     head = encoder.head
     backbone: Any = encoder.backbone
     settings = {
@@ -136,12 +142,12 @@ def identity_of(encoder: Encoder) -> str:
 
 
 def _settings(value: Any) -> Any:
-    """What of an object decides what it does, as plain values."""
+    """Return an object's settings as plain values."""
     if isinstance(value, (set, frozenset)):
         return sorted(value)
     if dataclasses.is_dataclass(value):
         return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
-    if getattr(value, "is_fast", False):  # a tokenizer of transformers; its last call's truncation isn't a setting
+    if getattr(value, "is_fast", False):  # of transformers; the last call's truncation isn't a setting
         tokenizer = json.loads(value.backend_tokenizer.to_str())
         return {key: part for key, part in tokenizer.items() if key not in ("truncation", "padding")}
     return str(value)

@@ -1,8 +1,10 @@
-"""A backbone with a head: padded tokens in, packed representations out.
+"""Backbone plus head: padded tokens in, packed representations out.
 
-The training engine calls `forward` on one micro-batch at a time; `encode` does the same for inference, over texts of
-any number, with the same cut by padded area. The backbone is a transformers model (or its LoRA wrapping); where it can
-(`reasonir.model.varlen`), it computes no padding, and only the head sees a rectangle.
+The training engine calls `forward` on one micro-batch at a time; `encode` does the same for inference, over any number
+of texts, with the same micro-batches by padded area. The backbone is a transformers model (or its LoRA wrapper). Where
+possible (`reasonir.model.varlen`), it computes no padding, and only the head sees padded tensors.
+
+Shape letters: T vectors or tokens of all texts, N texts, M a selection of N, L padded length, H hidden size, P pairs.
 """
 
 from __future__ import annotations
@@ -29,34 +31,34 @@ log = logging.getLogger(__name__)
 
 
 class Embedder(Protocol):
-    """What an index searches with: an `Encoder`, or one that takes note of what it reads."""
+    """Interface of encoders for indexes: `Encoder`, or `CachingEncoder`."""
 
     @property
     def head(self) -> Any:
-        """Scores representations: a `RetrieverHead`."""
+        """Head that scores representations: a `RetrieverHead`."""
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """Device of the weights."""
 
     def encode(self, texts: Sequence[Text], side: Side, *, budget: int = ENCODE_TOKENS) -> Representation:
-        """Representations of `texts`, in their order."""
+        """Return representations of `texts`, in their order."""
 
     def stream(
         self, texts: Sequence[Text], side: Side, *, budget: int = ENCODE_TOKENS
     ) -> Iterator[tuple[slice, Representation]]:
-        """Yield (which texts, their representation) block by block, so that no corpus has to fit in memory."""
+        """Yield (slice of texts, their representation) block by block, so that no corpus has to fit in memory."""
 
 
 def blocks(texts: Sequence[Text]) -> Iterator[tuple[slice, list[Text]]]:
-    """Cut texts into what is encoded together, in their order: so many texts, or characters when they are long.
+    """Split texts into blocks to encode, in order, limited by number of texts and of characters.
 
-    Texts are sorted by length within a block, so a block's numbers depend on it alone and on nothing around it.
+    Texts are sorted by length within a block only, so a block's embeddings depend on nothing outside it.
     """
     start, characters = 0, 0
     chosen: list[Text] = []
-    for place in range(0, len(texts), _READ_TOGETHER):
-        for text in texts[place : place + _READ_TOGETHER]:
+    for first in range(0, len(texts), _READ_TOGETHER):
+        for text in texts[first : first + _READ_TOGETHER]:
             chosen.append(text)
             characters += len(text.text)
             if len(chosen) == _SORTED_TOGETHER or characters >= _CHARACTERS_TOGETHER:
@@ -67,7 +69,7 @@ def blocks(texts: Sequence[Text]) -> Iterator[tuple[slice, list[Text]]]:
 
 
 class Encoder(nn.Module):
-    """Turns texts into representations: `backbone` reads tokens, `head` makes vectors and scores of them."""
+    """Turns texts into representations: `backbone` reads tokens, `head` computes vectors and scores."""
 
     def __init__(self, backbone: nn.Module, head: Any, *, packs: bool = False, trust_remote_code: bool = False) -> None:
         super().__init__()
@@ -76,22 +78,22 @@ class Encoder(nn.Module):
         """A `RetrieverHead`, `RerankerHead` or `PrunerHead`."""
         self._options = {"use_cache": False} if getattr(backbone.config, "use_cache", None) is not None else {}
         self.may_pack = packs
-        """Whether texts are packed where that gives what padding them gives."""
+        """Whether texts may be packed, subject to the check in `packs`."""
         self.trust_remote_code = trust_remote_code
-        """Whether the checkpoint brought Python code that was allowed to run."""
+        """Whether Python code in the checkpoint was allowed to run."""
         self._packs: dict[tuple[str, bool], bool] = {}
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """Device of the weights."""
         return next(self.parameters()).device
 
     def forward(self, padded: Padded) -> Tensor:
-        """values_TD of a micro-batch, text by text, in float32."""
+        """Return values_TD of a micro-batch, text by text, in float32."""
         return self.head(self._hidden(padded), padded)  # type: ignore[no-any-return]
 
     def _hidden(self, padded: Padded) -> Tensor:
-        """hidden_NLH of a micro-batch; positions of padding hold anything, or zeros where they weren't computed."""
+        """Return hidden_NLH of a micro-batch; padding positions are arbitrary, or zeros if they were skipped."""
         inputs = self.head.inputs(padded)
         packing = padded.packing
         if packing is None:
@@ -113,7 +115,7 @@ class Encoder(nn.Module):
 
     @property
     def packs(self) -> bool:
-        """Whether micro-batches may be packed now: on this device, in this number format, in training or not."""
+        """Whether micro-batches are packed in the present device, precision and mode."""
         if not self.may_pack or (self.training and not varlen.trains_packed(self.backbone, self.device)):
             return False
         key = (self.device.type, torch.is_autocast_enabled(self.device.type))
@@ -123,7 +125,7 @@ class Encoder(nn.Module):
 
     @torch.no_grad()
     def _packed_agrees(self) -> bool:
-        """Whether packed texts get the hidden states of padded ones; says why they are padded where they don't."""
+        """Return whether packed texts get the hidden states of padded ones; log a warning if not."""
         config: Any = self.backbone.config
         tokens = varlen.sample(config.vocab_size, getattr(config, "max_position_embeddings", None) or 512)
         every_N = torch.arange(len(tokens))
@@ -132,8 +134,8 @@ class Encoder(nn.Module):
         try:
             packed, padded = (tokens.pad(every_N, packs=packs).to(self.device) for packs in (True, False))
             assert packed.packing is not None
-            pair = [self._hidden(each).flatten(0, 1)[packed.packing.place_T] for each in (packed, padded)]
-            agrees = varlen.agree(*pair, exact=not torch.is_autocast_enabled(self.device.type))
+            hidden = [self._hidden(batch).flatten(0, 1)[packed.packing.place_T] for batch in (packed, padded)]
+            agrees = varlen.agree(*hidden, exact=not torch.is_autocast_enabled(self.device.type))
             reason = "gives other hidden states than padded texts"
         except (RuntimeError, TypeError, ValueError) as error:
             agrees, reason = False, str(error).splitlines()[0]
@@ -141,15 +143,15 @@ class Encoder(nn.Module):
             self.train(training)
         if not agrees:
             name = type(self.backbone).__name__
-            log.warning("Texts are padded here: %s over packed texts on %s %s", name, self.device.type, reason)
+            log.warning("Falling back to padding: %s over packed texts on %s %s", name, self.device.type, reason)
         return agrees
 
     def cut(self, lengths_N: Tensor, budget: int) -> Iterator[Tensor]:
-        """Which texts go through the backbone together, within `budget` positions computed."""
+        """Yield the texts of each micro-batch, within `budget` computed positions."""
         return micro_batches(lengths_N, budget, stretch=_PACKED_STRETCH if self.packs else 1)
 
     def pad(self, tokens: Tokens, chosen_M: Tensor) -> Padded:
-        """The texts `chosen_M` as one micro-batch, on the encoder's device."""
+        """Return the texts `chosen_M` as one micro-batch, on the encoder's device."""
         return tokens.pad(chosen_M, packs=self.packs).to(self.device)
 
     @torch.no_grad()
@@ -160,15 +162,15 @@ class Encoder(nn.Module):
         budget: int = ENCODE_TOKENS,
         watch: Callable[[Iterator[Tensor]], Iterator[Tensor]] = iter,
     ) -> Representation:
-        """Representations for inference: dropout off, no graph, texts in their given order.
+        """Return representations for inference: dropout off, no graph, texts in their given order.
 
         Args:
             tokens: tokenised texts.
             budget: padded tokens of a micro-batch.
-            watch: hands on the micro-batches, each the numbers of its texts, while they pass.
+            watch: wraps the iterator over micro-batches (indices of texts), for progress.
 
         Raises:
-            InputError: a value isn't finite, so nothing that is made of it would mean anything.
+            InputError: a value isn't finite.
         """
         lengths_N = self.head.vectors(tokens)
         training = self.training
@@ -191,13 +193,13 @@ class Encoder(nn.Module):
         return joined.take(torch.argsort(torch.cat(order)))
 
     def encode(self, texts: Sequence[Text], side: Side, *, budget: int = ENCODE_TOKENS) -> Representation:
-        """Representations of `texts`, in their order."""
+        """Return representations of `texts`, in their order."""
         return Representation.join([part for _, part in self.stream(texts, side, budget=budget)])
 
     def stream(
         self, texts: Sequence[Text], side: Side, *, budget: int = ENCODE_TOKENS
     ) -> Iterator[tuple[slice, Representation]]:
-        """Yield (which texts, their representation) block by block, so that no corpus has to fit in memory."""
+        """Yield (slice of texts, their representation) block by block."""
         for block, chosen in blocks(texts):
             yield block, self.represent(self.head.tokenizer(chosen, side), budget=budget)
 
@@ -206,13 +208,13 @@ class Encoder(nn.Module):
         pairs: Sequence[Pair],
         *,
         budget: int = ENCODE_TOKENS,
-        note: Callable[[Tokens], object] = lambda tokens: None,
+        record: Callable[[Tokens], object] = lambda tokens: None,
     ) -> Tensor:
-        """scores_P of a reranker's head, on the CPU; `note` is shown the tokens that are read."""
+        """Return scores_P of a reranker's head, on the CPU; `record` is called with the tokens of each block."""
         parts = []
         for start in range(0, len(pairs), _SORTED_TOGETHER):
             tokens, _ = self.head.tokenizer(pairs[start : start + _SORTED_TOGETHER])
-            note(tokens)
+            record(tokens)
             parts.append(self.head.scores(self.represent(tokens, budget=budget)))
         return torch.cat(parts).float().cpu() if parts else torch.zeros(0)
 

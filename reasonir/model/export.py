@@ -1,4 +1,4 @@
-"""Exports: complete or absent, and the same model again when their ecosystem opens them.
+"""Export of models: complete or absent, and checked against the model in memory.
 
 A folder is written under a temporary name, compared with the model in memory (`reasonir.model.export_check`), and only
 then published by one rename, with a manifest of its files.
@@ -25,44 +25,46 @@ from reasonir.model.lora import merged
 from reasonir.model.prompts import Prompts
 from reasonir.utils.files import atomic_path
 
-_GIVEN = {"folder", "prompts", "model_kwargs"}
-"""What `Model.load` gives a head's `load` besides options."""
+_LOAD_ARGUMENTS = {"folder", "prompts", "model_kwargs"}
+"""Arguments of a head's `load` besides its options."""
 
 
 def export(
     encoder: Encoder, folder: Path, *, texts: Sequence[str] = (), extra: Mapping[str, Path] | None = None
 ) -> None:
-    """Write a model to `folder` in the format its ecosystem loads, in place of what is there.
+    """Write a model to `folder` in the format its ecosystem loads, replacing an earlier export.
 
     Args:
         encoder: the model.
-        folder: appears when the export is complete and was compared.
-        texts: of the model's domain, compared besides the built-in ones.
-        extra: files that are copied into the export, by their names there.
+        folder: appears once the export is complete and checked.
+        texts: texts of the model's domain to compare, in addition to the built-in ones.
+        extra: files to copy into the export, by their names there.
 
     Raises:
-        InputError: `folder` holds something else than an export, the model gives values that are not finite, or its
+        InputError: `folder` holds something other than an export, the model gives values that are not finite, or its
             export isn't the same model.
     """
     if folder.exists() and not manifest.is_export(folder) and any(folder.iterdir()):
-        raise InputError(f"{folder} holds files that are no export: give a new folder, or remove them")
-    with atomic_path(folder, replaces=True) as place:
-        place.mkdir()
-        manifest.begin(place)
+        raise InputError(f"{folder} holds files that are no export: choose a new folder, or remove them")
+    with atomic_path(folder, replaces=True) as partial_folder:
+        partial_folder.mkdir()
+        manifest.begin(partial_folder)
         for name, file in (extra or {}).items():
-            shutil.copyfile(file, place / name)
+            shutil.copyfile(file, partial_folder / name)
         backbone = merged(encoder.backbone)
-        encoder.head.save(backbone, place)
-        _restore_window(place, backbone.config)
+        encoder.head.save(backbone, partial_folder)
+        _restore_window(partial_folder, backbone.config)
         del backbone
         stated = description(encoder)
-        manifest.finish(place, stated)
-        again = exported_as(str(place), type(encoder.head), stated, trust_remote_code=encoder.trust_remote_code)
-        ExportCheck(encoder, again, folder).run(texts)
+        manifest.finish(partial_folder, stated)
+        exported = exported_as(
+            str(partial_folder), type(encoder.head), stated, trust_remote_code=encoder.trust_remote_code
+        )
+        ExportCheck(encoder, exported, folder).run(texts)
 
 
 def description(encoder: Encoder) -> dict[str, Any]:
-    """How an export is opened here: what its ecosystem's files don't state, as plain values."""
+    """Return the head, options and prompts that the ecosystem's files don't state, as plain values."""
     prompts = getattr(encoder.head.tokenizer, "prompts", None)
     return {
         "head": encoder.head.name,
@@ -72,19 +74,19 @@ def description(encoder: Encoder) -> dict[str, Any]:
 
 
 def exported_as(path: str, head: Any, stated: Mapping[str, Any], *, trust_remote_code: bool = False) -> Model:
-    """The model of an export, opened as the one that was exported.
+    """Return the model of an export, configured as the exported one.
 
     Args:
         path: the export's folder, or hub id.
-        head: the class of its head.
-        stated: its `description`; empty takes what its other files state.
-        trust_remote_code: run Python code that the checkpoint brings.
+        head: class of its head.
+        stated: its `description`; empty uses the values of its other files.
+        trust_remote_code: run Python code in the checkpoint.
 
     Raises:
-        InputError: `stated`, which a file says, isn't a description of this head.
+        InputError: `stated`, read from a file, isn't a description of this head.
     """
-    options = _known(path, stated.get("options", {}), set(signature(head.load).parameters) - _GIVEN)
-    prompts = _known(path, stated.get("prompts", {}), {each.name for each in fields(Prompts)})
+    options = _checked(path, stated.get("options", {}), set(signature(head.load).parameters) - _LOAD_ARGUMENTS)
+    prompts = _checked(path, stated.get("prompts", {}), {field.name for field in fields(Prompts)})
     return Model(
         path=path,
         head=partial(head.load, **options),
@@ -93,20 +95,22 @@ def exported_as(path: str, head: Any, stated: Mapping[str, Any], *, trust_remote
     )
 
 
-def _known(path: str, values: Any, names: set[str]) -> dict[str, Any]:
-    """Options that a file states, once they are plain values under these names."""
+def _checked(path: str, values: Any, names: set[str]) -> dict[str, Any]:
+    """Return options from a file after checking their names and types."""
     if not isinstance(values, dict) or not all(
         name in names and isinstance(value, str | int | float | None) for name, value in values.items()
     ):
-        raise InputError(f"{path}: {manifest.MANIFEST} states {values!r}, which isn't how an export is opened")
+        raise InputError(
+            f"{path}: {manifest.MANIFEST} states {values!r}, which doesn't describe this head: export the model again"
+        )
     return values
 
 
 def _restore_window(folder: Path, config: Any) -> None:
-    """State the attention window so that reading it gives the model's own.
+    """Write the attention window so that reading it gives the model's own.
 
-    transformers' Gemma 3 configuration turns the stated window of a bidirectional model into half of it and one each
-    time it is read, so the one in memory must not be stated as it is.
+    transformers' Gemma 3 configuration replaces the window of a bidirectional model by half of it plus one at each
+    reading, so the value in memory must not be written unchanged.
     """
     from transformers import AutoConfig
 

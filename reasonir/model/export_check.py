@@ -1,7 +1,7 @@
-"""Compares an export with the model in memory: outputs of the same texts, opened as its ecosystem and as reasonir do.
+"""Comparison of an export with the model in memory: outputs for the same texts, by its ecosystem and by reasonir.
 
-The texts include some that are cut and some that are longer than the backbone's attention window, on both sides of a
-retriever and of a pair; the model in memory reads them padded and, where it can, packed.
+The texts include truncated ones and ones longer than the backbone's attention window, on both sides of a retriever and
+of a pair; the model in memory reads them padded and, if it can, packed.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from reasonir.model.tokenize import QUERY_SHARE
 from reasonir.types import Pair, Side, Text
 
 TOLERANCE = 1e-3
-"""The largest difference that counts as rounding, as a share of the largest output and at least of 1."""
+"""Largest difference that counts as rounding, relative to the largest output and at least to 1."""
 _CUT_UP_TO = 1024
 _LONG = 256
 _BUILT_IN = (
@@ -37,92 +37,92 @@ _BUILT_IN = (
 
 @dataclass(frozen=True, slots=True)
 class ExportCheck:
-    """The comparison of an export.
+    """Comparison of an export.
 
     Attributes:
         encoder: the model in memory.
-        again: the export as reasonir opens it.
+        exported: the export, to be opened by reasonir.
         name: the export in messages.
     """
 
     encoder: Encoder
-    again: Model
+    exported: Model
     name: Path
 
     @torch.no_grad()
     def run(self, texts: Sequence[str]) -> None:
-        """Compare the outputs of `texts`, of built-in ones and of long ones made of them.
+        """Compare the outputs for `texts`, built-in texts and long ones made of them.
 
         Raises:
-            InputError: outputs differ by more than rounding; says where and by how much.
+            InputError: outputs differ by more than rounding; names the difference.
         """
-        given = [text.strip() for text in (*texts, *_BUILT_IN) if text.strip()]
-        for side, sample in self._pairs(given) if self.encoder.head.reads_pairs else self._texts(given):
+        inputs = [text.strip() for text in (*texts, *_BUILT_IN) if text.strip()]
+        for side, sample in self._pairs(inputs) if self.encoder.head.reads_pairs else self._texts(inputs):
             with _padded(self.encoder):
                 expected = _outputs(self.encoder, sample, side)
             if self.encoder.packs:
-                self._refuse_difference("packed texts", sample, expected, _outputs(self.encoder, sample, side))
-            for name, found in self._opened(sample, side):
-                self._refuse_difference(f"opened by {name}", sample, expected, found)
+                self._refuse_difference("of packed texts", sample, expected, _outputs(self.encoder, sample, side))
+            for name, actual in self._opened(sample, side):
+                self._refuse_difference(f"by {name}", sample, expected, actual)
 
     def _opened(self, sample: Sequence[Any], side: Side | None) -> Iterator[tuple[str, Sequence[Tensor]]]:
-        """The outputs by whoever opens the export, one library at a time; on the CPU where memory is short."""
+        """Yield the outputs by each library, one at a time; on the CPU if memory is short."""
 
-        def here(device: torch.device) -> Mapping[str, Sequence[Tensor]]:
-            return {"reasonir": _outputs(self.again.load().eval().to(device), sample, side)}
+        def by_reasonir(device: torch.device) -> Mapping[str, Sequence[Tensor]]:
+            return {"reasonir": _outputs(self.exported.load().eval().to(device), sample, side)}
 
-        def elsewhere(device: torch.device) -> Mapping[str, Sequence[Tensor]]:
-            arguments = (Path(self.again.path), sample, *([side] if side else []), device)
-            trust = self.again.trust_remote_code
-            found: Mapping[str, Sequence[Tensor]] = self.encoder.head.opened_elsewhere(
+        def by_libraries(device: torch.device) -> Mapping[str, Sequence[Tensor]]:
+            arguments = (Path(self.exported.path), sample, *([side] if side else []), device)
+            trust = self.exported.trust_remote_code
+            outputs: Mapping[str, Sequence[Tensor]] = self.encoder.head.library_outputs(
                 *arguments, trust_remote_code=trust
             )
-            return found
+            return outputs
 
-        for opening in (here, elsewhere):
+        for run in (by_reasonir, by_libraries):
             try:
-                found = opening(self.encoder.device)
+                outputs = run(self.encoder.device)
             except torch.OutOfMemoryError:
-                found = {}
+                outputs = {}
             gc.collect()
-            yield from (found or opening(torch.device("cpu"))).items()
+            yield from (outputs or run(torch.device("cpu"))).items()
 
     def _refuse_difference(
-        self, how: str, sample: Sequence[Any], expected: Sequence[Tensor], found: Sequence[Tensor]
+        self, variant: str, sample: Sequence[Any], expected: Sequence[Tensor], actual: Sequence[Tensor]
     ) -> None:
-        allowed = TOLERANCE * max(1.0, *(float(each.abs().max()) for each in expected))
-        for text, one, other in zip(sample, expected, found, strict=True):
+        allowed = TOLERANCE * max(1.0, *(float(output.abs().max()) for output in expected))
+        for text, one, other in zip(sample, expected, actual, strict=True):
             if (difference := _difference(one, other)) <= allowed:
                 continue
-            what = "a pair with a document" if isinstance(text, Pair) else "a text"
+            kind = "a pair with a document" if isinstance(text, Pair) else "a text"
             words = len((text.document if isinstance(text, Pair) else text).text.split())
             raise InputError(
-                f"the export {self.name} isn't the trained model: {how} give outputs that differ by {difference:.2g} "
-                f"on {what} of {words} words, where rounding explains {allowed:.2g}. It was not published; checkpoints "
-                "are kept. This is a defect of ours or of a library: please report it with environment.json"
+                f"the export {self.name} isn't the trained model: outputs {variant} differ by {difference:.2g} on "
+                f"{kind} of {words} words, more than rounding ({allowed:.2g}). It was not published; checkpoints "
+                "are kept. This is a defect of reasonir or of a library: please report it with environment.json"
             )
 
-    def _texts(self, given: Sequence[str]) -> Iterator[tuple[Side | None, list[Any]]]:
+    def _texts(self, inputs: Sequence[str]) -> Iterator[tuple[Side | None, list[Any]]]:
         sides: tuple[Side, Side] = ("query", "document")
         for side in sides:
-            long = self._long(given, self.encoder.head.tokenizer.limit(side))
-            yield side, [Text(text) for text in (*given, long)]
+            long = self._long(inputs, self.encoder.head.tokenizer.limit(side))
+            yield side, [Text(text) for text in (*inputs, long)]
 
-    def _pairs(self, given: Sequence[str]) -> Iterator[tuple[Side | None, list[Any]]]:
+    def _pairs(self, inputs: Sequence[str]) -> Iterator[tuple[Side | None, list[Any]]]:
         tokenizer = self.encoder.head.tokenizer
-        long = self._long(given, tokenizer.limit("document"))
-        pairs = [*pairwise(given), (given[0], long), (long, given[0])]
-        if tokenizer.query_share == QUERY_SHARE:  # libraries know no other
+        long = self._long(inputs, tokenizer.limit("document"))
+        pairs = [*pairwise(inputs), (inputs[0], long), (long, inputs[0])]
+        if tokenizer.query_share == QUERY_SHARE:  # the only one that libraries support
             pairs.append((long, long))
         yield None, [Pair(Text(query), Text(document)) for query, document in pairs]
 
     def _long(self, texts: Sequence[str], limit: int) -> str:
-        """A text that is cut where the limit isn't far, and in any case longer than the attention window."""
+        """Return a text that is truncated if the limit is near, and in any case longer than the attention window."""
         config: Any = self.encoder.backbone.config
         window = max(getattr(config, name, None) or 0 for name in ("sliding_window", "local_attention"))
         tokens = limit + 16 if limit <= _CUT_UP_TO else min(limit, max(window + 64, _LONG))
         words = " ".join(texts).split()
-        return " ".join(words[place % len(words)] for place in range(tokens))  # a word has a token at least
+        return " ".join(words[index % len(words)] for index in range(tokens))  # a word has at least one token
 
 
 def _outputs(encoder: Encoder, sample: Sequence[Any], side: Side | None) -> list[Tensor]:
@@ -133,16 +133,16 @@ def _outputs(encoder: Encoder, sample: Sequence[Any], side: Side | None) -> list
 
 
 def _difference(one: Tensor, other: Tensor) -> float:
-    """The largest difference of two outputs; infinite where they are of different sizes."""
+    """Return the largest difference of two outputs; infinite if their sizes differ."""
     first, second = one.cpu().float().flatten(), other.cpu().float().flatten()
-    if second.numel() == 1:  # libraries give a pruner's score only
+    if second.numel() == 1:  # libraries return a pruner's score only
         first = first[:1]
     return float((first - second).abs().max()) if first.shape == second.shape else float("inf")
 
 
 @contextmanager
 def _padded(encoder: Encoder) -> Iterator[None]:
-    """Texts are padded in the block even where they could be packed."""
+    """Disable packing within the block."""
     packs, encoder.may_pack = encoder.may_pack, False
     try:
         yield

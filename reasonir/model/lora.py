@@ -1,4 +1,4 @@
-"""Low-rank adapters on a backbone, by peft (Hu et al. 2021, arXiv:2106.09685)."""
+"""LoRA adapters on a backbone, by peft (Hu et al. 2021, arXiv:2106.09685)."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from reasonir.utils.ranges import Fraction, NonNegative, PositiveFloat, Validate
 
 @dataclass(frozen=True, slots=True)
 class LoRA(Validated):
-    """Trains adapters of `rank` on the linear layers named `targets`; everything else of the backbone is frozen.
+    """Trains adapters of `rank` on the linear layers named `targets`; the rest of the backbone is frozen.
 
-    Rank 0 means no adapters. `targets` are the last parts of module names (q_proj, query, ...); "all-linear" means
+    Rank 0 disables adapters. `targets` are the last parts of module names (q_proj, query, ...); "all-linear" selects
     every linear layer.
     """
 
@@ -26,10 +26,10 @@ class LoRA(Validated):
     targets: Sequence[str] | str = "all-linear"
 
     def apply(self, backbone: nn.Module) -> nn.Module:
-        """The backbone with adapters, or as it is without a rank.
+        """Return the backbone with adapters, or unchanged for rank 0.
 
         Raises:
-            InputError: a target that names no linear layer of this model.
+            InputError: a target names no linear layer of this model.
         """
         if not self.rank:
             return backbone
@@ -49,7 +49,7 @@ class LoRA(Validated):
 
 
 def merged(backbone: nn.Module) -> nn.Module:
-    """The plain backbone: adapters, where there are any, added into a copy of the weights they adapt."""
+    """Return the plain backbone: adapters, if any, are merged into a copy of its weights."""
     if not hasattr(backbone, "merge_and_unload"):
         return backbone
     return copy.deepcopy(backbone).merge_and_unload()  # type: ignore[no-any-return,operator]

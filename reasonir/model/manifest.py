@@ -1,7 +1,7 @@
-"""The manifest of an exported model: its files with size and SHA-256, and what of the model its ecosystem's files omit.
+"""Manifest of an exported model: its files with size and SHA-256, and settings that its ecosystem's files omit.
 
-It is written first as a mark that the folder is unfinished, and last with everything in it, so an export that was
-interrupted or only partly copied is never taken for a model.
+It is written first to mark the folder as unfinished, and last with its contents, so that an export that was interrupted
+or only partly copied is never loaded.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ def begin(folder: Path) -> None:
 
 
 def finish(folder: Path, model: Mapping[str, Any]) -> None:
-    """List the files of a folder, and with that declare it finished.
+    """List the files of a folder, which marks it as finished.
 
     Args:
-        folder: everything of the export is in it.
-        model: how the model is opened here: `head`, its `options` and `prompts`, as plain values.
+        folder: the complete export.
+        model: `head`, its `options` and `prompts`, as plain values.
     """
     files = {}
     for file in sorted(file for file in folder.rglob("*") if file.is_file() and file.name != MANIFEST):
@@ -39,19 +39,19 @@ def finish(folder: Path, model: Mapping[str, Any]) -> None:
 
 
 def is_export(folder: Path) -> bool:
-    """Whether a folder is an export of reasonir, finished or not."""
+    """Return whether a folder is an export of reasonir, finished or not."""
     return (folder / MANIFEST).is_file()
 
 
 def read(folder: Path, *, weights: bool = True) -> dict[str, Any]:
-    """How the exported model of a folder is opened here; empty for a folder that reasonir did not export.
+    """Return head, options and prompts of an exported model; empty for a folder that reasonir did not export.
 
     Args:
-        folder: a checkpoint's.
-        weights: whether the weights are there too, and are checked.
+        folder: folder of a checkpoint.
+        weights: whether weight files are present and to be checked.
 
     Raises:
-        InputError: the export is unfinished, or a file of it is missing or altered.
+        InputError: the export is unfinished, or one of its files is missing or altered.
     """
     if not is_export(folder):
         return {}
@@ -62,7 +62,7 @@ def read(folder: Path, *, weights: bool = True) -> dict[str, Any]:
     except (ValueError, AttributeError) as error:
         raise InputError(f"{file} is damaged ({error}): export or copy the model again") from error
     if not files:
-        raise InputError(f"{folder} is an unfinished export: let its run end, or copy the whole model again")
+        raise InputError(f"{folder} is an unfinished export: wait for its run to end, or copy the whole model again")
     for name, expected in files.items():
         if weights or not name.endswith(_WEIGHTS):
             _check(folder / name, expected)

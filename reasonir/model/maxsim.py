@@ -1,12 +1,12 @@
-"""MaxSim over packed tokens: for every query token its best document token, summed over the query.
+"""MaxSim over packed tokens: the best document token of every query token, summed over the query.
 
-score(q, d) = sum_i max_j <q_i, d_j> (Khattab and Zaharia 2020, arXiv:2004.12832). Documents are taken in blocks of
+score(q, d) = sum_i max_j <q_i, d_j> (Khattab and Zaharia 2020, arXiv:2004.12832). Documents are processed in blocks of
 similar length, so that neither the padded documents nor the Q x N x Lq x Ld similarities ever exist at once. Only one
 pair of tokens decides each maximum, so the backward pass touches those pairs alone: it gathers and sums rows by the
-remembered winners instead of multiplying the dense similarities again.
+stored winners instead of multiplying the dense similarities again.
 
-Shape letters: S query tokens, T document tokens, Q queries, N documents, B documents of a block, L padded length,
-D vector size. Ties give the gradient to one of the winners.
+Shape letters: S query tokens, T document tokens, Q queries, N documents, B documents of a block, L padded length, D
+vector size, M pairs of a query token and its winner. Ties give the gradient to one of the winners.
 """
 
 from __future__ import annotations
@@ -22,26 +22,26 @@ from reasonir.data.batch import Representation, micro_batches
 
 CPU_BLOCK = 1 << 21
 DEVICE_BLOCK = 1 << 25
-"""Similarities held at a time: 8 MiB of float32 stay in a processor's cache, 128 MiB keep an accelerator busy."""
+"""Similarities computed at a time: 8 MiB of float32 stay in a CPU's cache, 128 MiB keep a GPU busy."""
 
 WINNER_BYTES = 4
-"""Kept of a query token and a document for the backward pass: the row that won."""
+"""Bytes stored per query token and document for the backward pass: the row of the winner."""
 
 BACKWARD_PAIRS = 1 << 22
 BACKWARD_BYTES = 44
-"""So many of those pairs are summed at a time; each then needs the winner in 64 bits, its weight, and both sorted."""
+"""Pairs summed at a time in the backward pass, and bytes per pair: the 64-bit winner, its weight, and both sorted."""
 
 BAGS = ("cpu", "cuda")
-"""Device types whose embedding_bag takes weights a row; others sum the rows in portable loops."""
+"""Device types whose embedding_bag supports weights per row; others use portable loops."""
 
 
 def maxsim(queries: Representation, documents: Representation, *, block_elements: int | None = None) -> Tensor:
-    """The MaxSim score of every query with every document, differentiable in both.
+    """Return the MaxSim score of every query with every document, differentiable in both.
 
     Args:
         queries: Q texts of S vectors in all; every text has at least one.
         documents: N texts of T vectors in all; every text has at least one.
-        block_elements: how many similarities may exist at a time; by default what suits the device.
+        block_elements: maximum number of similarities at a time; by default chosen for the device.
 
     Returns:
         scores_QN, in the vectors' own type and on their device.
@@ -56,13 +56,13 @@ def maxsim(queries: Representation, documents: Representation, *, block_elements
 def _winners(
     queries_SD: Tensor, documents_TD: Tensor, lengths_N: Tensor, block_elements: int
 ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """Yield, a block of documents, (which documents, best_SB, the rows of documents_TD that won_SB)."""
+    """Yield for each block of documents (block_B, best_SB, won_SB): documents, scores and rows of documents_TD."""
     starts_N = lengths_N.cumsum(0) - lengths_N
     count = max(1, queries_SD.shape[0])
     for block_B in micro_batches(lengths_N, max(1, block_elements // count)):
         width = int(lengths_N[block_B].max())
         column_L = torch.arange(width)
-        # A place beyond the end repeats the document's first vector: it can win only what that vector wins anyway.
+        # A position beyond the end repeats the document's first vector, which can't change the maximum.
         offset_BL = torch.where(column_L < lengths_N[block_B, None], column_L, 0)
         rows_BL = (starts_N[block_B, None] + offset_BL).to(documents_TD.device, non_blocking=True)
         tokens_MD = documents_TD.index_select(0, rows_BL.flatten())
@@ -70,9 +70,9 @@ def _winners(
         best, won = [], []
         for part_SD in torch.split(queries_SD, step):
             similarity_SBL = (part_SD @ tokens_MD.T).view(-1, *rows_BL.shape)
-            best_SB, place_SB = similarity_SBL.max(dim=-1)
+            best_SB, column_SB = similarity_SBL.max(dim=-1)
             best.append(best_SB)
-            won.append(rows_BL.gather(1, place_SB.T).T)
+            won.append(rows_BL.gather(1, column_SB.T).T)
         yield block_B, torch.cat(best), torch.cat(won)
 
 
@@ -90,10 +90,10 @@ class _MaxSim(torch.autograd.Function):
     ) -> Tensor:
         query_of_S = torch.repeat_interleave(query_lengths_Q).to(queries_SD.device, non_blocking=True)
         scores_QN = queries_SD.new_zeros(query_lengths_Q.numel(), document_lengths_N.numel())
-        remember = any(ctx.needs_input_grad[:2])
+        needs_grad = any(ctx.needs_input_grad[:2])
         winner_SN = (
             torch.empty(queries_SD.shape[0], document_lengths_N.numel(), dtype=torch.int32, device=queries_SD.device)
-            if remember
+            if needs_grad
             else None
         )
         for block_B, best_SB, won_SB in _winners(queries_SD, documents_TD, document_lengths_N, block_elements):
@@ -130,7 +130,7 @@ class _MaxSim(torch.autograd.Function):
 
 
 def _weighted_rows(rows_TD: Tensor, index_SN: Tensor, weight_SN: Tensor) -> Tensor:
-    """Sum over n of weight[s, n] * rows[index[s, n]], without the S x N x D tensor."""
+    """Return the sum over n of weight[s, n] * rows[index[s, n]], without the S x N x D tensor."""
     if rows_TD.device.type in BAGS:
         return embedding_bag(index_SN, rows_TD, per_sample_weights=weight_SN, mode="sum")
     total_SD = rows_TD.new_zeros(index_SN.shape[0], rows_TD.shape[1])
@@ -140,7 +140,7 @@ def _weighted_rows(rows_TD: Tensor, index_SN: Tensor, weight_SN: Tensor) -> Tens
 
 
 def _weighted_groups(rows_SD: Tensor, index_M: Tensor, weight_M: Tensor, first_T: Tensor) -> Tensor:
-    """Sum of weight[m] * rows[index[m]] over consecutive groups, of which `first_T` are the first members."""
+    """Return the sums of weight[m] * rows[index[m]] over consecutive groups that start at `first_T`."""
     if rows_SD.device.type in BAGS:
         return embedding_bag(index_M, rows_SD, first_T, per_sample_weights=weight_M, mode="sum")
     total_TD = rows_SD.new_zeros(first_T.numel(), rows_SD.shape[1])

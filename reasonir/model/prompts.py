@@ -1,7 +1,7 @@
-"""Prompts: what is put in front of a text, a side, before it is tokenised.
+"""Prompts: prefixes of texts, per side.
 
-A prompt may hold the place `{instruction}`, which takes the text's own instruction or, where it has none, the model's
-default one. A prompt without that place ignores instructions, in training and in inference alike.
+A prompt may contain the placeholder `{instruction}`, which is replaced by the text's own instruction or, without one,
+by the model's default. A prompt without it ignores instructions, in training and in inference alike.
 """
 
 from __future__ import annotations
@@ -11,33 +11,39 @@ from dataclasses import dataclass
 
 from reasonir.types import Side, Text
 
-PLACE = "{instruction}"
+_PLACEHOLDER = "{instruction}"
 
 
 @dataclass(frozen=True, slots=True)
 class Prompts:
-    """The prompts of a model's two sides (None: the checkpoint's own) and the instruction for texts without one."""
+    """Prompts of a model.
+
+    Attributes:
+        query: prompt of queries; None uses the checkpoint's.
+        document: prompt of documents; None uses the checkpoint's.
+        instruction: instruction of texts without one.
+    """
 
     query: str | None = None
     document: str | None = None
     instruction: str = ""
 
     def completed(self, checkpoint: Mapping[str, str | None]) -> Prompts:
-        """The same, with the checkpoint's prompts where none is given."""
+        """Return the prompts, with the checkpoint's where they are None."""
         query = checkpoint.get("query") if self.query is None else self.query
         document = checkpoint.get("document") if self.document is None else self.document
         return Prompts(query or "", document or "", self.instruction)
 
     def of(self, side: Side, instruction: str = "") -> str:
-        """The prompt of `side`, filled in."""
+        """Return the prompt of `side` with its instruction."""
         prompt = (self.query if side == "query" else self.document) or ""
-        return prompt.replace(PLACE, instruction or self.instruction)
+        return prompt.replace(_PLACEHOLDER, instruction or self.instruction)
 
     @property
     def takes_instructions(self) -> bool:
-        """Whether the instruction of a query gets into what the model reads."""
-        return PLACE in (self.query or "")
+        """Whether the prompt of queries contains the instruction."""
+        return _PLACEHOLDER in (self.query or "")
 
     def apply(self, text: Text, side: Side) -> str:
-        """The text as the model reads it."""
+        """Return the text with its prompt."""
         return (self.of(side, text.instruction) + text.text).strip()

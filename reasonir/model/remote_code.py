@@ -1,11 +1,11 @@
-"""Code that opening a checkpoint would run, refused before any library is given its folder.
+"""Check for code that opening a checkpoint would run, before any library gets its folder.
 
-`trust_remote_code=False` alone doesn't keep it out. sentence-transformers imports whatever modules.json names from a
+`trust_remote_code=False` alone doesn't prevent it. sentence-transformers imports whatever modules.json names from a
 local folder, and every download is one; a Dense layer's `activation_function`, a Router's `types`, the keyword
-arguments in sentence_bert_config.json, `trust_remote_code` and attention kernels in config.json are taken from the
-checkpoint as well. Modules, activations and keyword arguments are therefore allowed by their exact names, and what
-transformers would take from config.json by name is refused. Weights are no code: safetensors hold none, and .bin files
-are read by torch's weights-only unpickler.
+arguments in sentence_bert_config.json, `trust_remote_code` and attention kernels in config.json are read from the
+checkpoint as well. Modules, activations and keyword arguments are therefore allowed by their exact names, and entries
+of config.json that transformers would import by name are refused. Weights are no code: safetensors hold none, and .bin
+files are read by torch's weights-only unpickler.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _MODULES = {
     ),
     "pylate.models": ("Dense",),
 }
-"""What modules.json and a Router may name: modules that name no other class, or whose names are checked here."""
+"""Modules allowed in modules.json and in a Router: they name no other class, or only names that are checked here."""
 _KINDS = {
     f"{package}.{name}{repeated}": name
     for package, names in _MODULES.items()
@@ -52,14 +52,14 @@ _ARGUMENTS = {
     *("torch_dtype", "trust_remote_code", "use_cache"),  # sentence-transformers drops trust_remote_code
 }
 _READ_HERE = ("open_provence",)
-"""Model types that transformers doesn't know and we read ourselves."""
+"""Model types that reasonir reads itself, unknown to transformers."""
 
 
 def refuse_remote_code(folder: Path) -> None:
-    """Refuse a checkpoint that would run anything but transformers', sentence-transformers', PyLate's and our own code.
+    """Refuse a checkpoint that would run any code but the libraries' (transformers, sentence-transformers, PyLate).
 
     Args:
-        folder: the checkpoint's; nothing in it is imported.
+        folder: folder of the checkpoint; nothing in it is imported.
 
     Raises:
         InputError: naming the file, the class or setting in it, and how to trust it.
@@ -68,22 +68,22 @@ def refuse_remote_code(folder: Path) -> None:
     file = folder / "modules.json"
     for module in _read(file, list):
         if not isinstance(module, dict):
-            raise InputError(f"{file} holds {module!r} where a module belongs: get the checkpoint again")
+            raise InputError(f"{file} holds {module!r} instead of a module: download the checkpoint again")
         _check_module(folder, module.get("type"), module.get("path", ""), file)
 
 
 @contextmanager
-def naming_remote_code(folder: Path) -> Iterator[None]:
-    """Let what the libraries themselves refuse to run name the file, and the class where there is one.
+def remote_code_errors(folder: Path) -> Iterator[None]:
+    """Convert the libraries' errors on remote code into ones that name the file, and the class if there is one.
 
     Raises:
-        InputError: the block met remote code, or a .bin file with more than weights in it.
+        InputError: the block met remote code, or a .bin file that holds more than weights.
     """
     try:
         yield
     except UnpicklingError as error:
         raise InputError(
-            f"{folder} has a .bin file with more than weights in it, which could be code: use one in safetensors"
+            f"{folder} has a .bin file that holds more than weights, possibly code: use a checkpoint in safetensors"
         ) from error
     except ValueError as error:
         if isinstance(error, InputError) or "trust_remote_code" not in str(error):
@@ -94,14 +94,14 @@ def naming_remote_code(folder: Path) -> Iterator[None]:
 
 
 def _check_module(folder: Path, name: Any, path: Any, named_in: Path) -> None:
-    """Check a module of sentence-transformers, and what its own files name."""
+    """Check a sentence-transformers module and the names in its files."""
     kind = _KINDS.get(str(name))
     if kind is None:
         raise _refusal(named_in, "type", name)
-    place = PurePosixPath(str(path))
-    if place.is_absolute() or ".." in place.parts or "\\" in str(path):
+    location = PurePosixPath(str(path))
+    if location.is_absolute() or ".." in location.parts or "\\" in str(path):
         raise _refusal(named_in, "path", path)
-    inside = folder / place
+    inside = folder / location
     if kind == "Transformer":
         _check_transformer(inside)
     elif kind == "Dense":
@@ -109,13 +109,13 @@ def _check_module(folder: Path, name: Any, path: Any, named_in: Path) -> None:
     elif kind in ("Router", "Asym"):
         for file in (inside / "router_config.json", inside / "config.json"):
             for route, inner in _read(file).get("types", {}).items():
-                if PurePosixPath(route).parts == ():  # the same folder again, without end
+                if PurePosixPath(route).parts == ():  # the folder itself, an endless recursion
                     raise _refusal(file, "types", route)
                 _check_module(inside, inner, route, file)
 
 
 def _check_transformer(folder: Path) -> None:
-    """Check the files by which transformers, or sentence-transformers around it, opens a model and its tokenizer."""
+    """Check the files by which transformers and sentence-transformers open a model and its tokenizer."""
     _check_config(folder / "config.json")
     for name in (_TOKENIZER, "config.json"):
         _check_tokenizer_class(folder / name)
@@ -140,10 +140,10 @@ def _check_config(file: Path) -> None:
 
 
 def _is_data(key: str, value: Any, depth: int) -> bool:
-    """Whether an entry of config.json, so deep in it, has transformers or a cross-encoder import nothing."""
-    if key == "auto_map":  # of the model itself: known code is preferred to it
+    """Return whether an entry of config.json at this depth makes transformers and cross-encoders import nothing."""
+    if key == "auto_map":  # transformers prefers its own code for known models
         return depth == 0 or not value
-    if key in ("trust_remote_code", "configuration_files"):  # the second names files in place of this one
+    if key in ("trust_remote_code", "configuration_files"):  # the second names files that replace this one
         return not value
     if key in ("activation_fn", "sbert_ce_default_activation_function"):
         return "." not in str(value) or value in _ACTIVATIONS
@@ -151,14 +151,14 @@ def _is_data(key: str, value: Any, depth: int) -> bool:
 
 
 def _is_known(config: Mapping[str, Any]) -> bool:
-    """Whether the model is opened by code that is here: transformers' own, which it prefers, or ours."""
+    """Return whether the model is opened by installed code: transformers', which it prefers, or reasonir's."""
     from transformers import CONFIG_MAPPING
 
     return config.get("model_type") in (*CONFIG_MAPPING, *_READ_HERE)
 
 
 def _check_tokenizer_class(file: Path) -> None:
-    """Refuse a `tokenizer_class` that is anything else of transformers than a tokenizer."""
+    """Refuse a `tokenizer_class` that names a class of transformers other than a tokenizer."""
     stated = _read(file).get("tokenizer_class")
     if not isinstance(stated, str):
         return
@@ -167,20 +167,20 @@ def _check_tokenizer_class(file: Path) -> None:
 
     plain = stated.replace("Fast", "")
     for name in {stated, plain, f"{plain}Fast"}:
-        found: Any = tokenizer_class_from_name(name)
-        if found is None or getattr(found, "is_dummy", False):
-            continue  # unknown, or of a package that isn't here: transformers says so
-        if not (inspect.isclass(found) and issubclass(found, PreTrainedTokenizerBase)):
+        cls: Any = tokenizer_class_from_name(name)
+        if cls is None or getattr(cls, "is_dummy", False):
+            continue  # unknown, or of a package that isn't installed: transformers raises an error
+        if not (inspect.isclass(cls) and issubclass(cls, PreTrainedTokenizerBase)):
             raise _refusal(file, "tokenizer_class", stated)
 
 
 def _check_arguments(file: Path) -> None:
-    """Check what sentence-transformers hands to transformers as keyword arguments."""
+    """Check the keyword arguments that sentence-transformers passes to transformers."""
     for key, value in _read(file).items():
         if key in ("model_args", "tokenizer_args", "config_args") and isinstance(value, dict):
-            for name, given in value.items():
-                if name not in _ARGUMENTS or "/" in str(given):
-                    raise _refusal(file, f"{key}.{name}", given)
+            for name, argument in value.items():
+                if name not in _ARGUMENTS or "/" in str(argument):
+                    raise _refusal(file, f"{key}.{name}", argument)
         elif key not in _SENTENCE_KEYS:
             raise _refusal(file, key, value)
 
@@ -203,22 +203,22 @@ def _entries(node: Any, depth: int = 0) -> Iterator[tuple[int, str, Any]]:
 
 
 def _read(file: Path, kind: type = dict) -> Any:
-    """The contents of a JSON file, empty where there is no such file.
+    """Return the contents of a JSON file, empty without such a file.
 
     Raises:
-        InputError: it is no JSON, or of another kind.
+        InputError: it isn't JSON, or of another type.
     """
     if not file.is_file():
         return kind()
     try:
-        found = json.loads(file.read_text(encoding="utf-8"))
+        contents = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise InputError(f"{file} can't be read as JSON ({error}): get the checkpoint again") from error
-    if not isinstance(found, kind):
+        raise InputError(f"{file} isn't valid JSON ({error}): download the checkpoint again") from error
+    if not isinstance(contents, kind):
         raise InputError(
-            f"{file} holds a {type(found).__name__} instead of a {kind.__name__}: get the checkpoint again"
+            f"{file} holds a {type(contents).__name__} instead of a {kind.__name__}: download the checkpoint again"
         )
-    return found
+    return contents
 
 
 def _refusal(file: Path, key: str, value: Any) -> InputError:

@@ -1,8 +1,8 @@
-"""Checkpointed segments: recompute a forward pass in the backward pass, its randomness included.
+"""Checkpointed segments: recompute a forward pass in the backward pass, with the same random numbers.
 
 Non-reentrant activation checkpointing gives the same memory and time as GradCache (arXiv:2101.06983) with a single
 ordinary backward pass. torch 2.11 replays the random state of the CPU and of CUDA but not of MPS, so the state is
-snapshotted here, a device type at a time.
+stored here, for each device type.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from torch.utils.checkpoint import checkpoint
 
 
 def replayed(function: Callable[..., Tensor], *args: Any) -> Tensor:
-    """`function(*args)`, its activations dropped and, when the backward pass needs them, computed again."""
+    """Return `function(*args)`; its activations are dropped and recomputed in the backward pass."""
     return checkpoint(function, *args, **REPLAY)  # type: ignore[no-any-return]
 
 
 def _record_and_replay() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
-    """Two contexts: the first forward pass is run in one, its recomputation with the same randomness in the other."""
+    """Return two contexts: for the first forward pass, and for its recomputation with the same random numbers."""
     recorded: list[tuple[Callable[[Tensor], None], Tensor]] = []
 
     @contextmanager
@@ -45,7 +45,7 @@ def _record_and_replay() -> tuple[AbstractContextManager[None], AbstractContextM
 
 
 def _random_states() -> list[tuple[Callable[[Tensor], None], Tensor]]:
-    """The random state of every device type in use, each with the function that restores it."""
+    """Return the random state of every device type in use, with the function that restores it."""
     states: list[tuple[Callable[[Tensor], None], Tensor]] = [(torch.set_rng_state, torch.get_rng_state())]
     if torch.cuda.is_available() and torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         states.append((torch.cuda.set_rng_state, torch.cuda.get_rng_state()))
@@ -59,4 +59,4 @@ REPLAY: dict[str, Any] = {
     "preserve_rng_state": False,
     "context_fn": _record_and_replay,
 }
-"""The arguments of `torch.utils.checkpoint.checkpoint` that give the above, for libraries that call it themselves."""
+"""Arguments of `torch.utils.checkpoint.checkpoint` for this, for libraries that call it themselves."""

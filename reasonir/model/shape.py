@@ -1,4 +1,4 @@
-"""A backbone's dimensions: what the plan needs to know before, or without, loading any weight."""
+"""Dimensions of a backbone, for planning without loading its weights."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ Kind = Literal["encoder", "gated_encoder", "decoder"]
 _GATED_ENCODERS = ("modernbert", "gemma3")
 _DECODERS = ("qwen", "llama", "mistral", "gemma", "phi", "olmo")
 _EAGER = ("mpnet",)
-"""Families whose transformers code has no fused attention."""
+"""Families without fused attention in transformers."""
 _HALVED = 0.7
-"""How much autocast leaves of a graph: matrices are halved, norms and softmax stay in float32."""
+"""Autocast's share of a float32 graph: matrices are halved, norms and softmax stay in float32."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,11 +28,11 @@ class Shape:
         hidden: size of a hidden state.
         intermediate: inner size of the MLP.
         heads: attention heads.
-        parameters: weights in all.
+        parameters: total number of weights.
         kind: "encoder" (BERT-like), "gated_encoder" (GeGLU, as ModernBERT) or "decoder" (as Qwen3).
-        attention_dropout: the probability with which attention weights are dropped in training.
-        attention_width: heads x the size of one; 0 where that is `hidden`.
-        fused: whether attention runs in kernels that keep no weights, where the device has them.
+        attention_dropout: dropout probability of attention weights.
+        attention_width: heads x head size; 0 if that is `hidden`.
+        fused: whether attention can run in kernels that store no weights.
     """
 
     layers: Positive
@@ -47,7 +47,7 @@ class Shape:
 
     @classmethod
     def read(cls, folder: Path) -> Shape:
-        """The dimensions stated in a checkpoint folder, its weights present or not."""
+        """Return the dimensions in a checkpoint folder, with or without its weights."""
         config: dict[str, Any] = json.loads((folder / "config.json").read_text())
         config = config.get("text_config", config)
         layers = _first(config, "num_hidden_layers", "n_layers", "n_layer", "num_layers")
@@ -72,18 +72,18 @@ class Shape:
 
     @property
     def layer_parameters(self) -> int:
-        """Weights of one layer's matrices; a decoder has half as many heads of keys and values as of queries."""
+        """Number of weights of one layer's matrices; decoders have half as many key-value heads as query heads."""
         width = self.attention_width or self.hidden
         attention = 3 * width if self.kind == "decoder" else 4 * width
         return (attention + (2 if self.kind == "encoder" else 3) * self.intermediate) * self.hidden
 
     def layer_bytes(self, width: int, *, mixed: bool, on_cpu: bool, adapted: bool = False) -> float:
-        """Bytes that one layer's graph keeps of one token for the backward pass, in texts `width` tokens long.
+        """Return the bytes per token that one layer's graph keeps for the backward pass, in texts of `width` tokens.
 
-        What autograd saves, counted with saved-tensor hooks on BERT, ModernBERT and Qwen3 layers: inputs of linear
-        layers, norms and activations, and masks of dropout, which a CPU keeps as float32 and CUDA as bytes. Fused
-        attention keeps no weights; without it (on a CPU also with attention dropout) each token keeps its row of them.
-        `adapted` layers have adapters: a dropped-out copy of every input in place of the input itself.
+        Counted with saved-tensor hooks on BERT, ModernBERT and Qwen3 layers: inputs of linear layers, norms and
+        activations, and dropout masks, which are float32 on a CPU and bytes on CUDA. Fused attention stores no weights;
+        without it (on a CPU also with attention dropout) each token stores its row of them. `adapted` layers have
+        adapters: a dropped-out copy of every input in place of the input itself.
         """
         hidden, inner, attention = self.hidden, self.intermediate, self.attention_width or self.hidden
         dropped = self.attention_dropout > 0
@@ -111,7 +111,7 @@ def _first(config: dict[str, Any], *names: str, default: int | None = None) -> i
 
 
 def _count(folder: Path) -> int:
-    """Parameters by the headers of the safetensors files, 0 without any."""
+    """Return the number of parameters from the headers of the safetensors files, 0 without any."""
     from safetensors import safe_open
 
     total = 0

@@ -1,7 +1,7 @@
-"""Which judged span of a text a token belongs to, by characters: exact for any tokenizer, separator and language.
+"""Assignment of tokens to labelled spans, by characters: exact for any tokenizer, separator and language.
 
-A token's characters are those that aren't white space (all of them, in a token of nothing else): tokenizers differ in
-whether a token begins with the space before it. Shape letters: T tokens, S spans.
+A token's characters exclude white space (unless it has nothing else): tokenizers differ in whether a token begins with
+the space before it. Shape letters: T tokens, S spans.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ NOWHERE = -1
 
 
 def spans_of_tokens(text: str, offsets: Sequence[tuple[int, int]], spans: Sequence[tuple[int, int]]) -> np.ndarray:
-    """The number of the span that holds the most of each token, the first of equals; `NOWHERE` if that is under half.
+    """Return the span that contains most of each token, the first of equals; `NOWHERE` if it contains less than half.
 
     Args:
         text: the document.
-        offsets: the characters [start, end) of each token; a token of none belongs nowhere.
-        spans: the characters [start, end) of each span, none overlapping another.
+        offsets: characters [start, end) of each token; an empty token belongs nowhere.
+        spans: characters [start, end) of each span, without overlaps.
     """
     if not offsets or not spans:
         return np.full(len(offsets), NOWHERE)
@@ -31,6 +31,6 @@ def spans_of_tokens(text: str, offsets: Sequence[tuple[int, int]], spans: Sequen
     blank_T = size_T == 0
     size_T = np.where(blank_T, end_T - start_T, size_T)
     inside_TS = np.where(blank_T[:, None], np.maximum(high_TS - low_TS, 0), inside_TS)
-    found_T = inside_TS.argmax(1)
-    held_T = inside_TS[np.arange(len(offsets)), found_T]
-    return np.where((held_T > 0) & (2 * held_T >= size_T), found_T, NOWHERE)
+    span_T = inside_TS.argmax(1)
+    shared_T = inside_TS[np.arange(len(offsets)), span_T]
+    return np.where((shared_T > 0) & (2 * shared_T >= size_T), span_T, NOWHERE)

@@ -1,6 +1,6 @@
-"""Models small enough for tests: random weights of BERT's or Qwen3's form, a tokenizer trained on the demo corpus.
+"""Models small enough for tests: random weights, and a tokenizer trained on the demo corpus.
 
-They are written once as ordinary checkpoint folders and then found, loaded and saved like every other model.
+They are written once as ordinary checkpoint folders and then loaded and saved like every other model.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _CHAT = ("<|im_start|>", "<|im_end|>", "<think>", "</think>", "yes", "no")
 
 @dataclass(frozen=True, slots=True)
 class Tiny(Model):
-    """The tiny model; `path` is where its checkpoint is kept, made from `layers`, `hidden` and `vocabulary`."""
+    """Tiny BERT; its checkpoint is written to a folder in `path` from `layers`, `hidden` and `vocabulary`."""
 
     layers: Positive = 2
     hidden: Annotated[int, Ge(1), MultipleOf(32)] = 64
@@ -41,7 +41,7 @@ class Tiny(Model):
     form: ClassVar[str] = "bert"
 
     def locate(self, *, weights: bool = True) -> Path:
-        """The folder of the checkpoint, written on first use."""
+        """Return the folder of the checkpoint, written on first use."""
         folder = Path(self.path) / f"{self.form}-{self.layers}x{self.hidden}-{self.vocabulary}"
         if not (folder / "config.json").is_file():
             with atomic_path(folder) as partial:
@@ -69,7 +69,7 @@ class Tiny(Model):
 
 @dataclass(frozen=True, slots=True)
 class TinyDecoder(Tiny):
-    """A tiny causal language model of Qwen3's form that knows the chat template and the answers of `head=yes_no`."""
+    """Tiny causal language model in Qwen3's architecture, with the chat template and answers of `head=yes_no`."""
 
     form: ClassVar[str] = "qwen3"
 
@@ -106,7 +106,7 @@ class TinyDecoder(Tiny):
 
 
 def _train_tokenizer(vocabulary: int) -> object:
-    """A lower-casing WordPiece tokenizer of the demo corpus, the same wherever and whenever it is made."""
+    """Train a lower-casing WordPiece tokenizer on the demo corpus, deterministically."""
     from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
     from reasonir.data.demo import build_world
@@ -129,10 +129,10 @@ def _train_tokenizer(vocabulary: int) -> object:
 
 
 def _pieces(words: Mapping[str, int]) -> list[str]:
-    """Characters, then words, beginnings and endings by how many characters of the corpus they cover.
+    """Return characters, then words, beginnings and endings by the number of corpus characters they cover.
 
-    The library's own trainer breaks ties by the order of a randomly seeded hash table, so no two of its vocabularies
-    are the same, and no run on the tiny model could be repeated.
+    The library's own trainer breaks ties by the order of a randomly seeded hash table, so its vocabularies aren't
+    reproducible.
     """
     characters = sorted({character for word in words for character in word})
     covered: Counter[str] = Counter()

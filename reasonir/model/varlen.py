@@ -1,12 +1,12 @@
-"""Attention over texts that stand after each other in one row: no padding anywhere in the backbone.
+"""Attention over packed texts in one row: no padding anywhere in the backbone.
 
-transformers lets an attention function be registered by name; this one attends within each text when it is told where
-texts start, and otherwise is plain SDPA. On CUDA it calls torch's variable-length FlashAttention
-(`torch.nn.attention.varlen`: 16-bit, compute capability 8.0 and up, no dropout); elsewhere SDPA takes the texts of each
-length together. Whether a backbone really hands over what is needed is found out by comparing the two on a few texts,
-on the device and in the number format that is used: what can't be packed is padded, and says so.
+transformers lets an attention function be registered by name; this one attends within each text if it gets the starts
+of texts, and otherwise is plain SDPA. On CUDA it calls torch's variable-length FlashAttention
+(`torch.nn.attention.varlen`: 16-bit, compute capability 8.0 and up, no dropout); elsewhere SDPA processes the texts of
+each length together. Whether a backbone passes on the required arguments is checked by comparing packed with padded
+texts, on the device and in the precision in use; if they differ, texts are padded and a warning is logged.
 
-Shape letters as in `reasonir.types`; H attention heads, D size of a head.
+Shape letters: T tokens, N texts, L padded length, H attention heads, D size of a head, M a selection of tokens.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _packing = False
 
 
 def install(backbone: nn.Module) -> bool:
-    """Let a backbone that was loaded with SDPA attend by `attend`; False for one that has no SDPA."""
+    """Register `attend` with a backbone that was loaded with SDPA; return False if it has no SDPA."""
     config: Any = backbone.config
     if config._attn_implementation != "sdpa":
         return False
@@ -41,13 +41,13 @@ def install(backbone: nn.Module) -> bool:
 
     AttentionInterface.register(NAME, attend)
     AttentionMaskInterface.register(NAME, mask)
-    config._attn_implementation = NAME  # the backbone's method refuses some that look the function up in another way
+    config._attn_implementation = NAME  # the backbone's own method refuses some backbones that work
     return True
 
 
 @contextmanager
 def packing() -> Iterator[None]:
-    """Within it backbones build no masks: a mask between all tokens of a row would be quadratic in them."""
+    """Disable attention masks within the block: a mask between all tokens of a row would be quadratic in them."""
     global _packing  # noqa: PLW0603
     before, _packing = _packing, True
     try:
@@ -70,10 +70,10 @@ def attend(  # noqa: PLR0917
     max_length_q: int | None = None,
     **options: Any,
 ) -> tuple[Tensor, None]:
-    """Attention as transformers calls it; within the texts between `cu_seq_lens_q` where those are given.
+    """Compute attention with transformers' signature; within the texts between `cu_seq_lens_q` if given.
 
     Returns:
-        (1, T, H, D) for a packed row, (N, L, H, D) otherwise, and None in place of weights.
+        (1, T, H, D) for a packed row, (N, L, H, D) otherwise, and None in index of weights.
     """
     if cu_seq_lens_q is None or max_length_q is None:
         from transformers.integrations.sdpa_attention import sdpa_attention_forward
@@ -93,10 +93,10 @@ def attend(  # noqa: PLR0917
     reach = -1 if sliding_window is None else sliding_window - 1
     window = (reach, 0 if causal else reach)
     if query_NHLD.device.type == "cuda":
-        found_THD = _by_kernel(query_NHLD, key_NHLD, value_NHLD, cu_seq_lens_q, max_length_q, scaling, window)
+        attended_THD = _by_kernel(query_NHLD, key_NHLD, value_NHLD, cu_seq_lens_q, max_length_q, scaling, window)
     else:
-        found_THD = _by_length(query_NHLD, key_NHLD, value_NHLD, cu_seq_lens_q, scaling, window, dropout)
-    return found_THD[None], None
+        attended_THD = _by_length(query_NHLD, key_NHLD, value_NHLD, cu_seq_lens_q, scaling, window, dropout)
+    return attended_THD[None], None
 
 
 def _by_kernel(  # noqa: PLR0917
@@ -111,7 +111,7 @@ def _by_kernel(  # noqa: PLR0917
     from torch.nn.attention.varlen import varlen_attn
 
     dtype = torch.get_autocast_dtype("cuda") if torch.is_autocast_enabled("cuda") else query.dtype
-    rows = (each[0].transpose(0, 1).to(dtype) for each in (query, key, value))
+    rows = (x[0].transpose(0, 1).to(dtype) for x in (query, key, value))
     options: dict[str, Any] = {"scale": scale, "window_size": window}
     return varlen_attn(*rows, starts_N, starts_N, longest, longest, **options)  # type: ignore[arg-type,return-value,call-arg]
 
@@ -125,16 +125,14 @@ def _by_length(  # noqa: PLR0917
     window: tuple[int, int],
     dropout: float,
 ) -> Tensor:
-    """Neighbours of one length together, without a mask; micro-batches are sorted, so equal lengths are neighbours."""
+    """Attend over consecutive texts of one length at a time, without a mask; micro-batches are sorted by length."""
     alike = [(length, len(list(same))) for length, same in groupby(starts_N.diff().tolist())]
     sizes = [length * count for length, count in alike]
     parts = []
-    for (length, count), *rows in zip(
-        alike, *(torch.split(each, sizes, dim=2) for each in (query, key, value)), strict=True
-    ):
-        query_NHLD, key_NHLD, value_NHLD = (each[0].unflatten(1, (count, length)).transpose(0, 1) for each in rows)
+    for (length, count), *rows in zip(alike, *(torch.split(x, sizes, dim=2) for x in (query, key, value)), strict=True):
+        query_NHLD, key_NHLD, value_NHLD = (x[0].unflatten(1, (count, length)).transpose(0, 1) for x in rows)
         mask = _band(length, window, query.device)
-        found_NHLD = scaled_dot_product_attention(
+        attended_NHLD = scaled_dot_product_attention(
             query_NHLD,
             key_NHLD,
             value_NHLD,
@@ -144,12 +142,12 @@ def _by_length(  # noqa: PLR0917
             scale=scale,
             enable_gqa=query.shape[1] != key.shape[1],
         )
-        parts.append(found_NHLD.transpose(1, 2).flatten(0, 1))
+        parts.append(attended_NHLD.transpose(1, 2).flatten(0, 1))
     return torch.cat(parts)
 
 
 def _band(length: int, window: tuple[int, int], device: torch.device) -> Tensor | None:
-    """Who attends to whom within a text that is longer than the window."""
+    """Return the mask of sliding-window attention, None for texts within the window."""
     before, after = window
     if not 0 <= before < length - 1:
         return None
@@ -158,28 +156,28 @@ def _band(length: int, window: tuple[int, int], device: torch.device) -> Tensor 
 
 
 def trains_packed(backbone: nn.Module, device: torch.device) -> bool:
-    """Whether training on `device` has all its randomness: the kernel of CUDA knows no dropout of attention weights."""
+    """Return whether packed training supports the backbone's dropout: the CUDA kernel has none on attention weights."""
     config: Any = backbone.config
     names = ("attention_probs_dropout_prob", "attention_dropout")
     return device.type != "cuda" or not any(getattr(config, name, None) for name in names)
 
 
 def first_position(backbone: nn.Module) -> int:
-    """The number of a text's first position: RoBERTa and its kin count from behind the padding token's."""
+    """Return the number of a text's first position; RoBERTa-like models count from padding_idx + 1."""
     embeddings = getattr(backbone, "embeddings", None)
     counted = hasattr(embeddings, "create_position_ids_from_input_ids")
     return int(getattr(embeddings, "padding_idx", -1)) + 1 if counted else 0
 
 
 def sample(vocabulary: int, positions: int) -> Tokens:
-    """Texts of very different lengths, the same ones always, to hold packed against padded ones."""
+    """Return fixed texts of very different lengths, to compare packed with padded ones."""
     lengths = sorted({min(length, positions) for length in _CHECKED_LENGTHS})
     half = vocabulary // 2  # special tokens come first
-    ids = [[half + 7919 * (number + 31 * place) % half for place in range(n)] for number, n in enumerate(lengths)]
+    ids = [[half + 7919 * (number + 31 * index) % half for index in range(n)] for number, n in enumerate(lengths)]
     return Tokens.pack([(row, [True] * len(row), [True] * len(row)) for row in ids])
 
 
 def agree(packed_MH: Tensor, padded_MH: Tensor, *, exact: bool) -> bool:
-    """Whether hidden states of the same tokens are the same up to rounding: of float32, or else of 16 bits."""
+    """Return whether hidden states of the same tokens agree within rounding: of float32 if `exact`, else of 16 bits."""
     difference_M = (packed_MH.double() - padded_MH.double()).norm(dim=-1)
     return bool((difference_M <= (_EXACT if exact else _ROUNDED) * padded_MH.double().norm(dim=-1)).all())

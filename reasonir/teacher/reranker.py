@@ -24,7 +24,7 @@ from reasonir.errors import InputError
 from reasonir.hardware import Hardware
 from reasonir.loss.base import LABEL
 from reasonir.model.backbone import Model
-from reasonir.model.caching_encoder import MUCH, CachingEncoder
+from reasonir.model.caching_encoder import MAX_CUT, CachingEncoder
 from reasonir.model.fingerprint import identity_of
 from reasonir.teacher.report import TeacherTally, sentence
 from reasonir.types import Example, Pair, Text
@@ -130,7 +130,7 @@ class Reranking(Validated):
                 sides = (scored.positives, scored.negatives)
                 tally.add(*([document.teachers[self.name] for document in side] for side in sides))
                 yield scored
-        if encoder is not None and encoder.pair_queries.share > MUCH:
+        if encoder is not None and encoder.pair_queries.share > MAX_CUT:
             log.warning(
                 "The teacher truncated the query of %.0f %% of the pairs: raise teacher.model.head.max_length",
                 100 * encoder.pair_queries.share,

@@ -35,10 +35,10 @@ def on_each(rank, bert, folder):
     rankings = []
     group = join_pool()
 
-    def work(workers):
+    def work(backend):
         stores = ({}, {"store": Disk(folder)}, {"store": Disk(folder)})  # the last one has everything
-        rankings.extend(search(encoder, workers=workers, **kept) for kept in stores)
-        stream = CachingEncoder(encoder, workers=workers).stream([Text(text) for text in CORPUS.texts], "document")
+        rankings.extend(search(encoder, backend=backend, **kept) for kept in stores)
+        stream = CachingEncoder(encoder, backend=backend).stream([Text(text) for text in CORPUS.texts], "document")
         next(stream)
         stream.close()  # blocks that other ranks still encode are fetched
 

@@ -178,7 +178,7 @@ def test_a_run_is_loaded_as_it_was_composed(home):
 
 
 def test_what_says_nothing_of_its_head_is_refused(bert, tmp_path):
-    with pytest.raises(InputError, match="doesn't say which head it has"):
+    with pytest.raises(InputError, match="has no recognisable head"):
         reasonir.load(bert)
     (tmp_path / "config.yaml").write_text("model: {}")
     with pytest.raises(InputError, match="has no exported model"):

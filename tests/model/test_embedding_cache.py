@@ -1,4 +1,4 @@
-"""Embeddings on the disk: the same numbers, never another model's, and damage is noticed."""
+"""Embeddings on the disk: equal to computed ones, never another model's, and damage is detected."""
 
 import logging
 
@@ -58,7 +58,7 @@ def test_scores_are_the_same_to_the_last_bit_with_without_and_from_the_store(enc
     assert encoded == []
 
 
-def test_an_evaluation_that_was_stopped_goes_on_where_it_was(encoder, encoded, tmp_path, monkeypatch):
+def test_an_interrupted_evaluation_resumes(encoder, encoded, tmp_path, monkeypatch):
     plain, store, represent = search(encoder), Disk(tmp_path), Encoder.represent
     encoded.clear()
 
@@ -79,7 +79,7 @@ def test_an_evaluation_that_was_stopped_goes_on_where_it_was(encoder, encoded, t
 @pytest.mark.parametrize(
     "damage", [lambda b: b[:-10], lambda b: b[:20], lambda b: b"", lambda b: b[:-9] + b"x" + b[-8:]]
 )
-def test_damaged_files_are_said_and_never_used(encoder, encoded, tmp_path, damage, caplog):
+def test_damaged_files_are_reported_and_never_used(encoder, encoded, tmp_path, damage, caplog):
     store, plain = Disk(tmp_path), search(encoder)
     search(encoder, store)
     encoded.clear()
@@ -95,7 +95,7 @@ def test_damaged_files_are_said_and_never_used(encoder, encoded, tmp_path, damag
 
 
 def test_other_weights_prompts_lengths_and_adapters_have_other_names(bert):
-    known = load(bert, "biencoder")
+    model = load(bert, "biencoder")
     changed = load(bert, "biencoder")
     with torch.no_grad():
         next(changed.parameters())[0, 0] += 1e-6
@@ -112,12 +112,12 @@ def test_other_weights_prompts_lengths_and_adapters_have_other_names(bert):
         "strength": load(bert, "biencoder", model={"lora": LoRA(rank=2, alpha=8)}),
     }
     names = {name: identity_of(encoder) for name, encoder in others.items()}
-    assert len({identity_of(known), *names.values()}) == len(names) + 1
-    search(known)  # what a tokenizer was called with last is no setting
-    assert identity_of(known) == identity_of(load(bert, "biencoder"))
+    assert len({identity_of(model), *names.values()}) == len(names) + 1
+    search(model)  # what a tokenizer was called with last is no setting
+    assert identity_of(model) == identity_of(load(bert, "biencoder"))
 
 
-def test_sides_instructions_and_budgets_are_told_apart(encoder, encoded, tmp_path):
+def test_sides_instructions_and_budgets_have_different_keys(encoder, encoded, tmp_path):
     reader = CachingEncoder(encoder, Disk(tmp_path))
     for text, side, budget in (("a", "query", 10), ("a", "document", 10), ("a", "query", 20)):
         reader.encode([Text(text)], side, budget=budget)
@@ -127,7 +127,7 @@ def test_sides_instructions_and_budgets_are_told_apart(encoder, encoded, tmp_pat
     assert encoded == [1, 1, 1, 1, 2]
 
 
-def test_float16_takes_half_the_room_and_gives_the_same_the_second_time(encoder, encoded, tmp_path):
+def test_float16_halves_the_size_and_is_stable(encoder, encoded, tmp_path):
     search(encoder, Disk(tmp_path / "whole"))
     first = search(encoder, Disk(tmp_path / "half", "float16"), dtype=torch.float16)
     assert search(encoder, Disk(tmp_path / "half", "float16"), dtype=torch.float16) == first
@@ -140,7 +140,7 @@ def test_float16_takes_half_the_room_and_gives_the_same_the_second_time(encoder,
 
 
 @pytest.mark.parametrize("stored", [False, True])
-def test_what_is_cut_is_counted_with_and_without_a_store(bert, tmp_path, stored):
+def test_truncation_is_counted_with_and_without_a_store(bert, tmp_path, stored):
     encoder = load(bert, "colbert", query_length=8, document_length=20)
     texts = [Text(sentence) for sentence in SENTENCES]
     tokenizer = encoder.head.tokenizer.tokenizer

@@ -1,4 +1,4 @@
-"""Exports are complete or absent, and open as the model that was exported, by whoever opens them."""
+"""Exports are complete or absent, and open as the exported model in every library."""
 
 import json
 import shutil
@@ -54,7 +54,7 @@ def window(folder):
 
 
 @pytest.mark.parametrize("head", ["colbert", "biencoder", "cross_encoder", "provence"])
-def test_a_bidirectional_window_is_stated_as_it_was(tmp_path, head):
+def test_a_bidirectional_window_is_restored(tmp_path, head):
     """transformers halves it at each reading, so that what is saved is another model, and its export yet another."""
     folder = decoder(tmp_path / "gemma", "gemma3_text", sliding_window=16, use_bidirectional_attention=True)
     for turn in range(3):
@@ -69,7 +69,7 @@ def test_an_export_that_is_another_model_is_not_published(tmp_path, monkeypatch)
     monkeypatch.setattr("reasonir.model.export._restore_window", lambda *_: None)
     folder = decoder(tmp_path / "gemma", "gemma3_text", sliding_window=16, use_bidirectional_attention=True)
     encoder = load(folder, "biencoder")
-    with pytest.raises(InputError, match=r"opened by reasonir give outputs that differ by .* on a text of \d+ words"):
+    with pytest.raises(InputError, match=r"outputs by reasonir differ by .* on a text of \d+ words"):
         encoder.save(tmp_path / "model")
     assert [file.name for file in tmp_path.iterdir()] == ["gemma"]
 
@@ -111,7 +111,7 @@ def test_the_tokenizer_forgets_how_it_was_called(bert, decoder, tmp_path, head):
 
 
 @pytest.mark.parametrize("head", HEADS)
-def test_what_the_ecosystem_does_not_state_is_stated_beside_it(bert, decoder, tmp_path, head):
+def test_settings_that_the_ecosystem_omits_are_in_the_manifest(bert, decoder, tmp_path, head):
     """Lengths, shares, instructions and prompts with places for instructions: an export alone opens as it was."""
     prompts = Prompts(query="Instruct: {instruction}\nQuery: ", document="Passage: ", instruction="find the cause")
     options = {"yes_no": {"max_length": 300, "instruction": "be strict", "query_share": 0.3}}.get(head, {})
@@ -120,12 +120,12 @@ def test_what_the_ecosystem_does_not_state_is_stated_beside_it(bert, decoder, tm
     encoder = load(decoder if head == "yes_no" else bert, head, model={"prompts": prompts}, **options).eval()
     encoder.save(tmp_path / "model")
     again = reasonir.load(tmp_path / "model").encoder
-    asked = Text("who repairs ovens " * 30, "name the trade")
+    query = Text("who repairs ovens " * 30, "name the trade")
     if head in ("yes_no", "cross_encoder", "provence"):
-        pairs = [Pair(asked, Text("a mason " * 50)), Pair(Text("why"), Text("because"))]
+        pairs = [Pair(query, Text("a mason " * 50)), Pair(Text("why"), Text("because"))]
         assert torch.allclose(again.score_pairs(pairs), encoder.score_pairs(pairs), atol=1e-5)
     else:
-        assert torch.allclose(again.encode([asked], "query").values_TD, encoder.encode([asked], "query").values_TD)
+        assert torch.allclose(again.encode([query], "query").values_TD, encoder.encode([query], "query").values_TD)
 
 
 def test_adapters_and_packed_texts_are_compared_too(bert, tmp_path, monkeypatch):

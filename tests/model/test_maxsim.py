@@ -33,12 +33,12 @@ def test_scores_and_gradients_are_those_of_the_loops(monkeypatch, block_elements
     monkeypatch.setattr(module, "BACKWARD_PAIRS", backward_pairs)
     queries, documents = packed([3, 1, 5]), packed([7, 2, 9, 4, 1], seed=1, offset=offset)
     weight = torch.randn(3, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
-    ours, theirs = maxsim(queries, documents, block_elements=block_elements), naive(queries, documents)
-    torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
+    scores, expected = maxsim(queries, documents, block_elements=block_elements), naive(queries, documents)
+    torch.testing.assert_close(scores, expected, rtol=1e-12, atol=1e-12)
     leaves = (queries.values_TD, documents.values_TD)
     for mine, reference in zip(
-        torch.autograd.grad((ours * weight).sum(), leaves),
-        torch.autograd.grad((theirs * weight).sum(), leaves),
+        torch.autograd.grad((scores * weight).sum(), leaves),
+        torch.autograd.grad((expected * weight).sum(), leaves),
         strict=True,
     ):
         torch.testing.assert_close(mine, reference, rtol=1e-12, atol=1e-12)
@@ -63,12 +63,12 @@ def test_other_devices_sum_the_same_rows(monkeypatch):
     leaves = (queries.values_TD, documents.values_TD)
     expected = torch.autograd.grad(maxsim(queries, documents).sum(), leaves)
     monkeypatch.setattr(module, "BAGS", ())
-    found = torch.autograd.grad(maxsim(queries, documents).sum(), leaves)
-    for mine, reference in zip(found, expected, strict=True):
+    actual = torch.autograd.grad(maxsim(queries, documents).sum(), leaves)
+    for mine, reference in zip(actual, expected, strict=True):
         torch.testing.assert_close(mine, reference)
 
 
-def test_nothing_is_remembered_without_gradients():
+def test_no_winners_are_stored_without_gradients():
     queries, documents = packed([2]), packed([3])
     with torch.no_grad():
         assert maxsim(queries, documents).grad_fn is None

@@ -2,13 +2,13 @@ from reasonir.model.prompts import Prompts
 from reasonir.types import Text
 
 
-def test_instructions_fill_their_place_and_are_ignored_without_one():
+def test_instructions_replace_the_placeholder_and_are_ignored_without_one():
     prompts = Prompts(query="Instruct: {instruction}\nQuery: ", document="", instruction="find the cause")
     assert prompts.apply(Text("why"), "query") == "Instruct: find the cause\nQuery: why"
     assert prompts.apply(Text("why", "find the culprit"), "query") == "Instruct: find the culprit\nQuery: why"
     assert prompts.apply(Text("because {x}", "ignored"), "document") == "because {x}"
 
 
-def test_the_checkpoints_prompts_serve_where_none_is_given():
+def test_the_checkpoints_prompts_are_the_default():
     assert Prompts(query="q: ").completed({"query": "no", "document": "d: "}) == Prompts("q: ", "d: ")
     assert Prompts(document="").completed({"document": "d: "}) == Prompts("", "")

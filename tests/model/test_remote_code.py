@@ -1,4 +1,4 @@
-"""Checkpoints that would run code: refused as a folder and as a hub id, run where they are trusted."""
+"""Checkpoints that would run code: refused as a folder and as a hub id, run if trusted."""
 
 import json
 import shutil
@@ -212,7 +212,7 @@ def test_pickled_code_in_weights_is_refused_with_trust_too(hostile, exported):
     folder = hostile(exported / "biencoder")
     pickled(folder, hostile)
     for trust in (False, True):
-        with pytest.raises(InputError, match="with more than weights in it"):
+        with pytest.raises(InputError, match="that holds more than weights"):
             reasonir.load(folder, trust_remote_code=trust)
     assert not hostile.done
 
@@ -261,14 +261,14 @@ def test_formats_that_are_read_here_need_no_trust(tmp_path):
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
-        ("config.json", "{", r"config\.json can't be read as JSON"),
+        ("config.json", "{", r"config\.json isn't valid JSON"),
         ("modules.json", "{}", r"modules\.json holds a dict instead of a list"),
         ("modules.json", '["evil.Evil"]', r"modules\.json holds 'evil\.Evil' where a module belongs"),
     ],
 )
 def test_files_that_cannot_be_read_are_named(tmp_path, name, text, message):
     (tmp_path / name).write_text(text)
-    with pytest.raises(InputError, match=f"{message}.*get the checkpoint again"):
+    with pytest.raises(InputError, match=f"{message}.*download the checkpoint again"):
         refuse_remote_code(tmp_path)
 
 
@@ -282,7 +282,7 @@ def test_what_sentence_transformers_and_pylate_save_passes(exported, tmp_path):
     dense = models.Dense(64, 32, activation_function=torch.nn.GELU())
     routes = models.Router.for_query_document([dense], [models.Dense(64, 32), models.Normalize()])
     SentenceTransformer(modules=[first, *layers, models.Pooling(64), routes]).save(str(tmp_path / "saved"))
-    names = {each["type"] for each in json.loads((tmp_path / "saved" / "modules.json").read_text())}
+    names = {module["type"] for module in json.loads((tmp_path / "saved" / "modules.json").read_text())}
     assert len(names) == 6
     refuse_remote_code(tmp_path / "saved")
 

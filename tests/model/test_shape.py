@@ -1,4 +1,4 @@
-"""What a layer's graph is said to keep, against what autograd saves."""
+"""Estimated graph of a layer against what autograd saves."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""Opinions on documents of any length against one pass over short ones, and what blocks are made of."""
+"""Span scores of documents of any length against one pass over short ones, and the contents of blocks."""
 
 import pytest
 import torch
@@ -27,22 +27,22 @@ def encoder(bert):
 
 
 def test_a_short_document_is_read_at_once(encoder):
-    given = pair(SENTENCES[:3])
-    (found,) = score_spans(encoder, [given])
-    numbered = Pair(given.query, given.document, given.spans, (0.0, 1.0, 2.0))
+    document = pair(SENTENCES[:3])
+    (scores,) = score_spans(encoder, [document])
+    numbered = Pair(document.query, document.document, document.spans, (0.0, 1.0, 2.0))
     tokens, span = encoder.head.tokenizer([numbered])
     read = encoder.represent(tokens)
     probability = encoder.head.token_logits(read).values_TD[:, 0].sigmoid()
-    assert found.score == pytest.approx(encoder.head.scores(read).item(), abs=1e-6)
-    assert found.keep == pytest.approx([probability[span == number].mean().item() for number in range(3)], abs=1e-6)
+    assert scores.score == pytest.approx(encoder.head.scores(read).item(), abs=1e-6)
+    assert scores.keep == pytest.approx([probability[span == number].mean().item() for number in range(3)], abs=1e-6)
 
 
 @pytest.mark.parametrize("separator", [" ", "\n", ""])
 @pytest.mark.parametrize("count", [1, 4, 9, 23])
 def test_blocks_hold_every_character_once_and_end_with_spans(encoder, separator, count):
-    given = pair((SENTENCES * 6)[:count], separator)
-    blocks = list(_blocks(encoder.head.tokenizer, given))
-    assert "".join(block.document.text for block in blocks) == given.document.text
+    document = pair((SENTENCES * 6)[:count], separator)
+    blocks = list(_blocks(encoder.head.tokenizer, document))
+    assert "".join(block.document.text for block in blocks) == document.document.text
     tokens, _ = encoder.head.tokenizer(blocks)
     wanted = [len(encoder.head.tokenizer.offsets(block.document)) for block in blocks]
     assert (tokens.kept_N - 1).tolist() == wanted  # nothing is cut off
@@ -50,17 +50,17 @@ def test_blocks_hold_every_character_once_and_end_with_spans(encoder, separator,
     for block in blocks:
         for (start, end), number in zip(block.spans, block.span_labels, strict=True):
             texts[number] = texts.get(number, "") + block.document.text[start:end]
-    assert texts == {float(n): given.document.text[start:end] for n, (start, end) in enumerate(given.spans)}
-    short = [number for number, (start, end) in enumerate(given.spans) if end - start < 60]
+    assert texts == {float(n): document.document.text[start:end] for n, (start, end) in enumerate(document.spans)}
+    short = [number for number, (start, end) in enumerate(document.spans) if end - start < 60]
     assert all(sum(number in block.span_labels for block in blocks) == 1 for number in short)
 
 
-def test_a_long_document_is_judged_by_its_blocks(encoder):
-    given = pair(SENTENCES * 3)
-    blocks = list(_blocks(encoder.head.tokenizer, given))
+def test_a_long_document_is_scored_by_its_blocks(encoder):
+    document = pair(SENTENCES * 3)
+    blocks = list(_blocks(encoder.head.tokenizer, document))
     assert len(blocks) > 3
-    (found,) = score_spans(encoder, [given])
-    assert found.score == pytest.approx(encoder.score_pairs(blocks).max().item(), abs=1e-6)
+    (scores,) = score_spans(encoder, [document])
+    assert scores.score == pytest.approx(encoder.score_pairs(blocks).max().item(), abs=1e-6)
     sums, counts = torch.zeros(12), torch.zeros(12)
     for block in blocks:
         tokens, span = encoder.head.tokenizer([block])
@@ -68,15 +68,15 @@ def test_a_long_document_is_judged_by_its_blocks(encoder):
         for number in block.span_labels:
             sums[int(number)] += probability[span == number].sum()
             counts[int(number)] += (span == number).sum()
-    assert found.keep == pytest.approx((sums / counts).tolist(), abs=1e-6)
-    several = score_spans(encoder, [pair(SENTENCES[:1]), given, pair([])], budget=50)
-    assert several[1].keep == pytest.approx(found.keep, abs=1e-6)
+    assert scores.keep == pytest.approx((sums / counts).tolist(), abs=1e-6)
+    several = score_spans(encoder, [pair(SENTENCES[:1]), document, pair([])], budget=50)
+    assert several[1].keep == pytest.approx(scores.keep, abs=1e-6)
     assert several[2].keep == ()
 
 
 def test_a_long_query_leaves_documents_their_share(encoder):
-    (found,) = score_spans(encoder, [pair(SENTENCES, query="rain " * 60)])
-    assert all(found.tokens)  # every sentence is read
+    (scores,) = score_spans(encoder, [pair(SENTENCES, query="rain " * 60)])
+    assert all(scores.tokens)  # every sentence is read
 
 
 def test_a_model_that_is_too_short_for_blocks_is_named(bert):

@@ -11,13 +11,13 @@ from reasonir.model.spans import NOWHERE, spans_of_tokens
 
 def by_hand(text, offsets, spans):
     """The span with the most of a token's printed characters, if it has half of them."""
-    found = []
+    owner_T = []
     for start, end in offsets:
-        places = [place for place in range(start, end) if not text[place].isspace()] or list(range(start, end))
-        owners = Counter(number for place in places for number, (low, high) in enumerate(spans) if low <= place < high)
+        indices = [index for index in range(start, end) if not text[index].isspace()] or list(range(start, end))
+        owners = Counter(number for index in indices for number, (low, high) in enumerate(spans) if low <= index < high)
         best = min(owners, key=lambda number: (-owners[number], number)) if owners else NOWHERE
-        found.append(best if owners and 2 * owners[best] >= len(places) else NOWHERE)
-    return found
+        owner_T.append(best if owners and 2 * owners[best] >= len(indices) else NOWHERE)
+    return owner_T
 
 
 @pytest.mark.parametrize(
@@ -34,11 +34,11 @@ def by_hand(text, offsets, spans):
         ("ab", [], [(0, 2)], []),
     ],
 )
-def test_tokens_find_their_span(text, offsets, spans, expected):
+def test_tokens_are_assigned_to_spans(text, offsets, spans, expected):
     assert spans_of_tokens(text, offsets, spans).tolist() == expected
 
 
-def test_any_cut_of_any_text_is_found_as_by_hand():
+def test_any_segmentation_agrees_with_the_count():
     draw = np.random.default_rng(0)
     for _ in range(200):
         text = "".join(draw.choice(list("ab。 \n"), 24))

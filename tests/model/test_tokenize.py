@@ -27,5 +27,5 @@ def test_with_equal_shares_pairs_are_cut_as_the_tokenizers_library_does(query, d
         (9, 9, 0.1, (9, 9)),
     ],
 )
-def test_what_one_side_does_not_need_the_other_may_have(query, document, share, expected):
+def test_one_side_may_use_what_the_other_does_not_need(query, document, share, expected):
     assert split_room(query, document, 20, share) == expected

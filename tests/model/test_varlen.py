@@ -1,4 +1,4 @@
-"""Texts without padding, held against the same texts with it: hidden states, losses and gradients."""
+"""Packed texts against the same texts padded: hidden states, losses and gradients."""
 
 import pytest
 import torch
@@ -80,8 +80,8 @@ def test_packed_texts_get_the_hidden_states_of_padded_ones(checkpoint, family):
     assert tokens.lengths_N.max() == 330
     chosen = torch.tensor([3, 0, 4, 1, 2])
     packed, padded = tokens.pad(chosen, packs=True), tokens.pad(chosen)
-    ours, theirs = (encoder._hidden(each).flatten(0, 1)[packed.packing.place_T] for each in (packed, padded))
-    torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
+    actual, expected = (encoder._hidden(batch).flatten(0, 1)[packed.packing.place_T] for batch in (packed, padded))
+    torch.testing.assert_close(actual, expected, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("head", HEADS)
@@ -95,9 +95,9 @@ def test_packing_changes_neither_loss_nor_gradients(checkpoint, family, head):
     for options in ({}, {"activation_checkpointing": True}):
         packed = load(checkpoint(family), head, model=options, **HEADS[head])
         for budget in (Budget(10**9, 10**9), Budget(300, 0)):
-            loss, found = step(packed, budget, objective)
+            loss, computed = step(packed, budget, objective)
             assert loss == pytest.approx(expected[0], rel=2e-5)
-            assert largest_difference(found, expected[1]) < 5e-5
+            assert largest_difference(computed, expected[1]) < 5e-5
 
 
 def test_no_padding_is_computed(checkpoint):
@@ -131,10 +131,10 @@ def test_a_backbone_that_does_not_ask_for_the_texts_is_padded_and_says_so(checkp
     encoder = load(checkpoint("bert"), "biencoder")
     encoder.backbone.config._attn_implementation = "sdpa"  # attends across texts, as one without the interface would
     assert not encoder.packs
-    assert "Texts are padded here: BertModel over packed texts on cpu gives other hidden states" in caplog.text
-    loss, found = step(encoder, Budget(300, 0), CachedContrastive(0.5))
+    assert "Falling back to padding: BertModel over packed texts on cpu gives other hidden states" in caplog.text
+    loss, computed = step(encoder, Budget(300, 0), CachedContrastive(0.5))
     assert loss == pytest.approx(padded[0], rel=2e-5)
-    assert largest_difference(found, padded[1]) < 5e-5
+    assert largest_difference(computed, padded[1]) < 5e-5
 
 
 def test_a_backbone_without_fused_attention_loads_and_is_padded(checkpoint):

@@ -180,7 +180,7 @@ def test_without_hub_and_gpu_both_are_named_at_once(home, hub):
     assert done.status == 2
     assert "2 things missing here" in done.err
     assert "hardware=t4 needs an NVIDIA GPU" in done.err
-    assert "run hardware=cpu" in done.err
+    assert "choose hardware=cpu" in done.err
     assert "Qwen/Qwen3-Embedding-0.6B can't be reached" in done.err
 
 

@@ -1,9 +1,12 @@
-"""One normalised vector a text, scored by cosine (Reimers and Gurevych 2019, arXiv:1908.10084).
+"""One normalised vector per text, scored by cosine (Reimers and Gurevych 2019, arXiv:1908.10084).
 
-sentence-transformers loads and saves the checkpoint, so any of its models or a plain encoder works and what is
-exported opens there with the same scores. Texts are always padded on the right and pooled by their own length, which
-gives the same vectors as a tokenizer that pads on the left. Several `dimensions` train nested prefixes of the vector
-(Matryoshka representation learning, arXiv:2205.13147).
+sentence-transformers loads and saves the checkpoint, so any of its models or a plain encoder works, and exports open
+there with the same scores. Texts are always padded on the right and pooled by their own length, which gives the same
+vectors as a tokenizer that pads on the left. Several `dimensions` train nested prefixes of the vector (Matryoshka
+representation learning, arXiv:2205.13147).
+
+Shape letters: N texts or documents, Q queries, T tokens, L padded length, H hidden size, D vector size, M positions of
+a micro-batch.
 """
 
 from __future__ import annotations
@@ -23,7 +26,7 @@ from reasonir.model.checkpoint_config import Length, check_length, module_option
 from reasonir.model.head.base import RetrieverHead, Tokenizer
 from reasonir.model.head.usage_snippet import RETRIEVE, UsageSnippet
 from reasonir.model.prompts import Prompts
-from reasonir.model.tokenize import OneLength, cut_ids, forget_calls, ready
+from reasonir.model.tokenize import OneLength, clear_truncation, cut_ids, ensure_padding
 from reasonir.types import Side, Text
 from reasonir.utils.ranges import Positive, PositiveFloat
 
@@ -32,7 +35,7 @@ PoolingMode = Literal["cls", "mean", "lasttoken"]
 
 @dataclass(frozen=True, slots=True)
 class BiEncoderTokenizer(OneLength, Tokenizer):
-    """Prompt and text in one sequence; where the model pools without its prompt, those tokens aren't kept."""
+    """Prompt and text in one sequence; the prompt's tokens are excluded from pooling if the model does so."""
 
     tokenizer: Any
     prompts: Prompts
@@ -41,7 +44,7 @@ class BiEncoderTokenizer(OneLength, Tokenizer):
     include_prompt: bool
 
     def __call__(self, texts: Sequence[Text], side: Side) -> Tokens:
-        """Tokens of `texts`, every one attended to."""
+        """Return the tokens of `texts`, all attended to."""
         rows = []
         cut, lost = self._ids([self.prompts.apply(text, side) for text in texts])
         for text, ids in zip(texts, cut, strict=True):
@@ -63,7 +66,7 @@ class BiEncoderTokenizer(OneLength, Tokenizer):
 
 
 class BiEncoder(nn.Module, RetrieverHead):
-    """Pooling and the modules behind it; see `Head`."""
+    """Pooling and the modules after it; see `Head`."""
 
     name: ClassVar[str] = "biencoder"
     single_vector: ClassVar[bool] = True
@@ -100,7 +103,7 @@ print(model.similarity(queries, documents))""",
 
     @classmethod
     def recognises(cls, folder: Path) -> bool:
-        """See `Head.recognises`: it pools."""
+        """See `Head.recognises`: a checkpoint with a pooling module."""
         return bool(module_options(folder, "Pooling"))
 
     @classmethod
@@ -115,19 +118,19 @@ print(model.similarity(queries, documents))""",
         dimensions: list[Positive] | None = None,
         temperature: PositiveFloat = 0.05,
     ) -> tuple[nn.Module, BiEncoder]:
-        """The backbone and head of a checkpoint; None is what the checkpoint says.
+        """Load the backbone and head of a checkpoint; None uses the checkpoint's value.
 
         Args:
             folder: a sentence-transformers or plain transformers checkpoint.
-            prompts: put before texts.
+            prompts: prefixes of texts.
             model_kwargs: for the transformers model (dtype, attn_implementation, trust_remote_code).
             pooling: cls, mean or lasttoken.
-            max_length: tokens of a text, prompt included; longer ones are cut.
-            dimensions: sizes of the vector that are trained, the full one among them or not; None trains the full one.
-            temperature: see `Head`.
+            max_length: maximum tokens of a text, prompt included.
+            dimensions: vector sizes to train; None trains the full one only.
+            temperature: see `RetrieverHead`.
 
         Raises:
-            InputError: a pooling, length or dimension that this model doesn't have.
+            InputError: the model doesn't support the pooling, length or dimension.
         """
         from sentence_transformers import SentenceTransformer
         from sentence_transformers.models import Normalize, Pooling
@@ -141,14 +144,14 @@ print(model.similarity(queries, documents))""",
         )
         source.float()
         backbone = source[0].auto_model
-        ready(source.tokenizer, backbone.config).padding_side = "right"  # as here, so that cls is the first token
+        ensure_padding(source.tokenizer, backbone.config).padding_side = "right"  # so that cls is the first token
         if len(source) < 2 or not isinstance(source[1], Pooling):  # a plain encoder, or a late-interaction model
             source = SentenceTransformer(
                 modules=[source[0], _pooling(source, pooling or "mean")], prompts=source.prompts
             )
         elif pooling is not None:
             source[1] = _pooling(source, pooling)
-        mode = _known(source[1].get_pooling_mode_str())
+        mode = _checked_pooling(source[1].get_pooling_mode_str())
         if not isinstance(source[-1], Normalize):
             source.append(Normalize())
         positions = usable_positions(backbone.config, source.tokenizer)
@@ -164,12 +167,12 @@ print(model.similarity(queries, documents))""",
         size = source.get_sentence_embedding_dimension()
         for dimension in dimensions or []:
             if not 0 < dimension <= size:
-                raise InputError(f"model.head.dimensions holds {dimension}: this model's vectors have 1 to {size}")
+                raise InputError(f"model.head.dimensions contains {dimension}: choose values from 1 to {size}")
         return backbone, cls(source, tokenizer, mode, tuple(dimensions or [size]), temperature)
 
     @classmethod
     def limits(cls, folder: Path | None, options: Mapping[str, Any]) -> dict[Side, int]:
-        """See `Head.limits`; without a stated length it is that of the position table."""
+        """See `Head.limits`; by default the size of the position table."""
         stated = stated_options(folder, "sentence_bert_config.json").get("max_seq_length")
         table = stated_options(folder, "config.json").get("max_position_embeddings")
         length = options.get("max_length") or stated or table or 512
@@ -191,7 +194,7 @@ print(model.similarity(queries, documents))""",
 
     @classmethod
     def length_options(cls, lengths: Mapping[Side, int]) -> dict[str, int]:
-        """See `Head.length_options`: one length serves both sides."""
+        """See `Head.length_options`: one length for both sides."""
         return {"max_length": max(lengths.values())}
 
     @classmethod
@@ -200,11 +203,11 @@ print(model.similarity(queries, documents))""",
         return module_options(folder, "Dense").get("out_features") or hidden
 
     def forward(self, hidden_NLH: Tensor, padded: Padded) -> Tensor:
-        """Pool each text by its own length, apply what follows (dense layers), normalise in float32."""
+        """Pool each text by its own length, apply the following modules (dense layers), normalise in float32."""
         return normalize(self.embed(hidden_NLH, padded), dim=-1)
 
     def embed(self, hidden_NLH: Tensor, padded: Padded) -> Tensor:
-        """The vector of each text as the checkpoint's own modules give it, in float32."""
+        """Return the vector of each text by the checkpoint's own modules, in float32."""
         features = {"sentence_embedding": self._pool(hidden_NLH, padded)}
         for module in self.rest:
             features = module(features)
@@ -221,15 +224,15 @@ print(model.similarity(queries, documents))""",
         return (hidden_NLH * weight_NL[..., None]).sum(1) / weight_NL.sum(1, keepdim=True)
 
     def vectors(self, tokens: Tokens) -> Tensor:
-        """One a text."""
+        """Return 1 per text."""
         return torch.ones_like(tokens.lengths_N)
 
     def score(self, queries: Representation, documents: Representation) -> Tensor:
-        """Cosine, between -1 and 1."""
+        """Return the cosine, between -1 and 1."""
         return queries.values_TD @ documents.values_TD.T
 
     def views(self, queries: Representation, documents: Representation) -> Iterator[Tensor]:
-        """The cosine of every trained prefix of the vectors."""
+        """Yield the cosine of every trained prefix of the vectors."""
         for dimension in self.dimensions:
             queries_QD = normalize(queries.values_TD[:, :dimension], dim=-1)
             documents_ND = normalize(documents.values_TD[:, :dimension], dim=-1)
@@ -240,17 +243,17 @@ print(model.similarity(queries, documents))""",
         (source,) = self._source
         source[0].auto_model = backbone
         source.prompts = {side: self.tokenizer.prompts.of(side) for side in ("query", "document")}
-        forget_calls(source.tokenizer)
+        clear_truncation(source.tokenizer)
         source.save(str(folder), create_model_card=False)
 
     def options(self) -> dict[str, Any]:
-        """See `Head.options`: a sentence-transformers checkpoint states everything."""
+        """See `Head.options`: a sentence-transformers checkpoint contains everything."""
         return {}
 
-    def opened_elsewhere(
+    def library_outputs(
         self, folder: Path, texts: Sequence[Text], side: Side, device: torch.device, *, trust_remote_code: bool
     ) -> dict[str, list[Tensor]]:
-        """See `RetrieverHead.opened_elsewhere`: by sentence-transformers."""
+        """See `RetrieverHead.library_outputs`: by sentence-transformers."""
         from sentence_transformers import SentenceTransformer
 
         source = SentenceTransformer(
@@ -269,10 +272,10 @@ print(model.similarity(queries, documents))""",
 def _pooling(source: Any, mode: str) -> Any:
     from sentence_transformers.models import Pooling
 
-    return Pooling(source[0].get_word_embedding_dimension(), pooling_mode=_known(mode))
+    return Pooling(source[0].get_word_embedding_dimension(), pooling_mode=_checked_pooling(mode))
 
 
-def _known(pooling: str) -> str:
+def _checked_pooling(pooling: str) -> str:
     if pooling not in get_args(PoolingMode):
         raise InputError(
             f"model.head.pooling={pooling} isn't supported: choose one of {', '.join(get_args(PoolingMode))}"

@@ -1,11 +1,13 @@
-"""Late interaction: one normalised vector a token, scored by MaxSim (ColBERT, arXiv:2004.12832).
+"""Late interaction: one normalised vector per token, scored by MaxSim (ColBERT, arXiv:2004.12832).
 
-PyLate loads and saves the checkpoint, so any PyLate, Stanford or plain encoder checkpoint works and what is exported
-opens in PyLate with the same scores. Tokenisation is written out here, token for token as PyLate does it, because
-PyLate pads every document to the maximum while tokenising and ours travel without padding.
+PyLate loads and saves the checkpoint, so any PyLate, Stanford or plain encoder checkpoint works, and exports open in
+PyLate with the same scores. Tokenisation is implemented here, token for token like PyLate's, because PyLate pads every
+document to the maximum length.
 
-A checkpoint that was no ColBERT before starts with room for long queries, without expansion, and with an orthogonal
-projection: docs/log.md has the comparison with PyLate's choices (32 tokens, expanded; a uniform draw).
+A checkpoint that is no ColBERT starts with long queries, without expansion, and with an orthogonal projection:
+docs/log.md has the comparison with PyLate's choices (32 tokens, expanded; uniform initialisation).
+
+Shape letters: N texts, T tokens, L padded length, H hidden size, Q queries.
 """
 
 from __future__ import annotations
@@ -35,20 +37,20 @@ from reasonir.model.head.base import Evidence, RetrieverHead, Tokenizer
 from reasonir.model.head.usage_snippet import RETRIEVE, UsageSnippet
 from reasonir.model.maxsim import maxsim
 from reasonir.model.prompts import Prompts
-from reasonir.model.tokenize import cut_ids, forget_calls
+from reasonir.model.tokenize import clear_truncation, cut_ids
 from reasonir.types import Side, Text
 from reasonir.utils.ranges import Positive, PositiveFloat
 
 log = logging.getLogger(__name__)
 DEFAULT_LENGTHS: dict[Side, int] = {"query": 128, "document": 180}
-"""Tokens of a text where a checkpoint states nothing."""
+"""Maximum tokens per text without a value in the checkpoint."""
 DEFAULT_VECTOR = 128
-"""Numbers in a vector where a checkpoint brings no projection."""
+"""Vector size without a projection in the checkpoint."""
 
 
 @dataclass(frozen=True, slots=True)
 class ColBERTTokenizer(Tokenizer):
-    """PyLate's token layout: first token, side marker, the text, and for queries expansion tokens up to the length."""
+    """PyLate's layout: first token, side marker, the text, and for queries expansion tokens up to the length."""
 
     tokenizer: Any
     prompts: Prompts
@@ -63,28 +65,32 @@ class ColBERTTokenizer(Tokenizer):
 
     @classmethod
     def read(cls, folder: Path, options: Mapping[str, Any], *, tokenizer: Any, prompts: Prompts) -> ColBERTTokenizer:
-        """The same layout from a checkpoint's files alone: an option, else what they state, else PyLate's default."""
+        """Return the layout from an option, else a checkpoint's files, else PyLate's default; loads no model."""
         stated = stated_options(folder, "config_sentence_transformers.json")
         stanford = _is_stanford(folder)
-        foreign = stated_options(folder, "artifact.metadata") if stanford else {}
+        artifact = stated_options(folder, "artifact.metadata") if stanford else {}
         lengths = ColBERT.limits(folder, options)
 
         def choose(option: str, *others: Any) -> Any:
             return next((value for value in (options.get(option), *others) if value is not None), None)
 
         markers = {}
-        for side, theirs, unused in (
+        for side, key, unused in (
             ("query", "query_token_id", "[unused0]"),
             ("document", "doc_token_id", "[unused1]"),
         ):
-            native = foreign.get(theirs, unused) if stanford else f"[{side[0].upper()}] "
-            markers[side] = choose(f"{side}_prefix", stated.get(f"{side}_prefix"), native)
+            default = artifact.get(key, unused) if stanford else f"[{side[0].upper()}] "
+            markers[side] = choose(f"{side}_prefix", stated.get(f"{side}_prefix"), default)
         tokenizer.add_tokens([marker for marker in markers.values() if marker])
         ids = {side: tokenizer.convert_tokens_to_ids(marker) if marker else None for side, marker in markers.items()}
         fill = tokenizer.mask_token_id if tokenizer.mask_token_id is not None else tokenizer.eos_token_id
         tokenizer.pad_token_id = tokenizer.pad_token_id if fill is None else fill
         words = choose("skiplist", stated.get("skiplist_words"), list(string.punctuation))
-        attend = ("attend_to_expansion", stated.get("attend_to_expansion_tokens"), foreign.get("attend_to_mask_tokens"))
+        attend = (
+            "attend_to_expansion",
+            stated.get("attend_to_expansion_tokens"),
+            artifact.get("attend_to_mask_tokens"),
+        )
         return cls(
             tokenizer,
             prompts.completed(stated.get("prompts", {})),
@@ -92,15 +98,15 @@ class ColBERTTokenizer(Tokenizer):
             lengths["document"],
             ids["query"],
             ids["document"],
-            bool(choose("query_expansion", stated.get("do_query_expansion"), bool(_stated(folder) or stanford))),
+            bool(choose("query_expansion", stated.get("do_query_expansion"), bool(_lengths(folder) or stanford))),
             bool(choose(*attend)),
-            frozenset(_known_words(tokenizer, words).values()),
+            frozenset(_vocabulary_words(tokenizer, words).values()),
             bool(stated_options(folder, "sentence_bert_config.json").get("do_lower_case")),
         )
 
     @classmethod
     def of(cls, source: Any, prompts: Prompts) -> ColBERTTokenizer:
-        """The layout that a PyLate model uses, with `prompts` in place of its own where given."""
+        """Return the layout of a PyLate model, with `prompts` in place of its own if given."""
         return cls(
             source.tokenizer,
             prompts.completed(source.prompts),
@@ -115,19 +121,19 @@ class ColBERTTokenizer(Tokenizer):
         )
 
     def limit(self, side: Side) -> int:
-        """The most tokens a text of `side` has, marker included."""
+        """Return the maximum tokens per text of `side`, marker included."""
         return self.query_length if side == "query" else self.document_length
 
     def least(self, side: Side) -> int:
-        """Expanded queries all have query_length tokens."""
+        """Return query_length for expanded queries, else 0."""
         return self.query_length if self.expand and side == "query" else 0
 
     def whole(self) -> ColBERTTokenizer:
-        """The same layout, with nothing cut and no query expanded."""
+        """Return the same layout without truncation and expansion."""
         return replace(self, query_length=UNBOUNDED, document_length=UNBOUNDED, expand=False)
 
     def __call__(self, texts: Sequence[Text], side: Side) -> Tokens:
-        """Tokens of `texts`; documents keep no vector for skiplisted tokens, expanded queries keep all."""
+        """Return the tokens of `texts`; documents keep no vector for skiplisted tokens, expanded queries keep all."""
         marker = self.query_prefix_id if side == "query" else self.document_prefix_id
         room = self.limit(side) - (marker is not None)
         strings = [self.prompts.apply(text, side) for text in texts]
@@ -136,25 +142,25 @@ class ColBERTTokenizer(Tokenizer):
         cut, lost = cut_ids(self.tokenizer, strings, room)
         return Tokens.pack([self._row(ids, marker, side) for ids in cut], lost)
 
-    def places(self, text: Text, side: Side) -> tuple[str, list[tuple[int, int]], list[str]]:
-        """The string that is read of `text`; of each of its vectors the characters it stands for, and its token.
+    def vector_offsets(self, text: Text, side: Side) -> tuple[str, list[tuple[int, int]], list[str]]:
+        """Return the tokenised string of `text`, and for each vector its characters [start, end) and its token.
 
-        Tokens that stand for nothing of the string (markers, expansion) have an empty range. Fast tokenizers only.
+        Markers and expansion tokens have an empty range. Fast tokenizers only.
         """
         string = self.prompts.apply(text, side)
         if self.lower_case:
             string = string.lower()
         marker = self.query_prefix_id if side == "query" else self.document_prefix_id
         room = self.limit(side) - (marker is not None)
-        given = self.tokenizer(string, truncation=True, max_length=room, return_offsets_mapping=True)
-        offsets: list[tuple[int, int]] = [(start, end) for start, end in given["offset_mapping"]]
+        encoded = self.tokenizer(string, truncation=True, max_length=room, return_offsets_mapping=True)
+        offsets: list[tuple[int, int]] = [(start, end) for start, end in encoded["offset_mapping"]]
         if marker is not None:
             offsets.insert(1, (0, 0))
         tokens = self([text], side)
         offsets += [(0, 0)] * (len(tokens.ids_T) - len(offsets))
         kept = tokens.keep_T.nonzero()[:, 0].tolist()
         names = self.tokenizer.convert_ids_to_tokens(tokens.ids_T[tokens.keep_T].tolist())
-        return string, [offsets[place] for place in kept], list(names)
+        return string, [offsets[index] for index in kept], list(names)
 
     def _row(self, ids: list[int], marker: int | None, side: Side) -> tuple[list[int], list[bool], list[bool]]:
         if marker is not None:
@@ -169,7 +175,7 @@ class ColBERTTokenizer(Tokenizer):
 
 
 class ColBERT(nn.Module, RetrieverHead):
-    """The projections of a PyLate ColBERT and its similarity; see `Head`."""
+    """Projections and similarity of a PyLate ColBERT; see `Head`."""
 
     name: ClassVar[str] = "colbert"
     single_vector: ClassVar[bool] = False
@@ -197,7 +203,7 @@ print(rank.rerank([[0, 1]], queries, [documents]))""",
 
     @classmethod
     def recognises(cls, folder: Path) -> bool:
-        """See `Head.recognises`: PyLate's or Stanford's."""
+        """See `Head.recognises`: a PyLate or Stanford checkpoint."""
         stated = stated_options(folder, "config_sentence_transformers.json")
         return "query_length" in stated or _is_stanford(folder)
 
@@ -218,28 +224,28 @@ print(rank.rerank([[0, 1]], queries, [documents]))""",
         skiplist: list[str] | None = None,
         temperature: PositiveFloat = 1.0,
     ) -> tuple[nn.Module, ColBERT]:
-        """The backbone and head of a checkpoint; every None is what the checkpoint says, else the default.
+        """Load the backbone and head of a checkpoint; None uses the checkpoint's value, else the default.
 
         Args:
             folder: a PyLate, Stanford or plain transformers checkpoint.
-            prompts: put before texts.
+            prompts: prefixes of texts.
             model_kwargs: for the transformers model (dtype, attn_implementation, trust_remote_code).
-            query_length: tokens of a query, its expansion included; longer ones are cut. Default 128.
-            document_length: tokens of a document; longer ones are cut. Default 180.
-            embedding_size: size of a vector, where the checkpoint has no projection yet.
+            query_length: maximum tokens of a query, expansion included. Default 128.
+            document_length: maximum tokens of a document. Default 180.
+            embedding_size: vector size, for a checkpoint without projection.
             query_prefix: marker token of queries; "" for none.
             document_prefix: marker token of documents; "" for none.
-            query_expansion: fill queries up to query_length with mask tokens that are scored too. Default false.
-            attend_to_expansion: let the other tokens attend to those.
+            query_expansion: pad queries to query_length with mask tokens that are scored too. Default false.
+            attend_to_expansion: let the other tokens attend to expansion tokens.
             skiplist: words whose tokens give documents no vector.
-            temperature: see `Head`.
+            temperature: see `RetrieverHead`.
 
         Raises:
-            InputError: a length beyond the model's positions.
+            InputError: a length exceeds the model's positions.
         """
         from pylate.models import ColBERT as PyLateColBERT
 
-        if not _stated(folder) and not _is_stanford(folder):
+        if not _lengths(folder) and not _is_stanford(folder):
             query_length = query_length or DEFAULT_LENGTHS["query"]
             query_expansion = bool(query_expansion)
         source = PyLateColBERT(
@@ -257,9 +263,9 @@ print(rank.rerank([[0, 1]], queries, [documents]))""",
             attend_to_expansion_tokens=attend_to_expansion,
             skiplist_words=skiplist,
         )
-        _mend(source)
+        _fix_pylate(source)
         if len(source) - 1 > _projections(folder):
-            log.warning("%s has no projection: a new one is initialized and has to be trained", folder)
+            log.warning("%s has no projection: a new one is initialised and has to be trained", folder)
             nn.init.orthogonal_(source[-1].linear.weight)
         backbone = source[0].auto_model
         positions = usable_positions(backbone.config, source.tokenizer)
@@ -270,7 +276,7 @@ print(rank.rerank([[0, 1]], queries, [documents]))""",
     @classmethod
     def limits(cls, folder: Path | None, options: Mapping[str, Any]) -> dict[Side, int]:
         """See `Head.limits`."""
-        limits = DEFAULT_LENGTHS | _stated(folder)
+        limits = DEFAULT_LENGTHS | _lengths(folder)
         return {side: options.get(f"{side}_length") or limit for side, limit in limits.items()}
 
     @classmethod
@@ -292,22 +298,22 @@ print(rank.rerank([[0, 1]], queries, [documents]))""",
         return options.get("embedding_size") or last.get("out_features") or DEFAULT_VECTOR
 
     def forward(self, hidden_NLH: Tensor, padded: Padded) -> Tensor:
-        """Project the kept tokens only, and normalise in float32."""
+        """Project the kept tokens, and normalise in float32."""
         features = {"token_embeddings": hidden_NLH.flatten(0, 1).index_select(0, padded.rows_T)}
         for projection in self.projections:
             features = projection(features)
         return normalize(features["token_embeddings"].float(), dim=-1)
 
     def vectors(self, tokens: Tokens) -> Tensor:
-        """As many vectors as kept tokens."""
+        """Return the number of kept tokens."""
         return tokens.kept_N
 
     def score(self, queries: Representation, documents: Representation) -> Tensor:
-        """MaxSim, between minus and plus the number of query vectors."""
+        """Return MaxSim, between minus and plus the number of query vectors."""
         return maxsim(queries, documents)
 
     def views(self, queries: Representation, documents: Representation) -> Iterator[Tensor]:
-        """One view: MaxSim of the whole vectors."""
+        """Yield MaxSim of the full vectors."""
         yield self.score(queries, documents)
 
     def save(self, backbone: nn.Module, folder: Path) -> None:
@@ -315,17 +321,17 @@ print(rank.rerank([[0, 1]], queries, [documents]))""",
         (source,) = self._source
         source[0].auto_model = backbone
         source.prompts = {side: self.tokenizer.prompts.of(side) for side in ("query", "document")}
-        forget_calls(source.tokenizer)
+        clear_truncation(source.tokenizer)
         source.save(str(folder), create_model_card=False)
 
     def options(self) -> dict[str, Any]:
-        """See `Head.options`: a PyLate checkpoint states everything."""
+        """See `Head.options`: a PyLate checkpoint contains everything."""
         return {}
 
-    def opened_elsewhere(
+    def library_outputs(
         self, folder: Path, texts: Sequence[Text], side: Side, device: torch.device, *, trust_remote_code: bool
     ) -> dict[str, list[Tensor]]:
-        """See `RetrieverHead.opened_elsewhere`: by PyLate."""
+        """See `RetrieverHead.library_outputs`: by PyLate."""
         from pylate.models import ColBERT as PyLateColBERT
 
         source = PyLateColBERT(
@@ -345,15 +351,15 @@ print(rank.rerank([[0, 1]], queries, [documents]))""",
         return {"PyLate": list(vectors)}
 
 
-def _stated(folder: Path | None) -> dict[Side, int]:
-    """The lengths that a PyLate or Stanford checkpoint states; nothing for a checkpoint that is no ColBERT."""
+def _lengths(folder: Path | None) -> dict[Side, int]:
+    """Return the lengths in a PyLate or Stanford checkpoint; empty for other checkpoints."""
     pylate = stated_options(folder, "config_sentence_transformers.json")
     stanford = stated_options(folder, "artifact.metadata")
-    found: dict[Side, int | None] = {
+    lengths: dict[Side, int | None] = {
         "query": pylate.get("query_length") or stanford.get("query_maxlen"),
         "document": pylate.get("document_length") or stanford.get("doc_maxlen"),
     }
-    return {side: length for side, length in found.items() if length}
+    return {side: length for side, length in lengths.items() if length}
 
 
 def _is_stanford(folder: Path) -> bool:
@@ -361,26 +367,26 @@ def _is_stanford(folder: Path) -> bool:
 
 
 def _projections(folder: Path) -> int:
-    """How many projections a checkpoint brings."""
+    """Return the number of projections in a checkpoint."""
     if _is_stanford(folder):
         return 1
     file = folder / "modules.json"
     return sum(module["type"].endswith("Dense") for module in json.loads(file.read_text())) if file.is_file() else 0
 
 
-def _mend(source: Any) -> None:
-    """Undo two defects of PyLate 1.6 that would make our scores and the export's differ from what was trained.
+def _fix_pylate(source: Any) -> None:
+    """Work around two defects of PyLate 1.6 that change scores after export.
 
-    A tokenizer that pads on the left gets its marker inserted among the pads, and a skiplist word without a token of
-    its own skips every unknown token.
+    A tokenizer that pads on the left gets its marker inserted among the pads, and a skiplist word that isn't in the
+    vocabulary skips every unknown token.
     """
     tokenizer = source.tokenizer
     tokenizer.padding_side = "right"
-    known = _known_words(tokenizer, source.skiplist_words)
-    source.skiplist_words, source.skiplist = list(known), list(known.values())
+    words = _vocabulary_words(tokenizer, source.skiplist_words)
+    source.skiplist_words, source.skiplist = list(words), list(words.values())
 
 
-def _known_words(tokenizer: Any, words: Sequence[str]) -> dict[str, int]:
-    """The words that have a token of their own."""
+def _vocabulary_words(tokenizer: Any, words: Sequence[str]) -> dict[str, int]:
+    """Return the ids of the words that are tokens of the vocabulary."""
     ids = {word: tokenizer.convert_tokens_to_ids(word) for word in words}
     return {word: i for word, i in ids.items() if i is not None and i != tokenizer.unk_token_id}

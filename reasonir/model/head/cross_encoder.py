@@ -1,11 +1,14 @@
-"""A classifier that reads query and document as one text and scores the pair (Nogueira and Cho 2019, arXiv:1901.04085).
+"""Sequence classifier that reads query and document together (Nogueira and Cho 2019, arXiv:1901.04085).
 
-Any transformers sequence classifier works, and scores as transformers has it: its own pooling, dense layers and
-classifier run on the backbone's output, by its own code, its backbone replaced with one that hands over what it is
-given. One label is the logit, of several the first. A plain encoder gets a new classifier of one label.
+Any transformers sequence classifier works, with the scores of transformers: its own pooling, dense layers and
+classifier run on the backbone's output by its own code, with the backbone replaced by a module that returns that
+output. A single label is the logit; of several, the first one is. A plain encoder gets a new classifier with one label.
 
-Pairs are tokenised as the checkpoint's tokenizer does it. Of a pair that is too long the longer side is cut first, so
-that each side keeps its share of the room. The row of a pair's score is the last token before its document.
+Pairs are tokenised by the checkpoint's tokenizer. If a pair is too long, the longer side is truncated first, so that
+each side keeps its share of the length. The row of a pair's score is the last token before its document.
+
+Shape letters: N pairs of a micro-batch, T tokens or rows of all pairs, L padded length, H hidden size, P pairs, S
+spans.
 """
 
 from __future__ import annotations
@@ -27,7 +30,7 @@ from reasonir.model.checkpoint_config import (
     Length,
     architecture_of,
     check_length,
-    gives_vectors,
+    is_retriever,
     usable_positions,
 )
 from reasonir.model.encoder import Encoder
@@ -35,7 +38,7 @@ from reasonir.model.head.base import PairTokenizer, RerankerHead
 from reasonir.model.head.usage_snippet import RERANK, UsageSnippet
 from reasonir.model.prompts import Prompts
 from reasonir.model.spans import spans_of_tokens
-from reasonir.model.tokenize import QUERY_SHARE, OneLength, QueryShare, forget_calls, ready, split_room
+from reasonir.model.tokenize import QUERY_SHARE, OneLength, QueryShare, clear_truncation, ensure_padding, split_room
 from reasonir.types import Pair, Side, Text
 
 log = logging.getLogger(__name__)
@@ -46,39 +49,39 @@ _PROBE = ("how do bees find flowers", "Some dance. Others follow.")
 
 @dataclass(frozen=True, slots=True)
 class PairEncoding(OneLength, PairTokenizer):
-    """Tokenises pairs as the checkpoint does, each side cut to what it may have of `max_length` (`split_room`).
+    """Tokenises pairs like the checkpoint, with each side truncated to its part of `max_length` (`split_room`).
 
-    With `judged`, every token of a document gives a vector, and a label where it belongs to a judged span.
+    With `token_labels`, every token of a document gives a vector, and a label if it belongs to a labelled span.
     """
 
     tokenizer: Any
     prompts: Prompts
     max_length: int
     query_share: float = QUERY_SHARE
-    judged: bool = False
+    token_labels: bool = False
 
     def __call__(self, pairs: Sequence[Pair]) -> tuple[Tokens, Tensor]:
-        """The tokens of `pairs`, and the label of every token of their documents if they are judged."""
+        """Return the tokens of `pairs`, and with `token_labels` the label of every document token."""
         queries, documents = zip(*self.prompted(pairs), strict=True)
         encoded = self.tokenizer(list(queries), list(documents), truncation=False, padding=False, verbose=False)
         rows, labels, lost, lost_query = [], [], [], []
         for pair, encoding in zip(pairs, encoded.encodings, strict=True):
-            kept, cut_query, cut_document = self._kept(encoding.sequence_ids)
-            document = [at for at, place in enumerate(kept) if encoding.sequence_ids[place] == 1]
+            kept, cut_query, cut_document = self._truncate(encoding.sequence_ids)
+            document = [row for row, index in enumerate(kept) if encoding.sequence_ids[index] == 1]
             before = (document[0] if document else len(kept) - 1) - 1
             keep = [False] * len(kept)
-            for at in (before, *(document if self.judged else ())):
-                keep[at] = True
-            rows.append(([encoding.ids[place] for place in kept], [True] * len(kept), keep))
+            for row in (before, *(document if self.token_labels else ())):
+                keep[row] = True
+            rows.append(([encoding.ids[index] for index in kept], [True] * len(kept), keep))
             lost.append(cut_query + cut_document)
             lost_query.append(cut_query)
-            if self.judged:
-                offsets = [encoding.offsets[kept[at]] for at in document]
+            if self.token_labels:
+                offsets = [encoding.offsets[kept[row]] for row in document]
                 labels.append(_labels(pair, self.prompts.of("document", pair.document.instruction), offsets))
         return Tokens.pack(rows, lost, lost_query), torch.cat(labels) if labels else torch.zeros(0)
 
     def prompted(self, pairs: Sequence[Pair]) -> list[tuple[str, str]]:
-        """The strings that are tokenised of each pair."""
+        """Return the strings of each pair, with prompts."""
         return [
             (
                 self.prompts.of("query", pair.query.instruction) + pair.query.text,
@@ -93,7 +96,7 @@ class PairEncoding(OneLength, PairTokenizer):
         return {"max_length": self.max_length, "query_share": self.query_share, **prompts}
 
     def room(self, query: Text) -> int:
-        """The tokens of a long document that a pair with this query has room for."""
+        """Return the maximum tokens of a document in a pair with this query."""
         ids = self.tokenizer(self.prompted([Pair(query, Text(""))])[0][0], add_special_tokens=False, verbose=False)[
             "input_ids"
         ]
@@ -101,36 +104,36 @@ class PairEncoding(OneLength, PairTokenizer):
         return split_room(len(ids), UNBOUNDED, room, self.query_share)[1]
 
     def offsets(self, document: Text) -> list[tuple[int, int]]:
-        """Where the tokens of a whole document stand in it, those of its prompt at its beginning."""
+        """Return the characters [start, end) of all tokens of a document; its prompt counts as position 0."""
         prompt = self.prompts.of("document", document.instruction)
-        given = self.tokenizer(
+        encoded = self.tokenizer(
             prompt + document.text, add_special_tokens=False, return_offsets_mapping=True, verbose=False
         )
-        return [(max(start - len(prompt), 0), max(end - len(prompt), 0)) for start, end in given["offset_mapping"]]
+        return [(max(start - len(prompt), 0), max(end - len(prompt), 0)) for start, end in encoded["offset_mapping"]]
 
-    def _kept(self, side_T: Sequence[int | None]) -> tuple[Sequence[int], int, int]:
-        """Which tokens of a pair are kept, and how many its query and its document lose."""
+    def _truncate(self, side_T: Sequence[int | None]) -> tuple[Sequence[int], int, int]:
+        """Return the indices of kept tokens of a pair, and how many tokens its query and its document lose."""
         if len(side_T) <= self.max_length:
             return range(len(side_T)), 0, 0
-        query, document = ([place for place, side in enumerate(side_T) if side == own] for own in (0, 1))
+        query, document = ([index for index, value in enumerate(side_T) if value == side] for side in (0, 1))
         room = self.max_length - (len(side_T) - len(query) - len(document))
         kept_query, kept_document = split_room(len(query), len(document), room, self.query_share)
         dropped = {*query[kept_query:], *document[kept_document:]}
-        kept = [place for place in range(len(side_T)) if place not in dropped]
+        kept = [index for index in range(len(side_T)) if index not in dropped]
         return kept, len(query) - kept_query, len(document) - kept_document
 
 
 def _labels(pair: Pair, prompt: str, offsets: Sequence[tuple[int, int]]) -> Tensor:
-    """The label of each token: that of the span that holds most of it, NaN in none."""
+    """Return the label of each token: that of the span with most of its characters, NaN without a span."""
     shift = len(prompt)
     spans = [(start + shift, end + shift) for start, end in pair.spans]
     span_T = torch.from_numpy(spans_of_tokens(prompt + pair.document.text, offsets, spans))
     label_S = torch.tensor([*pair.span_labels, torch.nan], dtype=torch.float32)
-    return label_S[span_T]  # NOWHERE, -1, finds the last one
+    return label_S[span_T]  # NOWHERE, -1, selects the last one
 
 
 class CrossEncoder(nn.Module, RerankerHead):
-    """A classifier without its backbone; see `RerankerHead`."""
+    """Classifier without its backbone; see `RerankerHead`."""
 
     name: ClassVar[str] = "cross_encoder"
     default_loss: ClassVar[str] = "bce"
@@ -150,7 +153,7 @@ print(model.predict([("why does it rain", "Warm air rises."), ("why does it rain
         self.tokenizer = tokenizer
         backbone = source.base_model
         self.classifier = source
-        setattr(source, source.base_model_prefix, _Given(getattr(backbone, "pooler", None)))
+        setattr(source, source.base_model_prefix, _PrecomputedBackbone(getattr(backbone, "pooler", None)))
         if self.classifier.base_model.pooler is not None:
             backbone.pooler = None
         self._two_types = any(tokenizer.tokenizer("a", "b").get("token_type_ids", ()))
@@ -158,7 +161,7 @@ print(model.predict([("why does it rain", "Warm air rises."), ("why does it rain
     @classmethod
     def recognises(cls, folder: Path) -> bool:
         """See `Head.recognises`: a sequence classifier."""
-        return _is_classifier(folder) and not gives_vectors(folder)
+        return _is_classifier(folder) and not is_retriever(folder)
 
     @classmethod
     def load(
@@ -170,22 +173,22 @@ print(model.predict([("why does it rain", "Warm air rises."), ("why does it rain
         max_length: Length | None = None,
         query_share: QueryShare = QUERY_SHARE,
     ) -> tuple[nn.Module, CrossEncoder]:
-        """The backbone and head of a sequence classifier, or of a plain encoder with a new classifier.
+        """Load the backbone and head of a sequence classifier, or of a plain encoder with a new classifier.
 
         Args:
             folder: a transformers checkpoint.
-            prompts: put before queries and documents.
+            prompts: prefixes of queries and documents.
             model_kwargs: for the transformers model (dtype, attn_implementation, trust_remote_code).
-            max_length: tokens of a pair; of a longer one the longer side is cut first. Default 512.
-            query_share: of the tokens, what a long query may have beside a long document.
+            max_length: maximum tokens of a pair; the longer side is truncated first. Default 512.
+            query_share: share of the tokens that a long query may use next to a long document.
 
         Raises:
-            InputError: a tokenizer that can't tell where tokens stand, a length or share that can't be, or a classifier
-                that looks at more than its backbone's output.
+            InputError: the tokenizer gives no offsets, the length or share is out of range, or the classifier
+                uses more than its backbone's output.
         """
         source = read_classifier(folder, model_kwargs)
         options = {"max_length": max_length, "query_share": query_share}
-        return cls._of(source, cls._encoding(folder, source, prompts, options, model_kwargs))
+        return cls._checked(source, cls._encoding(folder, source, prompts, options, model_kwargs))
 
     @classmethod
     def _encoding(
@@ -196,10 +199,10 @@ print(model.predict([("why does it rain", "Warm air rises."), ("why does it rain
         options: Mapping[str, Any],
         model_kwargs: Mapping[str, Any],
     ) -> PairEncoding:
-        """The tokenizer of a checkpoint's pairs.
+        """Return the tokenizer of a checkpoint's pairs.
 
         Raises:
-            InputError: it can't tell where tokens stand, or the length or share can't be.
+            InputError: it gives no offsets, or the length or share is out of range.
         """
         from transformers import AutoTokenizer
 
@@ -207,37 +210,37 @@ print(model.predict([("why does it rain", "Warm air rises."), ("why does it rain
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=trust, verbose=False)
         if not tokenizer.is_fast:
             raise InputError(
-                f"{folder} has no fast tokenizer, which alone says where in a text tokens stand: choose another"
+                f"{folder} has no fast tokenizer, which is needed for token offsets: choose another checkpoint"
             )
-        ready(tokenizer, source.config).truncation_side = "right"  # where pairs are cut here
+        ensure_padding(tokenizer, source.config).truncation_side = "right"  # as in this class
         positions = usable_positions(source.config, tokenizer)
-        found = cls.read_tokenizer(folder, options, tokenizer=tokenizer, prompts=prompts, positions=positions)
-        check_length("max_length", found.max_length, positions)
-        if found.max_length < (least := int(tokenizer.num_special_tokens_to_add(pair=True)) + 16):
+        encoding = cls.read_tokenizer(folder, options, tokenizer=tokenizer, prompts=prompts, positions=positions)
+        check_length("max_length", encoding.max_length, positions)
+        if encoding.max_length < (least := int(tokenizer.num_special_tokens_to_add(pair=True)) + 16):
             raise InputError(
-                f"model.head.max_length={found.max_length} leaves no room for a pair: give {least} or more"
+                f"model.head.max_length={encoding.max_length} leaves no room for a pair: set it to {least} or more"
             )
-        return found
+        return encoding
 
     @classmethod
     @torch.no_grad()
-    def _of(cls, source: Any, tokenizer: PairEncoding, **options: Any) -> tuple[nn.Module, Self]:
-        """Backbone and head, once they score a pair as the whole classifier does."""
+    def _checked(cls, source: Any, tokenizer: PairEncoding, **options: Any) -> tuple[nn.Module, Self]:
+        """Return backbone and head after checking that they score a pair like the whole classifier."""
         query, document = tokenizer.prompts.of("query") + _PROBE[0], tokenizer.prompts.of("document") + _PROBE[1]
         expected = float(source.eval()(**tokenizer.tokenizer(query, document, return_tensors="pt")).logits[0, 0])
         backbone = source.base_model
         head = cls(source, tokenizer, **options)
-        found = float(Encoder(backbone, head).score_pairs([Pair(Text(_PROBE[0]), Text(_PROBE[1]))])[0])
-        if abs(found - expected) > 1e-4 * max(1.0, abs(expected)):
+        score = float(Encoder(backbone, head).score_pairs([Pair(Text(_PROBE[0]), Text(_PROBE[1]))])[0])
+        if abs(score - expected) > 1e-4 * max(1.0, abs(expected)):
             raise InputError(
-                f"{type(source).__name__} doesn't score by its backbone's last hidden states alone "
-                f"({found:.4f} instead of {expected:.4f}): choose another checkpoint"
+                f"{type(source).__name__} needs more than its backbone's last hidden states "
+                f"({score:.4f} instead of {expected:.4f}): choose another checkpoint"
             )
         return backbone, head
 
     @classmethod
     def limits(cls, folder: Path | None, options: Mapping[str, Any]) -> dict[Side, int]:
-        """See `Head.limits`: of a pair, whichever side is long."""
+        """See `Head.limits`: tokens per pair."""
         length = options.get("max_length") or MAX_LENGTH
         return {"query": length, "document": length}
 
@@ -257,59 +260,59 @@ print(model.predict([("why does it rain", "Warm air rises."), ("why does it rain
 
     @classmethod
     def vector_size(cls, folder: Path | None, options: Mapping[str, Any], hidden: int) -> int:
-        """A logit."""
+        """Return 1, for the logit."""
         return 1
 
     def inputs(self, padded: Padded) -> dict[str, Tensor]:
-        """Token types, where the tokenizer tells document from query by them: 1 behind the score's row."""
+        """Return token types if the tokenizer uses them: 1 after the score's row."""
         if not self._two_types:
             return {}
         kept_NL = torch.zeros_like(padded.ids_NL).flatten().index_fill(0, padded.rows_T, 1).view_as(padded.ids_NL)
         return {"token_type_ids": (kept_NL.cumsum(1) > kept_NL).long()}
 
     def forward(self, hidden_NLH: Tensor, padded: Padded) -> Tensor:
-        """The score of each pair."""
+        """Return the score of each pair."""
         return self._scores(hidden_NLH, padded)[:, None]
 
     def _scores(self, hidden_NLH: Tensor, padded: Padded) -> Tensor:
         pad = self.classifier.config.pad_token_id
         with torch.autocast(hidden_NLH.device.type, enabled=False):
-            found = self.classifier(
+            output = self.classifier(
                 input_ids=padded.ids_NL.masked_fill(~padded.attend_NL, pad),
                 attention_mask=padded.attend_NL.long(),
                 inputs_embeds=hidden_NLH.float(),
             )
-        scores_N: Tensor = found.logits[:, 0]
+        scores_N: Tensor = output.logits[:, 0]
         return scores_N
 
     def vectors(self, tokens: Tokens) -> Tensor:
-        """One a pair."""
+        """Return 1 per pair."""
         return torch.ones_like(tokens.lengths_N)
 
     def scores(self, pairs: Representation) -> Tensor:
-        """The first label's logit."""
+        """Return the first label's logit."""
         first_N = (pairs.lengths_N.cumsum(0) - pairs.lengths_N).to(pairs.values_TD.device, non_blocking=True)
         return pairs.values_TD[first_N, 0]
 
     def save(self, backbone: nn.Module, folder: Path) -> None:
         """Write the classifier, which transformers opens with the same scores."""
-        with _whole(self.classifier, backbone):
+        with _with_backbone(self.classifier, backbone):
             self.classifier.save_pretrained(folder)
-        tokenizer = forget_calls(self.tokenizer.tokenizer)
-        tokenizer.model_max_length = self.tokenizer.max_length  # sentence-transformers cuts pairs there
+        tokenizer = clear_truncation(self.tokenizer.tokenizer)
+        tokenizer.model_max_length = self.tokenizer.max_length  # sentence-transformers truncates pairs to it
         tokenizer.save_pretrained(folder)
 
     def options(self) -> dict[str, Any]:
         """See `Head.options`."""
         return {"max_length": self.tokenizer.max_length, "query_share": self.tokenizer.query_share}
 
-    def opened_elsewhere(
+    def library_outputs(
         self, folder: Path, pairs: Sequence[Pair], device: torch.device, *, trust_remote_code: bool
     ) -> dict[str, list[Tensor]]:
-        """See `RerankerHead.opened_elsewhere`: by sentence-transformers, which is given the prompts with the texts."""
-        from sentence_transformers import CrossEncoder as TheirCrossEncoder
+        """See `RerankerHead.library_outputs`: by sentence-transformers, with prompts in the texts."""
+        from sentence_transformers import CrossEncoder as SentenceCrossEncoder
 
-        source = TheirCrossEncoder(
+        source = SentenceCrossEncoder(
             str(folder), device=str(device), local_files_only=True, trust_remote_code=trust_remote_code
         )
         logits_P = source.predict(
@@ -321,8 +324,8 @@ print(model.predict([("why does it rain", "Warm air rises."), ("why does it rain
         return {"sentence-transformers": list(logits_P.flatten(1)[:, :1] if logits_P.ndim > 1 else logits_P[:, None])}
 
 
-class _Given(nn.Module):
-    """In the place of a backbone that has run already: hands over its output, pooled by the backbone's own pooler."""
+class _PrecomputedBackbone(nn.Module):
+    """Replacement of a backbone that returns its precomputed output, pooled by the backbone's own pooler."""
 
     def __init__(self, pooler: nn.Module | None) -> None:
         super().__init__()
@@ -336,27 +339,27 @@ class _Given(nn.Module):
 
 
 @contextmanager
-def _whole(classifier: Any, backbone: Any) -> Iterator[None]:
-    """The classifier with its backbone in its place, for the time of the block."""
-    given = classifier.base_model
-    if given.pooler is not None:
-        backbone.pooler = given.pooler
+def _with_backbone(classifier: Any, backbone: Any) -> Iterator[None]:
+    """Put the backbone back into its classifier within the block."""
+    precomputed = classifier.base_model
+    if precomputed.pooler is not None:
+        backbone.pooler = precomputed.pooler
     setattr(classifier, classifier.base_model_prefix, backbone)
     try:
         yield
     finally:
-        setattr(classifier, classifier.base_model_prefix, given)
-        if given.pooler is not None:
+        setattr(classifier, classifier.base_model_prefix, precomputed)
+        if precomputed.pooler is not None:
             backbone.pooler = None
 
 
 def read_classifier(folder: Path, model_kwargs: Mapping[str, Any]) -> Any:
-    """The sequence classifier of a checkpoint; a plain encoder's gets one label, drawn anew."""
+    """Load the sequence classifier of a checkpoint; a plain encoder gets a new one with one label."""
     from transformers import AutoModelForSequenceClassification
 
     labels = {}
     if not _is_classifier(folder):
-        log.warning("%s brings no layer that ranks pairs: a new one is drawn and has to be trained", folder)
+        log.warning("%s has no classifier: a new one is initialised and has to be trained", folder)
         labels = {"num_labels": 1}
     return AutoModelForSequenceClassification.from_pretrained(folder, local_files_only=True, **labels, **model_kwargs)
 

@@ -1,9 +1,11 @@
-"""One vector a text, not normalised, scored by negative squared Euclidean distance: room for an isotropic Gaussian.
+"""One unnormalised vector per text, scored by negative squared Euclidean distance, for an isotropic Gaussian space.
 
-A projection follows the bi-encoder's own vector. Drawn as a scaled orthogonal map, it gives every text a vector of
-length sqrt(D), as standard normal vectors have, and distances in the order of the cosines before: an untrained model
-ranks as the bi-encoder it was made of. Scores are -||q - d||^2 / 2D, so that temperatures mean what they mean for
-cosines, which the same vectors' scores then equal less 1. The two-layer projection of ragcun is there as well.
+A projection follows the bi-encoder's vector. Initialised as a scaled orthogonal map, it gives every text a vector of
+length sqrt(D), as standard normal vectors have, and distances in the order of the cosines: an untrained model ranks
+like its bi-encoder. Scores are -||q - d||^2 / 2D, so that temperatures have the scale of those for cosines, which the
+initial scores equal less 1. The two-layer projection of ragcun is available as well.
+
+Shape letters: N texts, Q queries, L padded length, H hidden size, D vector size.
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ _EUCLIDEAN = "euclidean"
 
 
 class Gaussian(BiEncoder):
-    """A bi-encoder with a projection, whose vectors keep their lengths; see `RetrieverHead`."""
+    """Bi-encoder with a projection and unnormalised vectors; see `RetrieverHead`."""
 
     name: ClassVar[str] = "gaussian"
     metric: ClassVar[str] = _EUCLIDEAN
@@ -40,7 +42,7 @@ class Gaussian(BiEncoder):
 
     @classmethod
     def recognises(cls, folder: Path) -> bool:
-        """See `Head.recognises`: a bi-encoder whose similarity is the Euclidean distance."""
+        """See `Head.recognises`: a bi-encoder with Euclidean similarity."""
         stated = stated_options(folder, "config_sentence_transformers.json")
         return super().recognises(folder) and stated.get("similarity_fn_name") == _EUCLIDEAN
 
@@ -58,28 +60,28 @@ class Gaussian(BiEncoder):
         dropout: Fraction = 0.1,
         temperature: PositiveFloat = 0.05,
     ) -> tuple[nn.Module, Gaussian]:
-        """The backbone and head of a checkpoint; one that this head saved brings its projection.
+        """Load the backbone and head of a checkpoint; a checkpoint of this head has its own projection.
 
         Args:
             folder: a sentence-transformers or plain transformers checkpoint.
-            prompts: put before texts.
+            prompts: prefixes of texts.
             model_kwargs: for the transformers model (dtype, attn_implementation, trust_remote_code).
-            pooling: cls, mean or lasttoken; None is what the checkpoint says.
-            max_length: tokens of a text, prompt included; longer ones are cut.
-            projection: of a checkpoint without one: linear (orthogonal), or mlp (twice as wide, GELU, dropout).
-            size: numbers of a vector; None is as many as the bi-encoder's.
-            dropout: of the mlp.
+            pooling: cls, mean or lasttoken; None uses the checkpoint's.
+            max_length: maximum tokens of a text, prompt included.
+            projection: new projection: linear (orthogonal), or mlp (twice as wide, GELU, dropout).
+            size: vector size; None keeps the bi-encoder's.
+            dropout: dropout of the mlp.
             temperature: see `RetrieverHead`.
 
         Raises:
-            InputError: a pooling, length or projection that can't be.
+            InputError: the model doesn't support the pooling, length or projection.
         """
         backbone, plain = BiEncoder.load(
             folder, prompts=prompts, model_kwargs=model_kwargs, pooling=pooling, max_length=max_length
         )
         (source,) = plain._source
         if source.similarity_fn_name == _EUCLIDEAN:
-            del source[-1]  # the normalisation that a bi-encoder would put behind the projection
+            del source[-1]  # normalisation added by BiEncoder
         else:
             for module in _projection(projection, source.get_sentence_embedding_dimension(), size, dropout):
                 source.append(module)
@@ -93,28 +95,28 @@ class Gaussian(BiEncoder):
         return options.get("size") or super().vector_size(folder, options, hidden)
 
     def forward(self, hidden_NLH: Tensor, padded: Padded) -> Tensor:
-        """Pool, project, and leave it at that."""
+        """Pool and project, without normalisation."""
         return self.embed(hidden_NLH, padded)
 
     def score(self, queries: Representation, documents: Representation) -> Tensor:
-        """-||q - d||^2 / 2D."""
+        """Return -||q - d||^2 / 2D."""
         distance_QN = torch.cdist(queries.values_TD, documents.values_TD)
         return distance_QN.square() / (-2 * queries.values_TD.shape[1])
 
     def views(self, queries: Representation, documents: Representation) -> Iterator[Tensor]:
-        """One view: an isotropic space has no dimensions that matter more than others."""
+        """Yield the scores of the full vectors: an isotropic space has no leading dimensions."""
         yield self.score(queries, documents)
 
 
-def _projection(kind: str, given: int, size: int | None, dropout: float) -> list[Any]:
-    """The modules that a checkpoint without a projection gets."""
+def _projection(kind: str, inputs: int, size: int | None, dropout: float) -> list[Any]:
+    """Return the modules of a new projection."""
     from sentence_transformers.models import Dense, Dropout
 
-    size = size or given
+    size = size or inputs
     if kind == "mlp":
-        wide = Dense(given, 2 * given, activation_function=nn.GELU())
-        return [wide, Dropout(dropout), Dense(2 * given, size, activation_function=nn.Identity())]
-    linear = Dense(given, size, activation_function=nn.Identity())
-    nn.init.orthogonal_(linear.linear.weight, gain=max(given, size) ** 0.5)
+        wide = Dense(inputs, 2 * inputs, activation_function=nn.GELU())
+        return [wide, Dropout(dropout), Dense(2 * inputs, size, activation_function=nn.Identity())]
+    linear = Dense(inputs, size, activation_function=nn.Identity())
+    nn.init.orthogonal_(linear.linear.weight, gain=max(inputs, size) ** 0.5)
     nn.init.zeros_(linear.linear.bias)
     return [linear]

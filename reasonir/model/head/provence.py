@@ -1,10 +1,12 @@
-"""One pass that ranks a document and says which of its tokens help (Provence, Chirkova et al. 2025, arXiv:2501.16214).
+"""Joint reranking and context pruning (Provence, Chirkova et al. 2025, arXiv:2501.16214).
 
-A cross-encoder, and beside its classifier one linear layer on the same hidden states: the logit that a token is kept.
-A pair's rows are its score and then its document's tokens. The published format (OpenProvence) has two logits a token;
-what counts of them is their difference, which is what is trained here. `save` writes the classifier as transformers has
-it, with the layer in the two-logit form in `pruning_head.safetensors` beside it; OpenProvence's own checkpoints, which
-hold both in one file, are read too.
+A cross-encoder with one linear layer in addition to its classifier, on the same hidden states: the logit that a token
+is kept. A pair's rows are its score and then its document's tokens. The published format (OpenProvence) has two logits
+per token; only their difference matters, which is trained here. `save` writes the classifier in transformers' format,
+with the layer in the two-logit form in `pruning_head.safetensors`; OpenProvence's own checkpoints, which hold both in
+one file, are read too.
+
+Shape letters: N pairs of a micro-batch, T rows of all pairs, L padded length, H hidden size, 2 logits.
 """
 
 from __future__ import annotations
@@ -35,7 +37,7 @@ _KEEP, _RANK = "pruning_head.classifier.", "ranking_model."
 
 
 class Provence(CrossEncoder, PrunerHead):
-    """A classifier without its backbone, and a layer that judges tokens; see `PrunerHead`."""
+    """Classifier without its backbone, and a layer that scores tokens; see `PrunerHead`."""
 
     name: ClassVar[str] = "provence"
     default_loss: ClassVar[str] = "provence"
@@ -60,7 +62,7 @@ class Provence(CrossEncoder, PrunerHead):
 
     @classmethod
     def recognises(cls, folder: Path) -> bool:
-        """See `Head.recognises` in either format."""
+        """See `Head.recognises`: either format."""
         return (folder / KEEP_FILE).is_file() or _is_published(stated_options(folder, "config.json"))
 
     @classmethod
@@ -74,38 +76,38 @@ class Provence(CrossEncoder, PrunerHead):
         query_share: QueryShare = QUERY_SHARE,
         dropout: Fraction = 0.0,
     ) -> tuple[nn.Module, Provence]:
-        """The backbone and head of a sequence classifier, a plain encoder, or a pruner of either format.
+        """Load the backbone and head of a sequence classifier, a plain encoder, or a pruner of either format.
 
         Args:
-            folder: a transformers checkpoint, with the layer that judges tokens or without.
-            prompts: put before queries and documents.
+            folder: a transformers checkpoint, with or without the pruning layer.
+            prompts: prefixes of queries and documents.
             model_kwargs: for the transformers model (dtype, attn_implementation, trust_remote_code).
-            max_length: tokens of a pair; of a longer one the longer side is cut first. Default 512.
-            query_share: of the tokens, what a long query may have beside a long document.
-            dropout: of the hidden states that the layer reads.
+            max_length: maximum tokens of a pair; the longer side is truncated first. Default 512.
+            query_share: share of the tokens that a long query may use next to a long document.
+            dropout: dropout on the pruning layer's input.
 
         Raises:
-            InputError: see `CrossEncoder.load`; or a layer of another size.
+            InputError: see `CrossEncoder.load`; or the pruning layer has another size.
         """
         source, keep = _read(folder, model_kwargs)
         if not keep:
-            log.warning("%s brings no layer that judges tokens: a new one is drawn and has to be trained", folder)
-        elif (found := tuple(keep["weight"].shape)) != (expected := (2, source.config.hidden_size)):
-            raise InputError(f"{folder}: the layer that judges tokens has shape {found}, this model wants {expected}")
+            log.warning("%s has no pruning layer: a new one is initialised and has to be trained", folder)
+        elif (shape := tuple(keep["weight"].shape)) != (expected := (2, source.config.hidden_size)):
+            raise InputError(f"{folder}: the pruning layer has shape {shape}, this model needs {expected}")
         options = {"max_length": max_length, "query_share": query_share}
         tokenizer = cls._encoding(folder, source, prompts, options, model_kwargs)
-        return cls._of(source, tokenizer, dropout=dropout, keep=keep)
+        return cls._checked(source, tokenizer, dropout=dropout, keep=keep)
 
     @classmethod
     def read_tokenizer(
         cls, folder: Path, options: Mapping[str, Any], *, tokenizer: Any, prompts: Prompts, positions: int
     ) -> PairEncoding:
-        """See `Head.read_tokenizer`: every token of a document gives a vector, and a label."""
+        """See `Head.read_tokenizer`: every token of a document gives a vector and a label."""
         encoding = super().read_tokenizer(folder, options, tokenizer=tokenizer, prompts=prompts, positions=positions)
-        return replace(encoding, judged=True)
+        return replace(encoding, token_labels=True)
 
     def forward(self, hidden_NLH: Tensor, padded: Padded) -> Tensor:
-        """Of each pair the score, then the logit of every token of its document."""
+        """Return the score of each pair, followed by the logit of every token of its document."""
         scores_N = self._scores(hidden_NLH, padded)
         kept_TH = hidden_NLH.flatten(0, 1).index_select(0, padded.rows_T)
         with torch.autocast(hidden_NLH.device.type, enabled=False):
@@ -115,18 +117,18 @@ class Provence(CrossEncoder, PrunerHead):
         return keep_T.masked_scatter(first_T, scores_N)[:, None]
 
     def vectors(self, tokens: Tokens) -> Tensor:
-        """One for the score, and one a token of the document."""
+        """Return 1 per pair for the score, plus 1 per token of the document."""
         return tokens.kept_N
 
     def token_logits(self, pairs: Representation) -> Representation:
-        """The rows behind the score."""
+        """Return the rows after the score."""
         first_N = pairs.lengths_N.cumsum(0) - pairs.lengths_N
         token_T = torch.ones(len(pairs.values_TD), dtype=torch.bool).index_fill_(0, first_N, value=False)
         rows = token_T.nonzero()[:, 0].to(pairs.values_TD.device, non_blocking=True)
         return Representation(pairs.values_TD.index_select(0, rows), pairs.lengths_N - 1)
 
     def save(self, backbone: nn.Module, folder: Path) -> None:
-        """Write the classifier, and beside it the layer that judges tokens as two logits, the first of them 0."""
+        """Write the classifier, and the pruning layer as two logits, the first of them 0."""
         from safetensors.torch import save_file
 
         super().save(backbone, folder)
@@ -136,32 +138,32 @@ class Provence(CrossEncoder, PrunerHead):
 
 
 def _read(folder: Path, model_kwargs: Mapping[str, Any]) -> tuple[Any, dict[str, Tensor]]:
-    """The classifier of a checkpoint and its layer that judges tokens, as weight and bias; empty where it has none."""
+    """Load the classifier of a checkpoint and its pruning layer as weight and bias; empty if it has none."""
     from safetensors.torch import load_file
 
     stated = stated_options(folder, "config.json")
     if _is_published(stated):
         weights = load_file(folder / "model.safetensors")
-        return _published(stated["base_model_config"], weights, model_kwargs), _under(_KEEP, weights)
+        return _published(stated["base_model_config"], weights, model_kwargs), _with_prefix(_KEEP, weights)
     file = folder / KEEP_FILE
-    return read_classifier(folder, model_kwargs), _under(_KEEP, load_file(file)) if file.is_file() else {}
+    return read_classifier(folder, model_kwargs), _with_prefix(_KEEP, load_file(file)) if file.is_file() else {}
 
 
 def _is_published(stated: Mapping[str, Any]) -> bool:
-    """The configuration is that of an OpenProvence checkpoint."""
+    """Return whether the configuration is that of an OpenProvence checkpoint."""
     return stated.get("model_type") == "open_provence"
 
 
 def _published(stated: Mapping[str, Any], weights: Mapping[str, Tensor], model_kwargs: Mapping[str, Any]) -> Any:
-    """The classifier within an OpenProvence checkpoint."""
+    """Build the classifier within an OpenProvence checkpoint."""
     from transformers import AutoConfig, AutoModelForSequenceClassification
 
     config = AutoConfig.for_model(**stated)
-    own = {**model_kwargs, "trust_remote_code": False}  # transformers prompts for it otherwise
+    own = {**model_kwargs, "trust_remote_code": False}  # transformers would ask for it
     source = AutoModelForSequenceClassification.from_config(config, **own)
-    source.load_state_dict(_under(_RANK, weights))
+    source.load_state_dict(_with_prefix(_RANK, weights))
     return source
 
 
-def _under(prefix: str, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def _with_prefix(prefix: str, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}

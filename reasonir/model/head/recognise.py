@@ -1,4 +1,4 @@
-"""The head of a checkpoint by its files: PyLate, sentence-transformers and transformers each note what a model is."""
+"""Recognition of a checkpoint's head by the files of PyLate, sentence-transformers and transformers."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from reasonir.model.checkpoint_config import architecture_of
 
 
 def head_of(folder: Path) -> Any:
-    """The class of the head that a checkpoint folder was made for.
+    """Return the class of a checkpoint's head.
 
     Raises:
-        InputError: its files don't say.
+        InputError: no head recognises its files.
     """
     for head in heads():
         if head.recognises(folder):
             return head
     raise InputError(
-        f"{folder} doesn't say which head it has (config.json names {architecture_of(folder) or 'no architecture'}): "
-        "give the folder of a run, an exported model, or a checkpoint of sentence-transformers, PyLate or OpenProvence"
+        f"{folder} has no recognisable head (config.json names {architecture_of(folder) or 'no architecture'}): "
+        "use the folder of a run, an exported model, or a checkpoint of sentence-transformers, PyLate or OpenProvence"
     )
 
 
 def heads() -> list[Any]:
-    """The classes of all heads in this folder, each before the one it is built on."""
-    modules = [import_module(f"{package.__name__}.{each.name}") for each in iter_modules(package.__path__)]
+    """Return the classes of all heads in this folder, derived ones before their base."""
+    modules = [import_module(f"{package.__name__}.{module.name}") for module in iter_modules(package.__path__)]
     classes = [
         value
         for module in modules

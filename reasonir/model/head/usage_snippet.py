@@ -1,4 +1,4 @@
-"""How the export of a head is opened by the library of its ecosystem and by reasonir: for the model's card."""
+"""Usage snippets for the model card: code that opens an export by its ecosystem's library and by reasonir."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ print(pruner.prune("why does it rain", ["Warm air rises. Copper conducts."]))"""
 
 @dataclass(frozen=True, slots=True)
 class UsageSnippet:
-    """Code that opens an export named `{name}`, and the hub's words for it.
+    """Code that opens an export named `{name}`, and its metadata on the hub.
 
     Attributes:
-        library: the hub's name of the library that opens it.
-        task: the hub's name of its task.
-        summary: the head in words.
-        library_code: opens it by that library.
-        reasonir_code: opens it here.
+        library: library name on the hub.
+        task: task name on the hub.
+        summary: description of the head.
+        library_code: code with that library.
+        reasonir_code: code with reasonir.
     """
 
     library: str
@@ -39,7 +39,7 @@ class UsageSnippet:
     reasonir_code: str
 
     def parts(self, name: str) -> Iterator[str]:
-        """Paragraphs of the model card on opening the model `name`."""
+        """Yield paragraphs of the model card on opening the model `name`."""
         yield "## Use"
         for code in (self.library_code, self.reasonir_code):
             yield "\n".join(["```python", code.replace("{name}", name), "```"])

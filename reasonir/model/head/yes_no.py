@@ -1,11 +1,13 @@
-"""A language model that answers "yes" or "no" (Qwen3-Reranker, arXiv:2506.05176): the score of a pair is yes minus no.
+"""Causal language model that answers "yes" or "no" (Qwen3-Reranker, arXiv:2506.05176); the score is yes minus no.
 
-The template is the published one, byte for byte, in training and inference alike, and never cut: of a pair that is too
-long the longer side is cut first, so that each keeps its share of the room. Of the vocabulary only the two
-rows of the answers are multiplied with the last token's hidden state, which gives the same score as all of them and
-costs neither their memory nor their gradient. The rows stay as they are, and so does an embedding that is tied to them.
+The template is the published one, byte for byte, in training and inference, and never truncated: if a pair is too long,
+the longer side is truncated first, so that each keeps its share of the length. Only the two vocabulary rows of the
+answers are multiplied with the last token's hidden state, which gives the same score as the full vocabulary without its
+memory and gradient. The rows are frozen, and so is an embedding that is tied to them.
 
-`save` writes the language model, as the hub has it, and beside it a sequence classifier whose one row is yes minus no.
+`save` writes the language model in the hub's format, and a sequence classifier whose one row is yes minus no.
+
+Shape letters: N pairs, L padded length, H hidden size, 2 answers.
 """
 
 from __future__ import annotations
@@ -20,17 +22,11 @@ from torch import Tensor, nn
 
 from reasonir.data.batch import Padded, Representation, Tokens
 from reasonir.errors import InputError
-from reasonir.model.checkpoint_config import (
-    Length,
-    architecture_of,
-    check_length,
-    gives_vectors,
-    usable_positions,
-)
+from reasonir.model.checkpoint_config import Length, architecture_of, check_length, is_retriever, usable_positions
 from reasonir.model.head.base import PairTokenizer, RerankerHead
 from reasonir.model.head.usage_snippet import RERANK, UsageSnippet
 from reasonir.model.prompts import Prompts
-from reasonir.model.tokenize import QUERY_SHARE, OneLength, QueryShare, forget_calls, ready, split_room
+from reasonir.model.tokenize import QUERY_SHARE, OneLength, QueryShare, clear_truncation, ensure_padding, split_room
 from reasonir.types import Pair, Side, Text
 
 PREFIX = (
@@ -42,11 +38,11 @@ INSTRUCTION = "Given a web search query, retrieve relevant passages that answer 
 """Template and default instruction of the model card of Qwen/Qwen3-Reranker-0.6B."""
 MAX_LENGTH = 8192
 CLASSIFIER = "cross_encoder"
-"""The folder of the sequence classifier in an export."""
+"""Folder of the sequence classifier in an export."""
 
 
 def body(instruction: str, query: str, document: str) -> str:
-    """What stands between prefix and suffix."""
+    """Return the text between prefix and suffix."""
     return f"<Instruct>: {instruction}\n<Query>: {query}\n<Document>: {document}"
 
 
@@ -62,7 +58,7 @@ class YesNoTokenizer(OneLength, PairTokenizer):
     query_share: float = QUERY_SHARE
 
     def __call__(self, pairs: Sequence[Pair]) -> tuple[Tokens, Tensor]:
-        """The tokens of `pairs`; a query's own instruction replaces the default one."""
+        """Return the tokens of `pairs`; a query's own instruction replaces the default one."""
         room = self.max_length - len(self.prefix) - len(self.suffix)
         rows, lost, lost_query = [], [], []
         for pair, ids in zip(pairs, self._ids([self._body(pair) for pair in pairs]), strict=True):
@@ -92,9 +88,9 @@ class YesNoTokenizer(OneLength, PairTokenizer):
         return ids
 
     def _cut(self, pair: Pair, ids: list[int], room: int) -> tuple[list[int], int, int]:
-        """The body of a pair that is too long, and how many tokens its query and its document lose.
+        """Return the truncated body of a pair, and how many tokens its query and its document lose.
 
-        Tokens at the seams may join, so a body that is still too long is cut again, shorter by what is too much.
+        Tokens may merge where parts meet, so a body that is still too long is truncated again by the excess.
         """
         frame = len(self._ids([self._body(Pair(Text("", pair.query.instruction), Text("")))])[0])
         query, document = (self._ends(text) for text in (pair.query.text, pair.document.text))
@@ -114,22 +110,22 @@ class YesNoTokenizer(OneLength, PairTokenizer):
             free -= len(cut) - room
         raise InputError(
             f"the instruction {pair.query.instruction or self.instruction!r} leaves no room for texts in "
-            f"model.head.max_length={self.max_length}: shorten it, or raise that"
+            f"model.head.max_length={self.max_length}: shorten it, or increase max_length"
         )
 
     def _ends(self, text: str) -> list[int]:
-        """Where each token of a text ends in it."""
-        given = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
-        return [end for _, end in given["offset_mapping"]]
+        """Return the end of each token in a text."""
+        encoded = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
+        return [end for _, end in encoded["offset_mapping"]]
 
 
 def _beginning(text: str, ends: Sequence[int], kept: int) -> str:
-    """The first `kept` tokens of a text, which end at `ends`."""
+    """Return the first `kept` tokens of a text, which end at `ends`."""
     return text[: ends[kept - 1]] if kept else ""
 
 
 class YesNo(nn.Module, RerankerHead):
-    """The two rows of the answers; see `RerankerHead`."""
+    """Vocabulary rows of the two answers; see `RerankerHead`."""
 
     name: ClassVar[str] = "yes_no"
     default_loss: ClassVar[str] = "bce"
@@ -156,7 +152,7 @@ tokenizer = AutoTokenizer.from_pretrained("{name}")""",
     @classmethod
     def recognises(cls, folder: Path) -> bool:
         """See `Head.recognises`: a causal language model."""
-        return _is_language_model(folder) and not gives_vectors(folder)
+        return _is_language_model(folder) and not is_retriever(folder)
 
     @classmethod
     def load(
@@ -171,27 +167,27 @@ tokenizer = AutoTokenizer.from_pretrained("{name}")""",
         positive: str = "yes",
         negative: str = "no",
     ) -> tuple[nn.Module, YesNo]:
-        """The backbone and head of a causal language model.
+        """Load the backbone and head of a causal language model.
 
         Args:
             folder: a transformers checkpoint with a language model's head.
-            prompts: their instruction, where `instruction` is None, is the default one; the template has no other.
+            prompts: their instruction is the default if `instruction` is None; the template has no other prompts.
             model_kwargs: for the transformers model (dtype, attn_implementation, trust_remote_code).
-            max_length: tokens of a pair, template included; of a longer one the longer side is cut first. Default 8192.
-            query_share: of the texts' tokens, what a long query may have beside a long document.
-            instruction: what documents are judged for, for queries that bring none.
-            positive: the answer that means relevant, one token.
-            negative: the other one.
+            max_length: maximum tokens of a pair, template included; the longer side is truncated first. Default 8192.
+            query_share: share of the tokens that a long query may use next to a long document.
+            instruction: relevance criterion for queries without their own.
+            positive: answer that means relevant, one token.
+            negative: the opposite answer.
 
         Raises:
-            InputError: no language model, an answer that isn't one token, or a length that can't be.
+            InputError: no language model, an answer that isn't one token, or a length out of range.
         """
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
         if not _is_language_model(folder):
-            made_for = architecture_of(folder) or "nothing it names"
+            made_for = architecture_of(folder) or "no known architecture"
             raise InputError(
-                f"model/head=yes_no asks a causal language model, and {folder} is made for {made_for}: "
+                f"model/head=yes_no needs a causal language model, {folder} is made for {made_for}: "
                 "choose model=qwen_reranker, or another head"
             )
         trust = model_kwargs.get("trust_remote_code", False)
@@ -200,21 +196,21 @@ tokenizer = AutoTokenizer.from_pretrained("{name}")""",
         answers = (_token(tokenizer, "negative", negative), _token(tokenizer, "positive", positive))
         if source.get_output_embeddings().weight is source.get_input_embeddings().weight:
             source.get_input_embeddings().requires_grad_(False)
-        ready(tokenizer, source.config)
+        ensure_padding(tokenizer, source.config)
         options = {"max_length": max_length, "instruction": instruction, "query_share": query_share}
         positions = usable_positions(source.config, tokenizer)
-        around = cls.read_tokenizer(folder, options, tokenizer=tokenizer, prompts=prompts, positions=positions)
-        check_length("max_length", around.max_length, positions)
-        template = (*around.prefix, *around.suffix, *tokenizer.encode(body(around.instruction, "", "")))
-        if around.max_length < (least := len(template) + 16):
+        encoding = cls.read_tokenizer(folder, options, tokenizer=tokenizer, prompts=prompts, positions=positions)
+        check_length("max_length", encoding.max_length, positions)
+        template = (*encoding.prefix, *encoding.suffix, *tokenizer.encode(body(encoding.instruction, "", "")))
+        if encoding.max_length < (least := len(template) + 16):
             raise InputError(
-                f"model.head.max_length={around.max_length} leaves no room beside the template: give {least} or more"
+                f"model.head.max_length={encoding.max_length} leaves no room for texts: set it to {least} or more"
             )
-        return source.base_model, cls(source, around, answers)
+        return source.base_model, cls(source, encoding, answers)
 
     @classmethod
     def limits(cls, folder: Path | None, options: Mapping[str, Any]) -> dict[Side, int]:
-        """See `Head.limits`: of a pair, whichever side is long."""
+        """See `Head.limits`: tokens per pair."""
         length = options.get("max_length") or MAX_LENGTH
         return {"query": length, "document": length}
 
@@ -236,63 +232,63 @@ tokenizer = AutoTokenizer.from_pretrained("{name}")""",
 
     @classmethod
     def vector_size(cls, folder: Path | None, options: Mapping[str, Any], hidden: int) -> int:
-        """Two logits."""
+        """Return 2, for the two logits."""
         return 2
 
     def forward(self, hidden_NLH: Tensor, padded: Padded) -> Tensor:
-        """(no, yes), the answers' logits of each pair."""
+        """Return the answers' logits (no, yes) of each pair."""
         last_NH = hidden_NLH.flatten(0, 1).index_select(0, padded.rows_T)
         return last_NH.float() @ self.rows_2H.T
 
     def vectors(self, tokens: Tokens) -> Tensor:
-        """One a pair."""
+        """Return 1 per pair."""
         return torch.ones_like(tokens.lengths_N)
 
     def scores(self, pairs: Representation) -> Tensor:
-        """Yes minus no; its sigmoid is the probability of "yes" among the two."""
+        """Return yes minus no; its sigmoid is the probability of "yes" among the two."""
         return pairs.values_TD[:, 1] - pairs.values_TD[:, 0]
 
     def save(self, backbone: nn.Module, folder: Path) -> None:
-        """Write the language model, and the sequence classifier to the folder `cross_encoder` in it."""
+        """Write the language model, and the sequence classifier to its folder `cross_encoder`."""
         (source,) = self._source
         setattr(source, source.base_model_prefix, backbone)
         source.save_pretrained(folder)
-        forget_calls(self.tokenizer.tokenizer).save_pretrained(folder)
+        clear_truncation(self.tokenizer.tokenizer).save_pretrained(folder)
         self._save_classifier(source, folder / CLASSIFIER)
 
     def options(self) -> dict[str, Any]:
         """See `Head.options`."""
-        around, (negative, positive) = self.tokenizer, self.answers
+        encoding, (negative, positive) = self.tokenizer, self.answers
         return {
-            "max_length": around.max_length,
-            "query_share": around.query_share,
-            "instruction": around.instruction,
-            "positive": around.tokenizer.decode([positive]),
-            "negative": around.tokenizer.decode([negative]),
+            "max_length": encoding.max_length,
+            "query_share": encoding.query_share,
+            "instruction": encoding.instruction,
+            "positive": encoding.tokenizer.decode([positive]),
+            "negative": encoding.tokenizer.decode([negative]),
         }
 
     @torch.no_grad()
-    def opened_elsewhere(
+    def library_outputs(
         self, folder: Path, pairs: Sequence[Pair], device: torch.device, *, trust_remote_code: bool
     ) -> dict[str, list[Tensor]]:
-        """See `RerankerHead.opened_elsewhere`: language model and classifier by transformers, padded on the left."""
+        """See `RerankerHead.library_outputs`: language model and classifier by transformers, padded on the left."""
         from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
-        given = {"local_files_only": True, "trust_remote_code": trust_remote_code}
-        tokenizer = AutoTokenizer.from_pretrained(folder, padding_side="left", **given)
+        options = {"local_files_only": True, "trust_remote_code": trust_remote_code}
+        tokenizer = AutoTokenizer.from_pretrained(folder, padding_side="left", **options)
         tokens, _ = replace(self.tokenizer, tokenizer=tokenizer)(pairs)
         rows = [ids.tolist() for ids in torch.split(tokens.ids_T, tokens.lengths_N.tolist())]
         batch = tokenizer.pad({"input_ids": rows}, return_tensors="pt").to(device)
-        found = {}
-        for name, kind, place in (
+        outputs = {}
+        for name, kind, location in (
             ("transformers", AutoModelForCausalLM, folder),
             ("transformers' classifier", AutoModelForSequenceClassification, folder / CLASSIFIER),
         ):
-            logits = kind.from_pretrained(place, dtype=torch.float32, **given).to(device).eval()(**batch).logits
+            logits = kind.from_pretrained(location, dtype=torch.float32, **options).to(device).eval()(**batch).logits
             if logits.ndim == 3:
                 logits = logits[:, -1, self.answers[1:]] - logits[:, -1, self.answers[:1]]
-            found[name] = list(logits)
-        return found
+            outputs[name] = list(logits)
+        return outputs
 
     def _save_classifier(self, source: Any, folder: Path) -> None:
         from transformers import AutoConfig, AutoModelForSequenceClassification
@@ -310,7 +306,7 @@ tokenizer = AutoTokenizer.from_pretrained("{name}")""",
             assign=True,
         )
         classifier.save_pretrained(folder)
-        forget_calls(self.tokenizer.tokenizer).save_pretrained(folder)
+        clear_truncation(self.tokenizer.tokenizer).save_pretrained(folder)
 
 
 def _token(tokenizer: Any, key: str, word: str) -> int:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from reasonir.model.encoder import Encoder
-from reasonir.model.span_scoring import LEAST_ROOM, score_spans
+from reasonir.model.span_scoring import MIN_ROOM, score_spans
 from reasonir.report.html.page import LEVELS, Match, ShownPassage, ShownPiece
 from reasonir.types import Pair, Text
 from reasonir.utils.sentences import sentences
@@ -77,12 +77,12 @@ def _window(length: int, marks: Sequence[tuple[int, int, float, ShownPiece]]) ->
 
 def _matched(encoder: Encoder, tokenizer: Any, query: Text, texts: Sequence[str]) -> list[ShownPassage]:
     """Every document's tokens shaded by the similarities of the query tokens whose best match they are."""
-    asked, places, names = tokenizer.places(query, "query")
+    asked, places, names = tokenizer.vector_offsets(query, "query")
     spoken_S = [asked[start:end] or name for (start, end), name in zip(places, names, strict=True)]
     query_SD = encoder.encode([query], "query").values_TD.float().cpu()
     found = []
     for text in texts:
-        read, spans_T, names_T = tokenizer.places(Text(text), "document")
+        read, spans_T, names_T = tokenizer.vector_offsets(Text(text), "document")
         document_TD = encoder.encode([Text(text)], "document").values_TD.float().cpu()
         best_S, place_S = (part.tolist() for part in (query_SD @ document_TD.T).max(1))
         matches = [
@@ -126,7 +126,7 @@ def _shaded(taken: dict[tuple[int, int], list[Match]]) -> list[tuple[int, int, f
 
 def _pruned(encoder: Encoder, query: Text, texts: Sequence[str]) -> list[ShownPassage]:
     """Every sentence with its probability, struck through where the pruner would drop it."""
-    if encoder.head.tokenizer.room(query) < LEAST_ROOM:
+    if encoder.head.tokenizer.room(query) < MIN_ROOM:
         return plainly(query, texts)
     spans = [sentences(text) for text in texts]
     pairs = [Pair(query, Text(text), found) for text, found in zip(texts, spans, strict=True)]

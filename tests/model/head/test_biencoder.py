@@ -104,7 +104,7 @@ def test_a_colbert_checkpoint_becomes_a_mean_pooled_bi_encoder(bert, tmp_path):
     ("options", "message"),
     [
         ({"pooling": "max"}, "model.head.pooling=max"),
-        ({"dimensions": [64, 65]}, "model.head.dimensions holds 65"),
+        ({"dimensions": [64, 65]}, "model.head.dimensions contains 65"),
         ({"max_length": 513}, "model.head.max_length=513.*512 or less"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Against PyLate itself: token layout, scores, exports, gradients."""
+"""ColBERT against PyLate: token layout, scores, exports, gradients."""
 
 import json
 import shutil
@@ -43,14 +43,14 @@ def test_tokens_are_laid_out_as_pylate_does(bert, options):
     encoder = load(bert, "colbert", query_length=20, document_length=24, **options)
     (source,) = encoder.head._source
     for texts, side in ((QUERIES, "query"), (DOCUMENTS, "document")):
-        theirs = source.tokenize([text.text for text in texts], is_query=side == "query")
-        ours = encoder.head.tokenizer(texts, side)
-        padded = ours.pad(torch.arange(len(texts)))
-        width = theirs["input_ids"].shape[1]
+        expected = source.tokenize([text.text for text in texts], is_query=side == "query")
+        tokens = encoder.head.tokenizer(texts, side)
+        padded = tokens.pad(torch.arange(len(texts)))
+        width = expected["input_ids"].shape[1]
         assert padded.ids_NL.shape[1] == width
-        attend = theirs["attention_mask"].bool()
+        attend = expected["attention_mask"].bool()
         assert torch.equal(padded.attend_NL, attend)
-        assert torch.equal(padded.ids_NL[attend], theirs["input_ids"][attend])
+        assert torch.equal(padded.ids_NL[attend], expected["input_ids"][attend])
 
 
 @pytest.mark.parametrize("name", ["bert", "qwen"])
@@ -83,7 +83,7 @@ def test_adapters_are_merged_into_the_export(bert, tmp_path):
 
 
 def test_stanford_checkpoints_load(bert, tmp_path):
-    """Their projection lies among the weights, their lengths and markers in artifact.metadata."""
+    """Their projection is among the weights, their lengths and markers in artifact.metadata."""
     folder = tmp_path / "stanford"
     shutil.copytree(bert, folder)
     config = json.loads((folder / "config.json").read_text()) | {"architectures": ["HF_ColBERT"]}
@@ -145,29 +145,29 @@ def test_gradients_have_the_scale_of_pylates_uncached_loss(bert, size):
     encoder = load(bert, "colbert", query_length=16, document_length=32, query_expansion=False)
     (source,) = encoder.head._source
     source.train()
-    given = [
+    rows = [
         Example(str(i), f"{SENTENCES[i % 12]} {i}", (Document(f"p{i}", f"{SENTENCES[(i + 5) % 12]} of {i}"),))
         for i in range(size)
     ]
-    batch = batch_of(encoder, given)
+    batch = batch_of(encoder, rows)
     features = [
-        source.tokenize([example.query for example in given], is_query=True, pad=True),
-        source.tokenize([example.documents[0].text for example in given], is_query=False, pad=True),
+        source.tokenize([example.query for example in rows], is_query=True, pad=True),
+        source.tokenize([example.documents[0].text for example in rows], is_query=False, pad=True),
     ]
 
-    def theirs(loss):
+    def reference(loss):
         encoder.zero_grad()
         value = loss([dict(side) for side in features], None)
         value.backward()
         return value.item(), norm(encoder)
 
     encoder.zero_grad()
-    ours = run_step(encoder, CachedContrastive(1.0), batch, Budget(200), Alone())["loss"]
-    ours.backward()
+    loss = run_step(encoder, CachedContrastive(1.0), batch, Budget(200), Alone())["loss"]
+    loss.backward()
     mine = norm(encoder)
-    plain, plain_norm = theirs(Contrastive(source))
-    cached, cached_norm = theirs(PyLateCached(source, mini_batch_size=4))
-    assert ours.item() == pytest.approx(plain, rel=1e-3)
+    plain, plain_norm = reference(Contrastive(source))
+    cached, cached_norm = reference(PyLateCached(source, mini_batch_size=4))
+    assert loss.item() == pytest.approx(plain, rel=1e-3)
     assert cached == pytest.approx(plain, rel=1e-4)
     assert mine == pytest.approx(plain_norm, rel=2e-2)
     assert cached_norm / plain_norm == pytest.approx(size, rel=1e-3)

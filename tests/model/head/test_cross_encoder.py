@@ -1,4 +1,4 @@
-"""Cross-encoders against transformers' own scores, for every kind of classifier there is."""
+"""Cross-encoders against transformers' own scores, for every kind of classifier."""
 
 import logging
 
@@ -60,7 +60,7 @@ def classifier(bert, tmp_path_factory):
 
 
 @torch.no_grad()
-def theirs(folder, pairs, length):
+def transformers_scores(folder, pairs, length):
     """What transformers itself scores, one pair at a time."""
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
@@ -87,7 +87,7 @@ def test_an_untouched_classifier_scores_as_transformers_does(classifier, family)
     folder = classifier(family)
     attention = "eager" if family == "deberta-v2" else "sdpa"
     encoder = load(folder, "cross_encoder", max_length=100, model={"attention": attention}).eval()
-    expected = theirs(folder, PAIRS, 100)
+    expected = transformers_scores(folder, PAIRS, 100)
     assert expected.std() > 1e-3
     assert torch.allclose(encoder.score_pairs(PAIRS), expected, atol=1e-5)
     assert torch.allclose(encoder.score_pairs(PAIRS, budget=1), expected, atol=1e-5)
@@ -96,7 +96,7 @@ def test_an_untouched_classifier_scores_as_transformers_does(classifier, family)
 def test_of_several_labels_the_first_is_the_score(classifier):
     folder = classifier("bert", labels=3)
     encoder = load(folder, "cross_encoder", max_length=100).eval()
-    assert torch.allclose(encoder.score_pairs(PAIRS), theirs(folder, PAIRS, 100), atol=1e-5)
+    assert torch.allclose(encoder.score_pairs(PAIRS), transformers_scores(folder, PAIRS, 100), atol=1e-5)
 
 
 LONG = "water " * 60
@@ -112,7 +112,7 @@ LONG = "water " * 60
         ("water water", "water", (2, 1), 0, 0),
     ],
 )
-def test_of_a_long_pair_the_longer_side_is_cut_and_what_is_lost_is_counted(
+def test_the_longer_side_of_a_pair_is_truncated_and_lost_tokens_are_counted(
     bert, query, document, kept, lost, lost_query
 ):
     encoder = load(bert, "cross_encoder", max_length=24)
@@ -138,45 +138,45 @@ def test_a_query_may_have_another_share(bert):
 def test_any_cut_gives_the_same_loss_and_gradients(classifier, family):
     encoder = load(classifier(family), "cross_encoder")
     batch = batch_of(encoder, examples(7, negatives=2))
-    found = []
+    steps = []
     for budget in (Budget(10**9, 10**9), Budget(300, 700), Budget(1, 0)):
         encoder.zero_grad()
         loss = run_step(encoder, Bce(), batch, budget, Alone())["loss"]
         loss.backward()
-        found.append((loss.item(), gradients(encoder)))
+        steps.append((loss.item(), gradients(encoder)))
     trained = {name for name, parameter in encoder.named_parameters() if parameter.requires_grad}
-    unused = {name for name in trained if "embeddings" not in name and name not in found[0][1]}
+    unused = {name for name in trained if "embeddings" not in name and name not in steps[0][1]}
     assert not unused
-    for loss, grads in found[1:]:
-        assert loss == pytest.approx(found[0][0], rel=1e-5)
-        assert largest_difference(grads, found[0][1]) < 5e-5
+    for loss, grads in steps[1:]:
+        assert loss == pytest.approx(steps[0][0], rel=1e-5)
+        assert largest_difference(grads, steps[0][1]) < 5e-5
 
 
 @pytest.mark.parametrize("rank", [0, 4])
 def test_the_export_scores_the_same_in_transformers_and_here(classifier, tmp_path, rank):
-    from sentence_transformers import CrossEncoder as Theirs
+    from sentence_transformers import CrossEncoder as SentenceCrossEncoder
 
     encoder = load(classifier("bert"), "cross_encoder", model={"lora": LoRA(rank=rank)}, max_length=100).eval()
     with torch.no_grad():
         for parameter in encoder.parameters():
             if parameter.requires_grad:
                 parameter.add_(0.05 * torch.randn_like(parameter))
-    ours = encoder.score_pairs(PAIRS)
+    scores = encoder.score_pairs(PAIRS)
     encoder.save(tmp_path / "model")
-    assert torch.equal(encoder.score_pairs(PAIRS), ours)
-    assert torch.allclose(theirs(tmp_path / "model", PAIRS, 100), ours, atol=1e-5)
+    assert torch.equal(encoder.score_pairs(PAIRS), scores)
+    assert torch.allclose(transformers_scores(tmp_path / "model", PAIRS, 100), scores, atol=1e-5)
     again = load(tmp_path / "model", "cross_encoder", max_length=100).eval()
-    assert torch.allclose(again.score_pairs(PAIRS), ours, atol=1e-5)
-    found = Theirs(str(tmp_path / "model"), device="cpu", max_length=100).predict(
+    assert torch.allclose(again.score_pairs(PAIRS), scores, atol=1e-5)
+    predicted = SentenceCrossEncoder(str(tmp_path / "model"), device="cpu", max_length=100).predict(
         [(pair.query.text, pair.document.text) for pair in PAIRS], activation_fn=torch.nn.Identity()
     )
-    assert torch.allclose(torch.tensor(found), ours, atol=1e-5)
+    assert torch.allclose(torch.tensor(predicted), scores, atol=1e-5)
 
 
-def test_a_plain_encoder_gets_a_new_layer_and_says_so(bert, caplog):
+def test_a_plain_encoder_gets_a_new_layer_with_a_warning(bert, caplog):
     with caplog.at_level(logging.WARNING):
         first, again, other = (load(bert, "cross_encoder", seed=seed).eval() for seed in (1, 1, 2))
-    assert "a new one is drawn and has to be trained" in caplog.text
+    assert "a new one is initialised and has to be trained" in caplog.text
     scores = [encoder.score_pairs(PAIRS) for encoder in (first, again, other)]
     assert torch.equal(scores[0], scores[1])
     assert not torch.allclose(scores[0], scores[2])
@@ -184,11 +184,11 @@ def test_a_plain_encoder_gets_a_new_layer_and_says_so(bert, caplog):
 
 def test_a_classifier_that_scores_by_more_than_hidden_states_is_refused(classifier):
     """ALBERT's backbone ends in an activation of its own."""
-    with pytest.raises(InputError, match="AlbertForSequenceClassification doesn't score by its backbone"):
+    with pytest.raises(InputError, match="AlbertForSequenceClassification needs more than its backbone"):
         load(classifier("albert", embedding_size=32), "cross_encoder")
 
 
-def test_lengths_that_cannot_be_are_refused(bert):
+def test_impossible_lengths_are_refused(bert):
     with pytest.raises(InputError, match=r"model.head.max_length=9999 is more than this model can read"):
         load(bert, "cross_encoder", max_length=9999)
     with pytest.raises(InputError, match=r"max_length=10 leaves no room for a pair: give 19"):

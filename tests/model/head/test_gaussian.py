@@ -1,4 +1,4 @@
-"""The Gaussian head: it starts as the bi-encoder's ranking, and its export opens in sentence-transformers."""
+"""Gaussian head: initially it ranks like the bi-encoder, and its export opens in sentence-transformers."""
 
 import pytest
 import torch
@@ -35,14 +35,14 @@ def test_the_export_gives_the_same_vectors_in_sentence_transformers_and_here(ber
     from sentence_transformers import SentenceTransformer
 
     encoder = load(bert, "gaussian", **options).eval()
-    ours = encoder.encode(TEXTS, "document").values_TD
+    expected = encoder.encode(TEXTS, "document").values_TD
     encoder.save(tmp_path / "model")
-    theirs = SentenceTransformer(str(tmp_path / "model"), device="cpu")
-    assert theirs.similarity_fn_name == "euclidean"
-    vectors = torch.tensor(theirs.encode([text.text for text in TEXTS]))
-    assert torch.allclose(vectors, ours, atol=1e-4)
+    model = SentenceTransformer(str(tmp_path / "model"), device="cpu")
+    assert model.similarity_fn_name == "euclidean"
+    vectors = torch.tensor(model.encode([text.text for text in TEXTS]))
+    assert torch.allclose(vectors, expected, atol=1e-4)
     again = load(tmp_path / "model", "gaussian").eval()
-    assert torch.allclose(again.encode(TEXTS, "document").values_TD, ours, atol=1e-4)
+    assert torch.allclose(again.encode(TEXTS, "document").values_TD, expected, atol=1e-4)
     assert len(again.head.rest) == len(encoder.head.rest)
 
 

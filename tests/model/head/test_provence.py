@@ -1,4 +1,4 @@
-"""The pruner's head: labels by characters, rows, gradients, and both formats it is read from."""
+"""Pruner's head: labels by characters, rows, gradients, and both formats."""
 
 import json
 
@@ -60,40 +60,40 @@ def test_a_tokens_label_is_that_of_the_span_that_holds_most_of_it(tokenizers, ki
 
     text, spans = TEXTS[case]
     labels = tuple(float(number % 2 == 0) for number in range(len(spans)))
-    encoding = PairEncoding(tokenizers[kind], Prompts(document="doc: "), 40, judged=True)
-    tokens, found = encoding([Pair(Text("why does it rain"), Text(text), tuple(spans), labels)])
-    theirs = tokenizers[kind](
+    encoding = PairEncoding(tokenizers[kind], Prompts(document="doc: "), 40, token_labels=True)
+    tokens, label_T = encoding([Pair(Text("why does it rain"), Text(text), tuple(spans), labels)])
+    encoded = tokenizers[kind](
         "why does it rain", "doc: " + text, truncation="only_second", max_length=40, return_offsets_mapping=True
     )
-    assert tokens.ids_T.tolist() == theirs["input_ids"]
+    assert tokens.ids_T.tolist() == encoded["input_ids"]
     expected, document = [], []
-    for place, ((start, end), side) in enumerate(zip(theirs["offset_mapping"], theirs.sequence_ids(0), strict=True)):
+    for index, ((start, end), side) in enumerate(zip(encoded["offset_mapping"], encoded.sequence_ids(0), strict=True)):
         if side != 1:
             continue
-        document.append(place)
+        document.append(index)
         printed = [i - 5 for i in range(start, end) if not ("doc: " + text)[i].isspace()] or range(start - 5, end - 5)
         shares = [sum(low <= i < high for i in printed) / len(printed) for low, high in spans]
         best = max(range(len(spans)), key=lambda number: shares[number])
         expected.append(labels[best] if shares[best] >= 0.5 else float("nan"))
     assert tokens.keep_T.nonzero().flatten().tolist() == [document[0] - 1, *document]
-    assert torch.equal(found.nan_to_num(-1), torch.tensor(expected).nan_to_num(-1))
-    assert {0.0, 1.0} & set(found.tolist())
+    assert torch.equal(label_T.nan_to_num(-1), torch.tensor(expected).nan_to_num(-1))
+    assert {0.0, 1.0} & set(label_T.tolist())
 
 
 def test_the_rows_of_a_pair_are_its_score_and_its_documents_tokens(bert):
     encoder = load(bert, "provence", max_length=60).eval()
     tokens, labels = encoder.head.tokenizer(PAIRS)
-    found = encoder.represent(tokens, budget=100)
-    keeps = encoder.head.token_logits(found)
-    assert keeps.lengths_N.tolist() == (tokens.kept_N - 1).tolist()
-    assert len(keeps.values_TD) == len(labels)
+    representation = encoder.represent(tokens, budget=100)
+    token_logits = encoder.head.token_logits(representation)
+    assert token_logits.lengths_N.tolist() == (tokens.kept_N - 1).tolist()
+    assert len(token_logits.values_TD) == len(labels)
     for number, pair in enumerate(PAIRS):
         (alone, _) = encoder.head.tokenizer([pair])
         hidden = encoder.backbone(
             input_ids=alone.ids_T[None].long(), **encoder.head.inputs(alone.pad(torch.tensor([0])))
         )
         expected = encoder.head.keep(hidden[0][0, alone.keep_T][1:])  # without the score's row
-        own = found.take(torch.tensor([number]))
+        own = representation.take(torch.tensor([number]))
         assert torch.allclose(encoder.head.token_logits(own).values_TD, expected, atol=1e-5)
         assert torch.allclose(encoder.head.scores(own), encoder.score_pairs([pair]), atol=1e-5)
 
@@ -104,49 +104,49 @@ def test_any_cut_gives_the_same_loss_and_gradients(bert, average):
     objective = ProvenceLoss(Sum({"bce": Bce(), "listwise": Listwise()}), 0.5, average=average)
     batch = batch_of(encoder, examples(7, negatives=2))
     assert set(batch.token_label_T.tolist()) == {0.0, 1.0}
-    found = []
+    steps = []
     for budget in (Budget(10**9, 10**9), Budget(10**9, 0), Budget(300, 700), Budget(1, 0)):
         encoder.zero_grad()
         loss = run_step(encoder, objective, batch, budget, Alone())["loss"]
         loss.backward()
-        found.append((loss.item(), gradients(encoder)))
-    assert any("keep" in name for name in found[0][1])
-    assert all(grad.abs().max() > 0 for name, grad in found[0][1].items() if "keep" in name or "classifier" in name)
-    for loss, grads in found[1:]:
-        assert loss == pytest.approx(found[0][0], rel=1e-5)
-        assert largest_difference(grads, found[0][1]) < 5e-5
+        steps.append((loss.item(), gradients(encoder)))
+    assert any("keep" in name for name in steps[0][1])
+    assert all(grad.abs().max() > 0 for name, grad in steps[0][1].items() if "keep" in name or "classifier" in name)
+    for loss, grads in steps[1:]:
+        assert loss == pytest.approx(steps[0][0], rel=1e-5)
+        assert largest_difference(grads, steps[0][1]) < 5e-5
 
 
-def test_a_few_rows_are_learnt_by_heart(bert, tmp_path):
+def test_a_few_rows_are_memorised(bert, tmp_path):
     from reasonir.data.files.context_rows import read_examples
     from reasonir.eval.stats.pruning_metrics import Sentences
 
-    given = list(read_examples(str(write_rows(tmp_path / "rows.jsonl", 8)), "train"))
+    rows = list(read_examples(str(write_rows(tmp_path / "rows.jsonl", 8)), "train"))
     encoder = load(bert, "provence")
-    pairs = [Pair(Text(row.query), Text(d.text), d.spans) for row in given for d in row.documents]
-    batch = batch_of(encoder, given)
+    pairs = [Pair(Text(row.query), Text(d.text), d.spans) for row in rows for d in row.documents]
+    batch = batch_of(encoder, rows)
     optimiser = torch.optim.Adam(encoder.parameters(), 2e-3)
     for _ in range(100):
         optimiser.zero_grad()
         run_step(encoder, ProvenceLoss(ranking_weight=1.0), batch, Budget(10**9, 10**9), Alone())["loss"].backward()
         optimiser.step()
-    found = score_spans(encoder, pairs)
-    keep = torch.tensor([value for opinion in found for value in opinion.keep]).numpy()
-    figures = Sentences.of(given).figures(keep > 0.5)
+    results = score_spans(encoder, pairs)
+    keep = torch.tensor([value for scores in results for value in scores.keep]).numpy()
+    figures = Sentences.of(rows).figures(keep > 0.5)
     assert figures["f2"] > 0.85  # keeping everything comes to 0.5
     assert 0.7 < figures["compression"] < 0.95
-    relevant = [d.label > 0 for row in given for d in row.documents]
-    assert [opinion.score > 0 for opinion in found] == relevant
+    relevant = [d.label > 0 for row in rows for d in row.documents]
+    assert [scores.score > 0 for scores in results] == relevant
 
 
 def test_bfloat16_autocast_reaches_the_backbone_and_leaves_the_rows_in_float32(bert):
     encoder = load(bert, "provence")
     tokens, _ = encoder.head.tokenizer(PAIRS)
     with torch.autocast("cpu", torch.bfloat16):
-        found = encoder.represent(tokens)
+        representation = encoder.represent(tokens)
     exact = encoder.represent(tokens)
-    assert found.values_TD.dtype == torch.float32
-    assert 0 < (found.values_TD - exact.values_TD).abs().max() < 0.05
+    assert representation.values_TD.dtype == torch.float32
+    assert 0 < (representation.values_TD - exact.values_TD).abs().max() < 0.05
 
 
 @pytest.mark.parametrize("rank", [0, 4])
@@ -160,20 +160,20 @@ def test_the_export_ranks_in_transformers_and_prunes_here_as_before(bert, tmp_pa
             if parameter.requires_grad:
                 parameter.add_(0.05 * torch.randn_like(parameter))
     tokens, _ = encoder.head.tokenizer(PAIRS)
-    ours = encoder.represent(tokens)
+    expected = encoder.represent(tokens)
     encoder.save(tmp_path / "model")
     again = load(tmp_path / "model", "provence").eval()
-    assert torch.allclose(again.represent(tokens).values_TD, ours.values_TD, atol=1e-5)
+    assert torch.allclose(again.represent(tokens).values_TD, expected.values_TD, atol=1e-5)
     logits = load_file(tmp_path / "model" / "pruning_head.safetensors")
     assert {name: tuple(value.shape) for name, value in logits.items()} == {
         "pruning_head.classifier.weight": (2, 64),
         "pruning_head.classifier.bias": (2,),
     }
-    theirs = AutoModelForSequenceClassification.from_pretrained(tmp_path / "model").eval()
-    given = encoder.head.tokenizer.tokenizer(
+    model = AutoModelForSequenceClassification.from_pretrained(tmp_path / "model").eval()
+    inputs = encoder.head.tokenizer.tokenizer(
         [pair.query.text for pair in PAIRS], [pair.document.text for pair in PAIRS], padding=True, return_tensors="pt"
     )
-    assert torch.allclose(theirs(**given).logits[:, 0], encoder.head.scores(ours), atol=1e-5)
+    assert torch.allclose(model(**inputs).logits[:, 0], encoder.head.scores(expected), atol=1e-5)
 
 
 def test_a_published_checkpoint_of_one_file_is_read(bert, tmp_path):
@@ -193,12 +193,12 @@ def test_a_published_checkpoint_of_one_file_is_read(bert, tmp_path):
     AutoTokenizer.from_pretrained(bert).save_pretrained(tmp_path)
     encoder = load(tmp_path, "provence").eval()
     tokens, _ = encoder.head.tokenizer(PAIRS[:1])
-    found = encoder.represent(tokens)
-    given = encoder.head.tokenizer.tokenizer(PAIRS[0].query.text, PAIRS[0].document.text, return_tensors="pt")
-    output = model(**given, output_hidden_states=True)
-    assert torch.allclose(encoder.head.scores(found), output.logits[:, 0], atol=1e-5)
+    representation = encoder.represent(tokens)
+    inputs = encoder.head.tokenizer.tokenizer(PAIRS[0].query.text, PAIRS[0].document.text, return_tensors="pt")
+    output = model(**inputs, output_hidden_states=True)
+    assert torch.allclose(encoder.head.scores(representation), output.logits[:, 0], atol=1e-5)
     both = logits(output.hidden_states[-1][0, tokens.keep_T][1:])
-    assert torch.allclose(encoder.head.token_logits(found).values_TD[:, 0], both[:, 1] - both[:, 0], atol=1e-5)
+    assert torch.allclose(encoder.head.token_logits(representation).values_TD[:, 0], both[:, 1] - both[:, 0], atol=1e-5)
 
 
 def test_a_layer_of_another_size_is_refused(bert, tmp_path):
@@ -208,5 +208,5 @@ def test_a_layer_of_another_size_is_refused(bert, tmp_path):
     wrong = {"pruning_head.classifier.weight": torch.zeros(2, 8), "pruning_head.classifier.bias": torch.zeros(2)}
     save_file(wrong, tmp_path / "pruning_head.safetensors")
     (tmp_path / "reasonir.json").unlink()
-    with pytest.raises(InputError, match=r"has shape \(2, 8\), this model wants \(2, 64\)"):
+    with pytest.raises(InputError, match=r"has shape \(2, 8\), this model needs \(2, 64\)"):
         load(tmp_path, "provence")

@@ -20,10 +20,10 @@ def test_every_option_of_the_group_is_a_head_of_that_name(composed):
         assert get_object(target).__self__.name == option
 
 
-def test_a_head_is_asked_before_the_one_it_builds_on():
+def test_derived_heads_are_tried_before_their_base():
     classes = heads()
-    for place, head in enumerate(classes):
-        assert not any(issubclass(later, head) for later in classes[place + 1 :])
+    for index, head in enumerate(classes):
+        assert not any(issubclass(later, head) for later in classes[index + 1 :])
 
 
 @pytest.mark.parametrize("head", HEADS)
@@ -34,12 +34,12 @@ def test_an_export_is_recognised_by_its_files(head, request, tmp_path):
 
 
 def test_a_plain_encoder_has_no_head(bert):
-    with pytest.raises(InputError, match="doesn't say which head it has"):
+    with pytest.raises(InputError, match="has no recognisable head"):
         head_of(bert)
 
 
-def test_registered_models_are_called_as_ever():
-    """MLflow's versions of a model stand under `<data>-<head>`: a head that is renamed loses its earlier ones."""
+def test_names_of_registered_models_are_stable():
+    """MLflow registers versions of a model as `<data>-<head>`: renaming a head loses its earlier ones."""
     assert {head.__name__: f"demo-{head.name}" for head in heads()} == {
         "BiEncoder": "demo-biencoder",
         "ColBERT": "demo-colbert",
@@ -54,7 +54,7 @@ def test_a_heads_loss_is_the_one_that_its_class_names():
     assert {head.name: loss_of(head.name) for head in heads()} == {head.name: head.default_loss for head in heads()}
 
 
-def test_a_heads_loss_is_known_without_torch():
+def test_a_heads_loss_is_read_without_torch():
     code = "import sys; from reasonir.config import loss_of; print(loss_of('gaussian'), 'torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["gaussian", "False"]

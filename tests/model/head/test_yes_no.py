@@ -76,10 +76,10 @@ def test_a_long_document_is_cut_before_the_suffix_and_nothing_else_is(decoder):
 
 
 @pytest.mark.parametrize("share", [0.5, 0.2])
-def test_beside_a_long_query_documents_keep_their_share_and_the_template_is_whole(decoder, share):
+def test_next_to_a_long_query_documents_keep_their_share_and_the_template_is_whole(decoder, share):
     tokenizer = load(decoder, "yes_no", max_length=240, query_share=share).head.tokenizer
     long = "a mason repairs ovens and stoves " * 200
-    pairs = [Pair(Text(long), Text(each)) for each in (long, "a mason", "copper conducts")]
+    pairs = [Pair(Text(long), Text(text)) for text in (long, "a mason", "copper conducts")]
     tokens, _ = tokenizer(pairs)
     whole, _ = tokenizer.whole()(pairs)
     texts = [tokenizer.tokenizer.decode(ids) for ids in torch.split(tokens.ids_T, tokens.lengths_N.tolist())]
@@ -99,7 +99,7 @@ def test_beside_a_long_query_documents_keep_their_share_and_the_template_is_whol
     assert kept_query / (kept_query + kept_document) == pytest.approx(share, abs=0.03)
 
 
-def test_a_querys_own_instruction_stands_in_place_of_the_default(decoder):
+def test_a_querys_own_instruction_replaces_the_default(decoder):
     encoder = load(decoder, "yes_no", instruction="be strict")
     decode = encoder.head.tokenizer.tokenizer.decode
     tokens, _ = encoder.head.tokenizer(PAIRS[1:])
@@ -116,15 +116,15 @@ def test_any_cut_gives_the_same_loss_and_gradients(decoder):
     batch = batch_of(encoder, examples(7, negatives=2))
     assert batch.query_P.tolist() == [query for query in range(7) for _ in range(3)]
     assert batch.label_P.tolist() == [1.0, 0.0, 0.0] * 7
-    found = []
+    steps = []
     for budget in (Budget(10**9, 10**9), Budget(10**9, 0), Budget(300, 700), Budget(1, 0)):
         encoder.zero_grad()
         loss = run_step(encoder, objective, batch, budget, Alone())["loss"]
         loss.backward()
-        found.append((loss.item(), gradients(encoder)))
-    for loss, grads in found[1:]:
-        assert loss == pytest.approx(found[0][0], rel=1e-5)
-        assert largest_difference(grads, found[0][1]) < 5e-5
+        steps.append((loss.item(), gradients(encoder)))
+    for loss, grads in steps[1:]:
+        assert loss == pytest.approx(steps[0][0], rel=1e-5)
+        assert largest_difference(grads, steps[0][1]) < 5e-5
 
 
 def test_a_tied_embedding_and_the_answers_rows_stay_as_they_are(decoder):
@@ -143,25 +143,25 @@ def test_the_export_scores_the_same_in_transformers_and_in_cross_encoder(decoder
         for name, parameter in encoder.named_parameters():
             if "lora_B" in name or (not rank and parameter.requires_grad):
                 parameter.add_(0.02 * torch.randn_like(parameter))
-    ours = encoder.score_pairs(PAIRS[:2])
+    scores = encoder.score_pairs(PAIRS[:2])
     encoder.save(tmp_path / "model")
-    assert torch.allclose(whole_scores(tmp_path / "model", encoder, PAIRS[:2]), ours, atol=1e-4)
+    assert torch.allclose(whole_scores(tmp_path / "model", encoder, PAIRS[:2]), scores, atol=1e-4)
     again = load(tmp_path / "model", "yes_no").eval()
-    assert torch.allclose(again.score_pairs(PAIRS[:2]), ours, atol=1e-4)
-    theirs = CrossEncoder(str(tmp_path / "model" / "cross_encoder"), device="cpu").predict(
+    assert torch.allclose(again.score_pairs(PAIRS[:2]), scores, atol=1e-4)
+    predicted = CrossEncoder(str(tmp_path / "model" / "cross_encoder"), device="cpu").predict(
         [
             (f"{PREFIX}<Instruct>: {INSTRUCTION}\n<Query>: {p.query.text}\n", f"<Document>: {p.document.text}{SUFFIX}")
             for p in PAIRS[:2]
         ],
         activation_fn=torch.nn.Identity(),
     )
-    assert torch.allclose(torch.tensor(theirs), ours, atol=1e-4)
+    assert torch.allclose(torch.tensor(predicted), scores, atol=1e-4)
 
 
-def test_what_is_no_language_model_or_no_single_token_is_refused(bert, decoder):
+def test_other_models_and_answers_of_several_tokens_are_refused(bert, decoder):
     with pytest.raises(InputError, match="choose model=qwen_reranker, or another head"):
         load(bert, "yes_no")
     with pytest.raises(InputError, match=r"model.head.positive='perhaps so' isn't one token"):
         load(decoder, "yes_no", positive="perhaps so")
-    with pytest.raises(InputError, match="leaves no room beside the template"):
+    with pytest.raises(InputError, match="leaves no room for texts: set it to"):
         load(decoder, "yes_no", max_length=20)

@@ -39,7 +39,7 @@ def test_matches_add_up_to_the_score_and_shade_what_they_match(request, name, op
 def test_tokens_stand_where_their_characters_are(bert):
     tokenizer = load(bert, "colbert", query_length=20, document_length=12).head.tokenizer
     for side, text in (("query", QUERY), ("document", Text(" ".join(SENTENCES)))):
-        string, places, names = tokenizer.places(text, side)
+        string, places, names = tokenizer.vector_offsets(text, side)
         assert len(places) == len(names) == int(tokenizer([text], side).kept_N[0])
         for (start, end), token in zip(places, names, strict=True):
             assert string[start:end].lower() == ("" if token.startswith("[") else token.removeprefix("##").lower())
