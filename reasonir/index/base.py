@@ -18,9 +18,9 @@ class Index(Protocol):
     name: ClassVar[str]
     """Option of the group `index`, for messages and the protocol of results."""
     neural: ClassVar[bool]
-    """Whether it searches with a model's embeddings (and is built with an encoder) or with words."""
+    """True if it searches with a model's embeddings (and is built with an encoder) or with words."""
     single_vector: ClassVar[bool | None]
-    """Whether it holds one vector per text only (true), many only (false), or either (null)."""
+    """True if it holds one vector per text only (true), many only (false), or either (null)."""
     measured: Mapping[str, float]
     """Metrics of the last approximate search: `recall_at_10` against exact search of all vectors, and the number of
     `vectors` held, of the model's `encoded_vectors`.

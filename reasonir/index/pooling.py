@@ -40,7 +40,7 @@ class Pooling(Validated):
 
     @property
     def pools(self) -> bool:
-        """Whether vectors are reduced."""
+        """True if vectors are reduced."""
         return self.pool_factor > 1
 
     def __call__(self, documents: Representation, *, start: int = 0) -> Representation:

@@ -124,7 +124,7 @@ class Targeted(Validated):
     target: str = LABEL
     accepts: ClassVar[frozenset[str]] = PAIRWISE
     compares: ClassVar[bool] = False
-    """Whether documents of a query are compared with each other."""
+    """True if documents of a query are compared with each other."""
 
     @property
     def teachers(self) -> frozenset[str]:

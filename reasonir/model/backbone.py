@@ -124,12 +124,12 @@ class Model(Validated):
 
     @property
     def reads_pairs(self) -> bool:
-        """Whether the head reads query and document together."""
+        """True if the head reads query and document together."""
         return bool(self._head.reads_pairs)
 
     @property
     def single_vector(self) -> bool:
-        """Whether the representation of a text, or of a pair, is a single vector."""
+        """True if the representation of a text, or of a pair, is a single vector."""
         return bool(self._head.single_vector)
 
     @property

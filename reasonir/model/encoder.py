@@ -78,9 +78,9 @@ class Encoder(nn.Module):
         """A `RetrieverHead`, `RerankerHead` or `PrunerHead`."""
         self._options = {"use_cache": False} if getattr(backbone.config, "use_cache", None) is not None else {}
         self.may_pack = packs
-        """Whether texts may be packed, subject to the check in `packs`."""
+        """True if texts may be packed, subject to the check in `packs`."""
         self.trust_remote_code = trust_remote_code
-        """Whether Python code in the checkpoint was allowed to run."""
+        """True if Python code in the checkpoint was allowed to run."""
         self._packs: dict[tuple[str, bool], bool] = {}
 
     @property
@@ -115,7 +115,7 @@ class Encoder(nn.Module):
 
     @property
     def packs(self) -> bool:
-        """Whether micro-batches are packed in the present device, precision and mode."""
+        """True if micro-batches are packed in the present device, precision and mode."""
         if not self.may_pack or (self.training and not varlen.trains_packed(self.backbone, self.device)):
             return False
         key = (self.device.type, torch.is_autocast_enabled(self.device.type))

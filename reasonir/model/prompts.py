@@ -41,7 +41,7 @@ class Prompts:
 
     @property
     def takes_instructions(self) -> bool:
-        """Whether the prompt of queries contains the instruction."""
+        """True if the prompt of queries contains the instruction."""
         return _PLACEHOLDER in (self.query or "")
 
     def apply(self, text: Text, side: Side) -> str:

@@ -40,7 +40,7 @@ class Fit:
 
     @property
     def fits(self) -> bool | None:
-        """Whether the estimate is within the device's memory."""
+        """True if the estimate is within the device's memory."""
         memory = self.hardware.memory_gib
         return None if memory is None else self.cost.total <= memory * GIB
 
@@ -74,7 +74,7 @@ class Plan:
 
     @property
     def tight(self) -> bool:
-        """Whether memory alone limits the stored graphs."""
+        """True if memory alone limits the stored graphs."""
         return self.fit.hardware.max_saved_tokens is None and self.budget.max_saved_tokens < self.texts.tokens
 
     def refitted(self, *, graph_scale: float | None = None, budget: Budget | None = None) -> Plan:

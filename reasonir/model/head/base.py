@@ -92,9 +92,9 @@ class Head(Protocol):
     kind: ClassVar[Kind]
     """retriever (one representation per text), reranker (one score per pair) or pruner (also one logit per token)."""
     reads_pairs: ClassVar[bool]
-    """Whether query and document are read together."""
+    """True if query and document are read together."""
     single_vector: ClassVar[bool]
-    """Whether the representation of a text, or of a pair, is a single vector."""
+    """True if the representation of a text, or of a pair, is a single vector."""
     default_loss: ClassVar[str]
     """Default option of the group `loss`; `config.loss_of` reads its source."""
     usage: ClassVar[UsageSnippet]
