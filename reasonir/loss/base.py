@@ -114,6 +114,15 @@ class Objective(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class RetrieverObjective(Validated):
+    """Objective on a retriever's scores or vectors, without requirements on batches."""
+
+    accepts: ClassVar[frozenset[str]] = frozenset({"retriever"})
+    needs: ClassVar[frozenset[str]] = frozenset()
+    teachers: ClassVar[frozenset[str]] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
 class Targeted(Validated):
     """Objective on the scores of labelled pairs.
 

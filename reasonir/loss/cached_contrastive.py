@@ -11,23 +11,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from reasonir.loss.base import RetrievalOutputs
-from reasonir.utils.ranges import PositiveFloat, Validated
+from reasonir.loss.base import RetrievalOutputs, RetrieverObjective
+from reasonir.utils.ranges import PositiveFloat
 
 
 @dataclass(frozen=True, slots=True)
-class CachedContrastive(Validated):
+class CachedContrastive(RetrieverObjective):
     """InfoNCE at `temperature`; other relevant documents of a query are never among its negatives."""
 
     temperature: PositiveFloat
-    accepts: ClassVar[frozenset[str]] = frozenset({"retriever"})
-    needs: ClassVar[frozenset[str]] = frozenset()
-    teachers: ClassVar[frozenset[str]] = frozenset()
 
     def __call__(self, outputs: RetrievalOutputs) -> Mapping[str, Tensor]:
         """Return the mean over relevant pairs, and the share of them whose document ranks first."""

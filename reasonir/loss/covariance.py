@@ -12,22 +12,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from reasonir.loss.base import RetrievalOutputs
+from reasonir.loss.base import RetrievalOutputs, RetrieverObjective
 from reasonir.loss.vectors import positives
 
 
 @dataclass(frozen=True, slots=True)
-class Covariance:
+class Covariance(RetrieverObjective):
     """||Cov - var I||_F / D."""
-
-    accepts: ClassVar[frozenset[str]] = frozenset({"retriever"})
-    needs: ClassVar[frozenset[str]] = frozenset()
-    teachers: ClassVar[frozenset[str]] = frozenset()
 
     def __call__(self, outputs: RetrievalOutputs) -> Mapping[str, Tensor]:
         """Return the distance over the relevant pairs of all devices."""

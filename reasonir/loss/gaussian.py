@@ -10,20 +10,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from reasonir.loss.base import RetrievalOutputs
+from reasonir.loss.base import RetrievalOutputs, RetrieverObjective
 from reasonir.loss.cached_contrastive import CachedContrastive
 from reasonir.loss.sigreg import Sigreg
 from reasonir.loss.vectors import positives
-from reasonir.utils.ranges import NonNegativeFloat, PositiveFloat, Validated
+from reasonir.utils.ranges import NonNegativeFloat, PositiveFloat
 
 
 @dataclass(frozen=True, slots=True)
-class GaussianLoss(Validated):
+class GaussianLoss(RetrieverObjective):
     """InfoNCE + weight x SIGReg.
 
     Attributes:
@@ -35,9 +34,6 @@ class GaussianLoss(Validated):
     temperature: PositiveFloat
     weight: NonNegativeFloat = 0.02
     sigreg: Sigreg = field(default_factory=Sigreg)
-    accepts: ClassVar[frozenset[str]] = frozenset({"retriever"})
-    needs: ClassVar[frozenset[str]] = frozenset()
-    teachers: ClassVar[frozenset[str]] = frozenset()
 
     def __call__(self, outputs: RetrievalOutputs) -> Mapping[str, Tensor]:
         """Return the loss, both terms, the mean distance of relevant pairs and the standard deviation of vectors."""

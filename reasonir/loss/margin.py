@@ -7,17 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
 
-from reasonir.loss.base import RetrievalOutputs
-from reasonir.utils.ranges import NonNegativeFloat, Validated
+from reasonir.loss.base import RetrievalOutputs, RetrieverObjective
+from reasonir.utils.ranges import NonNegativeFloat
 
 
 @dataclass(frozen=True, slots=True)
-class Margin(Validated):
+class Margin(RetrieverObjective):
     """relu(distance to the relevant document - distance to a negative + margin); for heads with one vector per text.
 
     Attributes:
@@ -27,9 +27,6 @@ class Margin(Validated):
 
     margin: NonNegativeFloat = 1.0
     negatives: Literal["hardest", "all"] = "hardest"
-    accepts: ClassVar[frozenset[str]] = frozenset({"retriever"})
-    needs: ClassVar[frozenset[str]] = frozenset()
-    teachers: ClassVar[frozenset[str]] = frozenset()
 
     def __call__(self, outputs: RetrievalOutputs) -> Mapping[str, Tensor]:
         """Return the mean over relevant pairs (and their negatives), and the mean distance of relevant pairs."""

@@ -13,22 +13,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import Annotated
 
 import torch
 from annotated_types import Ge
 from torch import Tensor
 
-from reasonir.loss.base import RetrievalOutputs
+from reasonir.loss.base import RetrievalOutputs, RetrieverObjective
 from reasonir.loss.vectors import both_sides
-from reasonir.utils.ranges import Positive, PositiveFloat, Validated
+from reasonir.utils.ranges import Positive, PositiveFloat
 
 FLOOR = 1.0525
 """Expected value for a Gaussian sample, for t up to 3."""
 
 
 @dataclass(frozen=True, slots=True)
-class Sigreg(Validated):
+class Sigreg(RetrieverObjective):
     """Mean statistic of queries and documents over its floor, less 1: 0 for a Gaussian.
 
     Attributes:
@@ -42,9 +42,6 @@ class Sigreg(Validated):
     t_max: PositiveFloat = 3.0
     knots: Annotated[int, Ge(2)] = 17
     unit: bool = False
-    accepts: ClassVar[frozenset[str]] = frozenset({"retriever"})
-    needs: ClassVar[frozenset[str]] = frozenset()
-    teachers: ClassVar[frozenset[str]] = frozenset()
 
     def __call__(self, outputs: RetrievalOutputs) -> Mapping[str, Tensor]:
         """Return the loss, and each side's statistic over its floor."""

@@ -128,6 +128,7 @@ class Head(Protocol):
     @classmethod
     def length_options(cls, lengths: Mapping[Side, int]) -> dict[str, int]:
         """Return the YAML's options for these maximum tokens per text."""
+        return {"max_length": max(lengths.values())}
 
     @classmethod
     def vector_size(cls, folder: Path | None, options: Mapping[str, Any], hidden: int) -> int:
@@ -141,7 +142,8 @@ class Head(Protocol):
         return {}
 
     def vectors(self, tokens: Tokens) -> Tensor:
-        """Return lengths_N: the number of vectors of each text."""
+        """Return lengths_N: the number of vectors of each text, by default 1."""
+        return torch.ones_like(tokens.lengths_N)
 
     def outputs(self, representation: Representation) -> list[Tensor]:
         """Return the values of each text or pair by which an export is compared with the model."""
@@ -151,7 +153,8 @@ class Head(Protocol):
         """Write the model in the format its ecosystem loads."""
 
     def options(self) -> dict[str, Any]:
-        """Return the options of `load` that an export's files don't contain, as plain values."""
+        """Return the options of `load` that an export's files don't contain, as plain values; by default none."""
+        return {}
 
 
 class RetrieverHead(Head, Protocol):
@@ -169,7 +172,8 @@ class RetrieverHead(Head, Protocol):
         """Return scores_QN, higher is better; differentiable."""
 
     def views(self, queries: Representation, documents: Representation) -> Iterator[Tensor]:
-        """Yield the scores that are trained: one scores_QN, or one per trained vector size."""
+        """Yield the scores that are trained: scores_QN by default, or one per trained vector size."""
+        yield self.score(queries, documents)
 
     def library_outputs(
         self, folder: Path, texts: Sequence[Text], side: Side, device: torch.device, *, trust_remote_code: bool

@@ -193,11 +193,6 @@ print(model.similarity(queries, documents))""",
         )
 
     @classmethod
-    def length_options(cls, lengths: Mapping[Side, int]) -> dict[str, int]:
-        """See `Head.length_options`: one length for both sides."""
-        return {"max_length": max(lengths.values())}
-
-    @classmethod
     def vector_size(cls, folder: Path | None, options: Mapping[str, Any], hidden: int) -> int:
         """See `Head.vector_size`."""
         return module_options(folder, "Dense").get("out_features") or hidden
@@ -223,10 +218,6 @@ print(model.similarity(queries, documents))""",
         weight_NL = weight_NL.view(hidden_NLH.shape[:2])
         return (hidden_NLH * weight_NL[..., None]).sum(1) / weight_NL.sum(1, keepdim=True)
 
-    def vectors(self, tokens: Tokens) -> Tensor:
-        """Return 1 per text."""
-        return torch.ones_like(tokens.lengths_N)
-
     def score(self, queries: Representation, documents: Representation) -> Tensor:
         """Return the cosine, between -1 and 1."""
         return queries.values_TD @ documents.values_TD.T
@@ -245,10 +236,6 @@ print(model.similarity(queries, documents))""",
         source.prompts = {side: self.tokenizer.prompts.of(side) for side in ("query", "document")}
         clear_truncation(source.tokenizer)
         source.save(str(folder), create_model_card=False)
-
-    def options(self) -> dict[str, Any]:
-        """See `Head.options`: a sentence-transformers checkpoint contains everything."""
-        return {}
 
     def library_outputs(
         self, folder: Path, texts: Sequence[Text], side: Side, device: torch.device, *, trust_remote_code: bool

@@ -15,7 +15,7 @@ from __future__ import annotations
 import json
 import logging
 import string
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -312,10 +312,6 @@ print(rank.rerank([[0, 1]], queries, [documents]))""",
         """Return MaxSim, between minus and plus the number of query vectors."""
         return maxsim(queries, documents)
 
-    def views(self, queries: Representation, documents: Representation) -> Iterator[Tensor]:
-        """Yield MaxSim of the full vectors."""
-        yield self.score(queries, documents)
-
     def save(self, backbone: nn.Module, folder: Path) -> None:
         """Write a PyLate model; its prompts carry the default instruction."""
         (source,) = self._source
@@ -323,10 +319,6 @@ print(rank.rerank([[0, 1]], queries, [documents]))""",
         source.prompts = {side: self.tokenizer.prompts.of(side) for side in ("query", "document")}
         clear_truncation(source.tokenizer)
         source.save(str(folder), create_model_card=False)
-
-    def options(self) -> dict[str, Any]:
-        """See `Head.options`: a PyLate checkpoint contains everything."""
-        return {}
 
     def library_outputs(
         self, folder: Path, texts: Sequence[Text], side: Side, device: torch.device, *, trust_remote_code: bool

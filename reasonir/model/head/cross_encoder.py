@@ -254,11 +254,6 @@ print(model.predict([("why does it rain", "Warm air rises."), ("why does it rain
         return PairEncoding(tokenizer, prompts, length, share)
 
     @classmethod
-    def length_options(cls, lengths: Mapping[Side, int]) -> dict[str, int]:
-        """See `Head.length_options`."""
-        return {"max_length": max(lengths.values())}
-
-    @classmethod
     def vector_size(cls, folder: Path | None, options: Mapping[str, Any], hidden: int) -> int:
         """Return 1, for the logit."""
         return 1
@@ -284,10 +279,6 @@ print(model.predict([("why does it rain", "Warm air rises."), ("why does it rain
             )
         scores_N: Tensor = output.logits[:, 0]
         return scores_N
-
-    def vectors(self, tokens: Tokens) -> Tensor:
-        """Return 1 per pair."""
-        return torch.ones_like(tokens.lengths_N)
 
     def scores(self, pairs: Representation) -> Tensor:
         """Return the first label's logit."""

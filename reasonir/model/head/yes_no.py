@@ -226,11 +226,6 @@ tokenizer = AutoTokenizer.from_pretrained("{name}")""",
         return YesNoTokenizer(tokenizer, instruction, length, prefix, suffix, share)
 
     @classmethod
-    def length_options(cls, lengths: Mapping[Side, int]) -> dict[str, int]:
-        """See `Head.length_options`."""
-        return {"max_length": max(lengths.values())}
-
-    @classmethod
     def vector_size(cls, folder: Path | None, options: Mapping[str, Any], hidden: int) -> int:
         """Return 2, for the two logits."""
         return 2
@@ -239,10 +234,6 @@ tokenizer = AutoTokenizer.from_pretrained("{name}")""",
         """Return the answers' logits (no, yes) of each pair."""
         last_NH = hidden_NLH.flatten(0, 1).index_select(0, padded.rows_T)
         return last_NH.float() @ self.rows_2H.T
-
-    def vectors(self, tokens: Tokens) -> Tensor:
-        """Return 1 per pair."""
-        return torch.ones_like(tokens.lengths_N)
 
     def scores(self, pairs: Representation) -> Tensor:
         """Return yes minus no; its sigmoid is the probability of "yes" among the two."""
