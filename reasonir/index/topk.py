@@ -110,8 +110,8 @@ def report(name: str, run: Run, exact: Run, *, vectors: int, encoded: int) -> di
         encoded: number of vectors that the model gave.
     """
     share = recall(run, exact)
-    held = f"{vectors} of {encoded} vectors" if vectors < encoded else f"{vectors} vectors"
-    log.info("Recall of %s in the exact top %d: %.1f %% (%s)", name, AT, 100 * share, held)
+    counts = f"{vectors} of {encoded} vectors" if vectors < encoded else f"{vectors} vectors"
+    log.info("Recall of %s in the exact top %d: %.1f %% (%s)", name, AT, 100 * share, counts)
     return {RECALL: share, "vectors": vectors, "encoded_vectors": encoded}
 
 

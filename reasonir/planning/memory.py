@@ -55,7 +55,7 @@ class Training:
         fused: whether the optimiser updates in place, by one kernel; under loss scaling, and on
             devices without that kernel, it needs a copy as scratch.
         layers: number of layers that keep a graph.
-        adapted: whether they have adapters on frozen weights.
+        adapted: whether these have adapters on frozen weights.
         recomputed: whether each layer keeps only its input.
         vector_size: size of a vector.
         single_vector: one vector per text instead of one per token.
