@@ -1,1 +1,1 @@
-"""Trainers that reasonir.bench times against each other: one file each."""
+"""Benchmark of training steps (reasonir.bench): peers, one per file, measurements and plots."""

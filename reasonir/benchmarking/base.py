@@ -1,8 +1,8 @@
-"""What a peer is: one way to take a training step on given texts, in a process of its own.
+"""Peer protocol: an implementation of a training step on given texts, run in its own process.
 
-Everybody gets the same exported model, the same texts and lengths and no dropout, so the loss has to agree and the
-gradients up to a known factor, before any time counts. A peer may need another environment than ours, so what
-travels to it is plain, and what it imports of this package is torch alone.
+All peers get the same exported model, texts and length limits, without dropout; times are reported only if losses
+agree, and gradients up to a known factor. A peer may run in another environment, so a workload holds plain values, and
+the modules imported there depend on torch only.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ from reasonir.types import Document, Example, Side
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """The step that all take.
+    """Training step for all peers.
 
     Attributes:
-        model: an exported model in the format its ecosystem loads.
-        columns: aligned texts: the queries, their positives, then hard negatives. For retrievers no text stands twice,
-            so that in-batch negatives mean the same to everybody; rerankers have at least one column of negatives.
-        temperature: what retrievers' scores are divided by; rerankers' are logits, and theirs is 1.
-        limits: the most tokens a text of each side, or a pair, has; what is beyond is cut.
-        device: where it is computed.
-        budget: what the plan says for this hardware.
-        precision: that of the hardware profile; autocast where it is mixed.
-        memory_cap_gib: the most a process may take of a GPU; None for all of it.
+        model: an exported model in the format that its ecosystem loads.
+        columns: aligned texts: queries, positives, then hard negatives. For retrievers texts are distinct, so that
+            in-batch negatives are the same for all peers; rerankers have at least one column of negatives.
+        temperature: divisor of retrievers' scores; 1 for rerankers, whose scores are logits.
+        limits: maximum tokens of a text by side, or of a pair; longer ones are truncated.
+        device: torch device.
+        budget: token budget of the plan for this hardware.
+        precision: precision of the hardware profile, with autocast if mixed.
+        memory_cap_gib: maximum GPU memory of a process in GiB; None for all of it.
     """
 
     model: Model
@@ -50,8 +50,8 @@ class Workload:
     memory_cap_gib: float | None = None
 
     @property
-    def loading(self) -> dict[str, Any]:
-        """What every peer is told when it opens `model.path`; its attention has no `varlen`."""
+    def load_options(self) -> dict[str, Any]:
+        """Keyword arguments for peers to load `model.path`; without `varlen` attention."""
         attention = "sdpa" if self.model.attention == varlen.NAME else self.model.attention
         return {
             "device": self.device,
@@ -60,70 +60,72 @@ class Workload:
         }
 
     def number_format(self) -> AbstractContextManager[Any]:
-        """What everybody computes in."""
+        """Return the context of the computation's number format."""
         return number_format(self.precision, self.device)
 
     @property
     def examples(self) -> list[Example]:
-        """The columns' rows, judged."""
-        return judged(self.columns)
+        """The columns' rows with labels."""
+        return labelled(self.columns)
 
     def batch(self, tokenizer: Any) -> Batch | PairBatch:
-        """The step as our engine takes it, tokenised by the head's tokenizer."""
+        """Return the step's batch, tokenised by the head's tokenizer."""
         return batch_of(self.columns, tokenizer)
 
 
-def judged(columns: Sequence[Sequence[str]]) -> list[Example]:
-    """The rows of aligned columns: the positive has label 1, negatives have 0."""
-    found = []
+def labelled(columns: Sequence[Sequence[str]]) -> list[Example]:
+    """Return the rows of aligned columns with label 1 for positives and 0 for negatives."""
+    examples = []
     for number, (query, *texts) in enumerate(zip(*columns, strict=True)):
         documents = [Document(f"{number}.{i}", text, label=float(i == 0)) for i, text in enumerate(texts)]
-        found.append(Example(str(number), query, tuple(documents)))
-    return found
+        examples.append(Example(str(number), query, tuple(documents)))
+    return examples
 
 
 def batch_of(columns: Sequence[Sequence[str]], tokenizer: Tokenizer | PairTokenizer) -> Batch | PairBatch:
-    """The batch of aligned columns, by a head's tokenizer."""
-    return tokenizer.collate(0, groups_of(judged(columns)))
+    """Return the batch of aligned columns, tokenised by a head's tokenizer."""
+    return tokenizer.collate(0, groups_of(labelled(columns)))
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why a peer couldn't do what it was asked."""
+    """Error of a peer's process."""
 
     reason: str
     out_of_memory: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class Checked:
-    """A peer's first step.
+class FirstStep:
+    """A peer's first step, for comparison with the others.
 
     Attributes:
-        loss: its value.
-        gradient: the norm of all gradients, the peer's known factor taken out.
-        positions: places of token sequences that the model computed in one pass over all texts, padding included.
-        passed: those of all its forward passes, recomputation included.
+        loss: value of the loss.
+        gradient: norm of all gradients, divided by the peer's known factor.
+        positions: token positions of one forward pass over all texts, padding included.
+        forward_positions: token positions of all forward passes, recomputation included.
     """
 
     loss: float
     gradient: float
     positions: int
-    passed: int
+    forward_positions: int
 
 
 class Peer(Protocol):
-    """A way to take a training step."""
+    """Implementation of a training step, in the current environment and with exact gradients by default."""
 
     heads: ClassVar[frozenset[str]]
-    """The names of the heads that it can train."""
+    """Names of the heads that it can train."""
 
     @property
     def python(self) -> str | None:
-        """The interpreter of the environment it needs; None for the present one."""
+        """Interpreter of its environment; None for the current one."""
+        return None
 
     def load(self, workload: Workload) -> tuple[nn.Module, Callable[[], Tensor]]:
-        """What isn't timed: the loaded model, and the function that gives the step's loss on tokenised texts."""
+        """Load the model and tokenise the texts, untimed; return the model and a function that computes the loss."""
 
     def gradient_scale(self, workload: Workload) -> float:
-        """How many times too large its gradients are known to be."""
+        """Return the known factor by which its gradients are too large."""
+        return 1.0

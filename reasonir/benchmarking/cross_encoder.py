@@ -1,6 +1,6 @@
-"""sentence-transformers' binary cross entropy for cross-encoders, by the version of whichever environment it runs in.
+"""sentence-transformers' binary cross entropy for cross-encoders, in the version of the peer's environment.
 
-Its loss tokenises a batch in every step; here that is done once, so that it isn't timed, as it isn't for anybody.
+Its loss tokenises the batch in every step; here that is done once, since tokenisation isn't timed for any peer.
 """
 
 from __future__ import annotations
@@ -12,22 +12,22 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from reasonir.benchmarking.base import Workload
+from reasonir.benchmarking.base import Peer, Workload
 
 
 @dataclass(frozen=True, slots=True)
-class CrossEncoderPeer:
+class CrossEncoderPeer(Peer):
     """BinaryCrossEntropyLoss on all pairs at once, padded to the longest; `python` as in `Peer`."""
 
     python: str | None = None
     heads: ClassVar[frozenset[str]] = frozenset({"cross_encoder"})
 
     def load(self, workload: Workload) -> tuple[nn.Module, Callable[[], Tensor]]:
-        """See `Peer`; pairs are cut where ours are."""
+        """See `Peer`; pairs are truncated as in this package."""
         import sentence_transformers
 
-        model = sentence_transformers.CrossEncoder(workload.model.path, **workload.loading)
-        pairs, _ = judged_pairs(workload)
+        model = sentence_transformers.CrossEncoder(workload.model.path, **workload.load_options)
+        pairs, _ = labelled_pairs(workload)
         tokens = model.tokenizer(
             pairs,
             padding=True,
@@ -35,26 +35,22 @@ class CrossEncoderPeer:
             max_length=workload.limits["document"],
             return_tensors="pt",
         )
-        return model, on_tokens(model, tokens.to(workload.device), workload)
-
-    def gradient_scale(self, workload: Workload) -> float:
-        """See `Peer`: exact."""
-        return 1.0
+        return model, loss_on_tokens(model, tokens.to(workload.device), workload)
 
 
-def judged_pairs(workload: Workload) -> tuple[list[tuple[str, str]], list[float]]:
-    """(query, document) of every pair, and their labels."""
-    judged = [(each.query, document) for each in workload.examples for document in each.documents]
-    return [(query, document.text) for query, document in judged], [document.label for _, document in judged]
+def labelled_pairs(workload: Workload) -> tuple[list[tuple[str, str]], list[float]]:
+    """Return (query, document) of every pair, and the labels."""
+    pairs = [(example.query, document) for example in workload.examples for document in example.documents]
+    return [(query, document.text) for query, document in pairs], [document.label for _, document in pairs]
 
 
-def on_tokens(model: Any, tokens: Any, workload: Workload) -> Callable[[], Tensor]:
-    """The loss of a sentence-transformers cross-encoder on pairs that are tokenised already."""
+def loss_on_tokens(model: Any, tokens: Any, workload: Workload) -> Callable[[], Tensor]:
+    """Return the loss of a sentence-transformers cross-encoder on tokenised pairs."""
     from sentence_transformers.cross_encoder import losses
 
-    given = "preprocess" if hasattr(model, "preprocess") else "tokenizer"  # from version 6 on, and before
-    setattr(model, given, lambda *_, **__: tokens)
-    pairs, labels = judged_pairs(workload)
+    name = "preprocess" if hasattr(model, "preprocess") else "tokenizer"  # from version 6 on, or before
+    setattr(model, name, lambda *_, **__: tokens)
+    pairs, labels = labelled_pairs(workload)
     labels_P = torch.tensor(labels, device=workload.device)
     columns = [list(column) for column in zip(*pairs, strict=True)]
     objective = losses.BinaryCrossEntropyLoss(model)

@@ -1,4 +1,4 @@
-"""A step's texts from rows of training data, none of which stands twice."""
+"""Texts of a step from rows of training data, all distinct."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Rows(Validated):
-    """The first rows of a source that have no text in common.
+class DatasetTexts(Validated):
+    """First rows of a source without a text in common.
 
     Attributes:
-        source: where they come from.
-        home: under it prepared sets are kept.
-        seed: of the split.
+        source: the data source.
+        home: folder of prepared sets.
+        seed: seed of the split.
     """
 
     source: Source
@@ -31,11 +31,11 @@ class Rows(Validated):
 
     @property
     def name(self) -> str:
-        """The source's."""
+        """Name of the source."""
         return self.source.name
 
     def columns(self, tokenizer: Any, count: int, negatives: int) -> list[list[str]]:
-        """See `Texts`; negatives where the data has any."""
+        """See `WorkloadTexts`; without negatives if the data has none."""
         options = LoaderOptions(batch_size=count, negatives=negatives)
         data = RetrievalData(self.source, options, home=Path(self.home), seed=self.seed)
         data.setup()
@@ -50,7 +50,7 @@ class Rows(Validated):
             if len(rows) == count:
                 break
         if len(rows) < 2:
-            raise InputError("the data has fewer than two rows without a text in common: bench on other data")
+            raise InputError("the data has fewer than two rows without a text in common: choose other data")
         if len(rows) < count:
-            log.warning("Only %d rows have no text in common: the step takes those", len(rows))
+            log.warning("Only %d rows have no text in common: the step has batch_size=%d", len(rows), len(rows))
         return [list(column) for column in zip(*rows, strict=True)]

@@ -1,9 +1,11 @@
-"""Useful work of a step: what real tokens alone cost, forwards and backwards, and how fast a device could do it.
+"""Model FLOPs utilisation: useful operations of a step, and peak operations of a device.
 
-A matrix's weight takes 2 operations a token forwards and 4 backwards; attention takes 12 a pair of a text's tokens and
-hidden number of a layer, half of that where no token sees what comes after it. Padding, recomputation, the head and the
-scores are no useful work, so whoever avoids them has the higher share. What a CPU could do is measured: the rate at
-which it multiplies matrices of the model's own size.
+A matrix weight takes 2 operations per token forward and 4 backward; attention takes 12 per pair of a text's tokens,
+layer and hidden dimension, half of that with causal attention. Padding, recomputation, the head and the scores aren't
+useful work, so avoiding them raises the utilisation. The peak of a CPU is measured: its rate of multiplying matrices of
+the model's size.
+
+Shape letters: N texts, T tokens, H hidden size, I intermediate size.
 """
 
 from __future__ import annotations
@@ -26,14 +28,14 @@ _DENSE: dict[str, tuple[float, float]] = {
     "RTX 4090": (165.2, 82.6),
     "RTX 5090": (209.5, 104.8),
 }
-"""Dense operations a second of the devices of the hardware profiles, in 10^12: 16 bits accumulated in 32, and 32 bits.
+"""Dense operations per second of GPUs in 10^12: 16 bits accumulated in 32, and 32 bits.
 
-By NVIDIA's data sheets; of the H100 and the H200 those of the SXM boards.
+From NVIDIA's data sheets; H100 and H200 as SXM boards.
 """
 
 
 def useful_operations(shape: Shape, lengths_N: Tensor) -> float:
-    """Of a training step on texts of these lengths.
+    """Return the useful operations of a training step on texts of these lengths.
 
     >>> import torch
     >>> useful_operations(Shape(layers=1, hidden=2, intermediate=0, heads=1, parameters=0), torch.tensor([1]))
@@ -46,13 +48,13 @@ def useful_operations(shape: Shape, lengths_N: Tensor) -> float:
 
 
 def peak_operations(device: str, precision: str, stated_tflops: float | None, shape: Shape) -> float | None:
-    """A device's dense operations a second in a precision; None where nobody knows them.
+    """Return a device's dense operations per second in a precision; None if unknown.
 
     Args:
-        device: its name.
-        precision: that of the hardware profile.
-        stated_tflops: what the user says it has, in 10^12.
-        shape: of the model, whose matrices a CPU multiplies.
+        device: name of the device.
+        precision: precision of the hardware profile.
+        stated_tflops: the user's value in 10^12, which takes precedence.
+        shape: shape of the model, for measuring a CPU.
     """
     if stated_tflops:
         return stated_tflops * _TERA
@@ -65,7 +67,7 @@ def peak_operations(device: str, precision: str, stated_tflops: float | None, sh
 
 
 def _matmul_rate(shape: Shape) -> float:
-    """Operations a second of a micro-batch times the larger matrix of a layer, in float32 on the CPU."""
+    """Measure operations per second of a micro-batch times a layer's larger matrix, in float32 on the CPU."""
     hidden_TH, weight_IH = torch.randn(_TOKENS, shape.hidden), torch.randn(shape.intermediate, shape.hidden)
     out_TI = torch.empty(_TOKENS, shape.intermediate)
     seconds = []

@@ -1,7 +1,9 @@
-"""sentence-transformers' cross-encoder on a language model that answers yes or no, which came with its version 6.
+"""sentence-transformers' cross-encoder on a language model that answers yes or no, from its version 6 on.
 
-It reads our exported language model as it stands. Pairs are tokenised by the published template, padded on the left as
-it wants them; the output rows, and an embedding tied to them, stay as they are, as in ours.
+It loads the exported language model unchanged. Pairs are tokenised by the published template and padded on the left;
+output rows, and embeddings tied to them, are frozen, as in this package.
+
+Shape letters: N texts, L padded length, T tokens.
 """
 
 from __future__ import annotations
@@ -14,13 +16,13 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from reasonir.benchmarking.base import Workload
-from reasonir.benchmarking.cross_encoder import on_tokens
+from reasonir.benchmarking.base import Peer, Workload
+from reasonir.benchmarking.cross_encoder import loss_on_tokens
 from reasonir.data.batch import Tokens
 
 
 @dataclass(frozen=True, slots=True)
-class LogitScore:
+class LogitScore(Peer):
     """BinaryCrossEntropyLoss over LogitScore, all pairs at once, padded to the longest; `python` as in `Peer`."""
 
     python: str | None = None
@@ -30,16 +32,12 @@ class LogitScore:
         """See `Peer`."""
         import sentence_transformers
 
-        model = sentence_transformers.CrossEncoder(workload.model.path, **workload.loading)
+        model = sentence_transformers.CrossEncoder(workload.model.path, **workload.load_options)
         model.model.get_output_embeddings().requires_grad_(False)
         tokenizer, _ = workload.model.read_tokenizer(Path(workload.model.path))
         tokens = _left_padded(workload.batch(tokenizer).tokens, tokenizer.tokenizer.pad_token_id)
         tokens = {key: value.to(workload.device) for key, value in tokens.items()}
-        return model, on_tokens(model, {**tokens, "modality": "text"}, workload)
-
-    def gradient_scale(self, workload: Workload) -> float:
-        """See `Peer`: exact."""
-        return 1.0
+        return model, loss_on_tokens(model, {**tokens, "modality": "text"}, workload)
 
 
 def _left_padded(tokens: Tokens, pad: int) -> dict[str, Tensor]:

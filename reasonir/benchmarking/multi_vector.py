@@ -1,7 +1,7 @@
-"""sentence-transformers' own late interaction, which came with its version 6: the strongest peer.
+"""sentence-transformers' late interaction, from its version 6 on: the strongest peer.
 
-It opens PyLate's format; the markers "[Q] " and "[D] " are prompts there and stand before the text, as its collator has
-it. Masked tokens are left out of the maximum, as in ours.
+It loads PyLate's format; the markers "[Q] " and "[D] " are prompts before the text, as in its collator. Masked tokens
+are left out of the maximum, as in this package.
 """
 
 from __future__ import annotations
@@ -12,18 +12,18 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
-from reasonir.benchmarking.base import Workload
-from reasonir.benchmarking.sentence_transformers import moved
+from reasonir.benchmarking.base import Peer, Workload
+from reasonir.benchmarking.sentence_transformers import to_device
 from reasonir.utils.ranges import Positive, Validated
 
 
 @dataclass(frozen=True, slots=True)
-class MultiVector(Validated):
-    """CachedMultiVectorMultipleNegativesRankingLoss, or without `mini_batch_size` its uncached form.
+class MultiVector(Peer, Validated):
+    """CachedMultiVectorMultipleNegativesRankingLoss, or its uncached form without `mini_batch_size`.
 
     Attributes:
-        mini_batch_size: texts of a mini-batch, and queries that are scored at a time.
-        mini_batch_num_tokens: tokens of a mini-batch in place of that.
+        mini_batch_size: texts per mini-batch, and queries scored at a time.
+        mini_batch_num_tokens: tokens per mini-batch, instead of texts.
         python: see `Peer`.
     """
 
@@ -37,12 +37,12 @@ class MultiVector(Validated):
         from sentence_transformers import MultiVectorEncoder
         from sentence_transformers.multi_vector_encoder import losses
 
-        model = MultiVectorEncoder(workload.model.path, **workload.loading)
+        model = MultiVectorEncoder(workload.model.path, **workload.load_options)
         features: list[dict[str, Any]] = []
         for number, texts in enumerate(workload.columns):
             task = "document" if number else "query"
             tokens = model.preprocess(list(texts), prompt=model.prompts.get(task), task=task)
-            features.append({key: moved(value, workload.device) for key, value in tokens.items()} | {"task": task})
+            features.append({key: to_device(value, workload.device) for key, value in tokens.items()} | {"task": task})
         scale = 1.0 / workload.temperature
         if self.mini_batch_size:
             objective: nn.Module = losses.CachedMultiVectorMultipleNegativesRankingLoss(
@@ -54,7 +54,3 @@ class MultiVector(Validated):
         else:
             objective = losses.MultiVectorMultipleNegativesRankingLoss(model, scale=scale)
         return model, lambda: objective([dict(column) for column in features], None)
-
-    def gradient_scale(self, workload: Workload) -> float:
-        """See `Peer`: exact."""
-        return 1.0

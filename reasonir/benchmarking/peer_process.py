@@ -1,4 +1,4 @@
-"""The other side of a peer's process: start it in the environment it needs, ask it, end it."""
+"""Client of a peer's process: start it in its environment, call its methods, end it."""
 
 from __future__ import annotations
 
@@ -18,45 +18,43 @@ from reasonir.errors import InputError
 
 
 class OutOfMemoryError(InputError):
-    """A peer needs more memory than there is."""
+    """A peer ran out of memory."""
 
 
 class PeerProcess:
-    """A peer's process; `ask` names a method of `reasonir.benchmarking.peer_server.PeerSession`."""
+    """Peer's process; `call` names a method of `reasonir.benchmarking.peer_server.PeerSession`."""
 
     def __init__(self, name: str, process: subprocess.Popen[bytes], pipe: Connection) -> None:
         self.name = name
         self._process, self._pipe = process, pipe
 
     def load(self, peer: Peer, workload: Workload) -> str:
-        """Let it load a peer, and say on what it computes; raises what `ask` does."""
-        return str(self.ask((peer, workload)))
+        """Load a peer and return the name of its device; raises as `call` does."""
+        return str(self.call((peer, workload)))
 
-    def ask(self, request: Any) -> Any:
-        """The answer to a request.
+    def call(self, request: Any) -> Any:
+        """Send a request and return the answer.
 
         Raises:
-            InputError: the peer failed or died.
-            OutOfMemoryError: it needs more memory than there is.
+            InputError: the peer failed or ended.
+            OutOfMemoryError: the peer ran out of memory.
         """
         try:
             self._pipe.send(request)
             answer = self._pipe.recv()
         except (EOFError, OSError):
             status = self._process.wait()
-            if status < 0:  # a signal: the system kills what takes its last memory
-                raise OutOfMemoryError(
-                    f"peer {self.name} was killed (out of memory?): take a smaller batch_size"
-                ) from None
-            raise InputError(f"peer {self.name} ended with status {status}: what it wrote stands above") from None
+            if status < 0:  # a signal: the system kills processes when memory runs out
+                raise OutOfMemoryError(f"peer {self.name} was killed (out of memory?): reduce batch_size") from None
+            raise InputError(f"peer {self.name} ended with status {status}: see its output above") from None
         if isinstance(answer, Failure):
             if answer.out_of_memory:
-                raise OutOfMemoryError(f"peer {self.name}: {answer.reason}: take a smaller batch_size")
+                raise OutOfMemoryError(f"peer {self.name}: {answer.reason}: reduce batch_size")
             raise InputError(f"peer {self.name} failed: {answer.reason}")
         return answer
 
     def end(self) -> None:
-        """Close the socket, which a waiting peer takes as the end."""
+        """Close the socket, which ends a waiting peer."""
         self._pipe.close()
         try:
             self._process.wait(timeout=10)
@@ -66,22 +64,22 @@ class PeerProcess:
 
 
 @contextmanager
-def hosted(name: str, peer: Peer, place: Path) -> Iterator[PeerProcess]:
-    """A process for a peer, in the environment it needs, ended with the block.
+def start_peer(name: str, peer: Peer, folder: Path) -> Iterator[PeerProcess]:
+    """Start a peer's process in its environment; it ends with the block.
 
     Args:
-        name: for messages.
-        peer: what is going to be loaded there.
-        place: a temporary folder.
+        name: name of the peer in messages.
+        peer: the peer.
+        folder: a temporary folder.
     """
-    ours, theirs = multiprocessing.Pipe()
-    with theirs:
+    pipe, child_pipe = multiprocessing.Pipe()
+    with child_pipe:
         process = subprocess.Popen(
-            [peer.python or sys.executable, "-m", "reasonir.benchmarking.peer_server", str(theirs.fileno())],
-            pass_fds=[theirs.fileno()],
-            env=_environment(peer, place),
+            [peer.python or sys.executable, "-m", "reasonir.benchmarking.peer_server", str(child_pipe.fileno())],
+            pass_fds=[child_pipe.fileno()],
+            env=_environment(peer, folder),
         )
-    host = PeerProcess(name, process, ours)
+    host = PeerProcess(name, process, pipe)
     try:
         yield host
     finally:
@@ -89,18 +87,18 @@ def hosted(name: str, peer: Peer, place: Path) -> Iterator[PeerProcess]:
 
 
 def missing(peer: Peer) -> str | None:
-    """Why the peer's interpreter can't be used, None where it can."""
+    """Return why the peer's interpreter can't be used; None if it can."""
     if peer.python is None or Path(peer.python).is_file():
         return None
     return (
-        f"peers_python={peer.python}: there is no such interpreter: make bench-peers builds that environment; or name "
-        "another that has sentence-transformers 6.2"
+        f"peers_python={peer.python}: there is no such interpreter: run make bench-peers to build that environment, or "
+        "name another one with sentence-transformers 6.2"
     )
 
 
-def _environment(peer: Peer, place: Path) -> dict[str, str]:
-    """This package alone is made known to another environment, nothing that lies beside it in ours."""
-    code = place / "code"
+def _environment(peer: Peer, folder: Path) -> dict[str, str]:
+    """Return variables that add this package alone to the peer's environment, without its neighbours."""
+    code = folder / "code"
     code.mkdir(exist_ok=True)
     if not (code / PACKAGE.name).exists():
         (code / PACKAGE.name).symlink_to(PACKAGE, target_is_directory=True)

@@ -1,7 +1,7 @@
-"""A peer's process: it loads what it is sent, and takes a step whenever it is asked to.
+"""Server in a peer's process: loads a peer and workload, then takes steps on request.
 
-`python -m reasonir.benchmarking.peer_server FD` speaks over the socket of that file descriptor. It
-runs in whatever environment the peer needs, so it imports torch and psutil only.
+`python -m reasonir.benchmarking.peer_server FD` serves the socket of that file descriptor. It runs in the peer's
+environment, so it imports torch and psutil only.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from reasonir.benchmarking.base import Checked, Failure, Peer, Workload
+from reasonir.benchmarking.base import Failure, FirstStep, Peer, Workload
 from reasonir.utils.memory_meter import GIB, Meter
 
 _FLOAT16_SCALE = 2.0**14
-"""Keeps float16 gradients from vanishing; taken out of them again before they are looked at."""
+"""Loss scale that keeps float16 gradients from vanishing; their norm is divided by it."""
 
 
 class PeerSession:
-    """A loaded peer; its methods are what it may be asked."""
+    """Loaded peer; its public methods are the requests of `PeerProcess.call`."""
 
     def __init__(self, peer: Peer, workload: Workload) -> None:
         self._device = torch.device(workload.device)
@@ -40,31 +40,31 @@ class PeerSession:
         self._model, self._loss = peer.load(workload)
         self._model.train()
         without_dropout(self._model)
-        if workload.precision != "32-true":  # also where a backward pass reads texts again, as peers' trainers have it
+        if workload.precision != "32-true":  # also for recomputation in the backward pass, as in peers' trainers
             self._model.forward = self._autocast_too(self._model.forward)
         self._meter = Meter(self._device)
         self._release()
 
     def device_name(self) -> str:
-        """What computes here."""
+        """Return the name of the device."""
         return torch.cuda.get_device_name(self._device) if self._device.type == "cuda" else self._device.type
 
-    def check(self) -> Checked:
-        """The first step, which isn't timed."""
+    def check(self) -> FirstStep:
+        """Take the first step, untimed, and measure loss, gradient and positions."""
         self._model.to(self._device)
         with _counting(self._model) as positions:
             self._model.zero_grad()
             value = self._forward()
-            once = sum(positions)
+            positions_once = sum(positions)
             self._backward(value)
         norms = [p.grad.float().norm() for p in self._model.parameters() if p.grad is not None]
         norm = float(torch.stack(norms).norm()) / self._scale / self._known_scale
-        found = Checked(float(value.detach()), norm, once, sum(positions))
+        first_step = FirstStep(float(value.detach()), norm, positions_once, sum(positions))
         self._release()
-        return found
+        return first_step
 
     def step(self) -> float:
-        """Seconds of a step; on a GPU the second of two, since others took the memory in between."""
+        """Return the seconds of a step; on a GPU of the second of two, since other peers used the memory in between."""
         if self._device.type == "cuda":
             self._model.to(self._device)
             self._step()
@@ -76,7 +76,7 @@ class PeerSession:
         return seconds
 
     def peak_gib(self) -> float:
-        """The most memory above the loaded model so far."""
+        """Return the peak memory above the loaded model so far, in GiB."""
         return self._meter.peak_gib
 
     def _step(self) -> None:
@@ -101,7 +101,7 @@ class PeerSession:
         return wrapped
 
     def _release(self) -> None:
-        """Leave a GPU's memory to the others, whose turn it is."""
+        """Free the GPU's memory for the other peers."""
         if self._device.type == "cuda":
             self._model.zero_grad()
             self._model.to("cpu")
@@ -111,17 +111,17 @@ class PeerSession:
 
 @contextmanager
 def _counting(model: nn.Module) -> Iterator[list[int]]:
-    """How many positions each forward pass inside the block computes: batch times length at the first layer."""
+    """Collect the positions of each forward pass inside the block: batch times length at the first layer."""
     first = next(module for module in model.modules() if isinstance(module, nn.ModuleList) and len(module))[0]
-    found: list[int] = []
+    positions: list[int] = []
 
-    def note(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def count(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         hidden_NLH = args[0] if args else kwargs["hidden_states"]
-        found.append(hidden_NLH.shape[:-1].numel())
+        positions.append(hidden_NLH.shape[:-1].numel())
 
-    handle = first.register_forward_pre_hook(note, with_kwargs=True)
+    handle = first.register_forward_pre_hook(count, with_kwargs=True)
     try:
-        yield found
+        yield positions
     finally:
         handle.remove()
 
@@ -136,7 +136,7 @@ def without_dropout(model: nn.Module) -> None:
 
 
 def serve(pipe: Connection) -> None:
-    """Answer until the other side closes: first a peer and its workload, then names of `Session`'s methods."""
+    """Answer requests until the other side closes: first a peer and its workload, then names of methods."""
     try:
         peer, workload = pipe.recv()
         session = PeerSession(peer, workload)
@@ -153,7 +153,7 @@ def serve(pipe: Connection) -> None:
 
 
 def main() -> None:
-    """Serve the socket that the command line names."""
+    """Serve the socket of the command line's file descriptor."""
     import transformers
 
     transformers.logging.set_verbosity_error()

@@ -1,4 +1,4 @@
-"""PyLate's contrastive losses, as its documentation says to call them."""
+"""PyLate's contrastive losses, called as in its documentation."""
 
 from __future__ import annotations
 
@@ -8,24 +8,23 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
-from reasonir.benchmarking.base import Workload
+from reasonir.benchmarking.base import Peer, Workload
 from reasonir.utils.ranges import Positive, Validated
 
 
 @dataclass(frozen=True, slots=True)
-class PyLate(Validated):
-    """PyLate's Contrastive, or with `mini_batch_size` its CachedContrastive (gradients batch-size times too large)."""
+class PyLate(Peer, Validated):
+    """PyLate's Contrastive, or CachedContrastive with `mini_batch_size` (gradients are batch size times too large)."""
 
     mini_batch_size: Positive | None = None
     heads: ClassVar[frozenset[str]] = frozenset({"colbert"})
-    python: ClassVar[None] = None
 
     def load(self, workload: Workload) -> tuple[nn.Module, Callable[[], Tensor]]:
-        """See `Peer`; texts are tokenised as PyLate's collator does it."""
+        """See `Peer`; texts are tokenised as in PyLate's collator."""
         from pylate import losses
         from pylate.models import ColBERT
 
-        model = ColBERT(workload.model.path, **workload.loading)
+        model = ColBERT(workload.model.path, **workload.load_options)
         features: list[dict[str, Any]] = []
         for number, texts in enumerate(workload.columns):
             tokens = model.tokenize(list(texts), is_query=number == 0, pad=True)

@@ -1,7 +1,7 @@
-"""A model of Qwen3's form and of any size, its weights random: what a step costs needs no trained ones, and no hub.
+"""Qwen3 model of any size with random weights, to measure a step's cost without a download.
 
-Its tokenizer is the tiny model's, filled up with words that no text has to as many as the embedding has rows, and pads
-on the left as Qwen3-Embedding's does.
+Its tokenizer is the tiny model's, extended by unused words to the rows of the embedding, and pads on the left like
+Qwen3-Embedding's.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from reasonir.utils.ranges import Positive
 
 @dataclass(frozen=True, slots=True)
 class RandomQwen(Model):
-    """The model; `path` is where its checkpoint is kept, made from the dimensions on first use.
+    """Randomly initialised Qwen3; its checkpoint is written under `path` on first use.
 
     Attributes:
         layers: transformer layers.
-        hidden: size of a hidden state.
+        hidden: hidden size.
         heads: attention heads.
         kv_heads: heads of keys and values.
         head_dim: size of a head.
         intermediate: inner size of the MLP.
         vocabulary: rows of the embedding.
-        positions: the longest text.
+        positions: maximum length in tokens.
     """
 
     layers: Positive = 28
@@ -44,7 +44,7 @@ class RandomQwen(Model):
     positions: Positive = 32768
 
     def locate(self, *, weights: bool = True) -> Path:
-        """The folder of the checkpoint, written on first use."""
+        """Return the folder of the checkpoint, written on first use."""
         sizes = (self.layers, self.hidden, self.heads, self.kv_heads, self.head_dim, self.intermediate)
         folder = Path(self.path) / f"qwen3-{'x'.join(map(str, sizes))}-{self.vocabulary}-{self.positions}"
         if not (folder / "config.json").is_file():

@@ -1,4 +1,4 @@
-"""Our engine on one batch."""
+"""Training step of this package's engine on one batch."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from reasonir.benchmarking.base import Workload
+from reasonir.benchmarking.base import Peer, Workload
 from reasonir.distributed.ranks import Alone
 from reasonir.engine.step import run_step
 from reasonir.loss.base import Objective
@@ -17,16 +17,15 @@ from reasonir.loss.cached_contrastive import CachedContrastive
 
 
 @dataclass(frozen=True, slots=True)
-class Ours:
-    """The training step of `reasonir.train`: contrastive for retrievers, binary cross entropy for rerankers.
+class ReasonirEngine(Peer):
+    """Training step of `reasonir.train`: contrastive for retrievers, binary cross entropy for rerankers.
 
     Attributes:
-        recompute: keep no graphs, as peers' cached losses do; otherwise those that fit the plan's budget.
+        recompute: save no activations, like peers' cached losses; by default those within the plan's budget are saved.
     """
 
     recompute: bool = False
     heads: ClassVar[frozenset[str]] = frozenset({"colbert", "biencoder", "cross_encoder", "yes_no"})
-    python: ClassVar[None] = None
 
     def load(self, workload: Workload) -> tuple[nn.Module, Callable[[], Tensor]]:
         """See `Peer`."""
@@ -35,9 +34,5 @@ class Ours:
         budget = replace(workload.budget, max_saved_tokens=0) if self.recompute else workload.budget
         batch = workload.batch(encoder.head.tokenizer)
         with workload.number_format():
-            _ = encoder.packs  # found out by passes that are no part of a step
+            _ = encoder.packs  # its self-check runs forward passes, so before the step
         return encoder, lambda: run_step(encoder, objective, batch, budget, Alone())["loss"]
-
-    def gradient_scale(self, workload: Workload) -> float:
-        """See `Peer`: exact."""
-        return 1.0

@@ -1,4 +1,4 @@
-"""What a race says: every peer's figures, ours over each peer's, as bench.json and as a table."""
+"""Results of a comparison: every peer's measurements and ratios, as bench.json and as a table."""
 
 from __future__ import annotations
 
@@ -7,27 +7,27 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-from reasonir.benchmarking.base import Checked
+from reasonir.benchmarking.base import FirstStep
 from reasonir.errors import InputError
 from reasonir.utils.table import TEXT, Table
 
 _TOLERANCES = {"32-true": (2e-3, 3e-2), "bf16-mixed": (2e-2, 0.15), "16-mixed": (2e-2, 0.15)}
-"""How far loss and gradient norm may be from ours, as shares: in 16 bits everybody scores in other types."""
-_BASELINE = "plain"
+"""Relative tolerances of loss and gradient norm by precision: in 16 bits peers score in different types."""
+_BASELINE = "uncached"
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What all peers were given.
+    """The compared step.
 
     Attributes:
-        name: of the workload.
-        texts: queries and documents, or pairs.
-        tokens: the real ones of all of them, as they are cut.
-        operations: what is useful of them (see `reasonir.benchmarking.flops`).
-        precision: that of the hardware profile.
-        device: what computes.
-        peak_operations: of the device a second, on a CPU those of its matrix products; None where nobody knows them.
+        name: name of the workload.
+        texts: number of queries and documents, or of pairs.
+        tokens: tokens after truncation, without padding.
+        operations: useful operations (see `reasonir.benchmarking.flops`).
+        precision: precision of the hardware profile.
+        device: name of the device.
+        peak_operations: the device's peak operations per second; None if unknown.
     """
 
     name: str
@@ -40,40 +40,41 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
-class Timed:
-    """What a peer did: its first step, seconds of every timed one, peak GiB above the model."""
+class PeerResult:
+    """A peer's first step, seconds of every timed step, and peak GiB above the model."""
 
-    checked: Checked
+    first_step: FirstStep
     seconds: tuple[float, ...]
     peak_gib: float
 
 
-def refuse_disagreement(timed: Mapping[str, Timed], precision: str) -> None:
-    """Let no time count where the first peer and another don't compute the same.
+def refuse_disagreement(timed: Mapping[str, PeerResult], precision: str) -> None:
+    """Raise if another peer's loss or gradient norm differs from the first one's.
 
     Raises:
-        InputError: naming both and how they differ.
+        InputError: naming both peers and values.
     """
     (first, expected), *others = timed.items()
     for name, other in others:
-        for what, ours, theirs, tolerance in zip(
+        for quantity, reference, value, tolerance in zip(
             ("loss", "gradient norm"),
-            (expected.checked.loss, expected.checked.gradient),
-            (other.checked.loss, other.checked.gradient),
+            (expected.first_step.loss, expected.first_step.gradient),
+            (other.first_step.loss, other.first_step.gradient),
             _TOLERANCES[precision],
             strict=True,
         ):
-            if not abs(ours - theirs) <= tolerance * abs(ours):  # neither does what isn't a number
+            if not abs(reference - value) <= tolerance * abs(reference):  # NaN fails too
                 raise InputError(
-                    f"{first} and {name} don't compute the same: {what} {ours:.6g} and {theirs:.6g}; no time counts"
+                    f"{first} and {name} don't compute the same: {quantity} {reference:.6g} and {value:.6g}: their "
+                    "times aren't comparable"
                 )
 
 
-def report(step: Step, timed: Mapping[str, Timed]) -> dict[str, Any]:
-    """The content of bench.json: figures, the first peer's over each other's, and what caching costs."""
-    peers = {name: _figures(step, each) for name, each in timed.items()}
+def report(step: Step, timed: Mapping[str, PeerResult]) -> dict[str, Any]:
+    """Return the content of bench.json: measurements, ratios of the first peer to the others, and to the uncached."""
+    peers = {name: _figures(step, result) for name, result in timed.items()}
     first, *others = peers
-    found: dict[str, Any] = {
+    document: dict[str, Any] = {
         "texts": step.texts,
         "tokens": step.tokens,
         "precision": step.precision,
@@ -83,30 +84,30 @@ def report(step: Step, timed: Mapping[str, Timed]) -> dict[str, Any]:
         "ratios": {other: _over(peers[first], peers[other]) for other in others},
     }
     if _BASELINE in peers:
-        found["over_plain"] = {
+        document["over_uncached"] = {
             name: _over(figures, peers[_BASELINE]) for name, figures in peers.items() if name != _BASELINE
         }
-    return {"workloads": {step.name: found}}
+    return {"workloads": {step.name: document}}
 
 
-def _figures(step: Step, timed: Timed) -> dict[str, Any]:
-    seconds, checked = median(timed.seconds), timed.checked
-    found = {
+def _figures(step: Step, result: PeerResult) -> dict[str, Any]:
+    seconds, first_step = median(result.seconds), result.first_step
+    figures = {
         "step_s": seconds,
-        "step_s_min": min(timed.seconds),
-        "step_s_max": max(timed.seconds),
+        "step_s_min": min(result.seconds),
+        "step_s_max": max(result.seconds),
         "texts_per_s": step.texts / seconds,
         "tokens_per_s": step.tokens / seconds,
-        "peak_bytes": int(timed.peak_gib * 2**30),
-        "padding": 1 - step.tokens / checked.positions,
-        "forward_tokens_per_real": checked.passed / step.tokens,
-        "loss": checked.loss,
-        "gradient_norm": checked.gradient,
-        "seconds": list(timed.seconds),
+        "peak_bytes": int(result.peak_gib * 2**30),
+        "padding": 1 - step.tokens / first_step.positions,
+        "forward_tokens_per_real": first_step.forward_positions / step.tokens,
+        "loss": first_step.loss,
+        "gradient_norm": first_step.gradient,
+        "seconds": list(result.seconds),
     }
     if step.peak_operations:
-        found["mfu"] = step.operations / seconds / step.peak_operations
-    return found
+        figures["mfu"] = step.operations / seconds / step.peak_operations
+    return figures
 
 
 def _over(figures: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, float]:
@@ -114,12 +115,12 @@ def _over(figures: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, flo
 
 
 def table(step: Step, peers: Mapping[str, Mapping[str, Any]]) -> Table:
-    """The peers' step times, rates, memory above the model and padding."""
+    """Return the table of step times, rates, peak memory above the model and padding."""
     first = next(iter(peers.values()))
     columns = {
         "peer": TEXT,
         "step": "{:.3f} s",
-        "from to": "{0[0]:.3f} {0[1]:.3f}",
+        "min max": "{0[0]:.3f} {0[1]:.3f}",
         "times the first": "{:.2f}",
         "texts/s": "{:,.1f}",
         "tokens/s": "{:,.0f}",
@@ -132,18 +133,18 @@ def table(step: Step, peers: Mapping[str, Mapping[str, Any]]) -> Table:
     rows = [
         [
             name,
-            each["step_s"],
-            (each["step_s_min"], each["step_s_max"]),
-            each["step_s"] / first["step_s"],
-            each["texts_per_s"],
-            each["tokens_per_s"],
-            each["peak_bytes"] / 2**30,
-            each["padding"],
-            each["forward_tokens_per_real"],
-            *([each["mfu"]] if "MFU" in columns else []),
-            each["loss"],
+            figures["step_s"],
+            (figures["step_s_min"], figures["step_s_max"]),
+            figures["step_s"] / first["step_s"],
+            figures["texts_per_s"],
+            figures["tokens_per_s"],
+            figures["peak_bytes"] / 2**30,
+            figures["padding"],
+            figures["forward_tokens_per_real"],
+            *([figures["mfu"]] if "MFU" in columns else []),
+            figures["loss"],
         ]
-        for name, each in peers.items()
+        for name, figures in peers.items()
     ]
     title = f"One training step: {step.name}, {step.texts:,} texts, {step.tokens:,} tokens, {step.precision}"
     return Table(title, columns, rows)

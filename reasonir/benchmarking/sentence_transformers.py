@@ -1,4 +1,4 @@
-"""sentence-transformers' ranking losses for bi-encoders, by the version of whichever environment it runs in."""
+"""sentence-transformers' ranking losses for bi-encoders, in the version of the peer's environment."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
-from reasonir.benchmarking.base import Workload
+from reasonir.benchmarking.base import Peer, Workload
 from reasonir.utils.ranges import Positive, Validated
 
 
 @dataclass(frozen=True, slots=True)
-class SentenceTransformers(Validated):
-    """MultipleNegativesRankingLoss, or with `mini_batch_size` its cached form.
+class SentenceTransformers(Peer, Validated):
+    """MultipleNegativesRankingLoss, or its cached form with `mini_batch_size`.
 
     Attributes:
-        mini_batch_size: texts of a mini-batch.
-        mini_batch_num_tokens: tokens of a mini-batch in place of that, from version 6 on.
+        mini_batch_size: texts per mini-batch.
+        mini_batch_num_tokens: tokens per mini-batch instead of texts, from version 6 on.
         python: see `Peer`.
     """
 
@@ -31,11 +31,11 @@ class SentenceTransformers(Validated):
         """See `Peer`."""
         from sentence_transformers import SentenceTransformer, losses
 
-        model = SentenceTransformer(workload.model.path, **workload.loading)
+        model = SentenceTransformer(workload.model.path, **workload.load_options)
         features: list[dict[str, Any]] = []
         for texts in workload.columns:
             tokens = model.tokenize(list(texts))
-            features.append({key: moved(value, workload.device) for key, value in tokens.items()})
+            features.append({key: to_device(value, workload.device) for key, value in tokens.items()})
         scale = 1.0 / workload.temperature
         if self.mini_batch_size:
             sizes = {"mini_batch_size": self.mini_batch_size}
@@ -46,11 +46,7 @@ class SentenceTransformers(Validated):
             objective = losses.MultipleNegativesRankingLoss(model, scale=scale)
         return model, lambda: objective([dict(column) for column in features], None)
 
-    def gradient_scale(self, workload: Workload) -> float:
-        """See `Peer`: exact."""
-        return 1.0
 
-
-def moved(value: Any, device: str) -> Any:
-    """A feature on `device`, where it is a tensor."""
+def to_device(value: Any, device: str) -> Any:
+    """Move a feature to `device` if it is a tensor."""
     return value.to(device) if isinstance(value, Tensor) else value

@@ -1,4 +1,4 @@
-"""What every step of a bench has in common: an exported model, its texts, and the device with its budget."""
+"""Set-up of a benchmark: an exported model, its texts, and the device with its token budget."""
 
 from __future__ import annotations
 
@@ -29,48 +29,48 @@ from reasonir.types import Side
 
 
 class WorkloadTexts(Protocol):
-    """Where a step's texts come from: one YAML each in conf/workload."""
+    """Source of a step's texts: one YAML each in conf/workload."""
 
     @property
     def name(self) -> str:
-        """Of the workload."""
+        """Name of the workload."""
 
     def columns(self, tokenizer: Any, count: int, negatives: int) -> list[list[str]]:
-        """Aligned texts, none of which stands twice: `count` queries, their positives, so many columns of negatives.
+        """Return aligned, distinct texts: `count` queries, their positives, and columns of negatives.
 
         Args:
-            tokenizer: that of the model's checkpoint.
-            count: queries.
-            negatives: columns of negatives.
+            tokenizer: tokenizer of the model's checkpoint.
+            count: number of queries.
+            negatives: number of columns of negatives.
         """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BenchParts:
-    """What a bench is made of.
+    """Components and options of a benchmark.
 
     Attributes:
-        home: MLflow's database is under it.
-        folder: of the output.
-        seed: of the model and of synthetic texts.
-        loggers: destinations of the figures.
+        home: folder of MLflow's database.
+        folder: folder of the output.
+        seed: seed of the model and of synthetic texts.
+        loggers: destinations of the metrics.
         experiment_name: the experiment in MLflow.
-        tags: of the tracked run.
+        tags: tags of the tracked run.
         values: the resolved configuration, as plain values.
         model: backbone and head.
-        hardware: the profile.
-        texts: of the step.
-        peers: by name; ours among them.
+        hardware: the hardware profile.
+        texts: texts of the step.
+        peers: peers by name.
         mode: compare, max_batch or scaling.
-        batch_size: queries of the step; the first trial of max_batch.
-        negatives: hard negatives per query, where the data has any.
+        batch_size: queries per step; the first trial of max_batch.
+        negatives: hard negatives per query, if the data has any.
         repeats: timed steps of each peer.
-        memory_cap_gib: the most that a peer may take of a GPU; None for all of it.
-        peak_tflops: dense 10^12 operations per second; None takes the GPU's, or measures a CPU's.
-        max_queries: the largest trial of max_batch; None tries until memory ends.
-        batch_sizes: of scaling's points.
-        lengths: of scaling's documents, in tokens.
-        max_tokens: of a point; larger ones are left out.
+        memory_cap_gib: maximum GPU memory of a peer in GiB; None for all of it.
+        peak_tflops: dense 10^12 operations per second; None for the GPU's data sheet, or measured on a CPU.
+        max_queries: the largest trial of max_batch; None searches until out of memory.
+        batch_sizes: batch sizes of scaling's points.
+        lengths: document lengths of scaling's points, in tokens.
+        max_tokens: maximum tokens of scaling's points; larger ones are left out.
     """
 
     home: Path
@@ -98,19 +98,19 @@ class BenchParts:
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """An exported model on a device; `workload` gives it a step.
+    """Exported model on a device, for steps of any size.
 
     Attributes:
-        place: a temporary folder with the export.
-        model: as it was composed.
-        exported: the same, from its export.
-        tokenizer: the head's.
-        temperature: of retrievers' scores.
-        hardware: resolved.
+        folder: temporary folder with the export.
+        model: the configured model.
+        exported: the model that loads the export.
+        tokenizer: tokenizer of the head.
+        temperature: temperature of retrievers' scores.
+        hardware: the resolved hardware.
         memory_cap_gib: see `Workload`.
     """
 
-    place: Path
+    folder: Path
     model: Model
     exported: Model
     tokenizer: Any
@@ -119,7 +119,7 @@ class Setting:
     memory_cap_gib: float | None
 
     def workload(self, texts: WorkloadTexts, count: int, negatives: int) -> tuple[Workload, Batch | PairBatch]:
-        """A step of `count` queries, and the same as our engine takes it."""
+        """Return a step of `count` queries, and its batch for this package's engine."""
         columns = texts.columns(_plain_tokenizer(self.model), count, negatives)
         if self.model.reads_pairs:
             columns = with_negatives(columns)
@@ -139,7 +139,7 @@ class Setting:
         return workload, batch
 
     def _budget(self, batch: Batch | PairBatch, width: int) -> Budget:
-        """What `reasonir.train` would plan for a step like this one."""
+        """Return the budget that `reasonir.train` plans for such a step."""
         shape = self.model.measure()
         vector = self.model.vector_size(Path(self.exported.path), shape.hidden)
         training = Training.of(self.model, shape, vector, optimiser="adamw", accumulates=False)
@@ -148,16 +148,16 @@ class Setting:
 
 
 @contextmanager
-def opened(parts: BenchParts, peers: Mapping[str, Peer], model: Model) -> Iterator[Setting]:
-    """The setting of a bench of some peers on a model; its export is gone with the block.
+def open_setting(parts: BenchParts, peers: Mapping[str, Peer], model: Model) -> Iterator[Setting]:
+    """Export the model for some peers; the export is deleted with the block.
 
     Raises:
-        InputError: the model, the hardware or a peer's environment isn't here, or a peer can't train this
+        InputError: the model, the hardware or a peer's environment isn't available, or a peer can't train this
             head.
     """
     hardware = parts.hardware
-    absent = {missing(peer) for peer in peers.values()} - {None}
-    require(hardware.missing, model.locate, *(partial(str, each) for each in absent))
+    errors = {missing(peer) for peer in peers.values()} - {None}
+    require(hardware.missing, model.locate, *(partial(str, error) for error in errors))
     cap = parts.memory_cap_gib
     hardware = hardware.resolve()
     if cap:
@@ -165,24 +165,24 @@ def opened(parts: BenchParts, peers: Mapping[str, Peer], model: Model) -> Iterat
     encoder = model.load(seed=parts.seed)
     _refuse_unfit(peers, type(encoder.head))
     with TemporaryDirectory() as folder:
-        place = Path(folder)
-        encoder.save(place / "model")
+        path = Path(folder)
+        encoder.save(path / "model")
         temperature = 1.0 if model.reads_pairs else encoder.head.temperature
-        exported = Model(str(place / "model"), head=plain_head(model), attention=model.attention)
+        exported = Model(str(path / "model"), head=plain_head(model), attention=model.attention)
         tokenizer = encoder.head.tokenizer
         del encoder
         gc.collect()
-        yield Setting(place, model, exported, tokenizer, temperature, hardware, cap)
+        yield Setting(path, model, exported, tokenizer, temperature, hardware, cap)
 
 
 def plain_head(model: Model, **options: Any) -> partial[Any]:
-    """What loads a model's head, with further options; free of Hydra, which not every environment has."""
+    """Return the loader of a model's head with further options, free of Hydra, which peers' environments may lack."""
     loader: Any = model.head
     return partial(loader.func, **{**loader.keywords, **options})
 
 
 def with_negatives(columns: list[list[str]]) -> list[list[str]]:
-    """The columns, where they have no negatives with the next query's positive as one."""
+    """Return the columns, with the next query's positive as negative if they have none."""
     queries, positives, *negatives = columns
     return [queries, positives, *(negatives or [[*positives[1:], positives[0]]])]
 
@@ -198,6 +198,6 @@ def _plain_tokenizer(model: Model) -> Any:
 def _refuse_unfit(peers: Mapping[str, Peer], head: type[Head]) -> None:
     unfit = [name for name, peer in peers.items() if head.name not in peer.heads]
     if unfit:
-        known = (CONF / "peers" / f"{head.name}.yaml").is_file()
-        remedy = f"set peers={head.name} or another" if known else "none can, set another"
+        has_peers = (CONF / "peers" / f"{head.name}.yaml").is_file()
+        remedy = f"set peers={head.name} or another" if has_peers else "none can, set another"
         raise InputError(f"peers {', '.join(unfit)} can't train a {head.__name__}: {remedy} model/head")

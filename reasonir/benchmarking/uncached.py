@@ -1,7 +1,10 @@
-"""Training as the textbook has it: no caching, no sorting, plain autograd; what caching costs is held against it.
+"""Baseline without gradient caching: one forward pass per column, no sorting, plain autograd.
 
-Each column is padded to its longest text and read in one forward pass. ColBERT's scores are dense similarities with
-masked tokens left out, a block of documents at a time.
+Each column is padded to its longest text. ColBERT's scores are dense similarities with masked tokens left out, one
+block of documents at a time.
+
+Shape letters: Q queries, N documents, P pairs, T tokens, L padded length, D vector size; i and j in einsum are the L of
+queries and of documents.
 """
 
 from __future__ import annotations
@@ -15,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 from torch.nn.utils.rnn import pad_sequence
 
-from reasonir.benchmarking.base import Workload
+from reasonir.benchmarking.base import Peer, Workload
 from reasonir.data.batch import PairBatch, Representation, Tokens
 from reasonir.model.encoder import Encoder
 from reasonir.types import Side, Text
@@ -23,16 +26,15 @@ from reasonir.utils.ranges import Positive, Validated
 
 
 @dataclass(frozen=True, slots=True)
-class UncachedPeer(Validated):
-    """Our model and losses, without our engine.
+class UncachedPeer(Peer, Validated):
+    """This package's model and losses, without its engine.
 
     Attributes:
-        documents: how many are scored at a time against all queries.
+        documents: documents scored at a time against all queries.
     """
 
     documents: Positive = 64
     heads: ClassVar[frozenset[str]] = frozenset({"colbert", "biencoder", "cross_encoder", "yes_no"})
-    python: ClassVar[None] = None
 
     def load(self, workload: Workload) -> tuple[nn.Module, Callable[[], Tensor]]:
         """See `Peer`."""
@@ -49,43 +51,39 @@ class UncachedPeer(Validated):
         columns = [
             tokenizer([Text(text) for text in texts], side) for side, texts in zip(sides, workload.columns, strict=True)
         ]
-        return encoder, lambda: self._contrast(encoder, columns, workload.temperature)
+        return encoder, lambda: self._loss(encoder, columns, workload.temperature)
 
-    def _contrast(self, encoder: Encoder, columns: Sequence[Tokens], temperature: float) -> Tensor:
+    def _loss(self, encoder: Encoder, columns: Sequence[Tokens], temperature: float) -> Tensor:
         queries, *documents = (_read(encoder, tokens) for tokens in columns)
         single = encoder.head.single_vector
         scores = [
-            part
+            block_QN
             for column in documents
-            for part in ([queries.values_TD @ column.values_TD.T] if single else self._maxsim(queries, column))
+            for block_QN in ([queries.values_TD @ column.values_TD.T] if single else self._maxsim(queries, column))
         ]
         target_Q = torch.arange(len(queries), device=queries.values_TD.device)
         return cross_entropy(torch.cat(scores, dim=1).float() / temperature, target_Q)
 
     def _maxsim(self, queries: Representation, documents: Representation) -> list[Tensor]:
-        queries_QLD, query_QL = _rectangle(queries)
-        documents_NLD, document_NL = _rectangle(documents)
-        found = []
+        queries_QLD, query_QL = _pad(queries)
+        documents_NLD, document_NL = _pad(documents)
+        scores = []
         for start in range(0, len(documents), self.documents):
             block = slice(start, start + self.documents)
             similarity = torch.einsum("qid,njd->qnij", queries_QLD, documents_NLD[block])
             best_QNL = similarity.masked_fill(~document_NL[block][None, :, None], -torch.inf).amax(-1)
-            found.append((best_QNL * query_QL[:, None]).sum(-1))
-        return found
-
-    def gradient_scale(self, workload: Workload) -> float:
-        """See `Peer`: exact."""
-        return 1.0
+            scores.append((best_QNL * query_QL[:, None]).sum(-1))
+        return scores
 
 
 def _read(encoder: Encoder, tokens: Tokens) -> Representation:
-    """All texts in one forward pass."""
+    """Encode all texts in one forward pass."""
     padded = tokens.pad(torch.arange(len(tokens))).to(encoder.device)
     return Representation(encoder(padded), encoder.head.vectors(tokens))
 
 
-def _rectangle(texts: Representation) -> tuple[Tensor, Tensor]:
-    """(values_NLD, which places are vectors_NL)."""
+def _pad(texts: Representation) -> tuple[Tensor, Tensor]:
+    """Return (padded values_NLD, mask_NL)."""
     values_NLD = pad_sequence(list(torch.split(texts.values_TD, texts.lengths_N.tolist())), batch_first=True)
     inside_NL = torch.arange(values_NLD.shape[1]) < texts.lengths_N[:, None]
     return values_NLD, inside_NL.to(values_NLD.device)

@@ -1,4 +1,4 @@
-"""Every way to take a step that this environment has computes the same loss and gradients, parameter by parameter."""
+"""Every peer of this environment computes the same loss and gradients, parameter by parameter."""
 
 import pytest
 import torch
@@ -6,16 +6,16 @@ import torch
 from reasonir.benchmarking.cross_encoder import CrossEncoderPeer
 from reasonir.benchmarking.peer_server import without_dropout
 from reasonir.benchmarking.pylate import PyLate
-from reasonir.benchmarking.reasonir_engine import Ours
+from reasonir.benchmarking.reasonir_engine import ReasonirEngine
 from reasonir.benchmarking.sentence_transformers import SentenceTransformers
 from reasonir.benchmarking.uncached import UncachedPeer
 from reasonir.data.batch import PairBatch
-from tests.benchmarking.given import workload_of
+from tests.benchmarking.workloads import workload_of
 from tests.helpers import gradients, largest_difference, load
 
 CASES = [
     *((head, peer) for head in ("colbert", "biencoder", "cross_encoder", "yes_no") for peer in (UncachedPeer(),)),
-    *((head, Ours(recompute=True)) for head in ("colbert", "yes_no")),
+    *((head, ReasonirEngine(recompute=True)) for head in ("colbert", "yes_no")),
     ("colbert", UncachedPeer(documents=5)),
     ("colbert", PyLate()),
     ("colbert", PyLate(mini_batch_size=4)),
@@ -36,46 +36,45 @@ NAMES = {
 
 
 @pytest.fixture(scope="module")
-def given(bert, decoder, tmp_path_factory):
-    found = {}
+def workloads(bert, decoder, tmp_path_factory):
+    workloads = {}
 
     def of(head):
-        if head not in found:
+        if head not in workloads:
             checkpoint = decoder if head == "yes_no" else bert
-            found[head] = workload_of(checkpoint, head, tmp_path_factory.mktemp(head))
-        return found[head]
+            workloads[head] = workload_of(checkpoint, head, tmp_path_factory.mktemp(head))
+        return workloads[head]
 
     return of
 
 
 def step(peer, workload):
-    """The loss and every gradient, by the backbone's own names."""
+    """Return the loss and every gradient, by the backbone's parameter names."""
     model, loss = peer.load(workload)
     model.train()
     without_dropout(model)
     value = loss()
     value.backward()
     scale = peer.gradient_scale(workload)
-    found = {}
+    scaled = {}
     for name, gradient in gradients(model).items():
         prefix = next((prefix for prefix in NAMES if name.startswith(prefix)), "")
-        found[NAMES.get(prefix, "") + name.removeprefix(prefix)] = gradient / scale
-    return value.item(), found
+        scaled[NAMES.get(prefix, "") + name.removeprefix(prefix)] = gradient / scale
+    return value.item(), scaled
 
 
 @pytest.mark.parametrize(("head", "peer"), CASES, ids=[f"{head}-{peer}" for head, peer in CASES])
-def test_the_step_is_ours(given, head, peer):
-    workload = given(head)
-    ours, our_gradients = step(Ours(), workload)
-    theirs, their_gradients = step(peer, workload)
-    assert ours == pytest.approx(theirs, rel=1e-5)
-    assert len(our_gradients) > 20
-    assert largest_difference(our_gradients, their_gradients) < 5e-5
+def test_every_peer_computes_the_engines_step(workloads, head, peer):
+    workload = workloads(head)
+    expected_loss, expected_gradients = step(ReasonirEngine(), workload)
+    loss, peer_gradients = step(peer, workload)
+    assert expected_loss == pytest.approx(loss, rel=1e-5)
+    assert len(expected_gradients) > 20
+    assert largest_difference(expected_gradients, peer_gradients) < 5e-5
 
 
-def test_documents_are_cut_and_short(given):
-    """What the cases above stand on: texts of many lengths, the longest of them cut."""
-    workload = given("cross_encoder")
+def test_workloads_have_short_and_truncated_documents(workloads):
+    workload = workloads("cross_encoder")
     batch = workload.batch(load(workload.model.path, "cross_encoder", max_length=64).head.tokenizer)
     assert isinstance(batch, PairBatch)
     assert batch.tokens.lengths_N.min() < 32

@@ -1,4 +1,4 @@
-"""The largest batch that fits: the search, and the command with a peer that has a limit."""
+"""Largest batch that fits: the search, and the command with a peer that has a limit."""
 
 import json
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from reasonir.benchmarking.max_batch import largest_fitting
-from reasonir.benchmarking.reasonir_engine import Ours
+from reasonir.benchmarking.reasonir_engine import ReasonirEngine
 from reasonir.errors import InputError
 from tests.running import run
 
@@ -15,8 +15,8 @@ FULL = 18
 
 
 @dataclass(frozen=True)
-class Limited(Ours):
-    """Ours on a device that has room for so many queries."""
+class Limited(ReasonirEngine):
+    """Engine on a device with memory for `FULL` queries."""
 
     def load(self, workload):
         if len(workload.columns[0]) > FULL:
@@ -42,16 +42,16 @@ def test_the_search_ends_at_the_most():
         largest_fitting(lambda _: False, 8, None)
 
 
-def test_a_cpus_memory_isnt_tried_out(home):
+def test_the_search_on_a_cpu_needs_a_limit(home):
     done = run("bench", "model=tiny", "mode=max_batch", home=home)
     assert done.status == 2
-    assert "mode=max_batch would take all memory of this cpu: give max_batch.max_queries=..., or a GPU" in done.err
+    assert "mode=max_batch would use all memory of this cpu: set max_batch.max_queries=..., or use a GPU" in done.err
 
 
 @pytest.mark.slow
 def test_each_peers_largest_batch_is_found(home):
     given = ["+peers.one={_target_: tests.benchmarking.test_max_batch.Limited}"]
-    given += [f"~peers.{name}" for name in ("ours", "ours_recomputing", "plain", "pylate", "pylate_cached")]
+    given += [f"~peers.{name}" for name in ("reasonir", "reasonir_recomputing", "uncached", "pylate", "pylate_cached")]
     options = (
         "workload=even",
         "workload.documents=[40]",
@@ -61,14 +61,14 @@ def test_each_peers_largest_batch_is_found(home):
     )
     done = run("bench", "model=random_qwen_tiny", *options, "memory_cap_gib=15", *given, home=home)
     assert done.status == 0, done.err
-    found = json.loads((done.folder / "bench.json").read_text())["max_batch"]["even"]
-    assert found["memory_cap_gib"] == 15
-    assert found["peers"]["one"]["batch_size"] == FULL
-    assert found["peers"]["one"]["step_s"] > 0
+    result = json.loads((done.folder / "bench.json").read_text())["max_batch"]["even"]
+    assert result["memory_cap_gib"] == 15
+    assert result["peers"]["one"]["batch_size"] == FULL
+    assert result["peers"]["one"]["step_s"] > 0
 
 
 @pytest.mark.slow
-def test_data_that_ends_is_no_limit_of_a_peer(home):
+def test_too_few_rows_are_refused(home):
     done = run("bench", "model=tiny", "mode=max_batch", "max_batch.max_queries=100000", "batch_size=50000", home=home)
     assert done.status == 2
     assert "rows: choose another workload=" in done.err

@@ -1,4 +1,4 @@
-"""A peer's process: what it counts, and that it needs no more than torch to begin."""
+"""Process of a peer: its measurements, and light imports."""
 
 import subprocess
 import sys
@@ -7,9 +7,9 @@ import pytest
 
 from reasonir.benchmarking.peer_server import PeerSession
 from reasonir.benchmarking.pylate import PyLate
-from reasonir.benchmarking.reasonir_engine import Ours
+from reasonir.benchmarking.reasonir_engine import ReasonirEngine
 from reasonir.benchmarking.uncached import UncachedPeer
-from tests.benchmarking.given import workload_of
+from tests.benchmarking.workloads import workload_of
 from tests.helpers import load
 
 
@@ -25,41 +25,44 @@ def padded(tokens):
 def test_positions_are_those_of_every_forward_pass(workload):
     tokenizer = load(workload.model.path, "colbert").head.tokenizer
     batch = workload.batch(tokenizer)
-    ours, recomputing = PeerSession(Ours(), workload).check(), PeerSession(Ours(recompute=True), workload).check()
-    assert ours.positions == batch.token_count  # packed
-    assert ours.passed == ours.positions
-    assert (recomputing.positions, recomputing.passed) == (ours.positions, 2 * ours.positions)
-    plain, cached = (
+    engine, recomputing = (
+        PeerSession(ReasonirEngine(), workload).check(),
+        PeerSession(ReasonirEngine(recompute=True), workload).check(),
+    )
+    assert engine.positions == batch.token_count  # packed
+    assert engine.forward_positions == engine.positions
+    assert (recomputing.positions, recomputing.forward_positions) == (engine.positions, 2 * engine.positions)
+    uncached, cached = (
         PeerSession(UncachedPeer(), workload).check(),
         PeerSession(PyLate(mini_batch_size=4), workload).check(),
     )
-    assert plain.positions == plain.passed > padded(batch.queries)
+    assert uncached.positions == uncached.forward_positions > padded(batch.queries)
     assert cached.positions == 6 * 32 + 18 * 64
-    assert cached.passed == 2 * cached.positions
+    assert cached.forward_positions == 2 * cached.positions
 
 
-def test_the_norm_is_that_of_all_gradients_and_a_step_takes_time(workload):
+def test_the_gradient_norm_agrees_across_peers_and_a_step_takes_time(workload):
     session = PeerSession(PyLate(mini_batch_size=4), workload)
-    found = session.check()
-    assert found.gradient == pytest.approx(PeerSession(UncachedPeer(), workload).check().gradient, rel=1e-4)
+    first_step = session.check()
+    assert first_step.gradient == pytest.approx(PeerSession(UncachedPeer(), workload).check().gradient, rel=1e-4)
     assert session.step() > 0
     assert session.peak_gib() >= 0
     assert session.device_name() == "cpu"
 
 
-def test_mixed_precision_is_everybodys_and_near(workload):
+def test_mixed_precision_applies_to_every_peer_and_is_close(workload):
     from dataclasses import replace
 
     mixed = replace(workload, precision="bf16-mixed")
-    exact = PeerSession(Ours(), workload).check()
-    for peer in (Ours(recompute=True), UncachedPeer(), PyLate(mini_batch_size=4)):
-        found = PeerSession(peer, mixed).check()
-        assert found.loss != exact.loss
-        assert found.loss == pytest.approx(exact.loss, rel=2e-2)
-        assert found.gradient == pytest.approx(exact.gradient, rel=0.1)
+    exact = PeerSession(ReasonirEngine(), workload).check()
+    for peer in (ReasonirEngine(recompute=True), UncachedPeer(), PyLate(mini_batch_size=4)):
+        first_step = PeerSession(peer, mixed).check()
+        assert first_step.loss != exact.loss
+        assert first_step.loss == pytest.approx(exact.loss, rel=2e-2)
+        assert first_step.gradient == pytest.approx(exact.gradient, rel=0.1)
 
 
-def test_what_other_environments_import_is_light():
+def test_imports_in_other_environments_are_light():
     script = (
         "import sys, reasonir.benchmarking.peer_server, reasonir.benchmarking.multi_vector\n"
         "import reasonir.benchmarking.logit_score\n"

@@ -1,4 +1,4 @@
-"""How a step grows: the grid, the slope, and the command."""
+"""Scaling of a step: the grid, the slope, and the command."""
 
 import json
 
@@ -16,28 +16,28 @@ def test_the_grid_ends_at_the_most_tokens():
 
 
 def test_the_slope_is_the_exponent():
-    found = [{"tokens": n, "step_s": 3 * n**1.5, "peak_bytes": 7 if n > 10 else 0} for n in (10, 30, 200)]
-    assert slope(found, "step_s") == pytest.approx(1.5)
-    assert slope(found, "peak_bytes") == pytest.approx(0.0)
-    assert slope(found[:1], "step_s") == 0.0
+    measured = [{"tokens": n, "step_s": 3 * n**1.5, "peak_bytes": 7 if n > 10 else 0} for n in (10, 30, 200)]
+    assert slope(measured, "step_s") == pytest.approx(1.5)
+    assert slope(measured, "peak_bytes") == pytest.approx(0.0)
+    assert slope(measured[:1], "step_s") == 0.0
 
 
 @pytest.mark.slow
-def test_our_step_is_measured_over_batches_and_lengths(home):
+def test_the_engines_step_is_measured_over_batches_and_lengths(home):
     grid = ("scaling.batch_sizes=[2,8]", "scaling.lengths=[64,600]", "scaling.max_tokens=10000")
     done = run("bench", "mode=scaling", "model=random_qwen_tiny", "repeats=1", *grid, home=home)
     assert done.status == 0, done.err
-    found = json.loads((done.folder / "bench.json").read_text())["scaling"]
-    assert [(point["batch_size"], point["length"]) for point in found["points"]] == [
+    result = json.loads((done.folder / "bench.json").read_text())["scaling"]
+    assert [(point["batch_size"], point["length"]) for point in result["points"]] == [
         (2, 64),
         (2, 600),
         (8, 64),
         (8, 600),
     ]
-    # Markers stand before texts, and make them one token longer where there is room.
-    assert [point["tokens"] for point in found["points"]][::2] == [2 * (33 + 2 * 64) + 2, 8 * (33 + 2 * 64) + 8]
-    assert found["peer"] == "ours"
-    assert f"seconds {found['slopes']['step_s']:.2f}" in done.out
+    # Markers before texts make them one token longer unless they are truncated.
+    assert [point["tokens"] for point in result["points"]][::2] == [2 * (33 + 2 * 64) + 2, 8 * (33 + 2 * 64) + 8]
+    assert result["peer"] == "reasonir"
+    assert f"seconds {result['slopes']['step_s']:.2f}" in done.out
     assert (done.folder / "bench.png").stat().st_size > 5000
     short = run("bench", "mode=scaling", "model=tiny", *grid, home=home)
     assert short.status == 2

@@ -1,4 +1,4 @@
-"""Drawn texts have the lengths that were asked for, by the model's own tokenizer, and are the same each time."""
+"""Synthetic texts have the requested lengths by the model's tokenizer, and depend only on the seed."""
 
 import numpy as np
 import pytest
@@ -19,7 +19,7 @@ def lengths(tokenizer, texts):
     return [len(ids) for ids in tokenizer(texts, verbose=False)["input_ids"]]
 
 
-def test_even_texts_are_all_as_long_as_asked(tokenizer):
+def test_even_texts_have_the_requested_length(tokenizer):
     columns = SyntheticTexts("even", [0.5], [8], [40]).columns(tokenizer, 5, 2)
     assert [len(column) for column in columns] == [5, 5, 5, 5]
     assert lengths(tokenizer, columns[0]) == [8] * 5
@@ -51,12 +51,12 @@ def test_a_seed_gives_the_same_texts_and_another_gives_others(tokenizer):
         (([0, 2], [4, 5], [6, 20]), r"quantiles\[1\]=2: give 0 or more, at most 1"),
     ],
 )
-def test_quantiles_that_make_no_sense_are_refused(given, message):
+def test_invalid_quantiles_are_refused(given, message):
     with pytest.raises(InputError, match=message):
         SyntheticTexts("w", *given)
 
 
-def test_a_tokenizer_that_knows_no_words_is_refused(bert):
+def test_a_tokenizer_without_single_token_words_is_refused(bert):
     tokenizer = AutoTokenizer.from_pretrained(bert, verbose=False)
     with pytest.raises(InputError, match="0 words of the demo corpus as one token each"):
         SyntheticTexts("w", [0.5], [8], [40]).columns(
@@ -68,7 +68,7 @@ def test_a_tokenizer_that_knows_no_words_is_refused(bert):
 
 
 class Joining:
-    """A tokenizer that makes one token less of every text that it reads whole."""
+    """Tokenizer that gives one token less for every text with special tokens."""
 
     def __init__(self, inner):
         self.inner = inner
@@ -82,7 +82,7 @@ class Joining:
 
 
 @pytest.mark.parametrize("name", ["even", "scifact", "medquad"])
-def test_every_drawn_workload_is_one(name, tokenizer):
+def test_every_synthetic_workload_is_valid(name, tokenizer):
     given = yaml.safe_load((CONF / "workload" / f"{name}.yaml").read_text())
     given.pop("_target_")
     queries, documents = SyntheticTexts(**{**given, "seed": 0}).columns(tokenizer, 4, 0)

@@ -1,4 +1,4 @@
-"""A small step for each head, on an export, as a bench gives it to its peers."""
+"""Small workload for each head, on an export, as in a benchmark."""
 
 from functools import partial
 
@@ -16,7 +16,7 @@ LENGTHS = {
 
 
 def workload_of(checkpoint, head, folder, *, budget=(300, 400)):
-    """Six queries with a positive and two negatives each, one to forty sentences long."""
+    """Return six queries with a positive and two negatives each, one to forty sentences long."""
     encoder = load(checkpoint, head, **LENGTHS[head])
     encoder.save(folder)
     tokenizer = encoder.head.tokenizer
