@@ -292,7 +292,7 @@ def _unfitting(config: DictConfig) -> Iterator[str]:
     factor = OmegaConf.select(config, "index.pooling.pool_factor", default=1)
     if index is not None and not head.reads_pairs and (fault := incompatibility(index, head, factor)):
         yield fault
-    if config.get("eval") is not None and (fault := get_object(config.eval._target_).misfit(head)):
+    if config.get("eval") is not None and (fault := get_object(config.eval._target_).incompatibility(head)):
         yield fault
     if config.get("loss") is None:
         return

@@ -18,7 +18,7 @@ from reasonir.eval.results import read_values
 from reasonir.eval.stats.comparison import OVERALL, PairwiseComparison, changed_queries, compare
 from reasonir.eval.stats.ranking_metrics import PerQuery
 from reasonir.report.console import show
-from reasonir.report.plots import plot_contrasts
+from reasonir.report.plots import plot_comparisons
 from reasonir.runs.outcome import FINISHED, JobRecord, outcomes
 from reasonir.sweep.jobs import SweepRecord
 from reasonir.tracking.base import folder_of_run
@@ -51,7 +51,7 @@ def contrast_runs(config: DictConfig, folder: Path) -> None:
             if contrast.task != OVERALL:
                 for query, change in changed_queries(systems, contrast, config.metric):
                     rows.writerow([contrast.task, contrast.first, contrast.second, query, change])
-    plot_contrasts(contrasts, config.metric, folder / "comparison.png")
+    plot_comparisons(contrasts, config.metric, folder / "comparison.png")
     show(_table(contrasts, config.metric))
     log.info("Everything is in %s", folder)
 

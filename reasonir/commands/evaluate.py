@@ -20,7 +20,7 @@ from reasonir.errors import InputError
 from reasonir.eval.evaluator import Evaluation, read_benchmark
 from reasonir.eval.result_table import result_table
 from reasonir.eval.results import Results
-from reasonir.eval.systems import evaluate_systems, replaying
+from reasonir.eval.systems import evaluate_systems, run_file_system
 from reasonir.model.encoder import Encoder
 from reasonir.report.console import show
 from reasonir.report.html.write import write_report
@@ -72,7 +72,7 @@ def evaluate(parts: EvaluateParts) -> None:
     first = untrained.load(seed=parts.model_seed).to(hardware.torch_device) if wants_untrained else None
     encoder = trained.load(seed=parts.model_seed).to(hardware.torch_device) if trained else first
     assert encoder is not None
-    if fault := benchmark.misfit(type(encoder.head)):  # a run's head, which no composition names
+    if fault := benchmark.incompatibility(type(encoder.head)):  # a run's head, which no composition names
         raise InputError(fault)
     protocol = {
         "model": (trained or untrained).path,
@@ -94,7 +94,7 @@ def evaluate(parts: EvaluateParts) -> None:
     if trained is None:
         evaluation.options = replace(options, baselines=[n for n in options.baselines if n != "untrained"])
     run_together(group, first or encoder, partial(evaluation.baselines, first))
-    run_together(group, encoder, partial(evaluation.judge, encoder, name))
+    run_together(group, encoder, partial(evaluation.evaluate, encoder, name))
     if is_leader():
         _report(replace(parts, benchmark=benchmark), tasks, evaluation.results, name, encoder=encoder, run_id=run_id)
 
@@ -108,9 +108,9 @@ def _evaluate_run_files(parts: EvaluateParts, path: Path) -> None:
         parts.benchmark.groups,
     )
     name = path.resolve().name.strip(".").split(".")[0]  # trec=. has a name too
-    system = replaying(run_files(path, [task.name for task in tasks]), depth=depth)
+    system = run_file_system(run_files(path, [task.name for task in tasks]), depth=depth)
     evaluate_systems(tasks, {name: system}, results, searched=False)
-    results.write(parts.folder, judged=name)
+    results.write(parts.folder, evaluated=name)
     _report(parts, tasks, results, name)
 
 

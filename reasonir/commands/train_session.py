@@ -205,7 +205,7 @@ class TrainingRun:
         """Export and judge the trained model, and keep what came out."""
         encoder.to(self.hardware.torch_device)
         export(encoder, self.folder / "model", texts=self._sample(), extra={TRAINED_ON: self.folder / DATA})
-        self.evaluation.judge(encoder, "trained", workers)
+        self.evaluation.evaluate(encoder, "trained", workers)
         results = self.evaluation.results
         track_results(results, "trained", self.folder, self.tracking)
         self.tracking.describe(description(results, "trained", self.folder, self.parts.line))

@@ -1,1 +1,1 @@
-"""Evaluation: metrics, tests of significance, and one benchmark a file with one YAML each in conf/eval."""
+"""Evaluation: metrics, significance tests, and benchmarks, one per file with one YAML each in conf/eval."""

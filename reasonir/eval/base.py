@@ -1,7 +1,7 @@
-"""What a benchmark is: named retrieval tasks. A new one is one file here and one YAML in conf/eval.
+"""Benchmark protocol: named retrieval tasks. A new benchmark is one file here and one YAML in conf/eval.
 
-A benchmark that judges more than rankings overrides `analyse`: it is shown every system in turn, gives figures of its
-own, which stand beside nDCG in results.json and MLflow, and writes files.
+A benchmark with metrics beyond rankings overrides `analyse`: called with each system in turn, it returns further
+metrics, which are reported next to nDCG in results.json and MLflow, and may write files.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from reasonir.types import Run, Task
 
 @dataclass(frozen=True, slots=True)
 class EvaluatedSystem:
-    """A system whose rankings were judged, as a benchmark sees it that looks closer.
+    """A system with its rankings, as `Benchmark.analyse` receives it.
 
     Attributes:
-        name: random, bm25, untrained, trained: its name in the results.
-        runs: its rankings of the benchmark's tasks, by the task's name.
-        rank: ranks any other task as it ranked those.
-        encoder: its model; None where it has none.
+        name: the system's name in the results: random, bm25, untrained or trained.
+        runs: rankings of the benchmark's tasks, by task name.
+        rank: ranks any other task in the same way.
+        encoder: the model; None for systems without one.
     """
 
     name: str
@@ -37,48 +37,51 @@ class EvaluatedSystem:
 
 
 class Benchmark(Protocol):
-    """One or more tasks that a retriever is judged on; what a subclass doesn't say itself is usual."""
+    """One or more tasks that a retriever is evaluated on, with defaults for everything but `tasks`."""
 
     @property
     def groups(self) -> Mapping[str, Sequence[str]]:
-        """Means over tasks that are reported, by their name."""
+        """Task names whose mean is reported, by the name of the mean."""
         return {}
 
     @property
     def headline(self) -> str:
-        """The metric that counts; see `metrics.NAMES`."""
+        """The main metric; see `ranking_metrics.NAMES`."""
         return HEADLINE
 
     @classmethod
-    def misfit(cls, head: Any) -> str | None:
-        """Why this benchmark can't judge a class of heads, a sentence with the remedy; None where it can."""
+    def incompatibility(cls, head: Any) -> str | None:
+        """Return why this benchmark can't evaluate a class of heads, with the remedy; None if it can."""
         return None
 
     @property
     def needs_held_out(self) -> bool:
-        """Whether it evaluates on queries held out of the run's own data."""
+        """True if the tasks are queries held out of the run's own data."""
         return False
 
     def with_held_out(self, data: HeldOut) -> Self:
-        """The same, evaluating on what `data` held out where it needs that."""
+        """Return the benchmark, evaluating on the held-out queries of `data` if it needs any."""
         return self
 
     @property
     def leaderboard(self) -> Leaderboard:
-        """Published figures to stand among."""
+        """Published results; empty by default."""
         return Leaderboard()
 
     def tasks(self, *, corpus: bool = True) -> Iterator[Task]:
-        """The tasks, in a fixed order; without `corpus` documents needn't be there, for judging run files.
+        """Yield the tasks in a fixed order.
+
+        Args:
+            corpus: False if documents aren't needed, as for scoring run files.
 
         Raises:
             InputError: naming file, row, value and remedy.
         """
 
-    def analyse(self, subject: EvaluatedSystem, folder: Path) -> Mapping[str, ExtraMetrics]:
-        """What there is to say of a system beside its rankings, by task.
+    def analyse(self, system: EvaluatedSystem, folder: Path) -> Mapping[str, ExtraMetrics]:
+        """Return further metrics of a system by task.
 
-        Systems come in the order in which they are judged, the trained model last; run files don't come. What is
-        written to `folder` is kept with the run, and is there when the next system comes, in a resumed run as well.
+        Called once per system in the order of evaluation, the trained model last; never for run files. Files written
+        to `folder` are kept with the run and available for the next system, in a resumed run as well.
         """
         return {}

@@ -1,4 +1,4 @@
-"""A collection in the BEIR layout as a benchmark (Thakur et al. 2021, arXiv:2104.08663), its whole corpus searched."""
+"""Benchmark on a collection in the BEIR layout (Thakur et al. 2021, arXiv:2104.08663), searching its whole corpus."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class BeirBenchmark(Benchmark):
 
     Attributes:
         path: folder, or dataset repository on the hub.
-        split: the judgements.
+        split: name of the qrels file.
         revision: branch, tag or commit of a hub id.
     """
 
@@ -25,5 +25,5 @@ class BeirBenchmark(Benchmark):
     revision: str | None = None
 
     def tasks(self, *, corpus: bool = True) -> Iterator[Task]:
-        """The one task."""
+        """Yield the one task."""
         yield read_task(self.path, self.split, revision=self.revision, key="eval")

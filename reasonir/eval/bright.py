@@ -1,10 +1,10 @@
-"""BRIGHT (Su et al. 2024, arXiv:2407.12883) by its own protocol: twelve splits of queries to be reasoned about.
+"""BRIGHT (Su et al. 2024, arXiv:2407.12883) by its own protocol: twelve splits of reasoning-intensive queries.
 
-The documents a query excludes are masked before the ranking is cut, the top 1,000 count, judgements are binary, ties
-fall as pytrec_eval has them. The headline is nDCG@10, its mean over the twelve splits unweighted. Beside the official
-judgements stand the corrected ones, where every exact copy of a relevant document is relevant too (castorini's
-`.fixed` files where the folder has them, otherwise found in the corpus), judged in the same pass. Whole documents are
-judged by Recall@1. mteb's protocol differs in what it says to the models, not in what is ranked and counted.
+Excluded documents are masked before the ranking is cut to the top 1,000, judgements are binary, ties are broken as in
+pytrec_eval. The main metric is nDCG@10, averaged over the twelve splits without weights; for whole documents it is
+Recall@1. Corrected judgements, in which every exact copy of a relevant document is relevant too (castorini's `.fixed`
+files if the folder has them, otherwise copies are looked up in the corpus), are scored in the same pass. mteb's
+protocol differs in the instructions given to the models, not in ranking or scoring.
 """
 
 from __future__ import annotations
@@ -46,16 +46,16 @@ class Bright(Benchmark, Validated):
 
     Attributes:
         path: folder, or dataset repository on the hub.
-        splits: which of the twelve; None for all there are in this setting.
+        splits: a selection of the twelve; None for all splits of this setting.
         revision: commit of the hub id.
         long: search whole documents (eight splits) instead of their passages.
-        queries: the configuration that is searched with: examples, or one of BRIGHT's rewritten ones (gpt4_reason,
-            ...); or a file of rows with id, query and, where it covers several splits, split.
-        expansion: whether rewritten queries "replace" the original or are "append"ed to it.
-        instructions: what a query is for, by split; it reaches the model through `model.prompts`.
-        protocol: the name of the rules, stamped on every result.
-        metric: the one that counts; None is the setting's own.
-        kept: folder in which corpora are kept, ready to be mapped.
+        queries: configuration of the queries: examples, or one of BRIGHT's rewritten ones (gpt4_reason, ...); or a
+            file of rows with id, query and, if it covers several splits, split.
+        expansion: rewritten queries "replace" the original or are "append"ed to it.
+        instructions: instructions by split; they reach the model through `model.prompts`.
+        protocol: name of the evaluation protocol, recorded with every result.
+        metric: the main metric; None for the setting's default.
+        kept: folder for memory-mapped corpora.
     """
 
     path: str = HUB_ID
@@ -70,7 +70,7 @@ class Bright(Benchmark, Validated):
     kept: str = "data/corpora"
 
     def problems(self) -> Iterable[str]:
-        """Splits and a metric that aren't there."""
+        """Unknown splits and metrics."""
         known = LONG_SPLITS if self.long else SPLITS
         for split in self.splits or ():
             if split not in known:
@@ -83,18 +83,18 @@ class Bright(Benchmark, Validated):
 
     @property
     def chosen(self) -> tuple[str, ...]:
-        """The splits, in their usual order."""
+        """The selected splits in BRIGHT's order."""
         known = LONG_SPLITS if self.long else SPLITS
         return tuple(split for split in known if self.splits is None or split in self.splits)
 
     @property
     def headline(self) -> str:
-        """The metric that counts: Recall@1 where whole documents are searched, nDCG@10 elsewhere."""
+        """The main metric: Recall@1 for whole documents, nDCG@10 for passages."""
         return self.metric or ("recall_at_1" if self.long else HEADLINE)
 
     @property
     def groups(self) -> Mapping[str, Sequence[str]]:
-        """The means that are reported: of all splits, and of each kind; by either judgements."""
+        """Means over all splits and over each kind of splits, by official and by corrected judgements."""
         whole = LONG_SPLITS if self.long else SPLITS
         kinds = {f"bright_{kind}": [split for split in splits if split in whole] for kind, splits in GROUPS.items()}
         official = {"bright": list(whole)} | {kind: splits for kind, splits in kinds.items() if len(splits) > 1}
@@ -105,11 +105,11 @@ class Bright(Benchmark, Validated):
 
     @property
     def leaderboard(self) -> Leaderboard:
-        """The published figures in this setting."""
+        """The published results in this setting."""
         return read_leaderboard(Path(__file__).with_name("bright.toml"), "long" if self.long else "short")
 
     def tasks(self, *, corpus: bool = True) -> Iterator[Task]:
-        """One task a split; splits with equal documents share one corpus. Without `corpus` only judgements are read."""
+        """Yield one task per split; splits with equal documents share one corpus; no documents without `corpus`."""
         folder = self.folder()
         shared: dict[str, StoredCorpus] = {}
         for split in self.chosen:
@@ -120,7 +120,7 @@ class Bright(Benchmark, Validated):
             yield self._task(folder, split, documents)
 
     def folder(self) -> Path:
-        """Where the files are."""
+        """Return the folder with the files."""
         return folder_of(self.path, revision=self.revision, key="eval.path")
 
     def _task(self, folder: Path, split: str, documents: StoredCorpus) -> Task:
@@ -131,7 +131,9 @@ class Bright(Benchmark, Validated):
         official = {row.values["id"]: dict.fromkeys(row.values[gold], 1) for row in rows}
         for row in rows:
             if not row.values[gold]:
-                raise InputError(f"{row.location}: query {row.values['id']!r} has no {gold}: judge it or remove it")
+                raise InputError(
+                    f"{row.location}: query {row.values['id']!r} has no {gold}: add one or remove the query"
+                )
         known = set(documents.corpus.ids)
         excluded = {row.values["id"]: frozenset(row.values["excluded_ids"]) for row in rows}
         protocol = {
@@ -183,29 +185,31 @@ class Bright(Benchmark, Validated):
             return {CORRECTED: read_judgements(file)}
         if not len(documents.corpus):
             return {}
-        copies = _Copies(documents)
+        duplicates = _Duplicates(documents)
         return {
             CORRECTED: {
-                query_id: {copy: 1 for doc_id in judged for copy in copies.of(doc_id) if copy not in excluded[query_id]}
-                for query_id, judged in official.items()
+                query_id: {
+                    copy: 1 for doc_id in labels for copy in duplicates.of(doc_id) if copy not in excluded[query_id]
+                }
+                for query_id, labels in official.items()
             }
         }
 
 
-class _Copies:
-    """Finds the documents with the very text of another one."""
+class _Duplicates:
+    """Lookup of documents with equal text."""
 
     def __init__(self, documents: StoredCorpus) -> None:
         self._corpus = documents.corpus
-        self._place = {doc_id: place for place, doc_id in enumerate(documents.corpus.ids)}
+        self._index = {doc_id: index for index, doc_id in enumerate(documents.corpus.ids)}
         self._order_N = np.argsort(documents.keys_N, kind="stable")
         self._keys_N = documents.keys_N[self._order_N]
         self._key_of = documents.keys_N
 
     def of(self, doc_id: str) -> list[str]:
-        """Its copies, itself among them; a document that the corpus doesn't have is by itself."""
-        if doc_id not in self._place:
+        """Return the ids of all documents with the text of `doc_id`, itself included; unknown ids have no copies."""
+        if doc_id not in self._index:
             return [doc_id]
-        ids, texts, place = self._corpus.ids, self._corpus.texts, self._place[doc_id]
-        first, last = (np.searchsorted(self._keys_N, self._key_of[place], side) for side in ("left", "right"))
-        return [ids[other] for other in self._order_N[first:last].tolist() if texts[other] == texts[place]]
+        ids, texts, index = self._corpus.ids, self._corpus.texts, self._index[doc_id]
+        first, last = (np.searchsorted(self._keys_N, self._key_of[index], side) for side in ("left", "right"))
+        return [ids[other] for other in self._order_N[first:last].tolist() if texts[other] == texts[index]]

@@ -1,4 +1,4 @@
-"""A miniature BRIGHT that needs no network: files of BRIGHT's shape, made from a seed and read as BRIGHT is read."""
+"""Offline miniature of BRIGHT: files in BRIGHT's format, generated from a seed and read by the same code."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from reasonir.utils.ranges import NonNegative
 
 @dataclass(frozen=True, slots=True)
 class BrightMini(Bright):
-    """BRIGHT's protocol on the miniature; `path` is where its files are written, `seed` that of `data=demo`."""
+    """BRIGHT's protocol on the miniature; its files are written under `path`, `seed` as in `data=demo`."""
 
     path: str = "data/bright_mini"
     revision: str | None = None
@@ -21,9 +21,9 @@ class BrightMini(Bright):
 
     @property
     def leaderboard(self) -> Leaderboard:
-        """None: these are not BRIGHT's own rows."""
+        """Empty: published results are on BRIGHT's own rows."""
         return Leaderboard()
 
     def folder(self) -> Path:
-        """Where the files are, written on first use."""
+        """Return the folder with the files, written on first use."""
         return write_mini(Path(self.path).expanduser(), self.seed)

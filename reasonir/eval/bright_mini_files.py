@@ -1,10 +1,10 @@
-"""A miniature of BRIGHT, in files of its very shape, made from the demo's texts and a seed with no network.
+"""Generator of a miniature BRIGHT, in files of BRIGHT's format, from the demo's texts and a seed without network.
 
-Queries are the situations that the demo tests with, the documents to be found the principles behind them, so a model
-trained on `data=demo` can be judged on it. The rest is BRIGHT's: twelve splits, eight of them with whole documents too,
-two over one corpus; ids with spaces, with %27, of digits alone; query ids that collide; ["N/A"] and []; thousands of
-exclusions, some twice; more than ten relevant documents, some listed twice; exact copies that nobody judged; an empty
-and a very long document; the query's own document in the corpus; queries rewritten by language models.
+Queries are the demo's test situations, relevant documents the principles behind them, so a model trained on
+`data=demo` can be evaluated on it. The rest is as in BRIGHT: twelve splits, eight of them with whole documents too, two
+over one corpus; ids with spaces, with %27, of digits only; colliding query ids; ["N/A"] and []; thousands of
+exclusions, some twice; more than ten relevant documents, some listed twice; unjudged exact copies; an empty and a very
+long document; the query's own document in the corpus; queries rewritten by language models.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from reasonir.utils.files import atomic_path
 _FORMAT = 1
 _NONE = ["N/A"]
 _REWRITERS = {"gpt4_reason": 1.0, "llama3-70b_reason": 0.5}
-"""Configurations of rewritten queries, and the share of them that get the principle right."""
+"""Configurations of rewritten queries, and the share of queries rewritten with the right principle."""
 _PREFERRED = {
     "biology": "biology",
     "ecology": "sustainable_living",
@@ -47,7 +47,7 @@ _COPIES = 12
 
 @dataclass
 class _Split:
-    """What is written of a split: documents by id, whole ones by id, and rows of queries."""
+    """Content of a split: documents by id, whole ones by id, and rows of queries."""
 
     documents: dict[str, str] = field(default_factory=dict)
     articles: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
@@ -55,7 +55,7 @@ class _Split:
 
 
 def write_mini(home: Path, seed: int) -> Path:
-    """The folder under `home` with the files that `seed` gives, written now unless they are there."""
+    """Return the folder under `home` with the files of `seed`, written on first use."""
     identity = json.dumps([_FORMAT, seed, hash_of("principles"), hash_of("settings")])
     folder = home / hashlib.sha256(identity.encode()).hexdigest()[:16]
     if not folder.is_dir():
@@ -65,18 +65,18 @@ def write_mini(home: Path, seed: int) -> Path:
 
 
 class _Maker:
-    """Makes the splits of a seed."""
+    """Generator of the splits of a seed."""
 
     def __init__(self, seed: int) -> None:
         self.principles = {each["name"]: each for each in demo_texts("principles")["principle"]}
         self.notes = {each["name"]: each["notes"] for each in demo_texts("settings")["setting"]}
-        self.told: dict[str, list[Situation]] = defaultdict(list)
+        self.situations: dict[str, list[Situation]] = defaultdict(list)
         for situation in build_world(seed, 1).situations["test"]:
-            self.told[situation.query_id.rpartition("/")[0]].append(situation)
+            self.situations[situation.query_id.rpartition("/")[0]].append(situation)
         self.draw = np.random.default_rng([seed, 3])
 
     def splits(self) -> dict[str, _Split]:
-        """Every split, by name."""
+        """Return every split by name."""
         dealt = self._deal()
         made = {split: self._posts(split, dealt[split]) for split in GROUPS["stackexchange"]}
         made["leetcode"] = self._leetcode(dealt["leetcode"])
@@ -86,10 +86,10 @@ class _Maker:
         return made
 
     def _deal(self) -> Mapping[str, list[str]]:
-        """The principles of each split: by their field as far as there is room, then where there are fewest."""
+        """Assign principles to splits: by their field up to a maximum, the rest to the splits with the fewest."""
         dealt: dict[str, list[str]] = {split: [] for split in SPLITS if split != "theoremqa_theorems"}
         rest: list[str] = []
-        for name in self.told:
+        for name in self.situations:
             split = _PREFERRED.get(self.principles[name]["field"])
             (dealt[split] if split and len(dealt[split]) < _AT_MOST else rest).append(name)
         for name in rest:
@@ -97,13 +97,13 @@ class _Maker:
         return dealt
 
     def _posts(self, split: str, names: Sequence[str]) -> _Split:
-        """Passages of articles, an article being a whole document: its near principle, then the principle."""
+        """Build passages of articles (the whole documents): the principle, preceded by its near miss if queried."""
         made = _Split()
         for name, principle in self.principles.items():
             article = _article(principle["field"], name)
             for number, part in enumerate(("near", "statement") if name in names else ("statement",), 1):
                 _add(made, article, number, principle[part])
-        for setting in {told.setting: None for name in names for told in self.told[name]}:
+        for setting in {situation.setting: None for name in names for situation in self.situations[name]}:
             for number, note in enumerate(self.notes[setting][:2]):
                 _add(made, _article("settings", setting), number, note)
         copies = [_add(made, "mirrors/old site", n, self.principles[names[0]]["statement"]) for n in range(_COPIES)]
@@ -114,12 +114,14 @@ class _Maker:
             gold = [f"{article}_2.txt"]
             if split == "economics" and name == names[0]:
                 gold += copies[:-1]
-            for told in self.told[name]:
-                self._ask(made, str(len(made.rows)), told, name, gold=gold, long=[f"{article}.txt"], excluded=_NONE)
+            for situation in self.situations[name]:
+                self._add_query(
+                    made, str(len(made.rows)), situation, name, gold=gold, long=[f"{article}.txt"], excluded=_NONE
+                )
         return made
 
     def _leetcode(self, names: Sequence[str]) -> _Split:
-        """Principles as solutions, and the query itself among what is excluded."""
+        """Build principles as solutions, with the query's own text in the corpus and excluded."""
         made = _Split()
         ids = {name: f"leetcode/leetcode_{number}.txt" for number, name in enumerate(self.principles)}
         made.documents = {ids[name]: principle["statement"] for name, principle in self.principles.items()}
@@ -127,16 +129,16 @@ class _Maker:
         for number, note in enumerate(note for notes in self.notes.values() for note in notes[:2]):
             known.append(f"leetcode/csn_python_train_{152036 + number}.txt")
             made.documents[known[-1]] = note
-        for told in (told for name in names for told in self.told[name]):
+        for situation in (situation for name in names for situation in self.situations[name]):
             own = f"leetcode/leetcode_{len(made.documents)}.txt"
-            made.documents[own] = told.text
-            name = told.query_id.rpartition("/")[0]
+            made.documents[own] = situation.text
+            name = situation.query_id.rpartition("/")[0]
             excluded = [own, *self._some(known, int(self.draw.integers(9, 40)))]
-            self._ask(made, str(len(made.rows)), told, name, gold=[ids[name]], excluded=excluded)
+            self._add_query(made, str(len(made.rows)), situation, name, gold=[ids[name]], excluded=excluded)
         return made
 
     def _pony(self, names: Sequence[str]) -> _Split:
-        """Many small documents, several of them relevant to a query: the clauses of principles."""
+        """Build many small documents, several relevant per query: the clauses of principles."""
         made = _Split()
         gold: dict[str, list[str]] = {}
         for name, principle in self.principles.items():
@@ -150,13 +152,13 @@ class _Maker:
         for name in names:
             made.articles[primitives].append(self.principles[name]["statement"])
         for name in names:
-            for told in self.told[name]:
+            for situation in self.situations[name]:
                 long = [f"Pony/0_{_slug(name)}.txt", *([f"{primitives}.txt"] if made.rows else [])]
-                self._ask(made, str(len(made.rows)), told, name, gold=gold[name], long=long, excluded=_NONE)
+                self._add_query(made, str(len(made.rows)), situation, name, gold=gold[name], long=long, excluded=_NONE)
         return made
 
     def _mathematics(self, first: Sequence[str], second: Sequence[str]) -> tuple[_Split, _Split]:
-        """Two splits over one corpus, in which each query stands itself, and of which most is excluded."""
+        """Build two splits over one corpus that contains the queries themselves and is mostly excluded."""
         aops, questions = _Split(), _Split()
         documents: dict[str, str] = {}
         ids = {name: f"TheoremQA_xinyi/{_slug(name)}.json" for name in self.principles}
@@ -168,44 +170,44 @@ class _Maker:
             (aops, first, "aops_2017_AIME_II_Problems/Problem_{}"),
             (questions, second, "TheoremQA_jianyu_xu/question_{}.json"),
         ):
-            for told in (told for name in names for told in self.told[name]):
+            for situation in (situation for name in names for situation in self.situations[name]):
                 number = len(made.rows)
                 own = form.format(number)
-                documents[own] = told.text
-                name = told.query_id.rpartition("/")[0]
+                documents[own] = situation.text
+                name = situation.query_id.rpartition("/")[0]
                 many = self._some(sums, _EXCLUDED if made is aops or number % 2 else 0)
                 gold = [ids[name], ids[name]] if made is questions and number % 3 == 0 else [ids[name]]
-                self._ask(made, own, told, name, gold=gold, excluded=[own, *many, *many[:2]])
+                self._add_query(made, own, situation, name, gold=gold, excluded=[own, *many, *many[:2]])
         shuffled = {doc_id: documents[doc_id] for doc_id in self._some(sorted(documents), len(documents))}
         aops.documents = questions.documents = shuffled
         return aops, questions
 
     def _theorems(self, questions: _Split) -> _Split:
-        """Some of the questions once more, over theorems whose ids are digits."""
+        """Build a split of some questions over theorems with ids of digits only."""
         made = _Split()
-        number = {name: str(place) for place, name in enumerate(self.principles)}
+        number = {name: str(index) for index, name in enumerate(self.principles)}
         made.documents = {number[name]: principle["statement"] for name, principle in self.principles.items()}
         for row in questions.rows[:5]:
             made.rows.append({**row, "gold_ids": [number[row["gold_answer"]]], "excluded_ids": []})
         return made
 
-    def _ask(
+    def _add_query(
         self,
         made: _Split,
         query_id: str,
-        told: Situation,
+        situation: Situation,
         name: str,
         *,
         gold: Sequence[str],
         excluded: Sequence[str],
         long: Sequence[str] = _NONE,
     ) -> None:
-        row = {"query": told.text, "reasoning": self.principles[name]["statement"], "id": query_id}
+        row = {"query": situation.text, "reasoning": self.principles[name]["statement"], "id": query_id}
         lists = {"excluded_ids": list(excluded), "gold_ids_long": list(long), "gold_ids": list(gold)}
         made.rows.append({**row, **lists, "gold_answer": name})
 
     def _some(self, ids: Sequence[str], count: int) -> list[str]:
-        return [ids[place] for place in self.draw.permutation(len(ids))[:count]]
+        return [ids[index] for index in self.draw.permutation(len(ids))[:count]]
 
     def _sum(self) -> str:
         first, second, third = self.draw.integers(2, 99, 3).tolist()
@@ -213,7 +215,7 @@ class _Maker:
 
 
 def _add(made: _Split, article: str, number: int, text: str, whole: str = "") -> str:
-    """Put a passage of an article into a split; its id."""
+    """Add a passage of an article to a split and return its id."""
     doc_id = f"{article}_{number}.txt"
     made.documents[doc_id] = text
     made.articles[whole or article].append(text)
@@ -250,7 +252,7 @@ def _rows(documents: Mapping[str, str]) -> list[dict[str, str]]:
 
 
 def _rewritten(row: Mapping[str, Any], near: Mapping[str, str], *, right: bool) -> dict[str, Any]:
-    """A row whose query is what a language model might write: the problem, then half of a principle, right or near."""
+    """Return the row with its query rewritten: the problem, then half of the right principle or of its near miss."""
     words = (row["reasoning"] if right else near[row["gold_answer"]]).split()
     thought = " ".join(words[: len(words) // 2])
     problem = row["query"].split(". ")[0]

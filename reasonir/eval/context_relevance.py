@@ -1,10 +1,11 @@
-"""Ranking and pruning judged together, on queries with passages whose sentences are judged.
+"""Benchmark of ranking and pruning on queries with passages whose sentences have relevance labels.
 
-The rows' own texts are ranked, as in every evaluation. A pruner is looked at further: its sentences (the spans of the
-data) are kept where the mean of their tokens' probabilities is above a threshold. Beside it stand, at the very same
-compression, sentences drawn by chance and the best by BM25, and keeping everything or nothing. One threshold is chosen
-on one half of the queries and applied to the other, both ways.
-Definitions: `reasonir.eval.stats.pruning_metrics`.
+The rows' own texts are ranked, as in every evaluation. A pruner is evaluated further: it keeps a sentence (a span of
+the data) if the mean probability of its tokens is above a threshold. Its baselines, at the same compression, are random
+sentences and the best by BM25, and keeping everything or nothing. The "chosen" threshold is tuned on one half of the
+queries and applied to the other, both ways. Metrics: `reasonir.eval.stats.pruning_metrics`.
+
+Shape letters: S sentences.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from reasonir.data.files.context_rows import read_examples, task_of
 from reasonir.errors import InputError
 from reasonir.eval.base import Benchmark, EvaluatedSystem
 from reasonir.eval.results import HEADLINE, ExtraMetrics
-from reasonir.eval.stats.pruning_metrics import Sentences, lexical
+from reasonir.eval.stats.pruning_metrics import Sentences, bm25_scores
 from reasonir.eval.stats.ranking_metrics import per_query
 from reasonir.model.span_scoring import score_spans
 from reasonir.types import Example, Pair, Run, Task, Text
@@ -44,18 +45,19 @@ _PRUNED: tuple[_Figure, ...] = ("f2", "precision", "recall", "span_accuracy", "c
 
 @dataclass(frozen=True, slots=True)
 class ContextRelevanceBenchmark(Benchmark, Validated):
-    """One or more sets of the context-relevance schema.
+    """One or more data sets in the context-relevance schema.
 
     Attributes:
-        path: a set, or several: file, folder or hub id, each with ":" and its subset where it has subsets. None takes
-            the rows that the run's own data held out.
-        split: which part of a folder.
+        path: one or more data sets: file, folder or hub id, with ":" and a subset if it has subsets. None takes the
+            rows held out of the run's own data.
+        split: split of a folder.
         revision: branch, tag or commit of a hub id.
-        rows: only so many rows of each set, the first; None for all.
-        thresholds: of a sentence's probability.
-        reference: published figures by task: f2, precision, recall, span_accuracy, compression (as shares).
-        reference_threshold: the threshold they were found at, one of `thresholds`.
-        tolerance: how far from them is unremarkable.
+        rows: number of rows of each set, from its start; None for all.
+        thresholds: probabilities above which a sentence is kept.
+        reference: published metrics by task: f2, precision, recall, span_accuracy, compression (as shares).
+        reference_threshold: threshold of the published metrics, one of `thresholds`.
+        tolerance: absolute difference from the reference above which a warning is logged.
+        held_out: rows held out of the run's own data, see `with_held_out`.
     """
 
     path: str | Sequence[str] | None = None
@@ -69,7 +71,7 @@ class ContextRelevanceBenchmark(Benchmark, Validated):
     held_out: HeldOut | None = None
 
     def problems(self) -> Iterable[str]:
-        """References to sets that aren't evaluated, or at a threshold that isn't."""
+        """References to unknown sets, or at a threshold that isn't evaluated."""
         if self.reference and self.reference_threshold not in self.thresholds:
             yield f"reference_threshold={self.reference_threshold} isn't among thresholds: add it there"
         for name in self.reference:
@@ -78,7 +80,7 @@ class ContextRelevanceBenchmark(Benchmark, Validated):
 
     @property
     def needs_held_out(self) -> bool:
-        """Whether no set is named."""
+        """True if no set is named."""
         return self.path is None
 
     def with_held_out(self, data: HeldOut) -> Self:
@@ -86,65 +88,63 @@ class ContextRelevanceBenchmark(Benchmark, Validated):
         return replace(self, held_out=data) if self.path is None else self
 
     def tasks(self, *, corpus: bool = True) -> Iterator[Task]:
-        """A task per set: to order each row's own texts.
+        """Yield a task per set: to order each row's own texts.
 
         Raises:
-            InputError: no set is named, and the run's data held out nothing.
+            InputError: no set is named, and the run's data has no held-out rows.
         """
-        for name, place in self._sets().items():
+        for name, spec in self._sets().items():
             split = "held-out" if self.path is None else self.split
-            protocol = {"collection": place, "split": split, "revision": self.revision or "newest"}
+            protocol = {"collection": spec, "split": split, "revision": self.revision or "newest"}
             yield task_of(name, self._rows(name), protocol)
 
-    def analyse(self, subject: EvaluatedSystem, folder: Path) -> Mapping[str, ExtraMetrics]:
-        """How a pruner's model prunes; nothing of other systems."""
-        if subject.encoder is None or subject.encoder.head.kind != "pruner":
+    def analyse(self, system: EvaluatedSystem, folder: Path) -> Mapping[str, ExtraMetrics]:
+        """Return a pruner's pruning metrics; empty for other systems."""
+        if system.encoder is None or system.encoder.head.kind != "pruner":
             return {}
         folder.mkdir(parents=True, exist_ok=True)
-        return {name: self._look(name, subject, folder) for name in self._sets()}
+        return {name: self._evaluate_pruning(name, system, folder) for name in self._sets()}
 
     def _sets(self) -> dict[str, str]:
-        """The sets by the names of their tasks."""
+        """Return the sets by task name."""
         if self.path is None:
             return {self.held_out.data_name: self.held_out.data_name} if self.held_out else {}
-        places = [self.path] if isinstance(self.path, str) else self.path
-        return {
-            "-".join([Path(path).name.split(".")[0], *subset]): place for place, path, *subset in map(_split, places)
-        }
+        specs = [self.path] if isinstance(self.path, str) else self.path
+        return {"-".join([Path(path).name.split(".")[0], *subset]): spec for spec, path, *subset in map(_split, specs)}
 
     def _rows(self, name: str) -> list[Example]:
         if self.held_out is not None:
             rows = list(islice(self.held_out.test_examples(), self.rows))
             if not rows:
-                raise InputError(f"eval.path is null, and {name} held out no rows: set loader.test_size above 0")
+                raise InputError(f"eval.path is null, and {name} has no held-out rows: set loader.test_size above 0")
             return rows
         _, path, *subset = _split(self._sets()[name])
-        found = read_examples(
+        examples = read_examples(
             path, self.split, subset=subset[0] if subset else None, revision=self.revision, key="eval"
         )
-        return list(islice(found, self.rows))
+        return list(islice(examples, self.rows))
 
-    def _look(self, name: str, subject: EvaluatedSystem, folder: Path) -> ExtraMetrics:
+    def _evaluate_pruning(self, name: str, system: EvaluatedSystem, folder: Path) -> ExtraMetrics:
         rows = self._rows(name)
         sentences = Sentences.of(rows)
         if not len(sentences.relevant_S):
-            raise InputError(f"eval.path: {name} has no context_spans: there is nothing to prune by")
+            raise InputError(f"eval.path: {name} has no context_spans to evaluate pruning on: choose another set")
         pairs = [Pair(Text(row.query), Text(d.text), d.spans) for row in rows for d in row.documents]
-        found = score_spans(subject.encoder, pairs)  # type: ignore[arg-type]
-        keep_S = np.array([value for opinion in found for value in opinion.keep])
-        tokens_S = np.array([count for opinion in found for count in opinion.tokens])
-        _write_sentences(folder / f"{name}.{subject.name}.parquet", rows, keep_S, tokens_S)
-        words_S = lexical(rows)
-        table = self._table(sentences, keep_S, words_S)
-        with atomic_path(folder / f"{name}.{subject.name}.json") as partial:
+        scored = score_spans(system.encoder, pairs)  # type: ignore[arg-type]
+        keep_S = np.array([value for spans in scored for value in spans.keep])
+        tokens_S = np.array([count for spans in scored for count in spans.tokens])
+        _write_sentences(folder / f"{name}.{system.name}.parquet", rows, keep_S, tokens_S)
+        bm25_S = bm25_scores(rows)
+        table = self._table(sentences, keep_S, bm25_S)
+        with atomic_path(folder / f"{name}.{system.name}.json") as partial:
             partial.write_text(json.dumps(table, indent=2))
-        log.info("%s", _pruning_table(name, subject.name, table).text())
+        log.info("%s", _pruning_table(name, system.name, table).text())
         curves = {
-            by: _curve(rows, sentences, scores_S, tokens_S, subject.runs[name])
-            for by, scores_S in _scores(name, words_S, folder).items()
+            by: _curve(rows, sentences, scores_S, tokens_S, system.runs[name])
+            for by, scores_S in _scores(name, bm25_S, folder).items()
         }
-        _draw(folder / f"{name}.{subject.name}", curves)
-        if subject.name == "trained":
+        _draw(folder / f"{name}.{system.name}", curves)
+        if system.name == "trained":
             self._compare(name, table)
         return ExtraMetrics(
             {
@@ -155,45 +155,47 @@ class ContextRelevanceBenchmark(Benchmark, Validated):
         )
 
     def _table(
-        self, sentences: Sentences, keep_S: np.ndarray, lexical_S: np.ndarray
+        self, sentences: Sentences, keep_S: np.ndarray, bm25_S: np.ndarray
     ) -> dict[str, dict[str, dict[str, float]]]:
-        """Threshold -> model, and what stands beside it at the same compression -> figures."""
+        """Return threshold -> model, or baseline at the same compression -> metrics."""
         chance_S = np.random.default_rng(0).random(len(keep_S))
         kept = {f"{threshold:g}": keep_S > threshold for threshold in self.thresholds}
         kept["chosen"], chosen = sentences.by_chosen_threshold(keep_S)
-        log.info("Thresholds chosen by F2, each on the other half of the queries: %g and %g", *chosen)
-        found = {}
+        log.info("Thresholds tuned for F2, each on the other half of the queries: %g and %g", *chosen)
+        table = {}
         for name, kept_S in kept.items():
             compression = sentences.compression(kept_S)
-            found[name] = {
+            table[name] = {
                 "model": sentences.figures(kept_S),
-                "bm25": sentences.figures(sentences.best(lexical_S, compression)),
+                "bm25": sentences.figures(sentences.best(bm25_S, compression)),
                 "random": sentences.figures(sentences.best(chance_S, compression)),
                 "everything": sentences.figures(np.ones(len(keep_S), dtype=bool)),
                 "nothing": sentences.figures(np.zeros(len(keep_S), dtype=bool)),
             }
-        return found
+        return table
 
     def _compare(self, name: str, table: Mapping[str, Mapping[str, Mapping[str, float]]]) -> None:
-        """Say how far a trained model is from its reference."""
-        ours = table[f"{self.reference_threshold:g}"]["model"] if name in self.reference else {}
+        """Log how far a trained model is from its reference."""
+        reached = table[f"{self.reference_threshold:g}"]["model"] if name in self.reference else {}
         for figure, expected in self.reference.get(name, {}).items():
-            how = f"{name}: {figure} {ours[figure]:.4f} at {self.reference_threshold:g}, reference {expected:.4f}"
-            if abs(ours[figure] - expected) > self.tolerance:
-                log.warning("FAR FROM THE REFERENCE: %s; check data, precision and length of training", how)
+            summary = (
+                f"{name}: {figure} {reached[figure]:.4f} at {self.reference_threshold:g}, reference {expected:.4f}"
+            )
+            if abs(reached[figure] - expected) > self.tolerance:
+                log.warning("Far from the reference: %s; check data, precision and length of training", summary)
             else:
-                log.info("As in the reference: %s", how)
+                log.info("Close to the reference: %s", summary)
 
 
-def _split(place: str) -> tuple[str, ...]:
-    """(place, path) or (place, path, subset)."""
-    if ":" not in place or Path(place).expanduser().exists():
-        return place, place
-    return place, *place.rsplit(":", 1)
+def _split(spec: str) -> tuple[str, ...]:
+    """Split "path" or "path:subset" into (spec, path) or (spec, path, subset)."""
+    if ":" not in spec or Path(spec).expanduser().exists():
+        return spec, spec
+    return spec, *spec.rsplit(":", 1)
 
 
 def _write_sentences(file: Path, rows: Sequence[Example], keep_S: np.ndarray, tokens_S: np.ndarray) -> None:
-    """Every sentence with its judgement, probability and tokens."""
+    """Write every sentence with its label, probability and token count."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -215,7 +217,7 @@ def _pruning_table(name: str, system: str, table: Mapping[str, Mapping[str, Mapp
         if which in ("model", "bm25", "random") or threshold == "chosen"
     ]
     return Table(
-        f"Pruning of {name} by the {system} model, and others at the same compression",
+        f"Pruning of {name} by the {system} model, and baselines at the same compression",
         {"threshold": RIGHT, "system": TEXT, **dict.fromkeys(_PRUNED, "{:.4f}")},
         rows,
     )
@@ -224,15 +226,15 @@ def _pruning_table(name: str, system: str, table: Mapping[str, Mapping[str, Mapp
 def _curve(
     rows: Sequence[Example], sentences: Sentences, scores_S: np.ndarray, tokens_S: np.ndarray, run: Run
 ) -> list[dict[str, float]]:
-    """What keeping the best sentences by some scores comes to, from few of them to all.
+    """Return metrics of keeping the sentences with the highest scores, from few of them to all.
 
-    Tokens and characters are the shares that are kept; nDCG@10 is that of the ranking without emptied texts.
+    Tokens and characters are the shares kept; nDCG@10 is that of the ranking without texts that lost every sentence.
     """
-    found = []
+    points = []
     for share in SHARES:
         kept_S = sentences.best(scores_S, 1 - share)
         figures = sentences.figures(kept_S)
-        found.append(
+        points.append(
             {
                 "tokens": float(tokens_S[kept_S].sum() / tokens_S.sum()),
                 "characters": 1 - figures["compression"],
@@ -240,22 +242,22 @@ def _curve(
                 HEADLINE: _ndcg(rows, sentences, kept_S, run),
             }
         )
-    return found
+    return points
 
 
-def _scores(name: str, words_S: np.ndarray, folder: Path) -> dict[str, np.ndarray]:
-    """What sentences can be kept by: the systems' probabilities so far, words, and chance."""
+def _scores(name: str, bm25_S: np.ndarray, folder: Path) -> dict[str, np.ndarray]:
+    """Return scores to keep sentences by: probabilities of the systems so far, BM25 and random numbers."""
     import pyarrow.parquet as pq
 
-    found = {
+    probabilities = {
         file.stem.rsplit(".", 1)[-1]: pq.read_table(file)["probability"].to_numpy()
         for file in sorted(folder.glob(f"{name}.*.parquet"))
     }
-    return {**found, "bm25": words_S, "random": np.random.default_rng(0).random(len(words_S))}
+    return {**probabilities, "bm25": bm25_S, "random": np.random.default_rng(0).random(len(bm25_S))}
 
 
 def _draw(stem: Path, curves: Mapping[str, Sequence[Mapping[str, float]]]) -> None:
-    """Recall of helpful sentences and nDCG against the tokens that are kept, as a table and a picture."""
+    """Write recall of relevant sentences and nDCG against the share of tokens kept, as a table and a plot."""
     first = next(iter(curves.values()))
     with atomic_path(stem.with_name(f"{stem.name}.curve.csv")) as partial, partial.open("w", newline="") as stream:
         writer = csv.DictWriter(stream, ("kept_by", *first[0]))
@@ -266,22 +268,22 @@ def _draw(stem: Path, curves: Mapping[str, Sequence[Mapping[str, float]]]) -> No
             style = {"color": look(number)["color"], "label": f"kept by {by}"}
             for axes, column in ((recall, "recall"), (ranking, HEADLINE)):
                 axes.plot([point["tokens"] for point in curve], [point[column] for point in curve], **style)
-        for axes, what in ((recall, "recall of helpful sentences"), (ranking, "nDCG@10 without emptied texts")):
-            axes.set(xlabel="share of tokens kept", ylabel=what)
+        for axes, label in ((recall, "recall of helpful sentences"), (ranking, "nDCG@10 without emptied texts")):
+            axes.set(xlabel="share of tokens kept", ylabel=label)
             axes.legend()
 
 
 def _ndcg(rows: Sequence[Example], sentences: Sentences, kept_S: np.ndarray, run: Run) -> float:
-    """Of the ranking in which texts that lost every sentence stand no more."""
-    left = set(sentences.text_S[kept_S].tolist())
+    """Return the mean nDCG@10 of the ranking without texts that lost every sentence."""
+    remaining = set(sentences.text_S[kept_S].tolist())
     pruned: Run = {}
     qrels, number = {}, 0
     for row in rows:
         pruned[row.query_id] = {}
         for document in row.documents:
-            if not document.spans or number in left:
+            if not document.spans or number in remaining:
                 pruned[row.query_id][document.doc_id] = run[row.query_id][document.doc_id]
             number += bool(document.spans)
         qrels[row.query_id] = {document.doc_id: int(document.label > 0) for document in row.documents}
-    values = per_query({query: found for query, found in pruned.items() if found}, qrels)
+    values = per_query({query: ranking for query, ranking in pruned.items() if ranking}, qrels)
     return float(np.mean([row[HEADLINE] for row in values.values()]))

@@ -1,4 +1,4 @@
-"""The demo corpus as a benchmark: situations of principles that training never saw, over all its documents."""
+"""Benchmark on the demo corpus: situations of principles unseen in training, searched over all its documents."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from reasonir.utils.ranges import NonNegative, Validated
 
 @dataclass(frozen=True, slots=True)
 class DemoBenchmark(Benchmark, Validated):
-    """One split of the demo corpus: `seed` is that of `data=demo`."""
+    """One split of the demo corpus; `seed` as in `data=demo`."""
 
     split: Part = "test"
     seed: NonNegative = 0
 
     def tasks(self, *, corpus: bool = True) -> Iterator[Task]:
-        """The one task."""
+        """Yield the one task."""
         yield build_world(self.seed, 1).task(self.split)

@@ -1,4 +1,4 @@
-"""The evaluation of a run: the model beside its baselines, judged on every task of the benchmark."""
+"""Evaluation of a run: the model and its baselines on every task of the benchmark."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from reasonir.errors import InputError
 from reasonir.eval.base import Benchmark, EvaluatedSystem
 from reasonir.eval.reranking import rerank_candidates, reranking
 from reasonir.eval.results import HEADLINE, ExtraMetrics, Results, read_analysis, read_values, run_file
-from reasonir.eval.systems import System, evaluate_systems, random_system, search_system
+from reasonir.eval.systems import System, check_task, evaluate_systems, random_system, search_system
 from reasonir.eval.trec import read_run
 from reasonir.eval.truncation import Truncation
 from reasonir.index.base import Index
@@ -32,21 +32,21 @@ log = logging.getLogger(__name__)
 Baseline = Literal["random", "bm25", "untrained"]
 DEV_DEPTH, DEV_CANDIDATES = 100, 20
 ANALYSIS = "analysis"
-"""Where in a run's folder the files of its benchmark's own figures lie."""
+"""Subfolder of a run for the files of `Benchmark.analyse`."""
 
 
 @dataclass(frozen=True, slots=True)
 class EvaluationOptions(Validated):
-    """What stands beside the model, and how deep rankings go.
+    """Baselines, depth of rankings and embedding cache.
 
     Attributes:
-        baselines: of random, bm25 and untrained.
-        depth: documents a query in a ranking.
-        candidates: documents a query that a reranker orders, those of the bm25 baseline, where the task names none.
+        baselines: any of random, bm25 and untrained.
+        top_k: documents per query in a ranking.
+        rerank_depth: BM25 candidates per query for a reranker, unless the task has candidates.
         bm25: the index of the bm25 baseline.
-        cache: the type in which what the model makes of texts is kept, so that an evaluation that was stopped goes on
-            (float32: the same figures bit for bit; float16: half the room); None keeps nothing.
-        cache_folder: where.
+        embedding_cache: dtype of embeddings cached on disk, so that a stopped evaluation resumes (float32: metrics
+            bit for bit the same; float16: half the space); None for no cache.
+        cache_folder: folder of the cache.
     """
 
     baselines: Sequence[Baseline] = ("random", "bm25", "untrained")
@@ -57,11 +57,11 @@ class EvaluationOptions(Validated):
     cache_folder: str = "cache/embeddings"
 
     def reader(self, encoder: Encoder, workers: EncoderBackend) -> CachingEncoder:
-        """The encoder with its store, and who encodes."""
+        """Return the encoder with its embedding cache, encoding through `workers`."""
         if self.embedding_cache is None:
             return CachingEncoder(encoder, backend=workers)
         folder = Path(self.cache_folder).expanduser() / f"{identity_of(encoder)}-{self.embedding_cache}"
-        log.info("Embeddings are kept in %s", folder)
+        log.info("Caching embeddings in %s", folder)
         return CachingEncoder(
             encoder, Disk(folder, self.embedding_cache), getattr(torch, self.embedding_cache), backend=workers
         )
@@ -69,18 +69,19 @@ class EvaluationOptions(Validated):
 
 @dataclass(slots=True)
 class Evaluation:
-    """Judges systems on the tasks of a benchmark and keeps what it found in a folder.
+    """Evaluation of systems on the tasks of a benchmark, with results written to a folder.
 
     Attributes:
-        tasks: what is judged, read once.
-        options: baselines and depth.
-        index: searches with an encoder.
+        tasks: the benchmark's tasks.
+        options: baselines, depths and embedding cache.
+        index: builds the index that searches with an encoder.
         folder: results.json, per_query.parquet and runs/ go here.
-        protocol: the rules, stamped on the results.
+        protocol: conditions of the evaluation, recorded with the results.
         seed: of the random baseline.
-        groups: means over tasks that are reported.
-        headline: the metric that counts.
-        analyse: the benchmark's own figures about a system.
+        groups: task names whose mean is reported, by the name of the mean.
+        headline: the main metric.
+        analyse: further metrics of the benchmark, see `Benchmark.analyse`.
+        results: results so far.
     """
 
     tasks: Sequence[Task]
@@ -91,7 +92,7 @@ class Evaluation:
     seed: int
     groups: Mapping[str, Sequence[str]] = field(default_factory=dict)
     headline: str = HEADLINE
-    analyse: Callable[[EvaluatedSystem, Path], Mapping[str, ExtraMetrics]] = lambda subject, folder: {}
+    analyse: Callable[[EvaluatedSystem, Path], Mapping[str, ExtraMetrics]] = lambda system, folder: {}
     results: Results = field(init=False)
 
     def __post_init__(self) -> None:
@@ -107,10 +108,10 @@ class Evaluation:
         self.results = Results(protocol, self.groups)
 
     def baselines(self, encoder: Encoder | None, workers: EncoderBackend = LOCAL) -> None:
-        """Judge the baselines, `encoder` being the untrained model, unless the folder has their results already."""
+        """Evaluate the baselines, `encoder` being the untrained model, or reuse their results in the folder."""
         wanted = [name for name in self.options.baselines if name != "untrained" or encoder is not None]
         if self._reuse(wanted):
-            log.info("The baselines are those of %s", self.folder / "results.json")
+            log.info("Reusing the baselines of %s", self.folder / "results.json")
             return
         systems: dict[str, System] = {
             "random": random_system(depth=self.options.top_k, seed=self.seed),
@@ -122,23 +123,23 @@ class Evaluation:
         for name in wanted:
             self._analyse(name, systems[name], encoder if name == "untrained" else None)
         if wanted:
-            self.results.write(self.folder, judged=wanted[-1])
+            self.results.write(self.folder, evaluated=wanted[-1])
 
-    def judge(self, encoder: Encoder, name: str, workers: EncoderBackend = LOCAL) -> None:
-        """Judge the model, with what its limits cut off, and write everything."""
+    def evaluate(self, encoder: Encoder, name: str, workers: EncoderBackend = LOCAL) -> None:
+        """Evaluate the model under the name `name`, record its truncation, and write all results."""
         reader = self.options.reader(encoder, workers)
         rank = self._model(encoder, reader, name)
         if not encoder.head.reads_pairs:
             self._warn_of_instructions(encoder)
         truncation = Truncation(reader)
-        evaluate_systems(self.tasks, {name: truncation.watching(rank)}, self.results)
+        evaluate_systems(self.tasks, {name: truncation.counting(rank)}, self.results)
         self.results.protocol["truncation"] = report = truncation.report(self.tasks)
         truncation.warn(report)
         self._analyse(name, rank, encoder)
-        self.results.write(self.folder, judged=name)
+        self.results.write(self.folder, evaluated=name)
 
     def dev(self, encoder: Encoder) -> System:
-        """The system that ranks the development task during training: less deep, so that it is quick."""
+        """Return the system for development evaluations during training, with shallower rankings for speed."""
         if not encoder.head.reads_pairs:
             reader = CachingEncoder(encoder)
             return rerank_candidates(reader, search_system(self.index(reader), depth=DEV_DEPTH))
@@ -152,44 +153,44 @@ class Evaluation:
             self.results.analyses.setdefault(task, {})[name] = analysis
 
     def _model(self, encoder: Encoder, reader: CachingEncoder, name: str) -> System:
-        """The system that ranks with the model, and notes what its index measured of itself."""
+        """Return the system that ranks with the model and records the measurements of its index."""
         if encoder.head.reads_pairs:
             return reranking(reader, search_system(self.options.bm25, depth=self.options.rerank_depth))
         index = self.index(reader)
         rank = rerank_candidates(reader, search_system(index, depth=self.options.top_k))
 
-        def measured(task: Task) -> Run:
+        def rank_and_record(task: Task) -> Run:
             run = rank(task)
             if index.measured:
                 for together in (other for other in self.tasks if other.corpus is task.corpus):
                     self.results.measured.setdefault(together.name, {})[name] = index.measured
             return run
 
-        return measured
+        return rank_and_record
 
     def _warn_of_instructions(self, encoder: Encoder) -> None:
         prompts = encoder.head.tokenizer.prompts
-        told = any(text.instruction for task in self.tasks for text in task.queries.values())
-        if told and not prompts.takes_instructions:
+        instructed = any(text.instruction for task in self.tasks for text in task.queries.values())
+        if instructed and not prompts.takes_instructions:
             log.warning(
-                "The queries' instructions are ignored: the query prompt (%r) has no {instruction}. model/prompts="
-                "instruction, instruct, gritlm or qwen has one; eval/instructions=none gives none",
+                "The queries' instructions are ignored: the query prompt (%r) has no {instruction}. Set model/prompts="
+                "instruction, instruct, gritlm or qwen, or eval/instructions=none",
                 prompts.query,
             )
 
     def _reuse(self, wanted: Iterable[str]) -> bool:
-        """Take over the baselines' values when they were found under the same protocol."""
+        """Load the baselines' results if the folder has them under the same protocol; return False otherwise."""
         try:
             saved = json.loads((self.folder / "results.json").read_text())
         except FileNotFoundError:
             return False
-        mine = {**self.results.protocol, "tasks": {task.name: dict(task.protocol) for task in self.tasks}}
-        saved["protocol"].pop("truncation", None)  # found while judging, not a rule
+        protocol = {**self.results.protocol, "tasks": {task.name: dict(task.protocol) for task in self.tasks}}
+        saved["protocol"].pop("truncation", None)  # a result, not a condition
         values = read_values(self.folder)
         names = [
             name for task in self.tasks for name in (task.name, *(f"{task.name}_{label}" for label in task.judgements))
         ]
-        if saved["protocol"] != mine or any(not set(wanted) <= set(values.get(name, {})) for name in names):
+        if saved["protocol"] != protocol or any(not set(wanted) <= set(values.get(name, {})) for name in names):
             return False
         for system in wanted:
             for task, measured in saved["measured"].items():
@@ -204,16 +205,14 @@ class Evaluation:
 
 
 def read_benchmark(benchmark: Benchmark) -> list[Task]:
-    """The tasks of a benchmark, read now so that what is wrong with them is said before training.
+    """Read and check the tasks of a benchmark, so that errors are reported before training.
 
     Raises:
-        InputError: there are none, or what reading reports.
+        InputError: there are none, or one is invalid.
     """
-    from reasonir.eval.systems import check_task
-
-    found = list(benchmark.tasks())
-    if not found:
+    tasks = list(benchmark.tasks())
+    if not tasks:
         raise InputError("the benchmark has no tasks: choose another eval=")
-    for task in found:
+    for task in tasks:
         check_task(task)
-    return found
+    return tasks

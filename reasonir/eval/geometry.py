@@ -1,9 +1,11 @@
-"""A collection in the BEIR layout, and on it the shape of an encoder's single vectors and what that is good for.
+"""Benchmark of the geometry of single vectors on a collection in the BEIR layout.
 
-Ranked and judged as `eval=beir`. The vectors of the untrained and the trained model are then described
-(`reasonir.eval.stats.vector_space`), and searched as they are, rounded, cut short and by a graph. All of it is done
-again after whitening fitted on the documents, which needs no training: what a training for isotropy has to be better
-than. Isotropy helps rounding and makes graphs harder to search, so both stand in the table.
+Ranking and scoring as in `eval=beir`. For the untrained and the trained model, vector-space metrics
+(`reasonir.eval.stats.vector_space`) are reported, and nDCG of searching the vectors exactly, quantised, truncated and
+with a graph. All of it is repeated after whitening fitted on the documents, the training-free baseline of training for
+isotropy. Isotropy helps quantisation and makes graphs harder to search, so both are reported.
+
+Shape letters: N documents, Q queries, K results, P relevant pairs, D vector size.
 """
 
 from __future__ import annotations
@@ -44,58 +46,58 @@ _ROW = "row"
 
 @dataclass(frozen=True, slots=True)
 class Geometry(BeirBenchmark):
-    """One split of a collection."""
+    """One split of a collection, for single-vector retrievers."""
 
     @classmethod
-    def misfit(cls, head: Any) -> str | None:
-        """See `Benchmark.misfit`."""
+    def incompatibility(cls, head: Any) -> str | None:
+        """See `Benchmark.incompatibility`."""
         if head.single_vector and not head.reads_pairs:
             return None
-        gives = "scores of pairs" if head.reads_pairs else "many vectors a text"
+        output = "scores of pairs" if head.reads_pairs else "many vectors per text"
         return (
-            f"eval=geometry looks at heads of one vector a text, {head.__name__} gives {gives}: "
+            f"eval=geometry needs one vector per text, {head.__name__} gives {output}: "
             "choose model/head=biencoder or gaussian, or eval=beir"
         )
 
     def tasks(self, *, corpus: bool = True) -> Iterator[Task]:
-        """The one task.
+        """Yield the one task.
 
         Raises:
-            InputError: what reading reports, or too few documents.
+            InputError: reading fails, or the collection has too few documents.
         """
         task = read_task(self.path, self.split, revision=self.revision, key="eval")
         if len(task.corpus) <= AT:
             raise InputError(
-                f"eval.path={self.path} holds {len(task.corpus)} documents, too few for vectors to have a shape: give "
-                f"a collection of more than {AT}, or choose eval=beir"
+                f"eval.path={self.path} has {len(task.corpus)} documents, too few for vector-space metrics: choose "
+                f"a collection of more than {AT}, or eval=beir"
             )
         yield task
 
-    def analyse(self, subject: EvaluatedSystem, folder: Path) -> Mapping[str, ExtraMetrics]:
-        """The shape of an encoder's vectors and how they are searched, as they are and whitened."""
-        if subject.encoder is None:
+    def analyse(self, system: EvaluatedSystem, folder: Path) -> Mapping[str, ExtraMetrics]:
+        """Return the metrics of an encoder's vectors and of searching them, as they are and whitened."""
+        if system.encoder is None:
             return {}
         (task,) = self.tasks()
-        space = _space(CachingEncoder(subject.encoder), task)
-        found: dict[str, float] = {}
+        space = _space(CachingEncoder(system.encoder), task)
+        metrics: dict[str, float] = {}
         rows = _read(folder / "geometry.csv")
-        for name, prefix, each in (
-            (subject.name, "", space),
-            (f"{subject.name} + whitening", WHITENED, space.whitened()),
+        for name, prefix, vectors in (
+            (system.name, "", space),
+            (f"{system.name} + whitening", WHITENED, space.whitened()),
         ):
-            log.info("Looking at the vectors: %s", name)
-            rows[name] = {**figures(each), **_behaviour(each, task)}
-            found |= {f"{prefix}{figure}": value for figure, value in rows[name].items()}
+            log.info("Vector-space metrics of %s", name)
+            rows[name] = {**figures(vectors), **_search_metrics(vectors, task)}
+            metrics |= {f"{prefix}{figure}": value for figure, value in rows[name].items()}
         _write(folder, rows)
-        log.info("The vectors' shape and use: %s", folder / "geometry.md")
-        return {task.name: ExtraMetrics(found)}
+        log.info("Vector-space metrics: %s", folder / "geometry.md")
+        return {task.name: ExtraMetrics(metrics)}
 
 
 def _space(encoder: Any, task: Task) -> Space:
-    """The vectors of a task's texts, with the pairs that are relevant."""
-    place = {doc_id: number for number, doc_id in enumerate(task.corpus.ids)}
+    """Encode a task's texts and index its relevant pairs."""
+    index = {doc_id: number for number, doc_id in enumerate(task.corpus.ids)}
     pairs = [
-        (number, place[doc_id])
+        (number, index[doc_id])
         for number, query_id in enumerate(task.queries)
         for doc_id, label in task.qrels[query_id].items()
         if label > 0
@@ -110,28 +112,30 @@ def _space(encoder: Any, task: Task) -> Space:
     )
 
 
-def _behaviour(space: Space, task: Task) -> dict[str, float]:
-    """nDCG@10 of every form of the vectors, and how much of the exact first ten a graph finds."""
-    given = _arrays(space)
-    judge = partial(_ndcg, task)
+def _search_metrics(space: Space, task: Task) -> dict[str, float]:
+    """Return nDCG@10 of every form of the vectors, and recall of a graph against the exact top ten."""
+    arrays = _arrays(space)
+    ndcg = partial(_ndcg, task)
     euclidean = space.euclidean
-    exact = quantised.exact(*given, DEPTH, euclidean=euclidean)
-    signs = quantised.binary(*given, DEPTH)
-    found = {
-        "float32": judge(exact),
-        "int8": judge(quantised.int8(*given, DEPTH, euclidean=euclidean)),
-        "binary": judge(signs),
-        "binary_rescored": judge(quantised.rescored(signs, *given)),
+    exact = quantised.exact(*arrays, DEPTH, euclidean=euclidean)
+    signs = quantised.binary(*arrays, DEPTH)
+    ndcgs = {
+        "float32": ndcg(exact),
+        "int8": ndcg(quantised.int8(*arrays, DEPTH, euclidean=euclidean)),
+        "binary": ndcg(signs),
+        "binary_rescored": ndcg(quantised.rescored(signs, *arrays)),
     }
-    documents, size = given[0].shape
+    documents, size = arrays[0].shape
     for codes in CODES:
         if quantised.product_fits(documents, size, codes=codes):
-            found[f"pq{codes}"] = judge(quantised.product(*given, DEPTH, codes=codes, euclidean=euclidean))
+            ndcgs[f"pq{codes}"] = ndcg(quantised.product(*arrays, DEPTH, codes=codes, euclidean=euclidean))
     for first in _prefixes(size):
-        found[f"first{first}"] = judge(quantised.exact(*_arrays(space.prefix(first)), DEPTH, euclidean=euclidean))
-    graphs = quantised.graph(*given, AT, efforts=EFFORTS, euclidean=euclidean)
-    recalls = {f"hnsw{effort}_recall": _shared(places, exact.positions_QK[:, :AT]) for effort, places in graphs.items()}
-    return {**{f"{HEADLINE}_{form}": value for form, value in found.items()}, **recalls}
+        ndcgs[f"first{first}"] = ndcg(quantised.exact(*_arrays(space.prefix(first)), DEPTH, euclidean=euclidean))
+    graphs = quantised.graph(*arrays, AT, efforts=EFFORTS, euclidean=euclidean)
+    recalls = {
+        f"hnsw{effort}_recall": _overlap(index_QK, exact.positions_QK[:, :AT]) for effort, index_QK in graphs.items()
+    }
+    return {**{f"{HEADLINE}_{form}": value for form, value in ndcgs.items()}, **recalls}
 
 
 def _arrays(space: Space) -> tuple[np.ndarray, np.ndarray]:
@@ -139,28 +143,28 @@ def _arrays(space: Space) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _prefixes(size: int) -> list[int]:
-    """64, 128, 256, ... below the full size."""
+    """Return 64, 128, 256, ... below the full size."""
     return [first for first in (FIRST_PREFIX << step for step in range(size.bit_length())) if first < size]
 
 
-def _ndcg(task: Task, found: Ranking) -> float:
+def _ndcg(task: Task, hits: Ranking) -> float:
     ids = task.corpus.ids
     run = {
-        query_id: {ids[place]: score for place, score in zip(places, scores, strict=True)}
-        for query_id, places, scores in zip(
-            task.queries, found.positions_QK.tolist(), found.scores_QK.tolist(), strict=True
+        query_id: {ids[index]: score for index, score in zip(indices, scores, strict=True)}
+        for query_id, indices, scores in zip(
+            task.queries, hits.positions_QK.tolist(), hits.scores_QK.tolist(), strict=True
         )
     }
     return mean(per_query(run, task.qrels))[HEADLINE]
 
 
-def _shared(found_QK: np.ndarray, exact_QK: np.ndarray) -> float:
-    """The mean share of the exact places that were found."""
-    return float((found_QK[:, :, None] == exact_QK[:, None, :]).any(1).mean())
+def _overlap(index_QK: np.ndarray, exact_QK: np.ndarray) -> float:
+    """Return the mean share of exact results that are among the given ones."""
+    return float((index_QK[:, :, None] == exact_QK[:, None, :]).any(1).mean())
 
 
 def _read(file: Path) -> dict[str, dict[str, float]]:
-    """The rows that earlier systems left."""
+    """Read the rows of earlier systems."""
     if not file.is_file():
         return {}
     with file.open(newline="") as stream:
@@ -170,18 +174,18 @@ def _read(file: Path) -> dict[str, dict[str, float]]:
 
 
 def _write(folder: Path, rows: Mapping[str, Mapping[str, float]]) -> None:
-    """geometry.csv, the same as two tables in geometry.md, and geometry.png."""
+    """Write geometry.csv, its content as two tables in geometry.md, and geometry.png."""
     folder.mkdir(parents=True, exist_ok=True)
     names = list(next(iter(rows.values())))
     with atomic_path(folder / "geometry.csv") as unfinished, unfinished.open("w", newline="") as stream:
         writer = csv.DictWriter(stream, [_ROW, *names])
         writer.writeheader()
         writer.writerows({_ROW: row, **values} for row, values in rows.items())
-    use = [name for name in names if name.startswith((HEADLINE, "hnsw"))]
-    shape = [name for name in names if name not in use]
+    search = [name for name in names if name.startswith((HEADLINE, "hnsw"))]
+    shape = [name for name in names if name not in search]
     with atomic_path(folder / "geometry.md") as unfinished:
-        unfinished.write_text(f"{_table(rows, shape).markdown()}\n\n{_table(rows, use).markdown()}\n")
-    _draw(folder / "geometry.png", rows, use)
+        unfinished.write_text(f"{_table(rows, shape).markdown()}\n\n{_table(rows, search).markdown()}\n")
+    _draw(folder / "geometry.png", rows, search)
 
 
 def _table(rows: Mapping[str, Mapping[str, float]], names: list[str]) -> Table:
@@ -189,9 +193,9 @@ def _table(rows: Mapping[str, Mapping[str, float]], names: list[str]) -> Table:
     return Table("", {"": TEXT, **heads}, [[row, *(values[name] for name in names)] for row, values in rows.items()])
 
 
-def _draw(file: Path, rows: Mapping[str, Mapping[str, float]], use: list[str]) -> None:
-    """nDCG@10 by the form of the vectors, and a graph's recall by its effort."""
-    searched = [name for name in use if name.startswith(HEADLINE)]
+def _draw(file: Path, rows: Mapping[str, Mapping[str, float]], names: list[str]) -> None:
+    """Plot nDCG@10 by the form of the vectors, and a graph's recall by its search effort."""
+    searched = [name for name in names if name.startswith(HEADLINE)]
     labels = [name.removeprefix(f"{HEADLINE}_").replace("_", "\n") for name in searched]
     with drawing(file, 11, panels=2, ratios=(2, 1)) as (_, (forms, graphs)):
         for number, (row, values) in enumerate(rows.items()):
@@ -202,5 +206,5 @@ def _draw(file: Path, rows: Mapping[str, Mapping[str, float]], use: list[str]) -
         forms.set(xlabel="form of the vectors", ylabel="nDCG@10")
         graphs.set_xscale("log", base=2)
         graphs.set_xticks(EFFORTS, [str(effort) for effort in EFFORTS])
-        graphs.set(xlabel="candidates that HNSW keeps", ylabel="share of the exact first ten")
+        graphs.set(xlabel="HNSW search effort (ef)", ylabel="recall of the exact top ten")
         forms.legend()

@@ -1,14 +1,16 @@
-"""Judged pairs as a benchmark: the documents of each test query put in order, and every pair called relevant or not.
+"""Benchmark on graded pairs: ranking of each test query's documents, and classification of every pair.
 
-Beside the ranking metrics stand, for every system, what a random order would have on average and how far above it the
-system is; accuracy, precision, recall and F1 at probability 0.5 and at the threshold that is best on dev (`_tuned`);
-the area under the ROC curve, rank correlations, calibration error and Brier score: over all test pairs, those of
-queries that can't be ranked among them. A reranker's score is the logit of its probability; other scores become
-probabilities by a logistic curve fitted on dev. So random order calls every pair by the share of relevant ones, and is
-the floor under these figures too.
+Besides the ranking metrics, every system gets the mean nDCG of a random order and its own position between that and a
+perfect order; accuracy, precision, recall and F1 at probability 0.5 and at the threshold tuned on dev (`_tuned`); area
+under the ROC curve, rank correlations, calibration error and Brier score: over all test pairs, including those of
+queries that can't be ranked. A reranker's score is the logit of its probability; other scores become probabilities by
+Platt scaling on dev. So a random order predicts the share of relevant pairs for every pair, and is the floor of these
+metrics too.
 
-Files, a task and system each: .parquet with every pair's score, .json with errors by relevance and the bins behind the
-calibration error; and a plot of the latter for all systems.
+Files per task and system: .parquet with every pair's score, .json with errors by relevance and the bins of the
+calibration error; and a reliability plot of all systems.
+
+Shape letters: P pairs.
 """
 
 from __future__ import annotations
@@ -44,55 +46,55 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class GradedBenchmark(SourceTestSplit):
-    """The test queries of `data=graded`; `source` is the run's."""
+    """Test queries of `data=graded`; `source` is the run's."""
 
     def tasks(self, *, corpus: bool = True) -> Iterator[Task]:
-        """The one task.
+        """Yield the one task.
 
         Raises:
-            InputError: the source isn't one of graded pairs, or has no dev or test part.
+            InputError: the source has no graded pairs, or no dev or test part.
         """
         if not isinstance(self.source, Source):
-            raise InputError("eval=graded judges graded pairs: name a run on data=graded, or give data=graded")
+            raise InputError("eval=graded needs graded pairs: name a run on data=graded, or give data=graded")
         if not self.source.splits[1]:
             raise InputError(
                 f"data.splits={list(self.source.splits)}: eval=graded tunes thresholds on dev: give it a share"
             )
         yield from SourceTestSplit.tasks(self, corpus=corpus)
 
-    def analyse(self, subject: EvaluatedSystem, folder: Path) -> Mapping[str, ExtraMetrics]:
-        """Figures over pairs, with intervals and differences from the systems that came before."""
+    def analyse(self, system: EvaluatedSystem, folder: Path) -> Mapping[str, ExtraMetrics]:
+        """Return metrics over pairs, with confidence intervals and differences from the systems evaluated before."""
         assert isinstance(self.source, Source)
         task, relevance = self.source.pairs("test")
-        ranked = subject.runs[task.name]
+        ranked = system.runs[task.name]
         rest = replace(task, queries={query: text for query, text in task.queries.items() if query not in ranked})
-        rows = _rows(self.source, task, relevance, {**ranked, **(subject.rank(rest) if rest.queries else {})})
-        threshold = _calibrate(rows, subject, self.source)
-        found = scored(rows, threshold)
+        rows = _rows(self.source, task, relevance, {**ranked, **(system.rank(rest) if rest.queries else {})})
+        threshold = _calibrate(rows, system, self.source)
+        scored = scored_pairs(rows, threshold)
         folder.mkdir(parents=True, exist_ok=True)
-        own, others = folder / f"{task.name}.{subject.name}", _others(folder, task.name, subject.name)
-        _write_rows(rows, own.with_name(f"{own.name}.parquet"))
-        with atomic_path(own.with_name(f"{own.name}.json")) as partial:
-            partial.write_text(json.dumps(_errors(found), indent=2))
-        _plot({**others, subject.name: found}, folder / f"{task.name}.reliability.png")
-        drawn = BootstrapDraws.of(found)
-        figures = {**drawn.points, **above_chance(ranked, {query: task.qrels[query] for query in ranked})}
+        stem, others = folder / f"{task.name}.{system.name}", _others(folder, task.name, system.name)
+        _write_rows(rows, stem.with_name(f"{stem.name}.parquet"))
+        with atomic_path(stem.with_name(f"{stem.name}.json")) as partial:
+            partial.write_text(json.dumps(_errors(scored), indent=2))
+        _plot({**others, system.name: scored}, folder / f"{task.name}.reliability.png")
+        bootstrap = BootstrapDraws.of(scored)
+        figures = {**bootstrap.points, **above_chance(ranked, {query: task.qrels[query] for query in ranked})}
         shown = ", ".join(f"{name} {figures[name]:.3f}" for name in _SHOWN if name in figures)
-        log.info("%s, %s: %s", task.name, subject.name, shown)
-        differences = {name: drawn.ahead_of(BootstrapDraws.of(other)) for name, other in others.items()}
-        return {task.name: ExtraMetrics(figures, drawn.intervals(), differences)}
+        log.info("%s, %s: %s", task.name, system.name, shown)
+        differences = {name: bootstrap.difference_from(BootstrapDraws.of(other)) for name, other in others.items()}
+        return {task.name: ExtraMetrics(figures, bootstrap.intervals(), differences)}
 
 
 def above_chance(run: Run, qrels: Qrels) -> dict[str, float]:
-    """nDCG@10 of a random order on average, and of the run between that (0) and the best order (1)."""
-    floor = fmean(chance_ndcg(judged.values(), DEPTH) for judged in qrels.values())
+    """Return the mean nDCG@10 of a random order, and the run's scaled between that (0) and a perfect order (1)."""
+    floor = fmean(chance_ndcg(labels.values(), DEPTH) for labels in qrels.values())
     reached = fmean(values[f"ndcg_at_{DEPTH}"] for values in per_query(run, qrels).values())
-    found = {f"ndcg_at_{DEPTH}_of_chance": floor}
-    return found | ({f"ndcg_at_{DEPTH}_above_chance": (reached - floor) / (1 - floor)} if floor < 1 else {})
+    metrics = {f"ndcg_at_{DEPTH}_of_chance": floor}
+    return metrics | ({f"ndcg_at_{DEPTH}_above_chance": (reached - floor) / (1 - floor)} if floor < 1 else {})
 
 
-def scored(rows: Sequence[Row], threshold: float) -> ScoredPairs:
-    """The pairs of a system's rows."""
+def scored_pairs(rows: Sequence[Row], threshold: float) -> ScoredPairs:
+    """Convert a system's rows to arrays."""
     numbers: dict[str, int] = {}
     return ScoredPairs(
         query_P=np.array([numbers.setdefault(row["query_id"], len(numbers)) for row in rows]),
@@ -104,12 +106,12 @@ def scored(rows: Sequence[Row], threshold: float) -> ScoredPairs:
     )
 
 
-def _calibrate(rows: Sequence[Row], subject: EvaluatedSystem, source: Source) -> float:
-    """Give every pair its probability, and return the one from which on calling dev pairs relevant is best."""
+def _calibrate(rows: Sequence[Row], system: EvaluatedSystem, source: Source) -> float:
+    """Set every row's probability, and return the threshold with the best F1 on dev."""
     dev, relevance = source.pairs("dev")
-    known = _rows(source, dev, relevance, subject.rank(dev))
-    score_P, relevant_P = _column(known, "score"), _column(known, "relevant").astype(bool)
-    is_logit = subject.encoder is not None and subject.encoder.head.reads_pairs
+    dev_rows = _rows(source, dev, relevance, system.rank(dev))
+    score_P, relevant_P = _column(dev_rows, "score"), _column(dev_rows, "relevant").astype(bool)
+    is_logit = system.encoder is not None and system.encoder.head.reads_pairs
     probability = _sigmoid if is_logit else pairs.logistic(score_P, relevant_P)
     for row, value in zip(rows, probability(_column(rows, "score")).tolist(), strict=True):
         row["probability"] = value
@@ -128,8 +130,8 @@ def _rows(source: Source, task: Task, relevance: Mapping[str, Mapping[str, float
             "relevant": source.relevant(value),
             "score": run[query_id][doc_id],
         }
-        for query_id, judged in relevance.items()
-        for doc_id, value in judged.items()
+        for query_id, values in relevance.items()
+        for doc_id, value in values.items()
     ]
 
 
@@ -143,13 +145,13 @@ def _column(rows: Sequence[Row], name: str) -> Floats:
     return np.array([row[name] for row in rows], dtype=float)
 
 
-def _errors(found: ScoredPairs) -> dict[str, Any]:
+def _errors(scored: ScoredPairs) -> dict[str, Any]:
     return {
-        "threshold": found.threshold,
-        "confusion": pairs.confusion(found, 0.5),
-        "confusion_tuned": pairs.confusion(found, found.threshold),
-        "by_relevance": list(pairs.levels(found)),
-        "reliability": list(pairs.reliability(found)),
+        "threshold": scored.threshold,
+        "confusion": pairs.confusion(scored, 0.5),
+        "confusion_tuned": pairs.confusion(scored, scored.threshold),
+        "by_relevance": list(pairs.levels(scored)),
+        "reliability": list(pairs.reliability(scored)),
     }
 
 
@@ -161,21 +163,21 @@ def _write_rows(rows: Sequence[Row], file: Path) -> None:
         pq.write_table(pa.Table.from_pylist(list(rows)), partial)
 
 
-def _others(folder: Path, task: str, own: str) -> dict[str, ScoredPairs]:
-    """The pairs as the systems before scored them, by their names."""
+def _others(folder: Path, task: str, system: str) -> dict[str, ScoredPairs]:
+    """Read the scored pairs of the other systems so far, by name."""
     import pyarrow.parquet as pq
 
-    found = {}
+    systems = {}
     for file in sorted(folder.glob(f"{task}.*.parquet")):
         name = file.name.removeprefix(f"{task}.").removesuffix(".parquet")
-        if name != own:
+        if name != system:
             threshold = json.loads(file.with_suffix(".json").read_text())["threshold"]
-            found[name] = scored(pq.read_table(file).to_pylist(), threshold)
-    return found
+            systems[name] = scored_pairs(pq.read_table(file).to_pylist(), threshold)
+    return systems
 
 
 def _plot(systems: Mapping[str, ScoredPairs], file: Path) -> None:
-    """Draw how often pairs of a probability are relevant."""
+    """Plot the share of relevant pairs by predicted probability."""
     with drawing(file, 5, 5) as (_, (axes,)):
         axes.plot([0, 1], [0, 1], color=GREY, linewidth=0.8)
         for number, (name, each) in enumerate(systems.items()):

@@ -1,8 +1,7 @@
-"""What a query of BRIGHT is for, said to the models that want to be told.
+"""Query instructions for BRIGHT, one sentence per split.
 
-An instruction is a sentence by split; how it is put in front of the query belongs to the model (`model.prompts`), whose
-prompt takes it at its place `{instruction}` and nowhere else. So nothing is said twice, and a model without that place
-ignores it.
+The query prompt of the model (`model.prompts`) inserts the instruction at `{instruction}`; a model whose prompt has no
+`{instruction}` ignores it.
 """
 
 from __future__ import annotations
@@ -21,10 +20,10 @@ class Instructions(Validated):
     """Instructions by split.
 
     Attributes:
-        default: for splits without one of their own; {task} becomes the split's name and {texts} what is searched.
-        by_split: other ones.
-        texts: what {texts} becomes in the short and in the long setting.
-        names: what {task} becomes: the "key" (earth_science, as BRIGHT's code has it) or "words" (Earth Science).
+        default: template for splits that `by_split` lacks; {task} becomes the split's name, {texts} one of `texts`.
+        by_split: templates of single splits.
+        texts: values of {texts} in the short and in the long setting.
+        names: form of {task}: the "key" (earth_science, as in BRIGHT's code) or "words" (Earth Science).
     """
 
     default: str = ""
@@ -33,7 +32,7 @@ class Instructions(Validated):
     names: Literal["key", "words"] = "key"
 
     def of(self, split: str, *, long: bool) -> str:
-        """The instruction of a split's queries, "" for none."""
+        """Return the instruction of a split's queries, "" for none."""
         words = _WORDS.get(split, split.replace("_", " ").title())
         template = self.by_split.get(split, self.default)
         return template.replace("{task}", words if self.names == "words" else split).replace(

@@ -1,9 +1,9 @@
-"""A benchmark's published figures, and where an evaluation's own stand among them.
+"""Leaderboard of a benchmark's published results, with those of an evaluation ranked among them.
 
-Figures are times 100, as papers print them, sorted by the mean over the tasks that were judged. Where those aren't all
-of the board, everybody's mean is over the same tasks, and rows that were published as a mean only are left out. A row
-that came about under another protocol than the judged system's (other queries, reranking, other exclusions or
-judgements) is shown, marked with what differs, and has no place. Data: bright.toml.
+Results are times 100, as papers print them, sorted by the mean over the evaluated tasks. If those aren't all tasks of
+the board, every mean is over the same tasks, and rows published as a mean only are left out. A row under other
+conditions than the evaluated system's (other queries, reranking, other exclusions or judgements) is shown with the
+conditions that differ, without a rank. Data: bright.toml.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from reasonir.eval.systems import CORRECTED
 from reasonir.utils.files import atomic_path
 from reasonir.utils.table import RIGHT, TEXT, Table
 
-_JUDGING = ("protocol", "judgements")
-"""The rules that are known of a run file too: everything else happened before the file was written."""
+_SCORING_RULES = ("protocol", "judgements")
+"""Conditions that are known of a run file too: all others precede the file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,16 +31,16 @@ class Row:
     """One line of a leaderboard.
 
     Attributes:
-        model: its name.
-        mean: over the tasks, times 100.
-        values: by task, times 100; empty where only the mean was published.
-        rules: how it came about; a rule that isn't known is absent.
-        source: where the figure stands.
-        size: parameters, where known.
-        kind: published, or of this evaluation: the judged system or one beside it.
-        span: ends of the mean's 95% CI over queries, where there is one.
-        how: rules that are unusual, or other than the judged system's.
-        place: among the rows that came about like the judged system; None for the others.
+        model: name.
+        mean: mean over the tasks, times 100.
+        values: results by task, times 100; empty if only the mean was published.
+        rules: conditions of the result; unknown ones are absent.
+        source: publication.
+        size: parameters, if known.
+        kind: published; or of this evaluation: the evaluated system, or a row that is never ranked.
+        span: bounds of the mean's 95% CI over queries; None if unknown.
+        how: conditions that are unusual, or differ from the evaluated system's.
+        rank: rank among the rows under the evaluated system's conditions; None for the others.
     """
 
     model: str
@@ -49,15 +49,15 @@ class Row:
     rules: Mapping[str, str]
     source: str = "this evaluation"
     size: str = ""
-    kind: Literal["published", "judged", "beside"] = "published"
+    kind: Literal["published", "evaluated", "unranked"] = "published"
     span: tuple[float, float] | None = None
     how: tuple[str, ...] = ()
-    place: int | None = None
+    rank: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Standings:
-    """Rows, best first, over `tasks` of the board's `of`; `left_out` rows were published as a mean only."""
+    """Rows, best first, over `tasks`, out of `of` on the board; `left_out` rows were published as a mean only."""
 
     title: str
     metric: str
@@ -72,11 +72,11 @@ class Leaderboard:
     """Published rows of a benchmark; none by default.
 
     Attributes:
-        title: the benchmark.
-        metric: what the figures are.
-        tasks: whose mean ranks.
-        usual: the rules that a row follows unless it says otherwise.
-        rows: the published figures.
+        title: name of the benchmark.
+        metric: metric of the results.
+        tasks: tasks whose mean rows are ranked by.
+        usual: conditions of a row unless it gives others.
+        rows: the published results.
     """
 
     title: str = ""
@@ -85,8 +85,8 @@ class Leaderboard:
     usual: Mapping[str, str] = field(default_factory=dict)
     rows: Sequence[Row] = ()
 
-    def standings(self, results: Results, judged: str) -> Standings | None:
-        """The evaluation's systems among the published ones; None where no task of the board was judged."""
+    def standings(self, results: Results, system: str) -> Standings | None:
+        """Rank the evaluation's systems among the published ones; None if no task of the board was evaluated."""
         tasks = [task for task in self.tasks if task in results.values]
         if not tasks or not self.rows:
             return None
@@ -97,40 +97,44 @@ class Leaderboard:
             if complete or row.values
         ]
         rules = self._rules(results, tasks)
-        rows = sorted([*self._own(results, judged, tasks, rules), *published], key=attrgetter("mean"), reverse=True)
+        rows = sorted(
+            [*self._evaluated(results, system, tasks, rules), *published], key=attrgetter("mean"), reverse=True
+        )
         return Standings(
             self.title,
             self.metric,
             tasks,
             len(self.tasks),
-            list(_placed(rows, self.usual, rules)),
+            list(_ranked(rows, self.usual, rules)),
             len(self.rows) - len(published),
         )
 
     def _rules(self, results: Results, tasks: Sequence[str]) -> dict[str, str]:
-        """What is known of how the evaluation's rankings came about."""
+        """Return the known conditions of the evaluation."""
         stamped = [results.protocol["tasks"][task] for task in tasks]
         rules = {
             key: ", ".join(sorted({stamp.get(key, usual) for stamp in stamped})) for key, usual in self.usual.items()
         }
-        if "trec" in results.protocol:  # a usual value wasn't stated by anybody
-            rules = {key: value for key, value in rules.items() if key in _JUDGING or value != self.usual[key]}
+        if "trec" in results.protocol:  # a usual value is only a default
+            rules = {key: value for key, value in rules.items() if key in _SCORING_RULES or value != self.usual[key]}
         words = results.protocol.get("bm25")
         return rules | ({"bm25": "weighed query" if words["weigh_query"] else "bag of words"} if words else {})
 
-    def _own(self, results: Results, judged: str, tasks: Sequence[str], rules: Mapping[str, str]) -> Iterator[Row]:
-        """The evaluation's systems, and the judged one by the corrected judgements."""
-        for system in results.values[tasks[0]]:
-            if all(system in results.values[task] for task in tasks):
-                row = self._measured(results, system, {task: task for task in tasks}, rules)
-                yield replace(row, kind="judged" if system == judged else "beside")
+    def _evaluated(
+        self, results: Results, system: str, tasks: Sequence[str], rules: Mapping[str, str]
+    ) -> Iterator[Row]:
+        """Yield rows of the evaluation's systems, and of `system` by the corrected judgements."""
+        for name in results.values[tasks[0]]:
+            if all(name in results.values[task] for task in tasks):
+                row = self._measured(results, name, {task: task for task in tasks}, rules)
+                yield replace(row, kind="evaluated" if name == system else "unranked")
         corrected = {task: f"{task}_{CORRECTED}" for task in tasks}
-        if all(judged in results.values.get(name, {}) for name in corrected.values()):
-            row = self._measured(results, judged, corrected, {**rules, "judgements": CORRECTED})
-            yield replace(row, kind="beside")
+        if all(system in results.values.get(name, {}) for name in corrected.values()):
+            row = self._measured(results, system, corrected, {**rules, "judgements": CORRECTED})
+            yield replace(row, kind="unranked")
 
     def _measured(self, results: Results, system: str, names: Mapping[str, str], rules: Mapping[str, str]) -> Row:
-        """A system's row, each task's figures being those under its name in `names`."""
+        """Return a system's row; `names` maps each task to its name in the results."""
         means = {
             task: 100 * fmean(query[self.metric] for query in results.values[name][system].values())
             for task, name in names.items()
@@ -141,7 +145,7 @@ class Leaderboard:
 
 
 def read_leaderboard(file: Path, board: str) -> Leaderboard:
-    """One of the boards of a file of published figures."""
+    """Read one of the boards of a file of published results."""
     data = tomllib.loads(file.read_text(encoding="utf-8"))
     chosen, usual = data["boards"][board], data["usual"]
     rows = [
@@ -165,24 +169,24 @@ def _published(
     )
 
 
-def _placed(rows: Sequence[Row], usual: Mapping[str, str], judged: Mapping[str, str]) -> Iterator[Row]:
-    """The rows with how they came about, and places for those that did so by the rules `judged`."""
-    place = 0
+def _ranked(rows: Sequence[Row], usual: Mapping[str, str], evaluated: Mapping[str, str]) -> Iterator[Row]:
+    """Yield the rows with their conditions, and ranks for those under the conditions `evaluated`."""
+    rank = 0
     for row in rows:
-        other = {key for key, value in row.rules.items() if judged.get(key, value) != value}
+        other = {key for key, value in row.rules.items() if evaluated.get(key, value) != value}
         unusual = {key for key, value in row.rules.items() if usual.get(key) != value}
         how = tuple(f"{key}: {value}" for key, value in row.rules.items() if key in other | unusual)
-        comparable = row.kind != "beside" and not other
-        place += comparable
-        yield replace(row, how=how, place=place if comparable else None)
+        ranked = row.kind != "unranked" and not other
+        rank += ranked
+        yield replace(row, how=how, rank=rank if ranked else None)
 
 
 def write_standings(standings: Standings, folder: Path) -> list[Path]:
-    """Write leaderboard.csv and leaderboard.md, with every task's figure, and return the files."""
-    header = ["place", "model", "size", "mean", "low", "high", *standings.tasks, "how", "source"]
+    """Write leaderboard.csv and leaderboard.md with every task's result, and return the files."""
+    header = ["rank", "model", "size", "mean", "low", "high", *standings.tasks, "how", "source"]
     lines = [
         [
-            "" if row.place is None else str(row.place),
+            "" if row.rank is None else str(row.rank),
             row.model,
             row.size,
             *(f"{value:.2f}" for value in (row.mean, *(row.span or ()))),
@@ -195,10 +199,14 @@ def write_standings(standings: Standings, folder: Path) -> list[Path]:
     ]
     with atomic_path(folder / "leaderboard.csv") as partial, partial.open("w", newline="", encoding="utf-8") as stream:
         csv.writer(stream).writerows([header, *lines])
-    own = {number for number, row in enumerate(standings.rows) if row.kind == "judged"}
+    evaluated = {number for number, row in enumerate(standings.rows) if row.kind == "evaluated"}
     left = ("model", "how", "source")
     table = Table(
-        headline(standings), {name: TEXT if name in left else RIGHT for name in header}, lines, own, notes(standings)
+        headline(standings),
+        {name: TEXT if name in left else RIGHT for name in header},
+        lines,
+        evaluated,
+        notes(standings),
     )
     with atomic_path(folder / "leaderboard.md") as partial:
         partial.write_text(f"# {table.title}\n\n{table.markdown()}\n\n{table.note}\n", encoding="utf-8")
@@ -206,7 +214,7 @@ def write_standings(standings: Standings, folder: Path) -> list[Path]:
 
 
 def headline(standings: Standings) -> str:
-    """What is ranked."""
+    """Return the title with metric and tasks."""
     count = len(standings.tasks)
     over = f"all {count}" if count == standings.of else f"{count} of {standings.of}"
     named = "" if count == standings.of else f" ({', '.join(standings.tasks)})"
@@ -214,10 +222,12 @@ def headline(standings: Standings) -> str:
 
 
 def notes(standings: Standings) -> str:
-    """What a reader has to know."""
-    found = ["Published figures are as their authors print them. Rows without a place came about otherwise than yours."]
-    if not any("queries" in row.rules for row in standings.rows if row.kind == "judged"):
-        found.append("A run file doesn't say how its queries were made: compare it with those that were made alike.")
+    """Return the footnotes of the table."""
+    sentences = [
+        "Published results are as their authors print them. Rows without a rank are under other conditions than yours."
+    ]
+    if not any("queries" in row.rules for row in standings.rows if row.kind == "evaluated"):
+        sentences.append("The queries of a run file are unknown: compare it with rows that use the same queries.")
     if standings.left_out:
-        found.append(f"{standings.left_out} rows that were published as a mean over all tasks only are left out.")
-    return " ".join(found)
+        sentences.append(f"{standings.left_out} rows published as a mean over all tasks only are left out.")
+    return " ".join(sentences)

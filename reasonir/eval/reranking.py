@@ -1,4 +1,4 @@
-"""Ranking documents that are given, a query at a time: a task's own candidates, or what a first stage finds."""
+"""Reranking of each query's candidates: those of the task, or the top documents of a first stage."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ _QUERIES = 64
 
 
 def reranking(reader: Encoder | CachingEncoder, first: System) -> System:
-    """The system that orders a task's candidates, or those that `first` ranks, by the scores of pairs."""
+    """Return the system that orders a task's candidates, or else those of `first`, by the scores of pairs."""
 
     def rank(task: Task) -> Run:
-        given = open_candidates(task) if task.candidates else first(task)
+        candidates = open_candidates(task) if task.candidates else first(task)
         texts = dict(zip(task.corpus.ids, task.corpus.texts, strict=True))
         run: Run = {}
         names = list(task.queries)
         blocks = [names[start : start + _QUERIES] for start in range(0, len(names), _QUERIES)]
         for block in progress(blocks, "Reranking", total=len(names), size=len):
-            asked = [(query, doc) for query in block for doc in given.get(query, ())]
-            scores_P = reader.score_pairs([Pair(task.queries[query], Text(texts[doc])) for query, doc in asked])
-            for (query, doc), score in zip(asked, scores_P.tolist(), strict=True):
+            pairs = [(query, doc) for query in block for doc in candidates.get(query, ())]
+            scores_P = reader.score_pairs([Pair(task.queries[query], Text(texts[doc])) for query, doc in pairs])
+            for (query, doc), score in zip(pairs, scores_P.tolist(), strict=True):
                 run.setdefault(query, {})[doc] = score
         return run
 
@@ -35,17 +35,17 @@ def reranking(reader: Encoder | CachingEncoder, first: System) -> System:
 
 
 def rerank_candidates(encoder: Embedder, search: System) -> System:
-    """The system by which a retriever orders a task's candidates; tasks without any are searched."""
+    """Return the system that orders a task's candidates with a retriever; tasks without any are searched."""
 
     @torch.no_grad()
     def rank(task: Task) -> Run:
         if not task.candidates:
             return search(task)
-        place = {doc: number for number, doc in enumerate(task.corpus.ids)}
+        index = {doc: number for number, doc in enumerate(task.corpus.ids)}
         wanted: dict[int, list[tuple[int, str, str]]] = defaultdict(list)
         for number, (query, docs) in enumerate(open_candidates(task).items()):
             for doc in docs:
-                wanted[place[doc]].append((number, query, doc))
+                wanted[index[doc]].append((number, query, doc))
         queries = encoder.encode([task.queries[query] for query in task.queries], "query")
         run: Run = {query: {} for query in task.queries}
         needed = sorted(wanted)

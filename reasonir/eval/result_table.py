@@ -1,4 +1,4 @@
-"""The result of an evaluation as a table: one row for each system, the headline metric first."""
+"""Results of an evaluation as a table: one row per system, the main metric first."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _NAMES = {"ndcg": "nDCG", "recall": "Recall", "precision": "Precision", "map": "
 
 
 def metric_name(metric: str) -> str:
-    """A metric's name as people write it.
+    """Return a metric's display name.
 
     >>> metric_name("ndcg_at_10"), metric_name("mrr")
     ('nDCG@10', 'MRR')
@@ -26,11 +26,11 @@ def metric_name(metric: str) -> str:
 
 
 def result_table(results: Results, system: str) -> Table:
-    """All systems on the only task, or their means over several tasks with a column for each task.
+    """Return the metrics of all systems on the only task, or their means over tasks with a column per task.
 
     Args:
-        results: the evaluation.
-        system: the one the others are compared with.
+        results: the evaluation's results.
+        system: the system that the others are compared with.
     """
     tasks = list(results.protocol["tasks"])
     if len(tasks) == 1:
@@ -57,7 +57,7 @@ def result_table(results: Results, system: str) -> Table:
 
 
 def task_table(results: Results, task: str, system: str) -> Table:
-    """Every system's metrics on a task or group of tasks, and its difference from `system`."""
+    """Return every system's metrics on a task or group of tasks, with the difference of `system` from it."""
     systems = results.figures()[task]
     metrics = list(dict.fromkeys((results.headline, *COLUMNS)))
     metric = metric_name(results.headline)
@@ -81,7 +81,7 @@ def _test(gap: Difference | None) -> Sequence[float | None]:
 
 
 def _note(results: Results, system: str, *, compared: bool) -> str:
-    """Explains the difference; then the system's other means, and what its index measured where it approximates."""
+    """Explain the difference column; then give the system's other means and the recall of its approximate index."""
     lines = []
     if compared:
         lines.append(f"Δ: {system} minus the row's system; p: paired permutation test over queries.")

@@ -1,7 +1,7 @@
-"""What an evaluation found: figures by task and system, values by query, runs; written to a folder and read back.
+"""Results of an evaluation: metrics by task and system, per-query values, runs; written to a folder and read back.
 
-`results.json` holds {"protocol": ..., "results": {task: {system: {metric: value}}}} with, beside it, the intervals over
-queries, the paired tests and what approximate indexes measured; `per_query.parquet` every value of every query;
+`results.json` holds {"protocol": ..., "results": {task: {system: {metric: value}}}} with confidence intervals over
+queries, paired tests and measurements of approximate indexes; `per_query.parquet` every value of every query;
 `runs/<task>.<system>.trec` the rankings.
 """
 
@@ -32,12 +32,12 @@ HEADLINE = "ndcg_at_10"
 
 @dataclass(frozen=True, slots=True)
 class ExtraMetrics:
-    """What a benchmark says of a system on a task beside its rankings (see `reasonir.eval.base.Benchmark.analyse`).
+    """Further metrics of a system on a task (see `reasonir.eval.base.Benchmark.analyse`).
 
     Attributes:
-        figures: by name; none may be a ranking metric's.
-        intervals: of those figures that have one.
-        differences: this system's figures minus another's, by the other's name.
+        figures: values by metric; no ranking metric among them.
+        intervals: confidence intervals of some of the metrics.
+        differences: this system's metrics minus another's, by the other's name.
     """
 
     figures: Mapping[str, float]
@@ -47,9 +47,15 @@ class ExtraMetrics:
 
 @dataclass(slots=True)
 class Results:
-    """Values by task, system and query; `protocol` says under what rules they came about, `groups` what is averaged.
+    """Values by task, system and query.
 
-    `measured` is what indexes found out about themselves, by task and system: see `Index.measured`.
+    Attributes:
+        protocol: conditions of the evaluation.
+        groups: task names whose mean is reported, by the name of the mean.
+        values: per-query values by task and system.
+        runs: rankings by task and system.
+        analyses: further metrics by task and system.
+        measured: measurements of indexes by task and system; see `Index.measured`.
     """
 
     protocol: dict[str, Any] = field(default_factory=dict)
@@ -61,11 +67,11 @@ class Results:
 
     @property
     def headline(self) -> str:
-        """The metric that counts, by the protocol."""
+        """The main metric of the protocol."""
         return str(self.protocol.get("headline", HEADLINE))
 
     def add_values(self, task: str, system: str, values: PerQuery) -> None:
-        """Record a system's values by some judgements."""
+        """Record a system's per-query values under a task name."""
         self.values.setdefault(task, {})[system] = values
 
     def add(self, task: Task, system: str, run: Run, values: PerQuery) -> None:
@@ -75,60 +81,60 @@ class Results:
         self.protocol.setdefault("tasks", {})[task.name] = dict(task.protocol)
 
     def analysis(self, task: str, system: str) -> ExtraMetrics:
-        """What the benchmark says of a system beside its rankings."""
+        """Return the benchmark's further metrics of a system."""
         return self.analyses.get(task, {}).get(system, ExtraMetrics({}))
 
     def figures(self) -> dict[str, dict[str, dict[str, float]]]:
-        """Task -> system -> metric -> mean over queries, or the benchmark's own; then each group's mean over tasks."""
-        found = {
+        """Return task or group -> system -> metric -> mean over queries or over a group's tasks, or further metric."""
+        means = {
             task: {
                 system: {**mean(values), **self.analysis(task, system).figures} for system, values in systems.items()
             }
             for task, systems in self.values.items()
         }
         for group, tasks in self.groups.items():
-            if not all(task in found for task in tasks):
+            if not all(task in means for task in tasks):
                 continue
-            systems = [name for name in found[tasks[0]] if all(name in found[task] for task in tasks)]
-            found[group] = {
-                name: {metric: fmean(found[task][name][metric] for task in tasks) for metric in NAMES}
+            systems = [name for name in means[tasks[0]] if all(name in means[task] for task in tasks)]
+            means[group] = {
+                name: {metric: fmean(means[task][name][metric] for task in tasks) for metric in NAMES}
                 for name in systems
             }
-        return found
+        return means
 
     def interval(self, task: str, system: str, metric: str | None = None) -> Interval:
-        """A metric's mean with its interval over queries; of a group, over the queries of each of its tasks.
+        """Return a metric's mean with its confidence interval over queries; for a group, see `interval_over`.
 
-        By default the metric is the headline.
+        The metric is the main one by default.
         """
         if task not in self.values:
             return self.interval_over(self.groups[task], system, metric)
         return interval([row[metric or self.headline] for row in self.values[task][system].values()])
 
     def interval_over(self, tasks: Sequence[str], system: str, metric: str | None = None) -> Interval:
-        """The unweighted mean over tasks with its interval."""
+        """Return the unweighted mean over tasks with its confidence interval, queries resampled within each task."""
         metric = metric or self.headline
         return stratified_interval([[row[metric] for row in self.values[task][system].values()] for task in tasks])
 
-    def difference(self, task: str, ours: str, theirs: str, metric: str | None = None) -> Difference:
-        """How much better `ours` is than `theirs` on a task's or group's queries, by default by the headline."""
+    def difference(self, task: str, system: str, other: str, metric: str | None = None) -> Difference:
+        """Return `system` minus `other` on a task or group, by default in the main metric, with a paired test."""
         if task not in self.values:
-            return self.difference_over(self.groups[task], ours, theirs, metric)
-        return difference(*self._paired(task, ours, theirs, metric))
+            return self.difference_over(self.groups[task], system, other, metric)
+        return difference(*self._paired(task, system, other, metric))
 
-    def difference_over(self, tasks: Sequence[str], ours: str, theirs: str, metric: str | None = None) -> Difference:
-        """The same of the unweighted mean over tasks."""
-        pairs = [self._paired(task, ours, theirs, metric) for task in tasks]
-        return stratified_difference([[one - other for one, other in zip(*pair, strict=True)] for pair in pairs])
+    def difference_over(self, tasks: Sequence[str], system: str, other: str, metric: str | None = None) -> Difference:
+        """Return the difference of the unweighted means over tasks, with a paired test."""
+        pairs = [self._paired(task, system, other, metric) for task in tasks]
+        return stratified_difference([[a - b for a, b in zip(*pair, strict=True)] for pair in pairs])
 
-    def _paired(self, task: str, ours: str, theirs: str, metric: str | None) -> tuple[list[float], list[float]]:
-        """The two systems' values of the same queries in the same order."""
+    def _paired(self, task: str, system: str, other: str, metric: str | None) -> tuple[list[float], list[float]]:
+        """Return both systems' values of the same queries in the same order."""
         metric = metric or self.headline
-        first, second = self.values[task][ours], self.values[task][theirs]
+        first, second = self.values[task][system], self.values[task][other]
         return [first[query][metric] for query in first], [second[query][metric] for query in first]
 
-    def write(self, folder: Path, *, judged: str) -> None:
-        """Write everything; differences are those of the system `judged` against each other one."""
+    def write(self, folder: Path, *, evaluated: str) -> None:
+        """Write all files; differences are those of the system `evaluated` from each other one."""
         folder.mkdir(parents=True, exist_ok=True)
         for task, runs in self.runs.items():
             for system, run in runs.items():
@@ -136,11 +142,11 @@ class Results:
         self._write_per_query(folder / "per_query.parquet")
         figures = self.figures()
         document = {"protocol": self.protocol, "results": figures, "measured": self.measured}
-        document |= self._certainty(figures, judged)
+        document |= self._statistics(figures, evaluated)
         with atomic_path(folder / "results.json") as partial:
             partial.write_text(json.dumps(document, indent=2))
 
-    def _certainty(self, figures: Mapping[str, Mapping[str, Any]], judged: str) -> dict[str, Any]:
+    def _statistics(self, figures: Mapping[str, Mapping[str, Any]], evaluated: str) -> dict[str, Any]:
         return {
             "intervals": {
                 task: {
@@ -155,12 +161,12 @@ class Results:
                 task: {
                     other: _plain(
                         {
-                            self.headline: self.difference(task, judged, other),
-                            **self.analysis(task, judged).differences.get(other, {}),
+                            self.headline: self.difference(task, evaluated, other),
+                            **self.analysis(task, evaluated).differences.get(other, {}),
                         }
                     )
                     for other in systems
-                    if other != judged and judged in systems
+                    if other != evaluated and evaluated in systems
                 }
                 for task, systems in figures.items()
             },
@@ -180,30 +186,30 @@ class Results:
             pq.write_table(pa.Table.from_pylist(rows), partial)
 
 
-def _plain(found: Mapping[str, Interval | Difference]) -> dict[str, dict[str, float]]:
-    return {name: value._asdict() for name, value in found.items()}
+def _plain(values: Mapping[str, Interval | Difference]) -> dict[str, dict[str, float]]:
+    return {name: value._asdict() for name, value in values.items()}
 
 
 def read_analysis(document: Mapping[str, Any], task: str, system: str) -> ExtraMetrics:
-    """What the benchmark said of a system beside its rankings, from the content of results.json."""
+    """Return the further metrics of a system from the content of results.json."""
     figures = {name: value for name, value in document["results"][task][system].items() if name not in NAMES}
     spans = document["intervals"][task][system].items()
     return ExtraMetrics(figures, {name: Interval(**span) for name, span in spans if name in figures})
 
 
 def run_file(folder: Path, task: str, system: str) -> Path:
-    """Where a system's ranking of a task lies in the folder of an evaluation."""
+    """Return the path of a system's ranking of a task in the folder of an evaluation."""
     return folder / "runs" / f"{task}.{system}.trec"
 
 
 def read_values(folder: Path) -> Mapping[str, Mapping[str, PerQuery]]:
-    """The per-query values of an evaluation: task -> system -> query -> metric -> value; empty without any."""
+    """Return the per-query values of an evaluation: task -> system -> query -> metric -> value; empty without any."""
     import pyarrow.parquet as pq
 
     file = folder / "per_query.parquet"
-    found: dict[str, dict[str, PerQuery]] = {}
+    values: dict[str, dict[str, PerQuery]] = {}
     if file.is_file():
         for row in pq.read_table(file).to_pylist():
             task, system, query_id = row.pop("task"), row.pop("system"), row.pop("query_id")
-            found.setdefault(task, {}).setdefault(system, {})[query_id] = row
-    return found
+            values.setdefault(task, {}).setdefault(system, {})[query_id] = row
+    return values

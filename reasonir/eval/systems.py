@@ -1,7 +1,7 @@
-"""Judging retrieval: every system ranks every task, beside the baselines that give a figure its meaning.
+"""Evaluation of systems: each ranks every task, and its run is scored against the task's judgements.
 
-A system is anything that turns a task into a run. Beside a model stand `random` (what ranking by chance scores),
-`bm25` (what words alone score) and `untrained` (what training started from).
+A system is a function from a task to a run. The baselines of a trained model are `random` (random order), `bm25`
+(lexical search) and `untrained` (the model before training).
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from reasonir.types import Run, Task
 
 System = Callable[[Task], Run]
 CORRECTED = "corrected"
-"""The name of judgements in which mistakes of the official ones are mended."""
+"""Name of judgements that correct mistakes of the official ones."""
 
 
 def search_system(index: Index, *, depth: int) -> System:
-    """The system that ranks a task by an index."""
+    """Return the system that searches a task's corpus with an index, or orders its candidates if it has any."""
 
     def rank(task: Task) -> Run:
         index.build(task.corpus)
@@ -33,15 +33,15 @@ def search_system(index: Index, *, depth: int) -> System:
             return index.search(task.queries, depth, exclude=task.excluded)
         run: Run = {}
         for query, docs in open_candidates(task).items():  # one at a time, since every document is ranked
-            found = index.search({query: task.queries[query]}, len(task.corpus))[query]
-            run[query] = {doc: found.get(doc, 0.0) for doc in docs}
+            scores = index.search({query: task.queries[query]}, len(task.corpus))[query]
+            run[query] = {doc: scores.get(doc, 0.0) for doc in docs}
         return run
 
     return rank
 
 
 def open_candidates(task: Task) -> dict[str, list[str]]:
-    """The candidates of every query of a task, in the order of its queries, without those it excludes."""
+    """Return the candidates of every query of a task, in the order of its queries, without excluded documents."""
     return {
         query: [doc for doc in task.candidates.get(query, ()) if doc not in task.excluded.get(query, frozenset())]
         for query in task.queries
@@ -49,39 +49,39 @@ def open_candidates(task: Task) -> dict[str, list[str]]:
 
 
 def random_system(*, depth: int, seed: int) -> System:
-    """The system that ranks by chance."""
+    """Return the system that ranks in random order."""
 
     def rank(task: Task) -> Run:
         draw = np.random.default_rng(seed)
         run: Run = {}
         if task.candidates:
             for query, docs in open_candidates(task).items():
-                run[query] = {docs[place]: 1.0 / rank for rank, place in enumerate(draw.permutation(len(docs)), 1)}
+                run[query] = {docs[index]: 1.0 / rank for rank, index in enumerate(draw.permutation(len(docs)), 1)}
             return run
         excluded = excluded_positions(list(task.queries), task.corpus, task.excluded)
-        for query_id, places in zip(task.queries, excluded, strict=True):
-            allowed = np.setdiff1d(np.arange(len(task.corpus)), places)
+        for query_id, indices in zip(task.queries, excluded, strict=True):
+            allowed = np.setdiff1d(np.arange(len(task.corpus)), indices)
             chosen = draw.permutation(allowed)[:depth]
-            run[query_id] = {task.corpus.ids[place]: 1.0 / rank for rank, place in enumerate(chosen.tolist(), 1)}
+            run[query_id] = {task.corpus.ids[index]: 1.0 / rank for rank, index in enumerate(chosen.tolist(), 1)}
         return run
 
     return rank
 
 
-def replaying(files: Mapping[str, Path], *, depth: int) -> System:
-    """The system whose rankings of tasks lie in run files, by the task's name.
+def run_file_system(files: Mapping[str, Path], *, depth: int) -> System:
+    """Return the system that reads its rankings from run files, by task name.
 
-    Excluded documents are removed before the cut, ties at the cut fall as trec_eval has them.
+    Excluded documents are removed before the cut, ties at the cut are broken as in trec_eval.
     """
 
     def rank(task: Task) -> Run:
-        found = read_run(files[task.name])
-        if not found.keys() & task.queries.keys():
+        ranked = read_run(files[task.name])
+        if not ranked.keys() & task.queries.keys():
             raise InputError(f"{files[task.name]} ranks none of the queries of task {task.name}: is it another task's?")
         run: Run = {}
         for query_id in task.queries:
             excluded = task.excluded.get(query_id, frozenset())
-            allowed = {doc: score for doc, score in found.get(query_id, {}).items() if doc not in excluded}
+            allowed = {doc: score for doc, score in ranked.get(query_id, {}).items() if doc not in excluded}
             run[query_id] = dict(ordered(allowed)[:depth])
         return run
 
@@ -91,16 +91,16 @@ def replaying(files: Mapping[str, Path], *, depth: int) -> System:
 def evaluate_systems(
     tasks: Sequence[Task], systems: Mapping[str, System], results: Results, *, searched: bool = True
 ) -> Results:
-    """Let every system rank every task and add what came out to `results`; one corpus is searched once.
+    """Rank every task with every system and add runs and values to `results`; each corpus is searched once.
 
     Args:
-        tasks: what is judged.
-        systems: who, by name.
-        results: takes what is found.
-        searched: whether systems search the tasks' documents (run files don't).
+        tasks: tasks to evaluate on.
+        systems: systems by name.
+        results: receives runs and values.
+        searched: False if systems don't search the tasks' documents (run files).
 
     Raises:
-        InputError: a task that can't be judged (see `check_task`).
+        InputError: a task is invalid (see `check_task`).
     """
     for task in tasks:
         check_task(task, searched=searched)
@@ -115,7 +115,7 @@ def evaluate_systems(
 
 
 def _sharing(tasks: Sequence[Task]) -> list[list[Task]]:
-    """The tasks, those with the very same corpus together, and apart those that name candidates."""
+    """Group the tasks by corpus, those with candidates apart."""
     groups: dict[tuple[int, bool], list[Task]] = {}
     for task in tasks:
         groups.setdefault((id(task.corpus), bool(task.candidates)), []).append(task)
@@ -123,7 +123,7 @@ def _sharing(tasks: Sequence[Task]) -> list[list[Task]]:
 
 
 def _ranked(together: Sequence[Task], system: System) -> list[Run]:
-    """What the system makes of tasks with one corpus, asked for all their queries at once."""
+    """Return the system's runs of tasks with one corpus, ranking all their queries in one call."""
     if len(together) == 1:
         return [system(together[0])]
     names = {
@@ -137,11 +137,11 @@ def _ranked(together: Sequence[Task], system: System) -> list[Run]:
 
 
 def check_task(task: Task, *, searched: bool = True) -> None:
-    """Refuse a task whose judgements and documents don't fit together.
+    """Raise on a task whose judgements and documents are inconsistent.
 
     Args:
         task: the task.
-        searched: whether its documents are to be there; run files are judged without.
+        searched: False if the task comes without its documents, as for run files.
 
     Raises:
         InputError: naming the query or document.
@@ -149,15 +149,20 @@ def check_task(task: Task, *, searched: bool = True) -> None:
     if searched and not len(task.corpus):
         raise InputError(f"task {task.name}: the corpus is empty: give at least one document")
     if not task.queries:
-        raise InputError(f"task {task.name}: no query is judged: give a split that is")
+        raise InputError(f"task {task.name}: no query has judgements: choose a split that has")
     known = set(task.corpus.ids)
     for query_id in task.queries:
+        query = f"task {task.name}: query {query_id!r}"
         relevant = {doc_id for doc_id, label in task.qrels.get(query_id, {}).items() if label >= task.relevant_from}
         if not relevant:
-            raise InputError(f"task {task.name}: query {query_id!r} has no relevant document: judge one or remove it")
+            raise InputError(f"{query} has no relevant document: add a judgement or remove the query")
         if searched and (unknown := sorted(relevant - known)):
-            raise InputError(f"task {task.name}: query {query_id!r} wants {unknown[0]!r}, which isn't in the corpus")
+            raise InputError(
+                f"{query} has relevant document {unknown[0]!r}, which isn't in the corpus: add or remove it"
+            )
         if task.candidates and (missing := sorted(set(task.candidates.get(query_id, ())) - known)):
-            raise InputError(f"task {task.name}: query {query_id!r} has candidate {missing[0]!r}, not in the corpus")
+            raise InputError(f"{query} has candidate {missing[0]!r}, which isn't in the corpus: add or remove it")
         if both := sorted(relevant & task.excluded.get(query_id, frozenset())):
-            raise InputError(f"task {task.name}: query {query_id!r} both wants and excludes {both[0]!r}")
+            raise InputError(
+                f"{query} excludes its relevant document {both[0]!r}: remove the exclusion or the judgement"
+            )

@@ -1,9 +1,8 @@
-"""Evaluation on queries of the training data that were kept for testing, searched over all its documents.
+"""Benchmark on the held-out test queries of the training data, searched over all its documents.
 
-The data isn't chosen here: it is the run's. Training takes the one it trains on, `reasonir.evaluate run=...` the one
-that run was trained on, as long as it still gives what it gave then. So no share, seed or changed file can put a pair
-that was trained on into the test. A source may keep test queries itself; otherwise `loader.test_size` of them are held
-out.
+The data is always the run's: training uses its own data, `reasonir.evaluate run=...` that of the run, refused if it
+changed since. So no share, seed or changed file can leak a training pair into the test. A source may bring its own test
+queries; otherwise `loader.test_size` of the queries are held out.
 """
 
 from __future__ import annotations
@@ -23,8 +22,8 @@ class SourceTestSplit(Benchmark):
     """The test tasks of the run's data.
 
     Attributes:
-        source: where the data comes from; None where neither a run nor data is named.
-        held_out: the data itself, once it is open; without it, only what the source keeps by itself.
+        source: the data source; None if neither a run nor data is named.
+        held_out: the opened data; None limits the tasks to the source's own test queries.
     """
 
     source: Source | None
@@ -32,7 +31,7 @@ class SourceTestSplit(Benchmark):
 
     @property
     def needs_held_out(self) -> bool:
-        """Always."""
+        """Always True."""
         return True
 
     def with_held_out(self, data: HeldOut) -> Self:
@@ -40,20 +39,20 @@ class SourceTestSplit(Benchmark):
         return replace(self, held_out=data)
 
     def tasks(self, *, corpus: bool = True) -> Iterator[Task]:
-        """One task for each source that keeps queries for testing, or one of the queries that were held out.
+        """Yield one task per source with test queries of its own, or one of the held-out queries.
 
         Raises:
-            InputError: there is no data, or it kept none.
+            InputError: there is no data, or it has no test queries.
         """
         if self.source is None:
             raise InputError(
                 "eval=test_split evaluates on a run's own data: name a run (run=outputs/...) or give data="
             )
         data = self.held_out or self.source
-        found = list(data.tests()) if isinstance(data, Tested) else []
-        if not found:
+        tasks = list(data.tests()) if isinstance(data, Tested) else []
+        if not tasks:
             raise InputError(
                 f"eval=test_split: {self.source.name} keeps no test queries: set loader.test_size (or "
                 "data.splits, where the data has them) above 0, or choose another eval="
             )
-        yield from found
+        yield from tasks

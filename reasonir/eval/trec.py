@@ -1,6 +1,6 @@
 """TREC files, plain or gzipped: rankings ("query Q0 document rank score name"), judgements ("query 0 document label").
 
-Document ids may hold spaces, so lines are read from both ends.
+Document ids may contain spaces, so lines are parsed from both ends.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ def write_run(run: Run, file: Path, name: str) -> None:
 
 
 def ordered(ranking: dict[str, float]) -> list[tuple[str, float]]:
-    """A query's documents in trec_eval's order: by score in single precision, ties by id, both descending."""
+    """Return a query's documents in trec_eval's order: by score in single precision, ties by id, both descending."""
     return sorted(ranking.items(), key=lambda item: (_single(item[1]), item[0]), reverse=True)
 
 
 def _single(score: float) -> float:
-    """The score as trec_eval keeps it: what differs beyond seven digits is a tie."""
+    """Round a score to single precision, as trec_eval does: scores that differ beyond seven digits are ties."""
     return float(np.float32(score))
 
 
@@ -44,7 +44,7 @@ def read_run(file: Path) -> Run:
     """Read a run; an empty file is an empty run.
 
     Raises:
-        InputError: a line isn't of the form above, or ranks a document a second time.
+        InputError: a line is malformed, or ranks a document twice for a query.
     """
     run: Run = {}
     for number, line in _lines(file):
@@ -65,20 +65,20 @@ def read_run(file: Path) -> Run:
 
 
 def read_judgements(file: Path) -> dict[str, dict[str, int]]:
-    """Read judgements.
+    """Read judgements: query -> document -> label.
 
     Raises:
-        InputError: a line isn't of the form above, or there is none.
+        InputError: a line is malformed, or the file has none.
     """
-    found: dict[str, dict[str, int]] = {}
+    qrels: dict[str, dict[str, int]] = {}
     for number, line in _lines(file):
         match = _JUDGED.fullmatch(line)
         if match is None:
             raise InputError(f"{file}, line {number}: expected 'query 0 document label', found {line[:80]!r}")
-        found.setdefault(match["query"], {})[match["document"]] = int(match["label"])
-    if not found:
+        qrels.setdefault(match["query"], {})[match["document"]] = int(match["label"])
+    if not qrels:
         raise InputError(f"{file} holds no judgements: fetch it again")
-    return found
+    return qrels
 
 
 def _number(text: str) -> float:

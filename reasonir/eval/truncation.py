@@ -1,4 +1,4 @@
-"""Truncation of a benchmark's texts by a model's limits: part of every result, and warned of where it is much."""
+"""Truncation of a benchmark's texts by a model's length limits: part of every result, with a warning above a share."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ Report = dict[str, dict[str, dict[str, float]]]
 
 @dataclass(slots=True)
 class Truncation:
-    """Counts what `reader` cuts while a system ranks with it."""
+    """Counter of the truncation by `reader` while a system ranks with it."""
 
     reader: CachingEncoder
     _read: dict[int, tuple[Cut, Cut, Cut]] = field(default_factory=dict)
 
-    def watching(self, system: System) -> System:
-        """The system, the counts of its corpora noted."""
+    def counting(self, system: System) -> System:
+        """Return the system, recording the counts of each corpus."""
         reader = self.reader
 
         def rank(task: Task) -> Run:
@@ -34,7 +34,7 @@ class Truncation:
         return rank
 
     def report(self, tasks: Sequence[Task]) -> Report:
-        """By task, for queries and documents, or for pairs and their queries: texts, share cut, tokens read and lost.
+        """Return texts, share cut, tokens read and lost by task and side (queries, documents; or pairs, queries).
 
         Queries and documents are counted once each; pairs as often as they are scored.
         """
@@ -49,7 +49,7 @@ class Truncation:
         return {"queries": _shares(queries_of), "documents": _shares(documents)}
 
     def warn(self, report: Mapping[str, Mapping[str, Mapping[str, float]]]) -> None:
-        """Warn of tasks on which many queries lose a part."""
+        """Warn of tasks in which many queries are truncated."""
         many = {task: sides["queries"]["cut"] for task, sides in report.items() if sides["queries"]["cut"] > MAX_CUT}
         if not many:
             return
@@ -57,15 +57,15 @@ class Truncation:
         limit = self.reader.head.tokenizer.limit("query")
         if not self.reader.head.reads_pairs:
             log.warning(
-                "Queries longer than %d tokens were cut: %s. A larger model.head.query_length (model.head.max_length "
-                "of a bi-encoder) lets the model read them",
+                "Queries longer than %d tokens were truncated: %s. Raise model.head.query_length "
+                "(model.head.max_length of a bi-encoder)",
                 limit,
                 shares,
             )
         else:
             log.warning(
-                "Queries were cut beside their documents in pairs of %d tokens: %s of the pairs. A larger "
-                "model.head.max_length, or model.head.query_share, lets the model read them",
+                "Queries were truncated in pairs of at most %d tokens: %s of the pairs. Raise model.head.max_length or "
+                "model.head.query_share",
                 limit,
                 shares,
             )

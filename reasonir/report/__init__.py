@@ -1,1 +1,1 @@
-"""What a person looks at: tables, plots, the leaderboard, and the HTML report."""
+"""Reports for people: tables, plots, the leaderboard, and the HTML report."""

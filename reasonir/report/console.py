@@ -1,4 +1,4 @@
-"""Tables on the terminal and in the run's log; first rank only."""
+"""Tables on the terminal and in the run's log, on rank 0 only."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from reasonir.utils.table import TEXT, Table
 
 log = logging.getLogger(__name__)
 _WIDTH = 240
-"""Columns where there is no terminal: enough for a benchmark with twelve tasks."""
+"""Width in characters without a terminal: enough for a benchmark with twelve tasks."""
 _WRAPPED, _BORDER = 40, 3
-"""Characters from which a cell may be wrapped, and those that a column takes beside its cells."""
+"""Width in characters above which a cell may wrap, and that of a column's padding and border."""
 
 
 def show(table: Table) -> None:
@@ -26,7 +26,7 @@ def show(table: Table) -> None:
     if own_rank() != 0:
         return
     console = Console()
-    if not sys.stdout.isatty():  # in a notebook FORCE_COLOR is set, by which rich takes it for a narrow terminal
+    if not sys.stdout.isatty():  # notebooks set FORCE_COLOR, for which rich assumes a narrow terminal
         console = Console(width=max(_WIDTH, console.width))
     console.print(Text(table.title, style="bold"))
     for part in _parts(table, console.width):
@@ -37,22 +37,22 @@ def show(table: Table) -> None:
 
 
 def _widths(table: Table) -> list[int]:
-    """The width of each column, as far as its cells aren't to be wrapped."""
+    """Return the width of each column in characters, with cells above `_WRAPPED` wrapped."""
     rows = [list(table.columns) or ["", ""], *table.cells()]
     return [min(_WRAPPED, max(map(len, column))) + _BORDER for column in zip(*rows, strict=True)]
 
 
 def _parts(table: Table, width: int) -> list[Table]:
-    """The table, or where the terminal is too narrow several that share its columns, each with the first one."""
+    """Split the table by columns to fit the width, repeating the first column in each part."""
     parts: list[list[int]] = [[0]]
     first, *others = _widths(table)
     room = width - first - 1
-    for number, each in enumerate(others, 1):
-        if each > room and len(parts[-1]) > 1:
+    for number, needed in enumerate(others, 1):
+        if needed > room and len(parts[-1]) > 1:
             parts.append([0])
             room = width - first - 1
         parts[-1].append(number)
-        room -= each
+        room -= needed
     columns = list(table.columns.items())
     return [
         replace(
@@ -65,7 +65,7 @@ def _parts(table: Table, width: int) -> list[Table]:
 
 
 def _rendered(table: Table) -> RichTable:
-    """The rows as rich draws them; names may hold what would be markup."""
+    """Return the table for rich, with cells as plain text, never markup."""
     cells = table.cells()
     drawn = RichTable(
         show_header=bool(table.columns),

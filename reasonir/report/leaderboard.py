@@ -1,4 +1,4 @@
-"""The judged system among a benchmark's published figures: printed, and kept as a table and a figure."""
+"""Leaderboard of an evaluation: printed, and written as a table and a plot."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from reasonir.tracking.base import Tracking
 from reasonir.utils.table import RIGHT, TEXT, Table
 
 
-def show_leaderboard(board: Leaderboard, results: Results, judged: str, folder: Path, tracking: Tracking) -> None:
-    """Print where `judged` stands and write leaderboard.md, .csv and .png; nothing where nothing is published."""
-    standings = board.standings(results, judged)
+def show_leaderboard(board: Leaderboard, results: Results, evaluated: str, folder: Path, tracking: Tracking) -> None:
+    """Print the leaderboard with the system `evaluated` and write leaderboard.md, .csv and .png, if there is any."""
+    standings = board.standings(results, evaluated)
     if standings is None:
         return
     files = [*write_standings(standings, folder), plot_standings(standings, folder / "leaderboard.png")]
@@ -25,12 +25,12 @@ def show_leaderboard(board: Leaderboard, results: Results, judged: str, folder: 
 
 
 def _table(standings: Standings) -> Table:
-    columns = {"place": RIGHT, "model": TEXT, "size": RIGHT, "mean": "{:.1f}"}
-    rows = [[row.place, row.model, row.size, row.mean, row.span, "; ".join(row.how)] for row in standings.rows]
+    columns = {"rank": RIGHT, "model": TEXT, "size": RIGHT, "mean": "{:.1f}"}
+    rows = [[row.rank, row.model, row.size, row.mean, row.span, "; ".join(row.how)] for row in standings.rows]
     return Table(
         headline(standings),
-        {**columns, CI: "{0[0]:.1f} to {0[1]:.1f}", "how it came about": TEXT},
+        {**columns, CI: "{0[0]:.1f} to {0[1]:.1f}", "conditions": TEXT},
         rows,
-        {number for number, row in enumerate(standings.rows) if row.kind == "judged"},
+        {number for number, row in enumerate(standings.rows) if row.kind == "evaluated"},
         notes(standings),
     )

@@ -1,4 +1,4 @@
-"""The start of a run in a few lines, and its plan as tables. First rank only."""
+"""Summary of a run at its start, and its plan as tables, on rank 0 only."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ _BAR, _WIDEST = "▇", 20
 def show_start(
     plan: Plan, *, overrides: Sequence[str], options: Mapping[str, str], data: Mapping[str, int], folder: Path
 ) -> None:
-    """Print and log what the run is, in six lines, and warn of limits that cut many texts.
+    """Log a six-line summary of the run, and warn of length limits that truncate many texts.
 
     Args:
-        plan: of the step.
-        overrides: the command line's.
-        options: those chosen of the groups that tell runs apart.
-        data: what the prepared set holds, by kind; empty where it can't be read.
-        folder: of the run.
+        plan: plan of the step.
+        overrides: overrides of the command line.
+        options: selected options by group.
+        data: counts of the prepared set by kind; empty if it can't be read.
+        folder: folder of the run.
     """
     if own_rank() != 0:
         return
@@ -63,15 +63,15 @@ def show_plan(plan: Plan) -> None:
     counted = dict.fromkeys(("limit", "median", "95%", "longest"), "{:d}")
     columns = {"texts": TEXT, **counted, "cut": "{:.1%}", "tokens lost": "{:.1%}"}
     notes = {
-        "limits": "The data can't be read here: every text is taken to be as long as it may be.",
-        "characters": "The tokenizer can't be reached: lengths are estimated at four characters per token.",
+        "limits": "The data can't be read here: every text is assumed to be as long as its limit.",
+        "characters": "The tokenizer isn't available: lengths are estimated at four characters per token.",
     }
     show(Table("Plan: lengths in tokens", columns, rows, note=notes.get(lengths.counted, "")))
     show(_cost(plan))
 
 
 def show_choices(plan: Plan, fits: Mapping[str, Fit]) -> None:
-    """Print how long texts are, what each limit would cut, and on which hardware the step would fit."""
+    """Print the distribution of lengths, truncation by each limit, and the hardware that the step fits on."""
     columns = plan.lengths.columns
     names = [column.name for column in columns]
     shares = [{end: count / len(column.lengths_N) for end, count in column.histogram().items()} for column in columns]
@@ -80,7 +80,7 @@ def show_choices(plan: Plan, fits: Mapping[str, Fit]) -> None:
     show(Table("Texts by length", {"tokens up to": RIGHT, **dict.fromkeys(names, TEXT)}, rows))
     cuts = [[cap, *(column.cut(cap) for column in columns)] for cap in caps(columns, plan.lengths.positions)]
     shown = {"limit": RIGHT, **dict.fromkeys(names, "{0.texts:.1%} ({0.tokens:.1%})")}
-    show(Table("What a limit cuts: texts (tokens)", shown, cuts))
+    show(Table("Truncation by limit: texts (tokens)", shown, cuts))
     show(_profiles(plan, fits))
 
 
@@ -108,7 +108,7 @@ def _saved(fit: Fit, plan: Plan) -> str:
 
 
 def _estimate(fit: Fit) -> str:
-    """The step's memory and the device's."""
+    """Return the step's estimated memory and the device's."""
     memory = fit.hardware.memory_gib
     device = "unknown" if memory is None else f"{memory:.1f}"
     return f"{fit.cost.total / GIB:.2f} of {device} GiB{': does not fit' if fit.fits is False else ''}"
@@ -130,7 +130,7 @@ def _profiles(plan: Plan, fits: Mapping[str, Fit]) -> Table:
 def _cost(plan: Plan) -> Table:
     fit, gib = plan.fit, plan.fit.cost.gib()
     here = "here" if fit.hardware.missing() is None else "not here"
-    saved = "all: nothing is computed twice" if _saves_all(fit, plan) else f"{_saved(fit, plan)}, the rest recomputed"
+    saved = "all: no recomputation" if _saves_all(fit, plan) else f"{_saved(fit, plan)}, the rest recomputed"
     rows = {
         "parameters": _parameters(plan),
         "tokens per step and device": f"{plan.texts.tokens:,}",
@@ -143,7 +143,7 @@ def _cost(plan: Plan) -> Table:
         "representations": f"{gib['representations_gib']:.2f} GiB",
         "scores": f"{gib['scores_gib']:.2f} GiB",
         "estimate": _estimate(fit),
-        "fullest moment": fit.cost.moment,
+        "peak in": fit.cost.moment,
     }
     return Table(f"Plan: {fit.hardware.name} ({here}), {fit.hardware.precision}", {}, list(rows.items()))
 
@@ -153,15 +153,14 @@ def _warn_of_cuts(lengths: Measured) -> None:
         limit = lengths.limits[column.side]
         if (share := column.cut(limit).texts) > _MUCH:
             log.warning(
-                "%.0f%% of the sampled %s are longer than %d tokens and are cut: raise model.head's length, or let "
-                "lengths.auto=true find it",
+                "%.0f%% of the sampled %s are longer than %d tokens and are truncated: raise model.head's length, or "
+                "set lengths.auto=true",
                 100 * share,
                 column.name,
                 limit,
             )
     if lengths.queries_cut > _MUCH:
         log.warning(
-            "%.0f%% of the sampled pairs lose a part of their query beside the document: raise model.head.max_length, "
-            "or model.head.query_share",
+            "%.0f%% of the sampled pairs have a truncated query: raise model.head.max_length or model.head.query_share",
             100 * lengths.queries_cut,
         )

@@ -1,4 +1,4 @@
-"""The plots of a run: loss, development metric, and what training changed query by query."""
+"""Plots of a run: loss, development metric, and the change by training per query; of comparisons and leaderboards."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ Curve = tuple[Sequence[int], Sequence[float]]
 
 
 def plot_run(curves: Mapping[str, Curve], results: Results, folder: Path) -> list[Path]:
-    """Write what can be drawn of a run and return the files.
+    """Write the plots that a run has data for and return the files.
 
     Args:
-        curves: steps and values of every logged number.
-        results: the evaluation, with the systems untrained and trained or without.
-        folder: the files go here.
+        curves: steps and values of every logged metric.
+        results: results of the evaluation; change per query needs the systems untrained and trained.
+        folder: folder of the files.
     """
     folder.mkdir(parents=True, exist_ok=True)
     files = []
@@ -34,30 +34,30 @@ def plot_run(curves: Mapping[str, Curve], results: Results, folder: Path) -> lis
     return files
 
 
-def plot_contrasts(contrasts: Sequence[PairwiseComparison], metric: str, file: Path) -> Path:
-    """Draw every contrast's difference with its interval."""
-    with drawing(file, 8, 1.2 + 0.32 * len(contrasts)) as (_, (axes,)):
-        for row, each in enumerate(reversed(contrasts)):
-            colour = COLOURS[0] if each.p_holm < 0.05 else GREY
-            axes.plot([each.low, each.high], [row, row], color=colour)
-            axes.plot(each.delta, row, "o", color=colour)
+def plot_comparisons(comparisons: Sequence[PairwiseComparison], metric: str, file: Path) -> Path:
+    """Plot every comparison's difference with its confidence interval, and return the file."""
+    with drawing(file, 8, 1.2 + 0.32 * len(comparisons)) as (_, (axes,)):
+        for row, comparison in enumerate(reversed(comparisons)):
+            colour = COLOURS[0] if comparison.p_holm < 0.05 else GREY
+            axes.plot([comparison.low, comparison.high], [row, row], color=colour)
+            axes.plot(comparison.delta, row, "o", color=colour)
         axes.axvline(0, color="black", linewidth=0.8)
-        axes.set_yticks(range(len(contrasts)), [f"{c.task}: {c.first} - {c.second}" for c in reversed(contrasts)])
+        axes.set_yticks(range(len(comparisons)), [f"{c.task}: {c.first} - {c.second}" for c in reversed(comparisons)])
         axes.set(xlabel=f"Δ {metric}, 95% CI (blue: p < .05 after Holm)")
     return file
 
 
 def plot_standings(standings: Standings, file: Path) -> Path:
-    """Draw a leaderboard: the judged system dark, those beside it hatched, rows that can't be compared pale."""
+    """Plot a leaderboard: the evaluated system dark, unranked ones hatched, rows under other conditions pale."""
     rows = list(reversed(standings.rows))
     with drawing(file, 9, 1.5 + 0.2 * len(rows)) as (figure, (axes,)):
         for number, row in enumerate(rows):
-            if row.kind == "judged":
+            if row.kind == "evaluated":
                 fill = {"color": COLOURS[0]}
-            elif row.kind == "beside":
+            elif row.kind == "unranked":
                 fill = {"facecolor": "white", "edgecolor": COLOURS[0], "hatch": "////"}
             else:
-                fill = {"color": GREY if row.place else PALE}
+                fill = {"color": GREY if row.rank else PALE}
             axes.barh(number, row.mean, height=0.75, **fill)
             if row.span:
                 axes.plot(row.span, [number, number], color="black", marker="|", linewidth=1)
@@ -65,7 +65,7 @@ def plot_standings(standings: Standings, file: Path) -> Path:
         names = [row.model + (f" [{'; '.join(row.how)}]" if row.how else "") for row in rows]
         axes.set_yticks(range(len(rows)), names, fontsize=8)
         for row, label in zip(rows, axes.get_yticklabels(), strict=True):
-            label.set_fontweight("bold" if row.kind == "judged" else "normal")
+            label.set_fontweight("bold" if row.kind == "evaluated" else "normal")
         axes.set(ylim=(-0.7, len(rows) - 0.3), xlabel="mean x 100; dark: yours with its 95% CI; pale: not comparable")
         axes.grid(visible=False, axis="y")
         figure.suptitle(headline(standings))
@@ -79,13 +79,13 @@ def _curve(curve: Curve, title: str, file: Path) -> Path:
     return file
 
 
-def _change(change: Sequence[float], what: str, file: Path) -> Path:
+def _change(change: Sequence[float], label: str, file: Path) -> Path:
     better, worse = sum(value > 0 for value in change), sum(value < 0 for value in change)
     with drawing(file) as (_, (axes,)):
         colours = [COLOURS[0] if value > 0 else COLOURS[1] for value in change]
         axes.bar(range(len(change)), change, color=colours, width=1.0)
         axes.set(
-            title=f"{what} against the untrained model, {better} queries better, {worse} worse",
+            title=f"{label} against the untrained model, {better} queries better, {worse} worse",
             xlabel="queries, by change",
             ylabel="change",
         )

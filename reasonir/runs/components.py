@@ -32,7 +32,7 @@ _MODEL_PARTS = {
 
 _CALLED = {"model", "head", "data", "eval", *_MODEL_PARTS}
 _DATA_PART, _EVAL_PART = "part of the data", "part of the evaluation"
-_METHODS = {"data": ("identity", "examples", "dev"), "eval": ("tasks", "analyse", "misfit")}
+_METHODS = {"data": ("identity", "examples", "dev"), "eval": ("tasks", "analyse", "incompatibility")}
 """What a component has to have in a place that a protocol describes."""
 _ROOMS = {_DATA_PART: ("reasonir.data.",), _EVAL_PART: ("reasonir.eval.", "reasonir.inference.pipeline")}
 """Where the components are defined that may stand within such a one."""

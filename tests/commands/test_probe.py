@@ -61,7 +61,17 @@ def test_a_probe_needs_the_device_and_the_weights(home, hub):
 def test_a_dry_run_shows_columns_limits_and_every_profile(home):
     done = run("train", "experiment=demo_tiny", "dry_run=true", home=home)
     assert done.status == 0, done.err
-    for part in ("Texts by length", "What a limit cuts", "negatives", "▇", "t4", "h200", "rtx4090", "fits", "unknown"):
+    for part in (
+        "Texts by length",
+        "Truncation by limit",
+        "negatives",
+        "▇",
+        "t4",
+        "h200",
+        "rtx4090",
+        "fits",
+        "unknown",
+    ):
         assert part in done.out
     plan = json.loads((done.folder / "plan.json").read_text())
     assert sum(plan["lengths"]["positives"]["histogram"].values()) == plan["lengths"]["positives"]["texts"]

@@ -111,7 +111,7 @@ def test_the_report_says_how_it_went(finished):
     systems = json.loads((done.folder / "results.json").read_text())["results"]["demo"]
     assert f"{systems['trained']['ndcg_at_10']:.4f}" in text
     sections = set(re.findall('section id="([a-z]+)"', text))
-    assert sections >= {"results", "training", "lengths", "worst", "speed", "memory", "configuration", "again"}
+    assert sections >= {"results", "training", "lengths", "worst", "speed", "memory", "configuration", "reproduce"}
     assert ("which token matches which" in text) == (head == "colbert")
     assert "python -m reasonir.train experiment=demo_tiny loader.batch_size=16" in text
     assert "448 documents" in text
@@ -337,7 +337,7 @@ def test_a_resumed_run_keeps_its_budget_and_baselines_whatever_memory_is_free_no
     assert after["memory_gib"] == pytest.approx(before["memory_gib"] / 2)
     assert after["max_saved_tokens"] == before["max_saved_tokens"]
     assert after["micro_batch_tokens"] == before["micro_batch_tokens"]
-    assert "The baselines are those of" in again.err
+    assert "Reusing the baselines of" in again.err
     assert set(rankings) == {"demo.random.trec", "demo.trained.trec"}
     assert all(rankings.values())
     assert {file.name: file.read_text() for file in (done.folder / "runs").iterdir()} == rankings

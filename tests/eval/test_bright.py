@@ -9,7 +9,7 @@ from reasonir.errors import InputError
 from reasonir.eval.bright import Bright
 from reasonir.eval.instructions import Instructions
 from reasonir.eval.results import Results
-from reasonir.eval.systems import evaluate_systems, replaying, search_system
+from reasonir.eval.systems import evaluate_systems, run_file_system, search_system
 from reasonir.index.bm25 import Bm25
 from reasonir.types import Text
 from tests.running import run
@@ -73,7 +73,7 @@ def test_copies_of_a_relevant_document_are_relevant_by_the_corrected_judgements(
     assert biology.judgements == {"corrected": {"0": {"a/b c_1.txt": 1}, "1": {"d.txt": 1}}}
 
 
-def test_excluded_documents_are_gone_before_the_cut_and_one_corpus_is_searched_once(folder):
+def test_excluded_documents_are_removed_before_the_cut_and_a_shared_corpus_is_searched_once(folder):
     asked = []
 
     class Counting(Bm25):
@@ -105,18 +105,18 @@ def test_group_means_are_unweighted_means_of_their_splits(folder):
     assert benchmark.groups["bright_coding_corrected"] == ["leetcode_corrected", "pony_corrected"]
 
 
-def test_a_run_file_is_judged_without_documents(folder, tmp_path):
+def test_a_run_file_is_evaluated_without_documents(folder, tmp_path):
     (folder / "aops" / "documents.jsonl").unlink()
     trec = tmp_path / "run.txt.gz"
     with gzip.open(trec, "wt") as stream:
         stream.write("q1 Q0 q1 1 9 x\nq1 Q0 camel_1 2 8 x\nq1 Q0 with space.txt 3 7 x\nq1 Q0 camel_2 4 7 x\n")
     (aops,) = bright(folder, "aops").tasks(corpus=False)
-    results = evaluate_systems([aops], {"x": replaying({"aops": trec}, depth=2)}, Results(), searched=False)
+    results = evaluate_systems([aops], {"x": run_file_system({"aops": trec}, depth=2)}, Results(), searched=False)
     assert results.runs["aops"]["x"] == {"q1": {"with space.txt": 7.0, "camel_2": 7.0}}
     assert results.figures()["aops"]["x"]["mrr"] == 0.5  # ties go to the larger id
 
 
-def test_the_command_judges_run_files_by_split(folder, tmp_path, home):
+def test_the_command_evaluates_run_files_by_split(folder, tmp_path, home):
     put(folder, "biology", qrels_fixed="0 0 a/b c_1.txt 1\n1 0 d.txt 1\n")
     runs = tmp_path / "runs"
     runs.mkdir()

@@ -1,4 +1,4 @@
-"""The miniature has every oddity of BRIGHT, and is judged right: exclusions, copies, shared corpora, groups."""
+"""Every oddity of BRIGHT is in the miniature and evaluated correctly: exclusions, copies, shared corpora, groups."""
 
 import json
 
@@ -96,7 +96,7 @@ def test_the_files_have_brights_oddities(files):
     )
 
 
-def test_its_queries_are_those_that_the_demo_tests_with(files):
+def test_its_queries_are_the_demos_test_queries(files):
     trained = {told.text for part in ("train", "dev") for told in build_world(0, 1).situations[part]}
     tested = {told.text for told in build_world(0, 1).situations["test"]}
     asked = {query for columns in files["examples"].values() for query in columns["query"]}
@@ -113,7 +113,7 @@ def test_a_seed_gives_the_same_files_and_another_one_others(tmp_path):
     assert (first / name).read_bytes() != (other / name).read_bytes()
 
 
-def test_the_shared_corpus_is_one_and_copies_count_by_the_corrected_judgements(tasks):
+def test_the_corpus_is_shared_and_copies_are_relevant_by_the_corrected_judgements(tasks):
     assert tasks["aops"].corpus is tasks["theoremqa_questions"].corpus
     assert tasks["theoremqa_questions"].qrels["TheoremQA_jianyu_xu/question_0.json"] == {
         "TheoremQA_xinyi/confounding.json": 1
@@ -122,17 +122,17 @@ def test_the_shared_corpus_is_one_and_copies_count_by_the_corrected_judgements(t
         official, corrected = tasks[name].qrels, tasks[name].judgements["corrected"]
         texts = dict(zip(tasks[name].corpus.ids, tasks[name].corpus.texts, strict=True))
         expected = {
-            query_id: {d: 1 for d, text in texts.items() if text in {texts[gold] for gold in judged}}
-            for query_id, judged in official.items()
+            query_id: {d: 1 for d, text in texts.items() if text in {texts[gold] for gold in labels}}
+            for query_id, labels in official.items()
         }
-        assert {q: dict(sorted(judged.items())) for q, judged in corrected.items()} == {
-            q: {d: 1 for d in sorted(judged) if d not in tasks[name].excluded[q]} for q, judged in expected.items()
+        assert {q: dict(sorted(labels.items())) for q, labels in corrected.items()} == {
+            q: {d: 1 for d in sorted(labels) if d not in tasks[name].excluded[q]} for q, labels in expected.items()
         }
         assert corrected != official
 
 
 @pytest.mark.parametrize("head", ["colbert", "biencoder"])
-def test_thousands_of_exclusions_rank_as_the_whole_matrix_does(bert, tasks, head):
+def test_thousands_of_exclusions_rank_as_the_full_score_matrix(bert, tasks, head):
     encoder, task = load(bert, head), tasks["aops"]
     index = Exact(encoder)
     index.build(task.corpus)
@@ -149,7 +149,7 @@ def test_thousands_of_exclusions_rank_as_the_whole_matrix_does(bert, tasks, head
         assert values["mrr"] == pytest.approx(1 / rank)
 
 
-def test_copies_get_the_very_same_score(bert, tasks):
+def test_copies_get_equal_scores(bert, tasks):
     index = Exact(load(bert, "colbert"))
     index.build(tasks["economics"].corpus)
     (query_id, query), *_ = tasks["economics"].queries.items()
@@ -158,7 +158,7 @@ def test_copies_get_the_very_same_score(bert, tasks):
     assert len({found[doc_id] for doc_id in tasks["economics"].qrels[query_id]}) == 1
 
 
-def test_the_command_judges_all_splits_and_says_what_it_cut(home):
+def test_the_command_evaluates_all_splits_and_reports_truncation(home):
     done = run("evaluate", "model=tiny", "eval=bright_mini", "logger=csv", "hardware=cpu", home=home)
     assert done.status == 0, done.err
     document = json.loads((done.folder / "results.json").read_text())
@@ -173,11 +173,11 @@ def test_the_command_judges_all_splits_and_says_what_it_cut(home):
     assert robotics["documents"]["lost"] > 10_000  # the very long one
     assert protocol["truncation"]["aops"]["queries"]["texts"] == 10
     many = [split for split, sides in protocol["truncation"].items() if sides["queries"]["cut"] > 0.05]
-    assert ("Queries longer than 128 tokens were cut" in done.err) == bool(many)
-    assert "were cut" in run("evaluate", *TINY, "model.head.query_length=40", home=home).err
+    assert ("Queries longer than 128 tokens were truncated" in done.err) == bool(many)
+    assert "were truncated" in run("evaluate", *TINY, "model.head.query_length=40", home=home).err
 
 
-def test_whole_documents_are_judged_by_recall_at_1(home):
+def test_whole_documents_are_evaluated_by_recall_at_1(home):
     done = run("evaluate", *TINY, "eval.splits=[pony,biology]", "eval.long=true", home=home)
     assert done.status == 0, done.err
     document = json.loads((done.folder / "results.json").read_text())
@@ -188,7 +188,7 @@ def test_whole_documents_are_judged_by_recall_at_1(home):
     assert "Recall@1" in done.out
 
 
-def test_a_kept_evaluation_gives_the_same_results_and_encodes_nothing_twice(home, monkeypatch):
+def test_cached_embeddings_give_the_same_results_and_nothing_is_encoded_twice(home, monkeypatch):
     from reasonir.model.encoder import Encoder
 
     plain = run("evaluate", *TINY, home=home)
@@ -197,12 +197,12 @@ def test_a_kept_evaluation_gives_the_same_results_and_encodes_nothing_twice(home
     monkeypatch.setattr("reasonir.commands.evaluate.write_report", lambda *given, **named: None)  # reads what it shows
     again = run("evaluate", *TINY, "evaluation.embedding_cache=float32", home=home)
     assert again.status == 0, again.err
-    assert "Embeddings are kept in" in again.err
+    assert "Caching embeddings in" in again.err
     results = [json.loads((done.folder / "results.json").read_text()) for done in (plain, first, again)]
     assert results[0] == results[1] == results[2]
 
 
-def test_instructions_that_no_prompt_takes_are_said(home):
+def test_instructions_that_no_prompt_takes_are_warned_of(home):
     ignored = run("evaluate", *TINY, "eval/instructions=e5", home=home)
     assert "instructions are ignored: the query prompt ('') has no {instruction}" in ignored.err
     taken = run("evaluate", *TINY, "eval/instructions=e5", "model/prompts=instruct", home=home)
@@ -212,7 +212,7 @@ def test_instructions_that_no_prompt_takes_are_said(home):
     assert protocol["tasks"]["biology"]["instruction"].startswith("Given a biology post")
 
 
-def test_mteb_is_a_protocol_of_its_own(home, composed):
+def test_mteb_is_another_protocol(home, composed):
     from reasonir.cli.configuration import build
 
     benchmark = build(composed("evaluate", "model=tiny", "eval=bright_mteb", f"eval.path={mini(home).folder()}").eval)
@@ -223,7 +223,7 @@ def test_mteb_is_a_protocol_of_its_own(home, composed):
     }
 
 
-def test_rewritten_queries_help_words_as_they_do_in_bright(home):
+def test_rewritten_queries_help_bm25_as_in_bright(home):
     from reasonir.eval.results import Results
     from reasonir.eval.systems import evaluate_systems, search_system
     from reasonir.index.bm25 import Bm25

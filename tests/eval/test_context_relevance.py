@@ -1,4 +1,4 @@
-"""The benchmark as a command runs it, its references, and what its figure is drawn of."""
+"""The benchmark from a command, its references, and the data of its plot."""
 
 import csv
 import json
@@ -21,26 +21,26 @@ from tests.running import run
 
 
 @pytest.fixture(scope="module")
-def judged(bert, tmp_path_factory):
-    """What the benchmark says of an untrained pruner."""
-    folder = tmp_path_factory.mktemp("judged")
+def pruned(bert, tmp_path_factory):
+    """The benchmark, an untrained pruner as system, its metrics and the folder."""
+    folder = tmp_path_factory.mktemp("pruned")
     benchmark = ContextRelevanceBenchmark(str(write_rows(folder / "set.jsonl", 12)))
     (task,) = benchmark.tasks()
     encoder = load(bert, "provence").eval()
     rank = reranking(encoder, lambda task: {})
-    subject = EvaluatedSystem("untrained", {"set": rank(task)}, rank, encoder)
-    return benchmark, subject, benchmark.analyse(subject, folder)["set"], folder
+    system = EvaluatedSystem("untrained", {"set": rank(task)}, rank, encoder)
+    return benchmark, system, benchmark.analyse(system, folder)["set"], folder
 
 
-def test_figures_are_those_of_opinions_on_every_sentence(judged):
-    benchmark, subject, found, folder = judged
+def test_metrics_follow_from_the_probability_of_every_sentence(pruned):
+    benchmark, system, metrics, folder = pruned
     rows = benchmark._rows("set")
     pairs = [Pair(Text(row.query), Text(d.text), d.spans) for row in rows for d in row.documents]
-    keep = np.array([value for opinion in score_spans(subject.encoder, pairs) for value in opinion.keep])
+    keep = np.array([value for spans in score_spans(system.encoder, pairs) for value in spans.keep])
     assert len(keep) == 12 * 6
     for threshold in benchmark.thresholds:
         kept = keep > threshold
-        assert found.figures[f"compression_at_{threshold:g}"] == pytest.approx(
+        assert metrics.figures[f"compression_at_{threshold:g}"] == pytest.approx(
             np.mean(
                 [
                     1
@@ -68,8 +68,8 @@ def test_figures_are_those_of_opinions_on_every_sentence(judged):
     assert sum(row["relevant"] for row in stored) == 12
 
 
-def test_the_curve_goes_from_few_tokens_to_all(judged):
-    benchmark, subject, _, folder = judged
+def test_the_curve_goes_from_few_tokens_to_all(pruned):
+    benchmark, system, _, folder = pruned
     rows = benchmark._rows("set")
     with (folder / "set.untrained.curve.csv").open(newline="") as stream:
         points = [
@@ -78,23 +78,23 @@ def test_the_curve_goes_from_few_tokens_to_all(judged):
     by = {name: [point for other, point in points if other == name] for name, _ in points}
     assert set(by) == {"untrained", "bm25", "random"}
     qrels = {row.query_id: {d.doc_id: int(d.label > 0) for d in row.documents} for row in rows}
-    whole = np.mean([row["ndcg_at_10"] for row in per_query(subject.runs["set"], qrels).values()])
+    whole = np.mean([row["ndcg_at_10"] for row in per_query(system.runs["set"], qrels).values()])
     for curve in by.values():
         assert [point["tokens"] for point in curve] == sorted(point["tokens"] for point in curve)
         assert curve[-1] == pytest.approx({"tokens": 1, "characters": 1, "recall": 1, "ndcg_at_10": whole})
         assert curve[0]["tokens"] < 0.3
-    tokenizer = subject.encoder.head.tokenizer
+    tokenizer = system.encoder.head.tokenizer
     document = rows[0].documents[0]
-    (opinion,) = score_spans(subject.encoder, [Pair(Text(rows[0].query), Text(document.text), document.spans)])
+    (spans,) = score_spans(system.encoder, [Pair(Text(rows[0].query), Text(document.text), document.spans)])
     alone = [len(tokenizer.offsets(Text(document.text[start:end]))) for start, end in document.spans]
-    assert opinion.tokens == tuple(alone)
+    assert spans.tokens == tuple(alone)
 
 
-def test_a_text_without_any_sentence_left_is_ranked_no_more(judged):
-    benchmark, subject, _, _ = judged
+def test_a_text_that_lost_every_sentence_leaves_the_ranking(pruned):
+    benchmark, system, _, _ = pruned
     rows = benchmark._rows("set")
     sentences = Sentences.of(rows)
-    run = subject.runs["set"]
+    run = system.runs["set"]
     everything = np.ones(len(sentences.text_S), dtype=bool)
     qrels = {row.query_id: {d.doc_id: int(d.label > 0) for d in row.documents} for row in rows}
     whole = np.mean([row["ndcg_at_10"] for row in per_query(run, qrels).values()])
@@ -103,21 +103,21 @@ def test_a_text_without_any_sentence_left_is_ranked_no_more(judged):
     assert _ndcg(rows, sentences, sentences.relevant_S, run) == 1
 
 
-def test_nothing_is_said_of_systems_that_do_not_prune(judged):
-    benchmark, subject, _, folder = judged
-    assert benchmark.analyse(EvaluatedSystem("bm25", subject.runs, subject.rank, None), folder) == {}
+def test_systems_that_do_not_prune_have_no_further_metrics(pruned):
+    benchmark, system, _, folder = pruned
+    assert benchmark.analyse(EvaluatedSystem("bm25", system.runs, system.rank, None), folder) == {}
 
 
 @pytest.mark.parametrize(("reference", "loud"), [(0.0, True), (None, False)])
-def test_a_trained_model_is_held_against_its_reference(judged, tmp_path, caplog, reference, loud):
-    _, subject, found, _ = judged
-    value = found.figures["recall_at_0.1"] if reference is None else reference
+def test_a_trained_model_is_compared_with_its_reference(pruned, tmp_path, caplog, reference, loud):
+    _, system, metrics, _ = pruned
+    value = metrics.figures["recall_at_0.1"] if reference is None else reference
     path = str(write_rows(tmp_path / "set.jsonl", 12))
     with caplog.at_level(logging.INFO):
         again = ContextRelevanceBenchmark(path, reference={"set": {"recall": value}})
-        again.analyse(EvaluatedSystem("trained", subject.runs, subject.rank, subject.encoder), tmp_path)
-    assert ("FAR FROM THE REFERENCE: set: recall" in caplog.text) == loud
-    assert ("As in the reference" in caplog.text) != loud
+        again.analyse(EvaluatedSystem("trained", system.runs, system.rank, system.encoder), tmp_path)
+    assert ("Far from the reference: set: recall" in caplog.text) == loud
+    assert ("Close to the reference" in caplog.text) != loud
 
 
 @pytest.mark.parametrize(
@@ -135,7 +135,7 @@ def test_options_out_of_range_are_refused(options, message):
         ContextRelevanceBenchmark("x", **options)
 
 
-def test_sets_and_subsets_are_tasks_of_their_own(tmp_path, hub):
+def test_sets_and_subsets_are_separate_tasks(tmp_path, hub):
     write_rows(tmp_path / "a" / "freq2" / "test.jsonl", 3)
     write_rows(tmp_path / "b" / "test.jsonl", 5)
     hub(tmp_path / "a", "someone/a", kind="dataset")
@@ -143,7 +143,7 @@ def test_sets_and_subsets_are_tasks_of_their_own(tmp_path, hub):
     assert [(task.name, len(task.queries)) for task in found] == [("a-freq2", 3), ("b", 4)]
 
 
-def test_a_pruner_trains_is_judged_and_judged_again(home, tmp_path):
+def test_a_pruner_trains_and_a_second_evaluation_agrees(home, tmp_path):
     path = write_rows(tmp_path / "rows.jsonl", 24, teacher="big/one")
     small = (
         f"data.path={path}",

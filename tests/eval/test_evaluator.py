@@ -1,4 +1,4 @@
-"""A benchmark's own figures stand beside the others; baselines that were found under other rules aren't taken over."""
+"""Further metrics of a benchmark are reported; baselines under another protocol aren't reused."""
 
 import json
 
@@ -21,18 +21,18 @@ TASK = Task(
 
 
 class Counting(Benchmark):
-    """A benchmark that counts candidates, and the systems it has seen."""
+    """A benchmark that counts candidates and the systems so far."""
 
     def tasks(self, *, corpus=True):
         yield TASK
 
-    def analyse(self, subject, folder):
+    def analyse(self, system, folder):
         folder.mkdir(exist_ok=True)
-        (folder / f"{subject.name}.txt").write_text(str(subject.encoder is not None))
-        assert subject.rank(TASK) == subject.runs["t"]
+        (folder / f"{system.name}.txt").write_text(str(system.encoder is not None))
+        assert system.rank(TASK) == system.runs["t"]
         seen = sorted(file.stem for file in folder.iterdir())
-        pairs = sum(map(len, subject.runs["t"].values()))
-        gaps = {other: {"pairs": Difference(0.0, 1.0)} for other in seen if other != subject.name}
+        pairs = sum(map(len, system.runs["t"].values()))
+        gaps = {other: {"pairs": Difference(0.0, 1.0)} for other in seen if other != system.name}
         return {"t": ExtraMetrics({"pairs": pairs, "seen": len(seen)}, {"pairs": Interval(9.0, 8.0, 10.0)}, gaps)}
 
 
@@ -42,13 +42,13 @@ def evaluation(folder, benchmark=None):
     return Evaluation([TASK], options, lambda encoder: None, folder, {}, 0, analyse=benchmark.analyse)
 
 
-def test_a_benchmarks_own_figures_stand_beside_the_others(tmp_path, decoder):
+def test_further_metrics_are_reported_with_the_ranking_metrics(tmp_path, decoder):
     encoder = load(decoder, "yes_no", max_length=128)
     first = evaluation(tmp_path)
     first.baselines(encoder)
-    again = evaluation(tmp_path)  # as a resumed run has it: the baselines are those of the first
+    again = evaluation(tmp_path)  # as in a resumed run: reuses the baselines
     again.baselines(encoder)
-    again.judge(encoder, "trained")
+    again.evaluate(encoder, "trained")
     found = json.loads((tmp_path / "results.json").read_text())
     assert {name: (values["pairs"], values["seen"]) for name, values in found["results"]["t"].items()} == {
         "random": (9, 1),
@@ -58,25 +58,25 @@ def test_a_benchmarks_own_figures_stand_beside_the_others(tmp_path, decoder):
     assert all(values["pairs"]["high"] == 10 for values in found["intervals"]["t"].values())
     assert found["differences"]["t"]["untrained"]["pairs"] == {"delta": 0.0, "p": 1.0}
     assert "ndcg_at_10" in found["differences"]["t"]["untrained"]
-    told = {file.stem: file.read_text() for file in (tmp_path / ANALYSIS).iterdir()}
-    assert told == {"random": "False", "untrained": "True", "trained": "True"}
+    written = {file.stem: file.read_text() for file in (tmp_path / ANALYSIS).iterdir()}
+    assert written == {"random": "False", "untrained": "True", "trained": "True"}
 
 
 class Plain(Benchmark):
-    """A benchmark with nothing of its own."""
+    """A benchmark without further metrics."""
 
     def tasks(self, *, corpus=True):
         yield TASK
 
 
-def test_benchmarks_without_figures_of_their_own_leave_nothing(tmp_path):
-    judged = evaluation(tmp_path, Plain())
-    judged.baselines(None)
+def test_benchmarks_without_further_metrics_write_no_files(tmp_path):
+    evaluated = evaluation(tmp_path, Plain())
+    evaluated.baselines(None)
     assert not (tmp_path / ANALYSIS).exists()
-    assert judged.results.figures()["t"] == {"random": mean(judged.results.values["t"]["random"])}
+    assert evaluated.results.figures()["t"] == {"random": mean(evaluated.results.values["t"]["random"])}
 
 
-def judged(folder, **options):
+def bm25_results(folder, **options):
     tasks = list(DemoBenchmark().tasks())
     bm25 = Bm25(**options)
     evaluation = Evaluation(tasks, EvaluationOptions(["bm25"], 100, bm25=bm25), lambda _: bm25, folder, {}, 0)
@@ -85,13 +85,13 @@ def judged(folder, **options):
 
 
 def test_bm25_is_searched_again_when_its_settings_change(tmp_path, caplog):
-    first = judged(tmp_path)
+    first = bm25_results(tmp_path)
     assert first.protocol["bm25"]["weigh_query"] is False
     with caplog.at_level("INFO"):
-        judged(tmp_path)
-    assert "The baselines are those of" in caplog.text
-    again = judged(tmp_path, weigh_query=True, stemmer=None)
-    fresh = judged(tmp_path / "fresh", weigh_query=True, stemmer=None)
+        bm25_results(tmp_path)
+    assert "Reusing the baselines of" in caplog.text
+    again = bm25_results(tmp_path, weigh_query=True, stemmer=None)
+    fresh = bm25_results(tmp_path / "fresh", weigh_query=True, stemmer=None)
     (task,) = first.values
     assert again.values == fresh.values
     assert again.values[task] != first.values[task]

@@ -1,4 +1,4 @@
-"""The benchmark as commands run it: rows of both systems, figures beside nDCG, heads it can't look at."""
+"""The benchmark from commands: rows of both systems, metrics reported with nDCG, heads it can't evaluate."""
 
 import csv
 import json
@@ -9,7 +9,7 @@ import pytest
 
 from reasonir.cli.check import problems
 from reasonir.errors import InputError
-from reasonir.eval.geometry import Geometry, _prefixes, _shared
+from reasonir.eval.geometry import Geometry, _overlap, _prefixes
 from tests.helpers import HEADS, SENTENCES
 from tests.running import run
 
@@ -27,13 +27,13 @@ def collection(tmp_path_factory):
     asked = [json.dumps({"_id": f"q{i}", "text": f"why is it that {texts[i * 7]}"}) for i in range(40)]
     (folder / "queries.jsonl").write_text("\n".join(asked))
     for split in ("train", "test"):
-        judged = [f"q{i}\td{i * 7}\t1" for i in range(40)]
-        (folder / "qrels" / f"{split}.tsv").write_text("\n".join(["query-id\tcorpus-id\tscore", *judged]))
+        qrels = [f"q{i}\td{i * 7}\t1" for i in range(40)]
+        (folder / "qrels" / f"{split}.tsv").write_text("\n".join(["query-id\tcorpus-id\tscore", *qrels]))
     return folder
 
 
 @pytest.mark.parametrize("experiment", ["gaussian_toy", "gaussian_ragcun"])
-def test_an_experiment_is_looked_at_and_looked_at_again(collection, home, experiment):
+def test_an_experiment_is_evaluated_and_a_second_evaluation_agrees(collection, home, experiment):
     small = ("model=tiny", "model/head=gaussian", "logger=csv", "loader.workers=0", "loader.batch_size=16")
     frozen = ("model.freeze_layers=1",) if experiment == "gaussian_ragcun" else ()
     paths = (f"data.path={collection}", f"eval.path={collection}")
@@ -64,7 +64,7 @@ def test_an_experiment_is_looked_at_and_looked_at_again(collection, home, experi
 
 @pytest.mark.parametrize("head", ["colbert", "yes_no"])
 def test_other_heads_are_refused_before_anything_is_loaded(composed, head):
-    fault = Geometry.misfit(HEADS[head])
+    fault = Geometry.incompatibility(HEADS[head])
     assert fault is not None
     assert "choose model/head=biencoder or gaussian, or eval=beir" in fault
     loss = ["loss=bce"] if head == "yes_no" else []
@@ -75,23 +75,23 @@ def test_a_run_with_many_vectors_is_refused_too(collection, home):
     small = ("model=tiny", "model/head=colbert", "data=beir", f"data.path={collection}", "logger=csv", "hardware=cpu")
     done = run("train", *small, "eval=beir", f"eval.path={collection}", "trainer.max_steps=1", home=home)
     assert done.status == 0, done.err
-    judged = run("evaluate", f"run={done.folder}", "eval=geometry", f"eval.path={collection}", home=home)
-    assert judged.status != 0
-    assert "eval=geometry looks at heads of one vector a text, ColBERT gives many vectors a text" in judged.err
+    evaluation = run("evaluate", f"run={done.folder}", "eval=geometry", f"eval.path={collection}", home=home)
+    assert evaluation.status != 0
+    assert "eval=geometry needs one vector per text, ColBERT gives many vectors per text" in evaluation.err
 
 
-def test_a_collection_without_a_shape_is_refused(collection, tmp_path):
+def test_a_collection_with_too_few_documents_is_refused(collection, tmp_path):
     few = tmp_path / "few"
     (few / "qrels").mkdir(parents=True)
     lines = (collection / "corpus.jsonl").read_text().splitlines()[:10]
     (few / "corpus.jsonl").write_text("\n".join(lines))
     (few / "queries.jsonl").write_text('{"_id": "q0", "text": "why"}')
     (few / "qrels" / "test.tsv").write_text("query-id\tcorpus-id\tscore\nq0\td0\t1")
-    with pytest.raises(InputError, match="holds 10 documents, too few for vectors to have a shape"):
+    with pytest.raises(InputError, match="has 10 documents, too few for vector-space metrics"):
         list(Geometry(str(few)).tasks())
 
 
-def test_prefixes_and_shares():
+def test_prefixes_and_overlap():
     assert _prefixes(384) == [64, 128, 256]
     assert _prefixes(64) == []
-    assert _shared(np.array([[0, 1], [5, -1]]), np.array([[1, 0], [6, 5]])) == 0.75
+    assert _overlap(np.array([[0, 1], [5, -1]]), np.array([[1, 0], [6, 5]])) == 0.75

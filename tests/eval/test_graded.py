@@ -15,11 +15,11 @@ from reasonir.eval.systems import open_candidates, random_system
 from tests.data.test_graded import HEADER, SHOP, shop, source, table
 from tests.running import run
 
-RERANKER = SimpleNamespace(head=SimpleNamespace(kind="reranker"))
+RERANKER = SimpleNamespace(head=SimpleNamespace(reads_pairs=True))
 
 
 def rater(relevance_of, noise):
-    """A system that knows the relevance of documents, more or less: scores are logits of its being above 2.33."""
+    """Return a system with noisy access to the relevance: its scores are logits of the relevance being above 2.33."""
     draw = np.random.default_rng(4)
 
     def rank(task):
@@ -32,13 +32,13 @@ def rater(relevance_of, noise):
     return rank
 
 
-def subject(name, rank, task, encoder=None):
+def evaluated(name, rank, task, encoder=None):
     return EvaluatedSystem(name, {task.name: rank(task)}, rank, encoder)
 
 
 @pytest.fixture
 def given(tmp_path):
-    """A source of 480 searches, with some that can't be ranked, and what its raters said."""
+    """A source of 480 searches, some of which can't be ranked, and its ratings."""
     path = shop(tmp_path, 480)
     with Path(path).open("a") as stream:
         stream.writelines(f"lonely {number},x{number},thing,,{1 + number % 3}\n" for number in range(20))
@@ -46,15 +46,15 @@ def given(tmp_path):
     return found, {part: found.pairs(part)[1] for part in ("dev", "test")}
 
 
-def test_every_system_is_judged_on_every_pair_beside_those_before_it(given, tmp_path):
+def test_every_system_is_evaluated_on_every_pair_and_compared_with_those_before(given, tmp_path):
     data, relevance = given
     benchmark, folder = GradedBenchmark(data), tmp_path / "analysis"
     (task,) = benchmark.tasks()
     knows = {**relevance["dev"], **relevance["test"]}
     random = random_system(depth=10, seed=0)
-    benchmark.analyse(subject("random", random, task), folder)
-    benchmark.analyse(subject("untrained", rater(knows, 6), task, RERANKER), folder)
-    found = benchmark.analyse(subject("trained", rater(knows, 0.5), task, RERANKER), folder)[task.name]
+    benchmark.analyse(evaluated("random", random, task), folder)
+    benchmark.analyse(evaluated("untrained", rater(knows, 6), task, RERANKER), folder)
+    found = benchmark.analyse(evaluated("trained", rater(knows, 0.5), task, RERANKER), folder)[task.name]
     assert found.figures["auc"] > 0.99
     assert found.figures["ndcg_at_10_above_chance"] > 0.9
     assert found.figures["spearman_by_query"] > 0.9
@@ -75,14 +75,14 @@ def test_every_system_is_judged_on_every_pair_beside_those_before_it(given, tmp_
     assert (folder / f"{task.name}.reliability.png").stat().st_size > 1000
 
 
-def test_random_order_is_the_floor_of_every_figure(given, tmp_path):
+def test_random_order_is_the_floor_of_every_metric(given, tmp_path):
     data, relevance = given
     benchmark = GradedBenchmark(data)
     (task,) = benchmark.tasks()
-    figures = benchmark.analyse(subject("random", random_system(depth=10, seed=0), task), tmp_path / "a")[
+    figures = benchmark.analyse(evaluated("random", random_system(depth=10, seed=0), task), tmp_path / "a")[
         task.name
     ].figures
-    share = np.mean([value >= 2.33 for judged in relevance["test"].values() for value in judged.values()])
+    share = np.mean([value >= 2.33 for values in relevance["test"].values() for value in values.values()])
     assert figures["auc"] == pytest.approx(0.5, abs=0.06)
     assert figures["brier"] == pytest.approx(share * (1 - share), abs=0.01)
     assert figures["accuracy"] == pytest.approx(max(share, 1 - share), abs=0.08)
@@ -93,19 +93,19 @@ def test_random_order_is_the_floor_of_every_figure(given, tmp_path):
     assert sum(errors["confusion"].values()) == sum(each["pairs"] for each in errors["reliability"])
 
 
-def test_the_best_order_is_all_of_the_way_above_chance_and_the_mean_of_orders_none(given):
+def test_a_perfect_order_scores_1_above_chance_and_the_mean_of_orders_0(given):
     data, _ = given
     (task,) = GradedBenchmark(data).tasks()
-    best = {query: {doc: float(label) for doc, label in judged.items()} for query, judged in task.qrels.items()}
+    best = {query: {doc: float(label) for doc, label in labels.items()} for query, labels in task.qrels.items()}
     assert above_chance(best, task.qrels)["ndcg_at_10_above_chance"] == pytest.approx(1)
     turned = {query: {doc: -score for doc, score in scores.items()} for query, scores in best.items()}
     assert above_chance(turned, task.qrels)["ndcg_at_10_above_chance"] < -0.5
 
 
 def test_other_sources_and_shares_without_dev_are_refused(tmp_path):
-    with pytest.raises(InputError, match="eval=graded judges graded pairs: name a run on data=graded"):
+    with pytest.raises(InputError, match="eval=graded needs graded pairs: name a run on data=graded"):
         list(GradedBenchmark(Demo()).tasks())
-    with pytest.raises(InputError, match="eval=graded judges graded pairs"):
+    with pytest.raises(InputError, match="eval=graded needs graded pairs"):
         list(GradedBenchmark(None).tasks())
     with pytest.raises(InputError, match="tunes thresholds on dev"):
         list(GradedBenchmark(Source(shop(tmp_path), SHOP, splits=(0.8, 0, 0.2))).tasks())
@@ -125,7 +125,7 @@ QUICK = (
 )
 
 
-def test_a_run_is_judged_and_judged_again_with_the_same_figures(home, tmp_path):
+def test_a_second_evaluation_of_a_run_gives_the_same_metrics(home, tmp_path):
     path = f"data.path={shop(tmp_path)}"
     done = run("train", *QUICK, "loss=mse", "loader.batch_size=8", "trainer.max_steps=2", path, home=home)
     assert done.status == 0, done.err

@@ -31,7 +31,7 @@ READ = {  # model/prompts, eval/instructions, split, long: what a model reads, a
 
 
 @pytest.mark.parametrize("case", READ)
-def test_models_read_what_bright_says_to_them(composed, case):
+def test_models_read_brights_instructions(composed, case):
     prompts, instructions, split, long = case
     config = composed(
         "evaluate", "model=tiny", f"model/prompts={prompts}", "eval=bright", f"eval/instructions={instructions}"
@@ -41,7 +41,7 @@ def test_models_read_what_bright_says_to_them(composed, case):
     assert applied == READ[case]
 
 
-def test_every_split_has_an_instruction_without_a_place_left_open(composed):
+def test_every_split_has_an_instruction_without_unfilled_fields(composed):
     for option in ("bge", "e5", "instructor", "mteb"):
         instructions = build(composed("evaluate", "eval=bright", f"eval/instructions={option}").eval.instructions)
         assert set(instructions.by_split) <= set(SPLITS)

@@ -1,4 +1,4 @@
-"""The published table is what it says it is, and an evaluation finds its place in it."""
+"""The published table is consistent, and an evaluation is ranked in it."""
 
 import csv
 from statistics import fmean
@@ -17,7 +17,7 @@ USUAL = {"protocol": "bright-official", "queries": "examples", "rerank": "none",
 
 
 def board():
-    """Two tasks: one is ahead on each, a third was published as a mean only, a fourth is reranked."""
+    """Return a board of two tasks with a best row on each, one published as a mean only, and one reranked."""
     rows = [
         Row("left", 30.0, {"a": 50.0, "b": 10.0}, USUAL, "paper"),
         Row("right", 25.0, {"a": 10.0, "b": 40.0}, USUAL, "paper"),
@@ -28,8 +28,8 @@ def board():
     return Leaderboard("B", "ndcg_at_10", ("a", "b"), USUAL, rows)
 
 
-def judged(values, *, protocol=None, **stamped):
-    """Results of systems: task -> system -> a value a query."""
+def results_of(values, *, protocol=None, **stamped):
+    """Return results of task -> system -> value per query."""
     found = Results(dict(protocol or {}))
     for task, systems in values.items():
         stamp = {"protocol": "bright-official", "queries": "examples", **stamped}
@@ -40,7 +40,7 @@ def judged(values, *, protocol=None, **stamped):
 
 
 def lines(standings):
-    return [(row.place, row.model, pytest.approx(row.mean)) for row in standings.rows]
+    return [(row.rank, row.model, pytest.approx(row.mean)) for row in standings.rows]
 
 
 def published():
@@ -54,7 +54,7 @@ def test_every_published_mean_is_that_of_its_splits(row):
     assert all(0 < value < 100 for value in row.values.values())
 
 
-def test_the_published_rows_are_told_apart_and_have_sources():
+def test_the_published_rows_are_distinct_and_have_sources():
     short, long = Bright().leaderboard, Bright(long=True).leaderboard
     assert (short.metric, tuple(short.tasks)) == ("ndcg_at_10", SPLITS)
     assert (long.metric, tuple(long.tasks)) == ("recall_at_1", LONG_SPLITS)
@@ -67,9 +67,9 @@ def test_the_published_rows_are_told_apart_and_have_sources():
     assert means["coding"] == pytest.approx(19.79, abs=0.01)
 
 
-def test_a_system_is_placed_by_the_mean_of_task_means():
+def test_a_system_is_ranked_by_the_mean_of_task_means():
     """Task a has one query and b three: a mean over queries would be 14.5."""
-    results = judged({"a": {"mine": [0.58]}, "b": {"mine": [0.0, 0.0, 0.0]}})
+    results = results_of({"a": {"mine": [0.58]}, "b": {"mine": [0.0, 0.0, 0.0]}})
     assert lines(board().standings(results, "mine")) == [
         (None, "helped", 90.0),
         (1, "left", 30.0),
@@ -80,8 +80,8 @@ def test_a_system_is_placed_by_the_mean_of_task_means():
     ]
 
 
-def test_with_fewer_tasks_everybody_is_ranked_by_those():
-    standings = board().standings(judged({"b": {"mine": [0.2, 0.3], "random": [0.05, 0.05]}}), "mine")
+def test_with_fewer_tasks_every_row_is_ranked_by_those():
+    standings = board().standings(results_of({"b": {"mine": [0.2, 0.3], "random": [0.05, 0.05]}}), "mine")
     assert lines(standings) == [
         (None, "helped", 90.0),
         (1, "right", 40.0),
@@ -93,69 +93,69 @@ def test_with_fewer_tasks_everybody_is_ranked_by_those():
     assert (standings.tasks, standings.of, standings.left_out) == (["b"], 2, 1)
 
 
-def test_other_rules_are_said_and_cost_the_place():
-    rewritten = judged({"a": {"mine": [0.5]}, "b": {"mine": [0.5]}}, queries="gpt4_reason (replace)")
+def test_other_conditions_are_shown_and_cost_the_rank():
+    rewritten = results_of({"a": {"mine": [0.5]}, "b": {"mine": [0.5]}}, queries="gpt4_reason (replace)")
     rows = {row.model: row for row in board().standings(rewritten, "mine").rows}
-    assert rows["mine (here)"].place == 1
+    assert rows["mine (here)"].rank == 1
     assert rows["mine (here)"].how == ("queries: gpt4_reason (replace)",)
-    assert (rows["left"].place, rows["left"].how) == (None, ("queries: examples",))
+    assert (rows["left"].rank, rows["left"].how) == (None, ("queries: examples",))
     assert rows["helped"].how == ("queries: examples", "rerank: yes")
 
 
-def test_judging_by_another_protocol_is_like_nobody():
-    results = judged({"a": {"mine": [0.5]}, "b": {"mine": [0.5]}})
+def test_under_another_protocol_no_published_row_is_ranked():
+    results = results_of({"a": {"mine": [0.5]}, "b": {"mine": [0.5]}})
     for task in results.protocol["tasks"].values():
         task["protocol"] = "mteb-1.1"
-    assert [(row.place, row.model) for row in board().standings(results, "mine").rows if row.place] == [
+    assert [(row.rank, row.model) for row in board().standings(results, "mine").rows if row.rank] == [
         (1, "mine (here)")
     ]
 
 
-@pytest.mark.parametrize(("weighed", "place"), [(True, 5), (False, None)])
-def test_bm25_is_compared_with_its_like(weighed, place):
+@pytest.mark.parametrize(("weighed", "rank"), [(True, 5), (False, None)])
+def test_bm25_is_compared_with_the_same_query_weighting(weighed, rank):
     values = {task: {"mine": [0.5], "bm25": [0.2]} for task in ("a", "b")}
-    results = judged(values, protocol={"bm25": {"weigh_query": weighed}})
+    results = results_of(values, protocol={"bm25": {"weigh_query": weighed}})
     rows = {row.model: row for row in board().standings(results, "mine").rows}
-    assert rows["words"].place == place
+    assert rows["words"].rank == rank
     assert rows["words"].how == ("bm25: weighed query",)
     assert rows["bm25 (here)"].how == (f"bm25: {'weighed query' if weighed else 'bag of words'}",)
     assert rows["mine (here)"].how == ()
 
 
-def test_of_a_run_file_only_the_judging_is_known():
+def test_only_the_scoring_of_a_run_file_is_known():
     values = {task: {"file": [0.5]} for task in ("a", "b")}
-    rows = {row.model: row for row in board().standings(judged(values, protocol={"trec": "x"}), "file").rows}
-    assert rows["helped"].place == 1
-    assert rows["file (here)"].place == 2
+    rows = {row.model: row for row in board().standings(results_of(values, protocol={"trec": "x"}), "file").rows}
+    assert rows["helped"].rank == 1
+    assert rows["file (here)"].rank == 2
     assert "queries" not in rows["file (here)"].rules
-    stated = judged(values, protocol={"trec": "x"}, queries="gpt4_reason (replace)")
+    stated = results_of(values, protocol={"trec": "x"}, queries="gpt4_reason (replace)")
     rows = {row.model: row for row in board().standings(stated, "file").rows}
-    assert rows["left"].place is None
+    assert rows["left"].rank is None
 
 
-def test_corrected_judgements_have_a_row_without_a_place():
-    results = judged({"a": {"mine": [0.5]}, "b": {"mine": [0.5]}, "a_corrected": {"mine": [0.7]}})
+def test_corrected_judgements_have_a_row_without_a_rank():
+    results = results_of({"a": {"mine": [0.5]}, "b": {"mine": [0.5]}, "a_corrected": {"mine": [0.7]}})
     results.add_values("b_corrected", "mine", {"0": {"ndcg_at_10": 0.9}})
     (row,) = [row for row in board().standings(results, "mine").rows if row.how == ("judgements: corrected",)]
-    assert (row.model, row.mean, row.place, row.kind) == ("mine (here)", pytest.approx(80.0), None, "beside")
+    assert (row.model, row.mean, row.rank, row.kind) == ("mine (here)", pytest.approx(80.0), None, "unranked")
 
 
-def test_nothing_is_shown_where_nothing_is_published_or_judged():
-    results = judged({"a": {"mine": [0.5]}})
+def test_nothing_is_shown_if_nothing_is_published_or_evaluated():
+    results = results_of({"a": {"mine": [0.5]}})
     assert Leaderboard().standings(results, "mine") is None
-    assert board().standings(judged({"else": {"mine": [0.5]}}), "mine") is None
+    assert board().standings(results_of({"else": {"mine": [0.5]}}), "mine") is None
 
 
 def test_the_interval_is_that_of_the_mean_over_tasks():
     values = {"a": {"mine": [0.0, 1.0] * 50}, "b": {"mine": [0.5] * 3}}
-    (mine,) = [row for row in board().standings(judged(values), "mine").rows if row.kind == "judged"]
+    (mine,) = [row for row in board().standings(results_of(values), "mine").rows if row.kind == "evaluated"]
     half = 100 * 1.96 * 0.5 / 100**0.5 / 2  # of the mean of two means, the second of which doesn't vary
     assert mine.mean == pytest.approx(50.0)
     assert mine.span == pytest.approx((50 - half, 50 + half), abs=0.3)
 
 
 def test_the_table_is_written(tmp_path):
-    standings = board().standings(judged({"a": {"mine": [0.2, 0.4]}, "b": {"mine": [0.3]}}), "mine")
+    standings = board().standings(results_of({"a": {"mine": [0.2, 0.4]}, "b": {"mine": [0.3]}}), "mine")
     write_standings(standings, tmp_path)
     rows = list(csv.DictReader((tmp_path / "leaderboard.csv").open()))
     assert [row["model"] for row in rows] == ["helped", "mine (here)", "left", "whole", "right", "words"]
@@ -169,7 +169,7 @@ def test_the_table_is_written(tmp_path):
     assert len({line.count("|") for line in text.splitlines() if line.startswith("|")}) == 1
 
 
-def test_the_command_shows_where_a_folder_of_run_files_stands(tmp_path, home, monkeypatch):
+def test_the_command_ranks_a_folder_of_run_files(tmp_path, home, monkeypatch):
     put(tmp_path, "biology", qrels_fixed="0 0 a/b c_1.txt 1\n1 0 d.txt 1\n")
     trec = tmp_path / ".mine.v2"
     trec.mkdir()

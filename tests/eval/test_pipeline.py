@@ -1,4 +1,4 @@
-"""The pipeline as Python uses it, as a command judges it, and what is said of its contexts."""
+"""Pipelines from Python and from a command, and the metrics of their contexts."""
 
 import csv
 import json
@@ -9,8 +9,7 @@ import torch
 
 from reasonir.errors import InputError
 from reasonir.eval.base import Benchmark, EvaluatedSystem
-from reasonir.eval.pipeline import PipelineBenchmark as Judged
-from reasonir.eval.pipeline import _stages_table
+from reasonir.eval.pipeline import PipelineBenchmark, _stages_table
 from reasonir.eval.stats.ranking_metrics import per_query
 from reasonir.eval.systems import search_system
 from reasonir.index.bm25 import Bm25
@@ -27,7 +26,7 @@ from tests.running import run
 
 
 def capitalised(row):
-    """The row with sentences that a splitter tells apart."""
+    """Return the row with sentences that a splitter separates."""
     texts = [
         " ".join(text[start:end].capitalize() for start, end in spans)
         for text, spans in zip(row["texts"], row["context_spans"], strict=True)
@@ -55,7 +54,7 @@ class Rows(Benchmark):
 
 @pytest.fixture(scope="module")
 def exports(bert, tmp_path_factory):
-    """A reranker and a pruner whose layers are large enough to tell texts apart."""
+    """A reranker and a pruner with weights large enough for distinct scores."""
     folder = tmp_path_factory.mktemp("stages")
     for head in ("cross_encoder", "provence"):
         encoder = load(bert, head)
@@ -76,17 +75,17 @@ def evidence(tmp_path):
     return str(file)
 
 
-def subject_of(encoder, name="untrained"):
+def system_of(encoder, name="untrained"):
     index = Bm25() if encoder is None or encoder.head.kind != "retriever" else Exact(encoder)
     rank = search_system(index, depth=20)
     return EvaluatedSystem(name, {"rows": rank(TASK)}, rank, encoder)
 
 
-def test_every_row_is_what_the_pipeline_gives_a_user(bert, exports, evidence, tmp_path):
+def test_every_row_agrees_with_the_pipelines_output(bert, exports, evidence, tmp_path):
     retriever = load(bert, "biencoder").eval()
     stages = Stages(exports["cross_encoder"], exports["provence"], 0.3)
-    benchmark = Judged(Rows(), stages, depths=(3, 8), context=8, evidence=evidence, timed=2)
-    found = benchmark.analyse(subject_of(retriever), tmp_path)["rows"].figures
+    benchmark = PipelineBenchmark(Rows(), stages, depths=(3, 8), context=8, evidence=evidence, timed=2)
+    found = benchmark.analyse(system_of(retriever), tmp_path)["rows"].figures
     pipeline = Pipeline(
         Retriever(retriever), Reranker.load(exports["cross_encoder"]), Pruner.load(exports["provence"], threshold=0.3)
     )
@@ -120,18 +119,20 @@ def test_every_row_is_what_the_pipeline_gives_a_user(bert, exports, evidence, tm
         table = list(csv.DictReader(stream))
     assert [(row["system"], row["stage"], row["candidates"]) for row in table] == [
         ("untrained", stage, depth)
-        for stage, depth in (("found", "0"), ("reranked", "3"), ("reranked", "8"), ("pruned", "3"), ("pruned", "8"))
+        for stage, depth in (("retrieved", "0"), ("reranked", "3"), ("reranked", "8"), ("pruned", "3"), ("pruned", "8"))
     ]
     assert (tmp_path / "pipeline_rows.png").stat().st_size > 0
 
 
-def test_what_is_timed_are_the_tasks_own_questions(exports, tmp_path, monkeypatch):
+def test_the_tasks_own_questions_are_timed(exports, tmp_path, monkeypatch):
     asked = []
     search = Pipeline.search
     monkeypatch.setattr(
         Pipeline, "search", lambda self, query, top_k: asked.append(query) or search(self, query, top_k)
     )
-    Judged(Rows(), Stages(exports["cross_encoder"]), depths=(2, 4), timed=3).analyse(subject_of(None, "bm25"), tmp_path)
+    PipelineBenchmark(Rows(), Stages(exports["cross_encoder"]), depths=(2, 4), timed=3).analyse(
+        system_of(None, "bm25"), tmp_path
+    )
     assert asked == [
         ROWS[0]["query"],
         *(ROWS[number]["query"] for number in (0, 2, 5)),
@@ -139,37 +140,37 @@ def test_what_is_timed_are_the_tasks_own_questions(exports, tmp_path, monkeypatc
     ]
 
 
-def test_a_figure_of_zero_is_told():
-    rows = [{"stage": "found", "candidates": 0, "kept": None}, {"stage": "pruned", "candidates": 5, "kept": 0.0}]
+def test_a_value_of_zero_is_shown():
+    rows = [{"stage": "retrieved", "candidates": 0, "kept": None}, {"stage": "pruned", "candidates": 5, "kept": 0.0}]
     table = _stages_table("rows", "bm25", rows)
     assert list(table.columns) == ["stage", "candidates", "kept"]
-    assert table.cells() == [["found", "", ""], ["pruned", "5", "0.0000"]]
+    assert table.cells() == [["retrieved", "", ""], ["pruned", "5", "0.0000"]]
 
 
-def test_systems_stand_in_one_table_and_no_pair_is_read_twice(bert, exports, tmp_path, monkeypatch):
+def test_systems_share_a_table_and_no_pair_is_scored_twice(bert, exports, tmp_path, monkeypatch):
     read = []
     score = Reranker.score
     monkeypatch.setattr(Reranker, "score", lambda self, query, texts: read.extend(texts) or score(self, query, texts))
-    benchmark = Judged(Rows(), Stages(exports["cross_encoder"]), depths=(4,), timed=0)
-    assert benchmark.analyse(subject_of(None, "random"), tmp_path) == {}
-    benchmark.analyse(subject_of(None, "bm25"), tmp_path)
+    benchmark = PipelineBenchmark(Rows(), Stages(exports["cross_encoder"]), depths=(4,), timed=0)
+    assert benchmark.analyse(system_of(None, "random"), tmp_path) == {}
+    benchmark.analyse(system_of(None, "bm25"), tmp_path)
     first = len(read)
     assert 0 < first <= 4 * len(ROWS)
-    benchmark.analyse(subject_of(None, "bm25"), tmp_path)
+    benchmark.analyse(system_of(None, "bm25"), tmp_path)
     assert len(read) == first
-    benchmark.analyse(subject_of(load(bert, "biencoder").eval()), tmp_path)
+    benchmark.analyse(system_of(load(bert, "biencoder").eval()), tmp_path)
     assert first < len(read) <= 2 * first
     with (tmp_path / "pipeline_rows.csv").open(newline="") as stream:
         assert [row["system"] for row in csv.DictReader(stream)] == ["bm25", "bm25", "untrained", "untrained"]
 
 
-def test_a_judged_pruner_reranks_and_prunes_what_words_find(exports, tmp_path, monkeypatch):
+def test_an_evaluated_pruner_reranks_and_prunes_bm25_candidates(exports, tmp_path, monkeypatch):
     calls = []
     prune = Pruner.prune
     monkeypatch.setattr(Pruner, "prune", lambda *args, **kwargs: calls.append(len(args[2])) or prune(*args, **kwargs))
     encoder = Pruner.load(exports["provence"]).encoder
-    benchmark = Judged(Rows(), Stages(threshold=0.5), depths=(5,), context=3, timed=0)
-    found = benchmark.analyse(subject_of(encoder), tmp_path)["rows"].figures
+    benchmark = PipelineBenchmark(Rows(), Stages(threshold=0.5), depths=(5,), context=3, timed=0)
+    found = benchmark.analyse(system_of(encoder), tmp_path)["rows"].figures
     words = Bm25Search()
     words.add_documents(list(DOCUMENTS.values()), list(DOCUMENTS))
     pipeline = Pipeline(words, pruner := Pruner(encoder, 0.5), pruner, 5)
@@ -180,7 +181,7 @@ def test_a_judged_pruner_reranks_and_prunes_what_words_find(exports, tmp_path, m
     assert found["ndcg_at_10_reranked_5"] == pytest.approx(
         sum(each["ndcg_at_10"] for each in values.values()) / len(ROWS)
     )
-    assert benchmark.analyse(subject_of(None, "bm25"), tmp_path) == {}  # nothing stands around it
+    assert benchmark.analyse(system_of(None, "bm25"), tmp_path) == {}  # no other stage
 
 
 def test_a_pipeline_is_its_stages_one_after_the_other(bert, exports, tmp_path):
@@ -206,7 +207,7 @@ def test_a_pipeline_is_its_stages_one_after_the_other(bert, exports, tmp_path):
     assert [p.kept == p.text for p in Pipeline(pipeline.retriever).search(query, 3).passages] == [True] * 3
 
 
-def test_words_find_what_was_added_at_any_time():
+def test_bm25_search_finds_documents_added_at_any_time():
     words = Bm25Search()
     assert words.retrieve("rain") == []
     words.add_documents(["Bees dance.", "It rains."])
@@ -215,7 +216,7 @@ def test_words_find_what_was_added_at_any_time():
     assert {hit.id for hit in words.retrieve("rain")} == {"1", "late"}
 
 
-def test_what_cannot_work_is_said(bert, exports, tmp_path, evidence):
+def test_impossible_pipelines_are_refused(bert, exports, tmp_path, evidence):
     for wrong, why in (
         ({"depths": ()}, r"depths=\[\]: give 1 or more values"),
         ({"depths": (5, 3)}, r"depths=\[5, 3\]: give .*the smallest first"),
@@ -223,7 +224,7 @@ def test_what_cannot_work_is_said(bert, exports, tmp_path, evidence):
         ({"timed": -1}, "timed=-1: give 0 or more"),
     ):
         with pytest.raises(InputError, match=why):
-            Judged(Rows(), Stages(), **wrong)
+            PipelineBenchmark(Rows(), Stages(), **wrong)
     with pytest.raises(InputError, match=r"pruner=.* holds a reranker"):
         Stages(pruner=exports["cross_encoder"]).open(None)
     with pytest.raises(InputError, match="holds a reranker: name a retriever"):
@@ -235,20 +236,20 @@ def test_what_cannot_work_is_said(bert, exports, tmp_path, evidence):
     other = tmp_path / "other.jsonl"
     other.write_text(json.dumps({**ROWS[0], "query": "who asks this"}))
     with pytest.raises(InputError, match="answers none of the 8 questions"):
-        Judged(Rows(), Stages(exports["cross_encoder"]), evidence=str(other), timed=0).analyse(
-            subject_of(None, "bm25"), tmp_path
+        PipelineBenchmark(Rows(), Stages(exports["cross_encoder"]), evidence=str(other), timed=0).analyse(
+            system_of(None, "bm25"), tmp_path
         )
 
 
-def test_the_command_judges_the_whole_pipeline(exports, tmp_path, home):
+def test_the_command_evaluates_the_whole_pipeline(exports, tmp_path, home):
     done = run(
         "evaluate", "model=tiny", "eval=pipeline", "eval@eval.collection=demo", "eval.depths=[5]", "eval.timed=2",
         f"eval.stages.reranker={exports['cross_encoder']}", f"eval.stages.pruner={exports['provence']}", "logger=csv",
         home=tmp_path,
     )  # fmt: skip
     assert done.status == 0, done.err
-    judged = json.loads((done.folder / "results.json").read_text())
-    (systems,) = judged["results"].values()
+    document = json.loads((done.folder / "results.json").read_text())
+    (systems,) = document["results"].values()
     for system in ("bm25", "untrained"):
-        assert {"ndcg_at_10_reranked_5", "tokens_pruned_5", "milliseconds_found"} <= systems[system].keys()
+        assert {"ndcg_at_10_reranked_5", "tokens_pruned_5", "milliseconds_retrieved"} <= systems[system].keys()
     assert (done.folder / "analysis" / "pipeline_demo.csv").is_file()

@@ -1,4 +1,4 @@
-"""One row for each system, whatever the number of tasks."""
+"""One row per system, for any number of tasks."""
 
 import doctest
 
@@ -13,7 +13,7 @@ GROUPS = {"all": ["a_b", "c"], "first": ["a_b"], "absent": ["d"]}
 
 
 def results(values, groups=None):
-    """Results of task -> system -> nDCG@10 of each query; other metrics are 0."""
+    """Return results of task -> system -> nDCG@10 of each query; other metrics are 0."""
     made = Results({"tasks": {task: {} for task in values if "corrected" not in task}}, groups or {})
     for task, systems in values.items():
         for system, queries in systems.items():
@@ -56,7 +56,7 @@ def test_a_system_that_lacks_a_task_has_no_mean():
     assert result_table(made, "one").cells()[1] == ["two", "", "", "", "", "0.5000", ""]
 
 
-def test_what_an_approximate_index_finds_is_noted():
+def test_the_recall_of_an_approximate_index_is_noted():
     made = results({"t": {"trained": [1.0]}})
     made.protocol["index"] = {"name": "plaid"}
     made.measured = {"t": {"trained": {"recall_at_100": 0.98, "vectors": 10, "encoded_vectors": 20}}}

@@ -20,7 +20,7 @@ TASK = Task(
 )
 
 
-def test_systems_are_judged_on_the_same_queries_and_written_down(tmp_path):
+def test_systems_are_evaluated_on_the_same_queries_and_written(tmp_path):
     results = evaluate_systems(
         [TASK],
         {"bm25": search_system(Bm25(), depth=10), "random": random_system(depth=10, seed=0)},
@@ -28,7 +28,7 @@ def test_systems_are_judged_on_the_same_queries_and_written_down(tmp_path):
     )
     figures = results.figures()["toy"]
     assert figures["bm25"]["ndcg_at_10"] == 0.5
-    results.write(tmp_path, judged="bm25")
+    results.write(tmp_path, evaluated="bm25")
     document = json.loads((tmp_path / "results.json").read_text())
     assert document["results"]["toy"]["bm25"]["recall_at_10"] == 0.5
     assert document["protocol"] == {"depth": 10, "tasks": {"toy": {"collection": "toy"}}}
@@ -39,7 +39,7 @@ def test_systems_are_judged_on_the_same_queries_and_written_down(tmp_path):
     assert read_values(tmp_path / "nowhere") == {}
 
 
-def test_guessing_keeps_to_the_exclusions_and_the_seed():
+def test_random_rankings_respect_exclusions_and_the_seed():
     run = random_system(depth=10, seed=1)(TASK)
     assert set(run["q1"]) == {"a", "b", "c"}
     assert set(run["q2"]) == {"a", "c"}
@@ -50,13 +50,16 @@ def test_guessing_keeps_to_the_exclusions_and_the_seed():
     ("change", "message"),
     [
         ({"corpus": Corpus([], [])}, "the corpus is empty"),
-        ({"queries": {}}, "no query is judged"),
+        ({"queries": {}}, "no query has judgements"),
         ({"qrels": {"q1": {"a": 0}, "q2": {"c": 1}}}, "query 'q1' has no relevant document"),
-        ({"qrels": {"q1": {"z": 1}, "q2": {"c": 1}}}, "query 'q1' wants 'z', which isn't in the corpus"),
-        ({"excluded": {"q1": frozenset({"a"})}}, "query 'q1' both wants and excludes 'a'"),
+        (
+            {"qrels": {"q1": {"z": 1}, "q2": {"c": 1}}},
+            "query 'q1' has relevant document 'z', which isn't in the corpus",
+        ),
+        ({"excluded": {"q1": frozenset({"a"})}}, "query 'q1' excludes its relevant document 'a'"),
     ],
 )
-def test_tasks_that_contradict_themselves_are_refused(change, message):
+def test_inconsistent_tasks_are_refused(change, message):
     with pytest.raises(InputError, match=f"task toy: {message}"):
         check_task(replace(TASK, **change))
 

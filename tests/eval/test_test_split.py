@@ -20,21 +20,21 @@ def figures(folder):
     return json.loads((folder / "results.json").read_text())["results"]
 
 
-def test_the_demos_own_test_is_that_of_its_benchmark():
+def test_the_demos_test_split_is_that_of_its_benchmark():
     (own,), (other,) = Demo().tests(), DemoBenchmark().tasks()
     assert own.queries == other.queries
     assert own.qrels == other.qrels
 
 
 class Nothing:
-    """Data that held nothing out."""
+    """Data without held-out queries."""
 
     def tests(self):
         return []
 
 
 @pytest.mark.parametrize("data", [None, Nothing()])
-def test_nothing_kept_back_is_an_error(data):
+def test_no_held_out_queries_is_an_error(data):
     with pytest.raises(InputError, match="t keeps no test queries"):
         list(SourceTestSplit(Triplets("x/t.csv"), data).tasks())
 
@@ -46,7 +46,7 @@ def test_without_data_a_run_has_to_be_named():
 
 @pytest.fixture(scope="module")
 def trained(home, tmp_path_factory):
-    """A run on raw documents, judged on what they keep back, and the file."""
+    """A run on raw documents, evaluated on their test queries, and the file."""
     path = written(tmp_path_factory.mktemp("raw"), 30)
     assert run("prepare", "data=documents", f"data.path={path}", home=home).status == 0
     done = run("train", *QUICK, "data=documents", f"data.path={path}", "data.seed=5", home=home)
@@ -54,7 +54,7 @@ def trained(home, tmp_path_factory):
     return done.folder, path
 
 
-def test_a_run_is_judged_again_on_what_its_own_source_kept_back(trained, home):
+def test_a_run_is_evaluated_again_on_the_test_queries_of_its_source(trained, home):
     folder, _ = trained
     again = run("evaluate", f"run={folder}", *JUDGE, home=home)
     assert again.status == 0, again.err
@@ -107,7 +107,7 @@ def queries(folder):
 
 @pytest.fixture(scope="module")
 def on_triplets(home, tmp_path_factory):
-    """A run on rows of one's own, with nothing said of an evaluation."""
+    """A run on own rows, with the default evaluation."""
     path = many(tmp_path_factory.mktemp("rows"))
     given = ("model=tiny", "hardware=cpu", "data=triplets", f"data.path={path}", "logger=csv", "trainer.max_steps=1")
     done = run("train", *given, "loader.test_size=0.2", "evaluation.baselines=[]", home=home)
@@ -115,13 +115,13 @@ def on_triplets(home, tmp_path_factory):
     return done
 
 
-def test_rows_of_ones_own_bring_a_development_and_a_test_part(on_triplets):
+def test_own_rows_have_a_dev_and_a_test_split(on_triplets):
     assert "Held out of 40 queries: 2 for development, 8 for testing" in on_triplets.err
     assert "Searching 20 documents for 8 queries" in on_triplets.err
     assert set(figures(on_triplets.folder)) == {"t"}
 
 
-def test_a_run_is_evaluated_as_it_was_unless_something_else_is_chosen(on_triplets, home):
+def test_a_run_is_evaluated_on_its_own_benchmark_by_default(on_triplets, home):
     again = run("evaluate", f"run={on_triplets.folder}", "logger=csv", "evaluation.baselines=[]", home=home)
     assert again.status == 0, again.err
     assert figures(again.folder) == figures(on_triplets.folder)
@@ -169,6 +169,6 @@ def test_a_dry_run_needs_no_test(home, tmp_path):
     assert "eval.source" not in done.err
 
 
-def test_a_mistake_in_the_source_is_said_once(home):
+def test_an_error_in_the_source_is_reported_once(home):
     done = run("train", *QUICK, "data=documents", "data.path=x", "data.num_pairs=many", home=home)
     assert done.err.count("expected a whole number") == 1

@@ -32,13 +32,13 @@ def test_a_broken_line_is_named(tmp_path, line, message):
     assert message in str(refused.value)
 
 
-def test_judgements_are_read_whatever_separates_them(tmp_path):
+def test_judgements_are_read_with_any_separator(tmp_path):
     (tmp_path / "q.txt").write_text("1\t0\ta b.txt\t1\n1 0 c  2\n\n2 Q0 d -1\n")
     assert read_judgements(tmp_path / "q.txt") == {"1": {"a b.txt": 1, "c": 2}, "2": {"d": -1}}
 
 
 @pytest.mark.parametrize("content", [b"", b"1 0 d\n", b"\xff\xfe1 0 d 1\n"])
-def test_judgements_that_are_none_are_refused(tmp_path, content):
+def test_invalid_judgements_are_refused(tmp_path, content):
     (tmp_path / "q.txt").write_bytes(content)
     with pytest.raises(InputError, match=r"q\.txt"):
         read_judgements(tmp_path / "q.txt")
@@ -66,6 +66,6 @@ def test_a_byte_order_mark_belongs_to_no_query(tmp_path):
     assert read_judgements(tmp_path / "q.txt") == {"1": {"best": 1}}
 
 
-def test_documents_are_ordered_as_trec_eval_keeps_their_scores(tmp_path):
+def test_documents_are_ordered_by_single_precision_scores(tmp_path):
     write_run({"1": {"a": 1.0 + 1e-9, "b": 1.0}}, tmp_path / "r.trec", "x")
     assert [line.split()[2] for line in (tmp_path / "r.trec").read_text().splitlines()] == ["b", "a"]

@@ -1,4 +1,4 @@
-"""What limits cut of texts and of pairs is counted in every result, and warned of."""
+"""Truncation of texts and of pairs is counted in every result, and warned of."""
 
 import json
 import logging
@@ -24,11 +24,11 @@ def task(name, queries):
     )
 
 
-def test_what_pairs_and_their_queries_lose_is_reported_a_task(bert, caplog):
+def test_truncation_of_pairs_and_their_queries_is_reported_per_task(bert, caplog):
     reader = CachingEncoder(load(bert, "cross_encoder", max_length=24))
     tasks = [task("short", ["water"]), task("long", ["water", WATER])]
     truncation = Truncation(reader)
-    evaluate_systems(tasks, {"trained": truncation.watching(reranking(reader, None))}, Results())
+    evaluate_systems(tasks, {"trained": truncation.counting(reranking(reader, None))}, Results())
     report = truncation.report(tasks)
     assert report["short"] == {
         "pairs": {"texts": 2, "cut": 0.5, "tokens": 5 + 24, "lost": 40},
@@ -38,19 +38,19 @@ def test_what_pairs_and_their_queries_lose_is_reported_a_task(bert, caplog):
     assert report["long"]["pairs"]["lost"] == 40 + 40 + 99
     with caplog.at_level(logging.WARNING):
         truncation.warn(report)
-    assert "Queries were cut beside their documents in pairs of 24 tokens: long 50%" in caplog.text
+    assert "Queries were truncated in pairs of at most 24 tokens: long 50%" in caplog.text
 
 
-def test_a_run_tells_what_its_pairs_lose_in_plan_results_and_warnings(home):
+def test_truncation_of_pairs_is_in_plan_results_and_warnings(home):
     given = ("experiment=demo_tiny", "model/head=cross_encoder", "loss=bce", "trainer.max_steps=1", "logger=csv")
     done = run("train", *given, "model.head.max_length=40", "evaluation.baselines=[]", home=home)
     assert done.status == 0, done.err
     plan = json.loads((done.folder / "plan.json").read_text())
     assert plan["queries_cut"] > 0.5
-    assert "of the sampled pairs lose a part of their query beside the document" in done.err
+    assert "of the sampled pairs have a truncated query" in done.err
     protocol = json.loads((done.folder / "results.json").read_text())["protocol"]
     assert protocol["query_share"] == 0.5
     sides = protocol["truncation"]["demo"]
     assert sides["queries"]["cut"] > 0.5
     assert sides["pairs"]["lost"] > sides["queries"]["lost"] > 0
-    assert "Queries were cut beside their documents in pairs of 40 tokens" in done.err
+    assert "Queries were truncated in pairs of at most 40 tokens" in done.err

@@ -73,5 +73,5 @@ def test_a_run_reports_the_recall_of_its_index(home):
     assert f"index=faiss finds {measured['recall_at_10']:.1%} (448 of 448 vectors)" in done.out
     again = run("train", f"resume={done.folder}", home=home)
     assert again.status == 0, again.err
-    assert "The baselines are those of" in again.err
+    assert "Reusing the baselines of" in again.err
     assert json.loads((done.folder / "results.json").read_text())["measured"] == document["measured"]

@@ -1,4 +1,4 @@
-"""The lines that a run starts with."""
+"""Summary at the start of a run."""
 
 import logging
 from types import SimpleNamespace
@@ -12,7 +12,7 @@ from reasonir.utils.memory_meter import GIB
 
 
 def planned(*, saved=100, fits=True, lengths=(10, 20, 40), ranks=1):
-    """A plan with the parts that are shown."""
+    """Return a plan with the attributes that the summary reads."""
     hardware = SimpleNamespace(name="gpu", precision="bf16-mixed", ranks=ranks, memory_gib=4.0)
     budget = SimpleNamespace(micro_batch=2048, max_saved_tokens=saved)
     return SimpleNamespace(
@@ -26,7 +26,7 @@ def planned(*, saved=100, fits=True, lengths=(10, 20, 40), ranks=1):
 
 
 def started(plan, caplog, **given):
-    """The lines and the warnings."""
+    """Return the lines and the warnings."""
     caplog.set_level(logging.INFO, "reasonir")
     options = {"model": "tiny", "data": "demo", "experiment": "demo_tiny"}
     show_start(plan, **{"overrides": ["a=1"], "options": options, "data": {}, "folder": "out", **given})
@@ -34,7 +34,7 @@ def started(plan, caplog, **given):
     return first.splitlines(), warnings
 
 
-def test_six_lines_say_what_the_run_is(caplog):
+def test_six_lines_summarise_the_run(caplog):
     lines, _ = started(planned(), caplog, data={"queries": 1500, "distinct_documents": 3})
     assert lines == [
         "Overrides: a=1",
@@ -47,7 +47,7 @@ def test_six_lines_say_what_the_run_is(caplog):
     ]
 
 
-def test_recomputation_several_devices_and_a_lack_of_memory_are_said(caplog):
+def test_recomputation_several_devices_and_a_lack_of_memory_are_shown(caplog):
     lines, _ = started(planned(saved=60, fits=False, ranks=4), caplog, overrides=[])
     assert lines[0] == "Overrides: none"
     assert lines[2] == "Data:      not readable here"

@@ -114,7 +114,7 @@ def test_published_recipes_take_two_steps_from_a_hub_cache(experiment, composed,
     results = json.loads((done.folder / "results.json").read_text())["results"]
     assert len(results) == len(config.eval.path)
     assert set(json.loads((done.folder / "data.json").read_text())["sources"]) == set(config.data.sources)
-    loud = [line for line in (done.err + done.out).splitlines() if "FAR FROM THE REFERENCE" in line]
+    loud = [line for line in (done.err + done.out).splitlines() if "Far from the reference" in line]
     assert {line.split(": ")[1] for line in loud} == set(config.eval.reference)
 
 

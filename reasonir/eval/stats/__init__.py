@@ -1,1 +1,1 @@
-"""Metrics, intervals and tests."""
+"""Metrics, confidence intervals and significance tests."""

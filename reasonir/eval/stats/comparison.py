@@ -1,8 +1,8 @@
-"""Which of several systems is better, and how sure that is: paired over queries, stratified over tasks, Holm-corrected.
+"""Pairwise comparison of systems: paired over queries, stratified over tasks, Holm-corrected.
 
-Per task a paired permutation test (Smucker et al., CIKM 2007); over all tasks the same with the statistic that
-benchmarks report, the unweighted mean of task means, signs flipped query by query within each task. p values of one
-kind (all tasks' tests; all overall tests) are corrected together by Holm's step-down procedure.
+Per task a paired permutation test (Smucker et al., CIKM 2007); over all tasks the same test of the unweighted mean of
+task means, with signs flipped per query within each task. p values of one kind (all tasks' tests; all overall tests)
+are corrected together by Holm's step-down procedure.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _BATCH = 256
 
 @dataclass(frozen=True, slots=True)
 class PairwiseComparison:
-    """Two systems on one task, or over all: first minus second, its 95% CI, p before and after correction."""
+    """Comparison of two systems on a task or over all: first minus second, 95% CI, p before and after correction."""
 
     task: str
     first: str
@@ -42,46 +42,46 @@ class PairwiseComparison:
     ties: int
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values."""
+        """Return the fields as a dictionary."""
         return asdict(self)
 
 
 def compare(systems: Mapping[str, Mapping[str, PerQuery]], metric: str, *, seed: int = 0) -> list[PairwiseComparison]:
-    """Every pair of systems on every task they share, then over all tasks.
+    """Compare every pair of systems on every task they share, then over all tasks.
 
     Args:
         systems: name -> task -> query -> metric -> value.
-        metric: what is compared.
-        seed: draws permutations and resamples.
+        metric: the metric to compare.
+        seed: seed of permutations and resamples.
 
     Raises:
         InputError: no common task, other queries in a common task, or an unknown metric.
     """
     shared = [task for task in next(iter(systems.values())) if all(task in tasks for tasks in systems.values())]
     if not shared:
-        raise InputError(f"the runs {', '.join(systems)} have no task in common: judge them on the same eval=")
-    found = []
+        raise InputError(f"the runs {', '.join(systems)} have no task in common: evaluate them with the same eval=")
+    comparisons = []
     for first, second in combinations(systems, 2):
         pairs = {task: _aligned(systems, first, second, task, metric) for task in shared}
-        found += [_contrast(task, first, second, [pair], seed) for task, pair in pairs.items()]
+        comparisons += [_compare_pair(task, first, second, [pair], seed) for task, pair in pairs.items()]
         official = [pair for task, pair in pairs.items() if not _is_corrected(task, shared)]
         if len(official) > 1:
-            found.append(_contrast(OVERALL, first, second, official, seed))
-    found.sort(key=lambda contrast: contrast.task == OVERALL)
-    return [each for _, kind in groupby(found, lambda c: c.task == OVERALL) for each in _holm(list(kind))]
+            comparisons.append(_compare_pair(OVERALL, first, second, official, seed))
+    comparisons.sort(key=lambda comparison: comparison.task == OVERALL)
+    return [each for _, kind in groupby(comparisons, lambda c: c.task == OVERALL) for each in _holm(list(kind))]
 
 
 def changed_queries(
-    systems: Mapping[str, Mapping[str, PerQuery]], contrast: PairwiseComparison, metric: str
+    systems: Mapping[str, Mapping[str, PerQuery]], comparison: PairwiseComparison, metric: str
 ) -> Iterator[tuple[str, float]]:
-    """(query, first minus second) of a contrast's task, the largest wins first."""
-    first, second = systems[contrast.first][contrast.task], systems[contrast.second][contrast.task]
+    """Yield (query, first minus second) of a comparison's task, the largest wins first."""
+    first, second = systems[comparison.first][comparison.task], systems[comparison.second][comparison.task]
     changes = ((query, first[query][metric] - second[query][metric]) for query in first)
     return iter(sorted(changes, key=lambda change: -change[1]))
 
 
 def _is_corrected(task: str, tasks: Sequence[str]) -> bool:
-    """Whether a task is another one judged again."""
+    """True if a task is another one scored by corrected judgements."""
     return any(task == f"{other}_{CORRECTED}" for other in tasks)
 
 
@@ -92,7 +92,8 @@ def _aligned(
     if one.keys() != other.keys():
         odd = min(one.keys() ^ other.keys())
         raise InputError(
-            f"task {task}: query {odd!r} was judged for only one of {first} and {second}: judge them alike"
+            f"task {task}: query {odd!r} was evaluated for only one of {first} and {second}: evaluate both on the same "
+            "queries"
         )
     try:
         return (
@@ -100,10 +101,10 @@ def _aligned(
             np.array([other[query][metric] for query in one]),
         )
     except KeyError as error:
-        raise InputError(f"metric={metric}: there is {', '.join(next(iter(one.values())))}") from error
+        raise InputError(f"metric={metric}: choose one of {', '.join(next(iter(one.values())))}") from error
 
 
-def _contrast(
+def _compare_pair(
     task: str, first: str, second: str, pairs: Sequence[tuple[np.ndarray, np.ndarray]], seed: int
 ) -> PairwiseComparison:
     deltas = [one - other for one, other in pairs]
@@ -130,12 +131,12 @@ def _contrast(
     )
 
 
-def _holm(contrasts: Sequence[PairwiseComparison]) -> list[PairwiseComparison]:
-    """The same with corrected p values."""
-    order = sorted(range(len(contrasts)), key=lambda number: contrasts[number].p)
-    corrected = [0.0] * len(contrasts)
+def _holm(comparisons: Sequence[PairwiseComparison]) -> list[PairwiseComparison]:
+    """Return the comparisons with corrected p values."""
+    order = sorted(range(len(comparisons)), key=lambda number: comparisons[number].p)
+    corrected = [0.0] * len(comparisons)
     highest = 0.0
     for rank, number in enumerate(order):
-        highest = max(highest, min(1.0, (len(contrasts) - rank) * contrasts[number].p))
+        highest = max(highest, min(1.0, (len(comparisons) - rank) * comparisons[number].p))
         corrected[number] = highest
-    return [replace(contrast, p_holm=p) for contrast, p in zip(contrasts, corrected, strict=True)]
+    return [replace(comparison, p_holm=p) for comparison, p in zip(comparisons, corrected, strict=True)]

@@ -1,9 +1,9 @@
-"""Figures over judged pairs: how well scores order them, and how good they are as probabilities of being relevant.
+"""Metrics of graded pairs: correlation, classification and calibration of scores against relevance.
 
-Every figure is a function of weights of the queries: all 1 for the figure itself, drawn with repetition for its
-interval (bootstrap over queries: pairs of one query aren't independent). The same draws serve all systems, so
-differences are paired. Ties have their mean rank, and precision and recall of nothing are 0, as scipy and
-scikit-learn have it; the calibration error has ten bins of equal width (Guo et al. 2017, arXiv:1706.04599).
+Every metric is a function of query weights: all 1 for its value, multinomial draws for its confidence interval
+(bootstrap over queries, since pairs of one query aren't independent). All systems share the draws, so differences are
+paired. Ties get their mean rank, and undefined precision and recall are 0, as in scipy and scikit-learn; the
+calibration error has ten bins of equal width (Guo et al. 2017, arXiv:1706.04599).
 
 Shape letters: P pairs, Q queries, B sets of weights, G distinct values.
 """
@@ -22,15 +22,20 @@ Floats = NDArray[np.float64]
 RESAMPLES = 999
 BINS = 10
 _TOGETHER = 32
-"""Sets of weights whose pairs are in memory at once."""
+"""Sets of weights per block, which bounds memory."""
 
 
 @dataclass(frozen=True, slots=True)
 class ScoredPairs:
-    """Judged pairs as a system scored them, those of a query numbered alike.
+    """Graded pairs with a system's scores.
 
-    relevant_P says which count as relevant, probability_P how sure of that the system is; `threshold` is the
-    probability from which on it says so, as tuned on other pairs.
+    Attributes:
+        query_P: index of the pair's query, from 0.
+        relevance_P: the graded label.
+        relevant_P: True for pairs that count as relevant.
+        score_P: the system's score.
+        probability_P: its probability of being relevant.
+        threshold: least probability to predict relevance at, tuned on other pairs.
     """
 
     query_P: NDArray[np.int64]
@@ -42,41 +47,41 @@ class ScoredPairs:
 
     @property
     def queries(self) -> int:
-        """How many queries there are."""
+        """Number of queries."""
         return int(self.query_P.max()) + 1
 
 
 def figures(pairs: ScoredPairs, weight_BQ: Floats) -> dict[str, Floats]:
-    """Every figure for every set of weights, NaN where it isn't defined."""
-    found: dict[str, Floats] = {}
+    """Return every metric for every set of weights, NaN if undefined."""
+    values: dict[str, Floats] = {}
     for suffix, threshold in (("", 0.5), ("_tuned", pairs.threshold)):
         decided = _decided(pairs, threshold, weight_BQ)
-        found |= {f"{name}{suffix}": values_B for name, values_B in decided.items()}
+        values |= {f"{name}{suffix}": values_B for name, values_B in decided.items()}
     squares_P = (pairs.probability_P - pairs.relevant_P) ** 2
-    found["brier"] = _total(pairs, squares_P, weight_BQ) / _total(pairs, np.ones_like(squares_P), weight_BQ)
-    found["ece"] = _calibration_error(pairs, weight_BQ)
+    values["brier"] = _total(pairs, squares_P, weight_BQ) / _total(pairs, np.ones_like(squares_P), weight_BQ)
+    values["ece"] = _calibration_error(pairs, weight_BQ)
     for name, correlation in (("spearman", _spearman), ("kendall", _kendall)):
-        each_Q = _by_query(pairs, correlation)
-        known_Q = ~np.isnan(each_Q)
+        correlation_Q = _by_query(pairs, correlation)
+        known_Q = ~np.isnan(correlation_Q)
         with np.errstate(invalid="ignore"):
-            means_B = (weight_BQ[:, known_Q] @ each_Q[known_Q]) / weight_BQ[:, known_Q].sum(1)
-        found[f"{name}_by_query"] = means_B
+            means_B = (weight_BQ[:, known_Q] @ correlation_Q[known_Q]) / weight_BQ[:, known_Q].sum(1)
+        values[f"{name}_by_query"] = means_B
     blocks = [weight_BQ[start : start + _TOGETHER] for start in range(0, len(weight_BQ), _TOGETHER)]
-    found["auc"] = np.concatenate([_auc(pairs, block[:, pairs.query_P]) for block in blocks])
-    found["spearman"] = np.concatenate([_pooled_spearman(pairs, block[:, pairs.query_P]) for block in blocks])
-    return found
+    values["auc"] = np.concatenate([_auc(pairs, block[:, pairs.query_P]) for block in blocks])
+    values["spearman"] = np.concatenate([_pooled_spearman(pairs, block[:, pairs.query_P]) for block in blocks])
+    return values
 
 
 @dataclass(frozen=True, slots=True)
 class BootstrapDraws:
-    """The figures of a system that are defined, and what they are under the draws of queries that all systems share."""
+    """Defined metrics of a system, and their values under the bootstrap draws that all systems share."""
 
     points: Mapping[str, float]
     draws: Mapping[str, Floats]
 
     @classmethod
     def of(cls, pairs: ScoredPairs, *, seed: int = 0) -> BootstrapDraws:
-        """All figures; Kendall's tau over all pairs as well, which has no interval."""
+        """Compute all metrics; Kendall's tau over all pairs has no draws."""
         count = pairs.queries
         drawn_BQ = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), size=RESAMPLES)
         values = figures(pairs, np.vstack([np.ones(count), drawn_BQ]))
@@ -88,35 +93,35 @@ class BootstrapDraws:
         )
 
     def intervals(self) -> dict[str, Interval]:
-        """The 95% CI (percentile) of every figure that is drawn."""
+        """Return the 95% percentile bootstrap interval of every metric with draws."""
         return {
             name: Interval(self.points[name], *(float(end) for end in np.nanquantile(draw_B, [0.025, 0.975])))
             for name, draw_B in self.draws.items()
         }
 
-    def ahead_of(self, other: BootstrapDraws) -> dict[str, Difference]:
-        """These figures minus another system's, with the two-sided bootstrap p value of there being no difference."""
-        found = {}
+    def difference_from(self, other: BootstrapDraws) -> dict[str, Difference]:
+        """Return these metrics minus another system's, with two-sided bootstrap p values."""
+        differences = {}
         for name in self.draws.keys() & other.draws.keys():
             gap_B = self.draws[name] - other.draws[name]
             gap_B = gap_B[~np.isnan(gap_B)]
             tail = min((gap_B <= 0).sum(), (gap_B >= 0).sum())
             p = min(1.0, 2 * (tail + 1) / (len(gap_B) + 1))
-            found[name] = Difference(self.points[name] - other.points[name], float(p))
-        return found
+            differences[name] = Difference(self.points[name] - other.points[name], float(p))
+        return differences
 
 
 def best_threshold(probability_P: Floats, relevant_P: NDArray[np.bool_]) -> float:
-    """The probability from which on calling pairs relevant gives the best F1, the highest of several."""
+    """Return the probability threshold with the best F1, the highest of several."""
     values_G, group_P = np.unique(probability_P, return_inverse=True)
-    called_G = np.bincount(group_P)[::-1].cumsum()[::-1]
+    predicted_G = np.bincount(group_P)[::-1].cumsum()[::-1]
     right_G = np.bincount(group_P, relevant_P)[::-1].cumsum()[::-1]
-    f1_G = 2 * right_G / (called_G + relevant_P.sum())
+    f1_G = 2 * right_G / (predicted_G + relevant_P.sum())
     return float(values_G[len(f1_G) - 1 - int(f1_G[::-1].argmax())])
 
 
 def logistic(score_P: Floats, relevant_P: NDArray[np.bool_]) -> Callable[[Floats], Floats]:
-    """Probabilities for scores that are no logits: the logistic curve that fits these pairs best (Platt 1999)."""
+    """Fit the logistic curve from scores to probabilities on these pairs (Platt 1999)."""
     from scipy.optimize import minimize
     from scipy.special import expit
 
@@ -125,14 +130,14 @@ def logistic(score_P: Floats, relevant_P: NDArray[np.bool_]) -> Callable[[Floats
 
     def loss(curve: Floats) -> float:
         margin_P = sign_P * (curve[0] + curve[1] * (score_P - middle) / spread)
-        return float(np.logaddexp(0, -margin_P).mean() + 1e-6 * (curve @ curve))  # bounded where nothing overlaps
+        return float(np.logaddexp(0, -margin_P).mean() + 1e-6 * (curve @ curve))  # bounded for separable pairs
 
     offset, slope = minimize(loss, np.zeros(2)).x
     return lambda scores: expit(offset + slope * (scores - middle) / spread)
 
 
 def reliability(pairs: ScoredPairs) -> Iterator[dict[str, float]]:
-    """The bins of probability that hold pairs: how many, their mean probability, and how many are relevant."""
+    """Yield the non-empty probability bins: pairs, mean probability and share of relevant pairs."""
     bin_P = _bin(pairs.probability_P)
     for number in np.unique(bin_P).tolist():
         inside = bin_P == number
@@ -146,7 +151,7 @@ def reliability(pairs: ScoredPairs) -> Iterator[dict[str, float]]:
 
 
 def levels(pairs: ScoredPairs) -> Iterator[dict[str, float]]:
-    """What became of the pairs of each relevance: mean score and probability, and how many are called relevant."""
+    """Yield mean score, mean probability and share of pairs predicted relevant, for each relevance."""
     for relevance in np.unique(pairs.relevance_P).tolist():
         inside = pairs.relevance_P == relevance
         yield {
@@ -160,31 +165,34 @@ def levels(pairs: ScoredPairs) -> Iterator[dict[str, float]]:
 
 
 def confusion(pairs: ScoredPairs, threshold: float) -> dict[str, int]:
-    """Pairs by what they are and what they are called."""
-    called_P, is_P = pairs.probability_P >= threshold, pairs.relevant_P
+    """Return the confusion matrix at a threshold."""
+    predicted_P, relevant_P = pairs.probability_P >= threshold, pairs.relevant_P
     return {
-        "true_positives": int((called_P & is_P).sum()),
-        "false_positives": int((called_P & ~is_P).sum()),
-        "false_negatives": int((~called_P & is_P).sum()),
-        "true_negatives": int((~called_P & ~is_P).sum()),
+        "true_positives": int((predicted_P & relevant_P).sum()),
+        "false_positives": int((predicted_P & ~relevant_P).sum()),
+        "false_negatives": int((~predicted_P & relevant_P).sum()),
+        "true_negatives": int((~predicted_P & ~relevant_P).sum()),
     }
 
 
 def _total(pairs: ScoredPairs, value_P: Floats, weight_BQ: Floats) -> Floats:
-    """The weighted sum of a value over all pairs."""
+    """Return the weighted sum of a value over all pairs."""
     total_B: Floats = weight_BQ @ np.bincount(pairs.query_P, value_P, pairs.queries)
     return total_B
 
 
 def _decided(pairs: ScoredPairs, threshold: float, weight_BQ: Floats) -> dict[str, Floats]:
-    called_P, is_P = pairs.probability_P >= threshold, pairs.relevant_P
-    hit_B, called_B, is_B = (_total(pairs, each.astype(float), weight_BQ) for each in (called_P & is_P, called_P, is_P))
-    right_B, all_B = (_total(pairs, each.astype(float), weight_BQ) for each in (called_P == is_P, np.ones(len(is_P))))
+    predicted_P, relevant_P = pairs.probability_P >= threshold, pairs.relevant_P
+    hit_B, predicted_B, relevant_B = (
+        _total(pairs, mask_P.astype(float), weight_BQ) for mask_P in (predicted_P & relevant_P, predicted_P, relevant_P)
+    )
+    right_B = _total(pairs, (predicted_P == relevant_P).astype(float), weight_BQ)
+    all_B = _total(pairs, np.ones(len(relevant_P)), weight_BQ)
     return {
         "accuracy": right_B / all_B,
-        "precision": hit_B / np.maximum(called_B, 1),
-        "recall": hit_B / np.maximum(is_B, 1),
-        "f1": 2 * hit_B / np.maximum(called_B + is_B, 1),
+        "precision": hit_B / np.maximum(predicted_B, 1),
+        "recall": hit_B / np.maximum(relevant_B, 1),
+        "f1": 2 * hit_B / np.maximum(predicted_B + relevant_B, 1),
     }
 
 
@@ -201,16 +209,16 @@ def _calibration_error(pairs: ScoredPairs, weight_BQ: Floats) -> Floats:
 
 
 def _by_value(value_P: Floats, weight_BP: Floats) -> tuple[Floats, NDArray[np.int64]]:
-    """(weight_BG of each distinct value, smallest first; group_P, which of them a pair has)."""
+    """Return (weight_BG of each distinct value, smallest first; group_P, the index of a pair's value)."""
     order_P = np.argsort(value_P, kind="stable")
     _, start_G, group_P = np.unique(value_P[order_P], return_index=True, return_inverse=True)
-    place_P = np.empty_like(group_P)
-    place_P[order_P] = group_P
-    return np.add.reduceat(weight_BP[:, order_P], start_G, axis=1), place_P
+    index_P = np.empty_like(group_P)
+    index_P[order_P] = group_P
+    return np.add.reduceat(weight_BP[:, order_P], start_G, axis=1), index_P
 
 
 def _auc(pairs: ScoredPairs, weight_BP: Floats) -> Floats:
-    """The share of (relevant, other) couples in which the relevant pair scores higher, ties counting half."""
+    """Return the share of (relevant, irrelevant) couples in which the relevant pair scores higher, ties as half."""
     good_BG, _ = _by_value(pairs.score_P, weight_BP * pairs.relevant_P)
     bad_BG, _ = _by_value(pairs.score_P, weight_BP * ~pairs.relevant_P)
     below_BG = bad_BG.cumsum(1) - bad_BG / 2
@@ -220,7 +228,7 @@ def _auc(pairs: ScoredPairs, weight_BP: Floats) -> Floats:
 
 
 def _pooled_spearman(pairs: ScoredPairs, weight_BP: Floats) -> Floats:
-    """The correlation of the ranks that scores and relevances have among all weighted pairs."""
+    """Return the correlation of the ranks of scores and relevances among all weighted pairs."""
     centred = []
     for value_P in (pairs.score_P, pairs.relevance_P):
         weight_BG, group_P = _by_value(value_P, weight_BP)
@@ -234,7 +242,7 @@ def _pooled_spearman(pairs: ScoredPairs, weight_BP: Floats) -> Floats:
 
 
 def _by_query(pairs: ScoredPairs, correlation: Callable[[Floats, Floats], float]) -> Floats:
-    """A correlation of scores with relevances a query; NaN where all its documents are equally relevant."""
+    """Return a correlation of scores with relevances per query; NaN if all its documents are equally relevant."""
     value_Q = np.full(pairs.queries, np.nan)
     order_P = np.argsort(pairs.query_P, kind="stable")
     for rows in np.split(order_P, np.flatnonzero(np.diff(pairs.query_P[order_P])) + 1):

@@ -1,8 +1,10 @@
-"""How well sentences are kept and dropped: counts over all sentences of a task, compression a text.
+"""Metrics of pruning: classification over all sentences of a task, compression per text.
 
-F2 weighs recall four times as much as precision: a lost sentence costs more than one too many. Precision, recall, F2
-and span accuracy are micro figures over sentences, compression is the mean over texts of the share of characters that
-went, counted in the sentences' own characters (OpenProvence's definitions). Shape letters: S sentences.
+F2 weighs recall four times as much as precision: a lost sentence costs more than a superfluous one. Precision, recall,
+F2 and span accuracy are micro-averaged over sentences; compression is the mean over texts of the share of characters
+removed, counted in the sentences' own characters (OpenProvence's definitions).
+
+Shape letters: S sentences.
 """
 
 from __future__ import annotations
@@ -18,17 +20,20 @@ from reasonir.index.bm25 import Bm25
 from reasonir.types import Corpus, Example, Text
 
 GRID = tuple(round(0.01 * step, 2) for step in range(1, 100))
-"""Thresholds that are tried where the best one is chosen."""
+"""Thresholds to tune over."""
 _UNSPACED = "\u3040-\u30ff\u3400-\u9fff"
 """Kana and Chinese characters, as a range of a regular expression."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sentences:
-    """The judged sentences of a task, row by row and text by text.
+    """Labelled sentences of a task, in the order of rows and texts.
 
-    relevant_S says which help; weight_S is a sentence's share of its text's characters, over the number of texts;
-    text_S numbers texts; half_S is which half of the queries it belongs to, by a hash of the query.
+    Attributes:
+        relevant_S: the label.
+        weight_S: the sentence's share of its text's characters, divided by the number of texts.
+        text_S: index of the text.
+        half_S: 0 or 1, the half of the queries it belongs to, by a hash of the query.
     """
 
     relevant_S: np.ndarray
@@ -38,7 +43,7 @@ class Sentences:
 
     @classmethod
     def of(cls, rows: Sequence[Example]) -> Sentences:
-        """Those of all texts of all rows."""
+        """Collect the sentences of all texts of all rows."""
         relevant, size, text, half = [], [], [], []
         number = 0
         for row in rows:
@@ -54,7 +59,7 @@ class Sentences:
         return cls(np.array(relevant, dtype=bool), weight_S, text_S, np.array(half, dtype=int))
 
     def figures(self, kept_S: np.ndarray) -> dict[str, float]:
-        """What keeping `kept_S` comes to; 0 where nothing can be counted."""
+        """Return the metrics of keeping `kept_S`; undefined ones are 0."""
         hit = float((kept_S & self.relevant_S).sum())
         precision = hit / max(1, int(kept_S.sum()))
         recall = hit / max(1, int(self.relevant_S.sum()))
@@ -67,19 +72,19 @@ class Sentences:
         }
 
     def compression(self, kept_S: np.ndarray) -> float:
-        """The mean over texts of the share of characters that went."""
+        """Return the mean over texts of the share of characters removed."""
         return float(1 - self.weight_S[kept_S].sum())
 
     def best(self, scores_S: np.ndarray, compression: float) -> np.ndarray:
-        """The best sentences by their scores, so many that compression comes as near as can be; ties by place."""
+        """Return a mask of the highest scores, as many as come closest to `compression`; ties by position."""
         order = np.argsort(-scores_S, kind="stable")
-        gone = 1 - np.concatenate([[0.0], self.weight_S[order].cumsum()])
+        removed = 1 - np.concatenate([[0.0], self.weight_S[order].cumsum()])
         kept_S = np.zeros(len(order), dtype=bool)
-        kept_S[order[: np.abs(gone - compression).argmin()]] = True
+        kept_S[order[: np.abs(removed - compression).argmin()]] = True
         return kept_S
 
     def by_chosen_threshold(self, keep_S: np.ndarray) -> tuple[np.ndarray, tuple[float, float]]:
-        """What is kept when each half of the queries takes the threshold with the other half's best F2, and both."""
+        """Return a mask of sentences above the threshold with the best F2 on the other half, and both thresholds."""
         kept_S = np.zeros(len(keep_S), dtype=bool)
         chosen = []
         for half in (0, 1):
@@ -91,24 +96,24 @@ class Sentences:
         return kept_S, (chosen[0], chosen[1])
 
 
-def lexical(rows: Sequence[Example]) -> np.ndarray:
-    """Every sentence's BM25 score for its row's query, among all sentences of the task."""
+def bm25_scores(rows: Sequence[Example]) -> np.ndarray:
+    """Return every sentence's BM25 score for its row's query, among all sentences of the task."""
     sentences = [spaced(d.text[start:end]) for row in rows for d in row.documents for start, end in d.spans]
     index = Bm25()
-    index.build(Corpus([str(place) for place in range(len(sentences))], sentences))
+    index.build(Corpus([str(number) for number in range(len(sentences))], sentences))
     scores: list[float] = []
     for row in rows:
-        found = index.search({row.query_id: Text(spaced(row.query))}, len(sentences))[row.query_id]
+        values = index.search({row.query_id: Text(spaced(row.query))}, len(sentences))[row.query_id]
         count = sum(len(document.spans) for document in row.documents)
-        scores += [found.get(str(place), 0.0) for place in range(len(scores), len(scores) + count)]
+        scores += [values.get(str(number), 0.0) for number in range(len(scores), len(scores) + count)]
     return np.array(scores)
 
 
 def spaced(text: str) -> str:
-    """The text with spaces around every two neighbouring characters of scripts that put none between words."""
+    """Split runs of scripts without spaces between words into character bigrams, separated by spaces."""
     words: list[str] = []
     for word in text.split():
         for run in re.findall(f"[{_UNSPACED}]+|[^{_UNSPACED}]+", word):
-            pairs = [run[place : place + 2] for place in range(max(1, len(run) - 1))]
+            pairs = [run[start : start + 2] for start in range(max(1, len(run) - 1))]
             words += pairs if re.match(f"[{_UNSPACED}]", run) else [run]
     return " ".join(words)

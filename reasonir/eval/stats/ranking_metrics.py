@@ -1,8 +1,8 @@
-"""Ranking metrics a query, by trec_eval (pytrec_eval): the field's reference implementation.
+"""Ranking metrics per query by pytrec_eval, the field's reference implementation.
 
-Ties are broken as trec_eval does, by score (in single precision) and then by document id, both descending. A query
-without any result counts as 0. Reciprocal rank and average precision look at the whole run, which ends at the depth it
-was made with. A label is its document's gain in nDCG.
+Ties are broken as in trec_eval, by score (in single precision) and then by document id, both descending. A query
+without results counts as 0. Reciprocal rank and average precision are over the whole run, to the depth of its search.
+A label is its document's gain in nDCG.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ NAMES = (
     "mrr_at_10",
 )
 DEV_METRIC = "ndcg_at_10"
-"""The metric of development evaluations that picks checkpoints, stops early, and ranks registered models."""
+"""Metric of development evaluations: selects checkpoints, stops early, and ranks registered models."""
 PerQuery = dict[str, dict[str, float]]
 
 
 def per_query(run: Run, qrels: Qrels, *, relevant_from: int = 1) -> PerQuery:
-    """Every metric of `NAMES` for every judged query: query id -> metric -> value between 0 and 1.
+    """Return every metric of `NAMES` for every judged query: query id -> metric -> value between 0 and 1.
 
     Args:
-        run: the ranking.
-        qrels: the judgements.
-        relevant_from: the least label that counts as relevant, where metrics ask no more than that.
+        run: scores by query and document.
+        qrels: labels by query and document.
+        relevant_from: least label that counts as relevant in binary metrics.
     """
     import pytrec_eval
 
@@ -43,7 +43,7 @@ def per_query(run: Run, qrels: Qrels, *, relevant_from: int = 1) -> PerQuery:
     judged = {query_id: dict(scores) for query_id, scores in qrels.items()}
     precision = ",".join(map(str, PRECISION_CUTOFFS))
     measures = {f"ndcg_cut.{cutoffs}", f"recall.{cutoffs}", f"P.{precision}", "map", "recip_rank"}
-    found = pytrec_eval.RelevanceEvaluator(judged, measures, relevance_level=relevant_from).evaluate(run)
+    measured = pytrec_eval.RelevanceEvaluator(judged, measures, relevance_level=relevant_from).evaluate(run)
     first_ten = {query_id: dict(ordered(ranking)[:10]) for query_id, ranking in run.items()}
     reciprocal = pytrec_eval.RelevanceEvaluator(judged, {"recip_rank"}, relevance_level=relevant_from).evaluate(
         first_ten
@@ -51,23 +51,23 @@ def per_query(run: Run, qrels: Qrels, *, relevant_from: int = 1) -> PerQuery:
     result: PerQuery = {}
     for query_id in qrels:
         values = dict.fromkeys(NAMES, 0.0)
-        for name, value in found.get(query_id, {}).items():
-            values[_ours(name)] = float(value)
+        for name, value in measured.get(query_id, {}).items():
+            values[_metric(name)] = float(value)
         values["mrr_at_10"] = float(reciprocal.get(query_id, {}).get("recip_rank", 0.0))
         result[query_id] = values
     return result
 
 
 def mean(values: PerQuery) -> dict[str, float]:
-    """The mean of every metric over queries."""
+    """Return the mean of every metric over queries."""
     return {name: fmean(row[name] for row in values.values()) for name in NAMES}
 
 
 def chance_ndcg(gains: Iterable[float], k: int) -> float:
-    """What nDCG@k is on average over all orders of one query's documents: the floor under a ranking of candidates.
+    """Return the mean nDCG@k over all orders of one query's documents: the floor of ranking candidates.
 
     Args:
-        gains: of all the documents, one of them at least above 0.
+        gains: gains of all documents, at least one of them above 0.
         k: the cut-off.
     """
     best = sorted(gains, reverse=True)
@@ -75,11 +75,11 @@ def chance_ndcg(gains: Iterable[float], k: int) -> float:
     return fmean(best) * sum(discounts) / sum(gain * discount for gain, discount in zip(best, discounts, strict=False))
 
 
-_OURS = {"ndcg_cut_": "ndcg_at_", "recall_": "recall_at_", "P_": "precision_at_", "recip_rank": "mrr"}
+_RENAMED = {"ndcg_cut_": "ndcg_at_", "recall_": "recall_at_", "P_": "precision_at_", "recip_rank": "mrr"}
 
 
-def _ours(name: str) -> str:
-    for theirs, ours in _OURS.items():
-        if name.startswith(theirs):
-            return name.replace(theirs, ours)
+def _metric(name: str) -> str:
+    for prefix, ours in _RENAMED.items():
+        if name.startswith(prefix):
+            return name.replace(prefix, ours)
     return name

@@ -1,4 +1,4 @@
-"""How sure a figure is: bootstrap intervals over queries and paired permutation tests (Smucker et al., CIKM 2007)."""
+"""Confidence intervals (bootstrap over queries) and paired permutation tests (Smucker et al., CIKM 2007)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _BATCH = 256
 
 
 class Interval(NamedTuple):
-    """A mean with its 95 % percentile bootstrap interval over queries."""
+    """Mean with its 95 % percentile bootstrap interval over queries."""
 
     mean: float
     low: float
@@ -20,20 +20,20 @@ class Interval(NamedTuple):
 
 
 class Difference(NamedTuple):
-    """The mean difference of two systems over the same queries and how often chance alone gives one as large."""
+    """Mean difference of two systems over the same queries, with its two-sided p value."""
 
     delta: float
     p: float
 
 
 def interval(values: Sequence[float], *, seed: int = 0) -> Interval:
-    """The mean of per-query values and its interval."""
+    """Return the mean of per-query values with its confidence interval."""
     from scipy.stats import bootstrap
 
     array = np.asarray(values, dtype=float)
     if len(array) < 2 or np.ptp(array) == 0:
         return Interval(float(array.mean()), float(array.mean()), float(array.mean()))
-    found = bootstrap(
+    bounds = bootstrap(
         (array,),
         np.mean,
         n_resamples=RESAMPLES,
@@ -41,11 +41,11 @@ def interval(values: Sequence[float], *, seed: int = 0) -> Interval:
         rng=np.random.default_rng(seed),
         batch=999,
     ).confidence_interval
-    return Interval(float(array.mean()), float(found.low), float(found.high))
+    return Interval(float(array.mean()), float(bounds.low), float(bounds.high))
 
 
 def stratified_interval(strata: Sequence[Sequence[float]], *, seed: int = 0) -> Interval:
-    """The unweighted mean of tasks' means and its interval, queries being resampled within each task."""
+    """Return the unweighted mean of tasks' means with its confidence interval, queries resampled within each task."""
     draw = np.random.default_rng(seed)
     arrays = [np.asarray(values, dtype=float) for values in strata]
     resampled = []
@@ -57,20 +57,20 @@ def stratified_interval(strata: Sequence[Sequence[float]], *, seed: int = 0) -> 
     return Interval(float(np.mean([array.mean() for array in arrays])), float(low), float(high))
 
 
-def difference(ours: Sequence[float], theirs: Sequence[float], *, seed: int = 0) -> Difference:
-    """Mean of ours minus theirs, and the two-sided p value of the paired permutation test.
+def difference(first: Sequence[float], second: Sequence[float], *, seed: int = 0) -> Difference:
+    """Return the mean of first minus second, and the two-sided p value of the paired permutation test.
 
     Args:
-        ours: a value a query.
-        theirs: the other system's values for the same queries, in the same order.
-        seed: draws the permutations (all of them are tried where there are few).
+        first: one value per query.
+        second: the other system's values for the same queries, in the same order.
+        seed: seed of the permutations (exhaustive if there are few).
     """
     from scipy.stats import permutation_test
 
-    delta = np.asarray(ours, dtype=float) - np.asarray(theirs, dtype=float)
+    delta = np.asarray(first, dtype=float) - np.asarray(second, dtype=float)
     if len(delta) < 2 or not delta.any():
         return Difference(float(delta.mean()), 1.0)
-    found = permutation_test(
+    test = permutation_test(
         (delta,),
         np.mean,
         permutation_type="samples",
@@ -78,15 +78,15 @@ def difference(ours: Sequence[float], theirs: Sequence[float], *, seed: int = 0)
         rng=np.random.default_rng(seed),
         batch=999,
     )
-    return Difference(float(delta.mean()), float(found.pvalue))
+    return Difference(float(delta.mean()), float(test.pvalue))
 
 
 def stratified_difference(deltas: Sequence[Sequence[float]], *, seed: int = 0) -> Difference:
-    """The unweighted mean of tasks' mean differences, and the two-sided p value of the paired permutation test.
+    """Return the unweighted mean of tasks' mean differences, and its two-sided p value by a paired permutation test.
 
     Args:
-        deltas: a task's differences of two systems, a value a query; signs are drawn for the queries of each task.
-        seed: draws them.
+        deltas: differences of two systems by task, one per query; signs are flipped per query within each task.
+        seed: seed of the signs.
     """
     draw = np.random.default_rng(seed)
     arrays = [np.asarray(values, dtype=float) for values in deltas]

@@ -1,10 +1,10 @@
-"""The shape of a retriever's single vectors, in figures, and whitening: what isotropy costs without any training.
+"""Vector-space metrics of a retriever's single vectors, and whitening, the training-free baseline for isotropy.
 
-Directions (cosines, uniformity, alignment, centroids) are those of the vectors at length 1, whatever the head does.
-Everything over pairs of documents, and their neighbours, looks at a sample of them; SIGReg, whose value grows with the
-number of vectors unless they are Gaussian, at most at `SIGREG_TEXTS` a side.
+Directions (cosines, uniformity, alignment, centroids) are of vectors normalised to length 1, for every head. Metrics
+over pairs of documents and their neighbours use a sample of them; SIGReg, whose value grows with the number of vectors
+unless they are Gaussian, at most `SIGREG_TEXTS` per side.
 
-Shape letters: N documents, Q queries, P relevant pairs, D vector size.
+Shape letters: N documents, M a selection of N, Q queries, P relevant pairs, D vector size.
 """
 
 from __future__ import annotations
@@ -20,14 +20,19 @@ from reasonir.loss.sigreg import FLOOR, Sigreg
 SAMPLE, SIGREG_TEXTS, NEIGHBOURS = 4096, 1024, 10
 _BLOCK = 512
 _LEAST_SHARE = 1e-6
-"""Directions with less of the largest variance than this hold rounding errors, which whitening would blow up."""
+"""Share of the largest variance below which a direction is rounding error, which whitening would amplify."""
 
 
 @dataclass(frozen=True, slots=True)
 class Space:
-    """The vectors of a collection in float32: of its documents and queries, with its relevant pairs by their places.
+    """Vectors of a collection in float32, with its relevant pairs.
 
-    `euclidean` says that vectors are compared by distance and have lengths of their own; otherwise they have length 1.
+    Attributes:
+        documents_ND: document vectors.
+        queries_QD: query vectors.
+        query_P: index of each relevant pair's query.
+        document_P: index of each relevant pair's document.
+        euclidean: True if vectors of any length are compared by distance; otherwise they have length 1.
     """
 
     documents_ND: Tensor
@@ -37,10 +42,9 @@ class Space:
     euclidean: bool
 
     def whitened(self) -> Space:
-        """Both sides turned to the documents' principal axes, all made equally wide, and put to one length.
+        """Whiten both sides by the documents' principal axes, and normalise (Su et al. 2021, arXiv:2103.15316).
 
-        That is length 1, or sqrt(D) where vectors are compared by distance (Su et al. 2021, arXiv:2103.15316). The
-        first numbers of a vector are those of the widest axes.
+        The length is 1, or sqrt(D) if vectors are compared by distance. Axes are in descending order of variance.
         """
         values_ND = self.documents_ND.double()
         mean_D = values_ND.mean(0)
@@ -56,7 +60,7 @@ class Space:
         return replace(self, documents_ND=documents_ND, queries_QD=queries_QD)
 
     def prefix(self, size: int) -> Space:
-        """The first `size` numbers of every vector, at length 1 where vectors have that."""
+        """Truncate every vector to its first `size` dimensions, normalised to length 1 unless `euclidean`."""
         documents_ND, queries_QD = (
             side[:, :size] if self.euclidean else normalize(side[:, :size], dim=-1)
             for side in (self.documents_ND, self.queries_QD)
@@ -64,13 +68,13 @@ class Space:
         return replace(self, documents_ND=documents_ND, queries_QD=queries_QD)
 
     def sample(self, count: int) -> Tensor:
-        """So many of the documents at most, always the same ones."""
+        """Return at most `count` of the documents as vectors_MD, always the same ones."""
         order_N = torch.randperm(len(self.documents_ND), generator=torch.Generator().manual_seed(0))
         return self.documents_ND[order_N[:count].sort().values]
 
 
 def figures(space: Space) -> dict[str, float]:
-    """Everything there is to say of a space, by name."""
+    """Return all vector-space metrics."""
     return {
         **_spectrum(space.documents_ND),
         **_directions(space),
@@ -80,7 +84,7 @@ def figures(space: Space) -> dict[str, float]:
 
 
 def _spectrum(documents_ND: Tensor) -> dict[str, float]:
-    """The covariance's eigenvalues: how many there are in effect (Roy and Vetterli 2007), and the largest's share."""
+    """Return the covariance's effective rank (Roy and Vetterli 2007) and the share of its largest eigenvalue."""
     share_D = torch.linalg.eigvalsh(torch.cov(documents_ND.double().T)).clamp(min=0)
     share_D = share_D / share_D.sum()
     return {
@@ -90,29 +94,29 @@ def _spectrum(documents_ND: Tensor) -> dict[str, float]:
 
 
 def _directions(space: Space) -> dict[str, float]:
-    """Cosines and distances of unit vectors; uniformity and alignment are those of Wang and Isola 2020."""
+    """Return metrics of unit vectors; uniformity and alignment as in Wang and Isola 2020."""
     sample_ND = normalize(space.sample(SAMPLE), dim=-1).double()
     count = len(sample_ND)
-    cosines, kernels = -float(count), -float(count)  # a text with itself doesn't count
+    cosines, kernels = -float(count), -float(count)  # leaves out each text with itself
     for block_MD in torch.split(sample_ND, _BLOCK):
         cosines_MN = block_MD @ sample_ND.T
         cosines += float(cosines_MN.sum())
         kernels += float((4 * cosines_MN - 4).exp().sum())  # exp(-2 |x - y|^2)
     pairs = count * (count - 1)
     documents_ND, queries_QD = (normalize(side, dim=-1).double() for side in (space.documents_ND, space.queries_QD))
-    apart_P = (queries_QD[space.query_P] - documents_ND[space.document_P]).square().sum(1)
+    distance_P = (queries_QD[space.query_P] - documents_ND[space.document_P]).square().sum(1)
     norms_N = space.documents_ND.double().norm(dim=1)
     return {
         "mean_cosine": cosines / pairs,
         "uniformity": float(torch.tensor(kernels / pairs).log()),
-        "alignment": float(apart_P.mean()),
+        "alignment": float(distance_P.mean()),
         "centroid_gap": float((queries_QD.mean(0) - documents_ND.mean(0)).norm()),
         "norm_variation": float(norms_N.std() / norms_N.mean()),
     }
 
 
 def _gaussianity(space: Space) -> dict[str, float]:
-    """SIGReg over its floor: 1 is what a Gaussian sample scores. Vectors of length 1 are scaled by sqrt(D) first."""
+    """Return SIGReg over its floor: 1 for a Gaussian sample. Vectors of length 1 are scaled by sqrt(D) first."""
     scale = 1.0 if space.euclidean else space.documents_ND.shape[1] ** 0.5
     statistic = Sigreg(slices=1024).statistic
     return {
@@ -122,7 +126,7 @@ def _gaussianity(space: Space) -> dict[str, float]:
 
 
 def occurrences(vectors_ND: Tensor, k: int, *, euclidean: bool) -> Tensor:
-    """count_N: among the k nearest of how many others each vector is (Radovanovic et al. 2010)."""
+    """Return count_N: for how many other vectors each is among the k nearest (Radovanovic et al. 2010)."""
     k = min(k, len(vectors_ND) - 1)
     counts_N = torch.zeros(len(vectors_ND), dtype=torch.int64)
     for start in range(0, len(vectors_ND), _BLOCK):
@@ -134,7 +138,7 @@ def occurrences(vectors_ND: Tensor, k: int, *, euclidean: bool) -> Tensor:
 
 
 def skew(counts_N: Tensor) -> float:
-    """The third standardised moment, 0 where all counts are equal."""
-    apart_N = counts_N.double() - counts_N.double().mean()
-    width = float(apart_N.square().mean().sqrt())
-    return float(apart_N.pow(3).mean()) / width**3 if width else 0.0
+    """Return the third standardised moment, 0 if all counts are equal."""
+    centred_N = counts_N.double() - counts_N.double().mean()
+    width = float(centred_N.square().mean().sqrt())
+    return float(centred_N.pow(3).mean()) / width**3 if width else 0.0

@@ -1,7 +1,7 @@
-"""The report's own figures, as SVG that takes the page's colours: legible in print, by daylight and by night.
+"""Figures of the report as SVG in the page's colours: legible in print, in light and in dark mode.
 
-Every system has a colour and a marker of its own, so that a grey print shows as much. Texts stay texts, 8 points or
-more at the width of the page's column.
+Every system has its own colour and marker, so that a greyscale print is readable. Text stays text, at least 8 points at
+the width of the page's column.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from reasonir.report.plots import Curve
 from reasonir.utils.plotting import COLOURS, STYLE, look
 
 INK = "#010203"
-"""Stands for the page's text colour until the SVG is on the page."""
+"""Placeholder of the page's text colour."""
 _WIDTH, _POINTS = 7.0, 240
 _SETTINGS = {
     **STYLE,
@@ -35,24 +35,24 @@ _NUMBERED = re.compile(r' id="[a-zA-Z0-9]+(_[a-zA-Z0-9]+)*_\d+"')
 
 
 def draw_curves(curves: Mapping[str, Curve], titles: Mapping[str, str]) -> Figure | None:
-    """What training logged, a panel each; None where nothing was.
+    """Plot logged metrics, one panel each; None if none was logged.
 
     Args:
-        curves: steps and values of every logged number.
-        titles: the numbers that are drawn, in this order, and what they are called.
+        curves: steps and values of every logged metric.
+        titles: titles by metric, in the order of the panels.
     """
-    there = {name: title for name, title in titles.items() if curves.get(name, ((), ()))[0]}
-    if not there:
+    drawn = {name: title for name, title in titles.items() if curves.get(name, ((), ()))[0]}
+    if not drawn:
         return None
     from matplotlib.ticker import MaxNLocator
 
-    rows = -(-len(there) // 2)
+    rows = -(-len(drawn) // 2)
 
     def paint(figure: Any) -> None:
         panels = figure.subplots(rows, 2, squeeze=False).flatten()
-        for panel in panels[len(there) :]:
+        for panel in panels[len(drawn) :]:
             panel.set_axis_off()
-        for panel, (name, title) in zip(panels, there.items(), strict=False):
+        for panel, (name, title) in zip(panels, drawn.items(), strict=False):
             steps, values = _thinned(curves[name])
             panel.plot(steps, values, **(look(0) if len(steps) < 30 else {"color": COLOURS[0]}))
             panel.set_title(title, loc="left")
@@ -61,28 +61,28 @@ def draw_curves(curves: Mapping[str, Curve], titles: Mapping[str, str]) -> Figur
             if len(steps) == 1:
                 panel.set_xlim(steps[0] - 1, steps[0] + 1)
 
-    every = max(1, *(-(-len(curves[name][0]) // _POINTS) for name in there))
-    title = "Training, step by step" + (f"; a point is the mean of up to {every} logged values" if every > 1 else "")
-    return Figure(title, _svg(paint, 0.3 + 2.0 * rows, f"Curves of {', '.join(there.values())}"))
+    every = max(1, *(-(-len(curves[name][0]) // _POINTS) for name in drawn))
+    title = "Training curves" + (f"; a point is the mean of up to {every} logged values" if every > 1 else "")
+    return Figure(title, _svg(paint, 0.3 + 2.0 * rows, f"Curves of {', '.join(drawn.values())}"))
 
 
 def draw_tasks(
     tasks: Sequence[str],
     figures: Mapping[str, Mapping[str, float]],
     spans: Mapping[str, tuple[float, float]],
-    judged: str,
+    evaluated: str,
     metric: str,
 ) -> Figure:
-    """Every system's figure on every task, the judged one's with its interval.
+    """Plot every system's result on every task, the evaluated one's with its confidence interval.
 
     Args:
-        tasks: from top to bottom.
-        figures: task -> system -> figure.
-        spans: of the judged system, by task.
-        judged: its name.
-        metric: as it is spoken of.
+        tasks: tasks from top to bottom.
+        figures: task -> system -> value.
+        spans: bounds of the evaluated system's intervals, by task.
+        evaluated: name of the evaluated system.
+        metric: display name of the metric.
     """
-    systems = [judged, *dict.fromkeys(name for task in tasks for name in figures[task] if name != judged)]
+    systems = [evaluated, *dict.fromkeys(name for task in tasks for name in figures[task] if name != evaluated)]
 
     def paint(figure: Any) -> None:
         axes = figure.subplots()
@@ -90,14 +90,14 @@ def draw_tasks(
         for row, task in zip(rows, tasks, strict=True):
             axes.plot(spans[task], [row, row], color=COLOURS[0], linewidth=2, alpha=0.6, zorder=1)
         for number, system in reversed(list(enumerate(systems))):
-            there = [
+            points = [
                 (row, figures[task][system]) for row, task in zip(rows, tasks, strict=True) if system in figures[task]
             ]
             axes.plot(
-                [value for _, value in there],
-                [row for row, _ in there],
+                [value for _, value in points],
+                [row for row, _ in points],
                 **look(number),
-                fillstyle="full" if system == judged else "none",
+                fillstyle="full" if system == evaluated else "none",
                 linestyle="",
                 ms=6,
                 label=system,
@@ -107,17 +107,17 @@ def draw_tasks(
         axes.grid(visible=False, axis="y")
         figure.legend(loc="outside upper left", ncols=len(COLOURS), reverse=True, handletextpad=0.2)
 
-    title = f"{metric} by task; the bar is the 95% CI of {judged}"
+    title = f"{metric} by task; the bar is the 95% CI of {evaluated}"
     return Figure(title, _svg(paint, 0.9 + 0.26 * len(tasks), f"{metric} of {', '.join(systems)} on each task"))
 
 
-def kept_picture(file: Path, title: str) -> Figure:
-    """A PNG file that another part of the run drew."""
+def read_png(file: Path, title: str) -> Figure:
+    """Embed a PNG file written by another part of the run."""
     return Figure(title, png=b64encode(file.read_bytes()).decode())
 
 
 def _thinned(curve: Curve) -> tuple[list[float], list[float]]:
-    """At most so many points, each the mean of its neighbours, so that a long training's page stays small."""
+    """Downsample to at most `_POINTS` points by means over neighbours, to bound the size of the page."""
     every = max(1, -(-len(curve[0]) // _POINTS))
     cut = [np.array_split(np.asarray(part, dtype=float), range(every, len(part), every)) for part in curve]
     return [float(part[-1]) for part in cut[0]], [float(part.mean()) for part in cut[1]]

@@ -1,6 +1,6 @@
-"""What a report's page is made of: plain values that the template lays out, nothing computed any more.
+"""Content of a report's page as plain values for the template.
 
-All text in them is untrusted but `Figure.svg`, which this package draws itself. What a run lacks is empty or None.
+All text is untrusted, except `Figure.svg`, which this package draws itself. Absent parts are empty or None.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from markupsafe import Markup
 from reasonir.utils.table import Table
 
 LEVELS = 5
-"""Shades of a passage's marked pieces."""
+"""Shades of marked tokens in a passage."""
 
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """A picture, drawn here (`svg`) or kept by a benchmark (`png`, in base64), with what it shows."""
+    """Figure, drawn for the page (`svg`) or written by a benchmark (`png`, in base64), with its caption."""
 
     title: str
     svg: Markup | None = None
@@ -27,7 +27,7 @@ class Figure:
 
 @dataclass(frozen=True, slots=True)
 class ShownPiece:
-    """A stretch of a passage: shaded from 1 to LEVELS (0: not), struck through or not; `hint` says why."""
+    """Part of a passage: shaded from 1 to LEVELS (0: not), struck through or not; `hint` is the tooltip."""
 
     text: str
     level: int = 0
@@ -37,7 +37,7 @@ class ShownPiece:
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """A query token, the document token that it matches best, and how well."""
+    """Query token, the document token with the highest similarity, and that similarity."""
 
     query: str
     document: str
@@ -46,7 +46,7 @@ class Match:
 
 @dataclass(frozen=True, slots=True)
 class ShownPassage:
-    """The part of a document that is shown; `before` and `after` count the characters that are not."""
+    """Excerpt of a document; `before` and `after` count the omitted characters."""
 
     pieces: Sequence[ShownPiece]
     before: int = 0
@@ -56,7 +56,7 @@ class ShownPassage:
 
 @dataclass(frozen=True, slots=True)
 class RankedHit:
-    """A document of a ranking, or (rank and score None) one that should have been in it; no passage without texts."""
+    """Document of a ranking, or relevant one missing from it (rank and score None); no passage without texts."""
 
     doc_id: str
     relevant: bool
@@ -67,19 +67,19 @@ class RankedHit:
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """A query: its metric, in the system it is compared with too, the first documents and the relevant ones missed.
+    """Query with its metric, its top documents and the relevant ones missed.
 
     Attributes:
-        task: it belongs to this one.
-        query_id: its id there.
-        text: it, cut where it is long.
-        instruction: what the model was told with it.
+        task: name of the task.
+        query_id: id in the task.
+        text: text, cut if long.
+        instruction: instruction given to the model.
         value: the metric.
-        before: the metric of the system that it is compared with, where there is one.
-        first: the first documents of its ranking.
-        missed: relevant documents further down or not ranked at all, the best ranked first.
-        more: how many further ones there are.
-        ranked: the length of its ranking.
+        before: the metric of the system compared with; None without one.
+        first: top documents of the ranking.
+        missed: relevant documents ranked lower or not at all, the best ranked first.
+        more: number of further missed ones.
+        ranked: length of the ranking.
     """
 
     task: str
@@ -96,15 +96,15 @@ class Query:
 
 @dataclass(frozen=True, slots=True)
 class Examples:
-    """The queries that are shown, how their passages are to be read, and what became of all of them.
+    """Selected queries, the meaning of marks in their passages, and counts of changes over all queries.
 
     Attributes:
-        metric: what queries are chosen by.
-        worst: the queries with the least of it.
-        improved: those that gained most over `against`; None where nothing is compared.
-        against: a system's name.
-        changes: how many queries are better, worse, the same.
-        reading: "matches", "sentences" or "plain": what marks in passages mean.
+        metric: metric that queries are selected by.
+        worst: the queries with the lowest values.
+        improved: the queries with the largest gains over `against`; None without a comparison.
+        against: name of the system compared with.
+        changes: number of queries that are better, worse, equal.
+        reading: meaning of marks in passages: "matches", "sentences" or "plain".
     """
 
     metric: str
@@ -117,7 +117,7 @@ class Examples:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Everything on the page, in its order."""
+    """Content of the page, in its order."""
 
     title: str
     about: Sequence[str]
@@ -131,7 +131,7 @@ class Page:
     analyses: Sequence[Figure] = ()
     speed: Table | None = None
     memory: Sequence[Table] = ()
-    notes: Sequence[tuple[str, int]] = ()
+    warnings: Sequence[tuple[str, int]] = ()
     commands: Mapping[str, str] = field(default_factory=dict)
     environment: Table | None = None
     texts: Mapping[str, str] = field(default_factory=dict)

@@ -1,7 +1,8 @@
-"""Passages as the model reads them: ColBERT's matched tokens shaded, what a pruner drops struck through, others plain.
+"""Passages with the model's evidence: ColBERT's matched tokens shaded, a pruner's dropped sentences struck through.
 
-A long document is shown in part: where most of what is marked stands. Shape letters: S query vectors, T document
-vectors, D vector size.
+A long document is cut to the window with the most marked weight.
+
+Shape letters: S query vectors, T document vectors, D vector size.
 """
 
 from __future__ import annotations
@@ -19,52 +20,52 @@ from reasonir.types import Pair, Text
 from reasonir.utils.sentences import sentences
 
 Show = Callable[[Text, Sequence[str]], list[ShownPassage]]
-"""Gives the passages of documents that were ranked for a query."""
+"""Renders the passages of documents ranked for a query."""
 THRESHOLD = 0.1
-"""Sentences with no higher probability are struck through, as `Pruner.load` drops them."""
+"""Probability up to which a sentence is struck through, the default of `Pruner.load`."""
 _SHOWN, _LEAD = 700, 40
 
 
 def reading_of(encoder: Encoder | None) -> tuple[str, Show]:
-    """How the passages that a model read are marked (see `Examples.reading`), and what marks them."""
+    """Return the meaning of a model's marks (see `Examples.reading`), and the function that marks passages."""
     evidence = encoder.head.evidence if encoder is not None else "none"
     if encoder is None or evidence == "none":
         return "plain", plainly
     if evidence == "sentences":
         return evidence, lambda query, texts: _pruned(encoder, query, texts)
-    if not encoder.head.tokenizer.tokenizer.is_fast:  # which alone says where tokens are
+    if not encoder.head.tokenizer.tokenizer.is_fast:  # only fast tokenizers give offsets
         return "plain", plainly
     return evidence, lambda query, texts: _matched(encoder, encoder.head.tokenizer, query, texts)
 
 
 def plainly(_: Text, texts: Sequence[str]) -> list[ShownPassage]:
-    """The beginnings of the documents, nothing marked."""
+    """Return the beginnings of the documents without marks."""
     return [marked(text, []) for text in texts]
 
 
 def marked(
     text: str, marks: Sequence[tuple[int, int, float, ShownPiece]], matches: Sequence[Match] = ()
 ) -> ShownPassage:
-    """The part of a text with the most weight, up to so many characters, cut into pieces.
+    """Return the window of a text with the most marked weight, cut into pieces.
 
     Args:
         text: the document.
-        marks: (start, end, weight, what the piece is apart from its text), in order, none overlapping another.
-        matches: stand with the passage.
+        marks: (start, end, weight, piece without its text) in characters, ordered and without overlap.
+        matches: token matches to list below the passage.
     """
     low, high = _window(len(text), marks)
-    pieces, place = [], low
+    pieces, position = [], low
     for start, end, _, look in marks:
         if start < low or end > high:
             continue
-        pieces += [ShownPiece(text[place:start]), ShownPiece(text[start:end], look.level, look.struck, look.hint)]
-        place = end
-    pieces.append(ShownPiece(text[place:high]))
+        pieces += [ShownPiece(text[position:start]), ShownPiece(text[start:end], look.level, look.struck, look.hint)]
+        position = end
+    pieces.append(ShownPiece(text[position:high]))
     return ShownPassage([piece for piece in pieces if piece.text], low, len(text) - high, matches)
 
 
 def _window(length: int, marks: Sequence[tuple[int, int, float, ShownPiece]]) -> tuple[int, int]:
-    """Where the shown part begins and ends: whole where that is short, the first of equally good ones."""
+    """Return start and end of the window: the whole text if short, the first of equally good windows."""
     if length <= _SHOWN or not marks:
         return 0, min(length, _SHOWN)
     starts = np.array([start for start, *_ in marks])
@@ -76,28 +77,28 @@ def _window(length: int, marks: Sequence[tuple[int, int, float, ShownPiece]]) ->
 
 
 def _matched(encoder: Encoder, tokenizer: Any, query: Text, texts: Sequence[str]) -> list[ShownPassage]:
-    """Every document's tokens shaded by the similarities of the query tokens whose best match they are."""
-    asked, places, names = tokenizer.vector_offsets(query, "query")
-    spoken_S = [asked[start:end] or name for (start, end), name in zip(places, names, strict=True)]
+    """Shade every document's tokens by the similarities of the query tokens whose best match they are."""
+    query_text, spans_S, names_S = tokenizer.vector_offsets(query, "query")
+    query_S = [query_text[start:end] or name for (start, end), name in zip(spans_S, names_S, strict=True)]
     query_SD = encoder.encode([query], "query").values_TD.float().cpu()
-    found = []
+    passages = []
     for text in texts:
-        read, spans_T, names_T = tokenizer.vector_offsets(Text(text), "document")
+        document, spans_T, names_T = tokenizer.vector_offsets(Text(text), "document")
         document_TD = encoder.encode([Text(text)], "document").values_TD.float().cpu()
         best_S, place_S = (part.tolist() for part in (query_SD @ document_TD.T).max(1))
         matches = [
-            Match(spoken, read[slice(*spans_T[place])] or names_T[place], best)
-            for spoken, place, best in zip(spoken_S, place_S, best_S, strict=True)
+            Match(query_token, document[slice(*spans_T[place])] or names_T[place], best)
+            for query_token, place, best in zip(query_S, place_S, best_S, strict=True)
         ]
         taken: dict[tuple[int, int], list[Match]] = {}
         for place, match in zip(place_S, matches, strict=True):
             taken.setdefault(spans_T[place], []).append(match)
-        found.append(marked(read, _shaded(taken), matches))
-    return found
+        passages.append(marked(document, _shaded(taken), matches))
+    return passages
 
 
 def _shaded(taken: dict[tuple[int, int], list[Match]]) -> list[tuple[int, int, float, ShownPiece]]:
-    """Marks of the places that matches are at; one that overlaps an earlier one is part of it."""
+    """Return marks of the matched spans; overlapping spans are merged."""
     marks: list[tuple[int, int, list[Match]]] = []
     for (start, end), matches in sorted(taken.items()):
         if start == end:
@@ -125,18 +126,18 @@ def _shaded(taken: dict[tuple[int, int], list[Match]]) -> list[tuple[int, int, f
 
 
 def _pruned(encoder: Encoder, query: Text, texts: Sequence[str]) -> list[ShownPassage]:
-    """Every sentence with its probability, struck through where the pruner would drop it."""
+    """Mark every sentence with its probability, struck through if the pruner drops it."""
     if encoder.head.tokenizer.room(query) < MIN_ROOM:
         return plainly(query, texts)
     spans = [sentences(text) for text in texts]
-    pairs = [Pair(query, Text(text), found) for text, found in zip(texts, spans, strict=True)]
+    pairs = [Pair(query, Text(text), sentence_spans) for text, sentence_spans in zip(texts, spans, strict=True)]
     return [
         marked(
             text,
             [
                 (start, end, keep, ShownPiece("", struck=keep <= THRESHOLD, hint=f"probability {keep:.2f}"))
-                for (start, end), keep in zip(found, opinion.keep, strict=True)
+                for (start, end), keep in zip(sentence_spans, scores.keep, strict=True)
             ],
         )
-        for text, found, opinion in zip(texts, spans, score_spans(encoder, pairs), strict=True)
+        for text, sentence_spans, scores in zip(texts, spans, score_spans(encoder, pairs), strict=True)
     ]

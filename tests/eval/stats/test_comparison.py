@@ -1,4 +1,4 @@
-"""Paired comparison: the statistic, its correction, what it refuses, and the command on real runs."""
+"""Paired comparison: the statistic, its correction, invalid input, and the command on real runs."""
 
 import csv
 import json
@@ -24,7 +24,7 @@ def noisy(mean, count, seed):
     return (np.random.default_rng(seed).normal(mean, 0.2, count)).tolist()
 
 
-def test_one_stratum_is_the_plain_paired_test():
+def test_one_stratum_is_the_usual_paired_test():
     first, second = np.array(noisy(0.55, 60, 1)), np.array(noisy(0.5, 60, 2))
     deltas = (first - second).tolist()
     found, expected = stratified_difference([deltas]), difference(first.tolist(), second.tolist())
@@ -33,7 +33,7 @@ def test_one_stratum_is_the_plain_paired_test():
     assert stratified_interval([deltas]) == pytest.approx(interval(deltas), abs=0.01)
 
 
-def test_tasks_count_alike_whatever_their_number_of_queries():
+def test_tasks_weigh_equally_for_any_number_of_queries():
     found = compare({"a": system([1.0] * 2, [0.0] * 98), "b": system([0.0] * 2, [0.0] * 98)}, "ndcg_at_10")
     (overall,) = [each for each in found if each.task == OVERALL]
     assert (overall.delta, overall.mean_first, overall.mean_second) == (0.5, 0.5, 0.0)
@@ -50,7 +50,7 @@ def test_a_groups_mean_is_tested_as_all_tasks_are():
     assert results.difference("both", "good", "bad") == (pytest.approx(overall.delta), overall.p)
 
 
-def test_a_real_difference_is_found_and_chance_is_not():
+def test_a_real_difference_is_significant_and_noise_is_not():
     good, bad = system(noisy(0.6, 150, 1), noisy(0.6, 150, 2)), system(noisy(0.4, 150, 3), noisy(0.4, 150, 4))
     same = system(noisy(0.6, 150, 5), noisy(0.6, 150, 6))
     found = {(c.task, c.first, c.second): c for c in compare({"good": good, "same": same, "bad": bad}, "ndcg_at_10")}
@@ -77,8 +77,8 @@ def test_holms_correction():
     ("other", "metric", "message"),
     [
         ({"else": system([0.1])["t0"]}, "ndcg_at_10", "have no task in common"),
-        (system([0.1, 0.2]), "ndcg_at_10", "query 'q1' was judged for only one of a and b"),
-        (system([0.1]), "ndcg", "metric=ndcg: there is ndcg_at_10"),
+        (system([0.1, 0.2]), "ndcg_at_10", "query 'q1' was evaluated for only one of a and b"),
+        (system([0.1]), "ndcg", "metric=ndcg: choose one of ndcg_at_10"),
     ],
 )
 def test_runs_that_cannot_be_compared_are_refused(other, metric, message):

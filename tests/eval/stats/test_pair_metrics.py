@@ -19,7 +19,7 @@ from reasonir.eval.stats.pair_metrics import (
 
 
 def drawn(seed=0, *, queries=40, threshold=0.3, noise=1.0):
-    """Pairs with ties in scores and relevances, and a query whose documents are all alike."""
+    """Return pairs with ties in scores and relevances, and a query whose documents are all equally relevant."""
     draw = np.random.default_rng(seed)
     query_P = np.repeat(np.arange(queries), draw.integers(1, 8, queries))
     relevance_P = draw.choice([1.0, 1.67, 2.33, 3.0], size=len(query_P))
@@ -38,7 +38,7 @@ def naive_calibration_error(probability, relevant):
     return total
 
 
-def test_figures_are_those_of_scikit_learn_and_scipy():
+def test_metrics_equal_scikit_learn_and_scipy():
     pairs = drawn()
     found = BootstrapDraws.of(pairs).points
     y, p, s = pairs.relevant_P, pairs.probability_P, pairs.score_P
@@ -64,7 +64,7 @@ def test_figures_are_those_of_scikit_learn_and_scipy():
         assert found[f"{name}_by_query"] == pytest.approx(np.mean(each))
 
 
-def test_a_query_that_weighs_twice_is_there_twice():
+def test_a_query_of_weight_2_counts_as_two_queries():
     pairs = drawn()
     weight_Q = np.random.default_rng(1).integers(0, 4, pairs.queries)
     times = weight_Q[pairs.query_P]
@@ -103,7 +103,7 @@ def test_calibration_by_hand():
     assert list(confusion(pairs, 0.95).values()) == [0, 1, 2, 1]
 
 
-def test_figures_that_arent_defined_are_left_out():
+def test_undefined_metrics_are_left_out():
     alike = ScoredPairs(np.array([0, 1]), np.full(2, 3.0), np.array([True, True]), np.arange(2.0), np.ones(2), 0.5)
     found = BootstrapDraws.of(alike)
     assert found.points.keys() & {"auc", "spearman_by_query", "spearman"} == set()
@@ -111,18 +111,18 @@ def test_figures_that_arent_defined_are_left_out():
     assert found.intervals()["brier"] == (0, 0, 0)
 
 
-def test_intervals_hold_their_figures_and_a_better_system_is_ahead():
+def test_intervals_contain_their_values_and_a_better_system_differs():
     better, worse = BootstrapDraws.of(drawn(noise=0.5)), BootstrapDraws.of(drawn(noise=3.0))
     for drawn_figures in (better, worse):
         for name, span in drawn_figures.intervals().items():
             assert span.low <= drawn_figures.points[name] <= span.high, name
-    gap = better.ahead_of(worse)["auc"]
+    gap = better.difference_from(worse)["auc"]
     assert gap.delta == pytest.approx(better.points["auc"] - worse.points["auc"])
     assert gap.p < 0.01
-    assert all(each == (0, 1) for each in better.ahead_of(better).values())
+    assert all(each == (0, 1) for each in better.difference_from(better).values())
 
 
-def test_the_best_threshold_is_that_of_all_of_them():
+def test_the_best_threshold_equals_exhaustive_search():
     for seed in range(5):
         pairs = drawn(seed)
         scores = {t: metrics.f1_score(pairs.relevant_P, pairs.probability_P >= t) for t in pairs.probability_P}
@@ -131,7 +131,7 @@ def test_the_best_threshold_is_that_of_all_of_them():
         assert all(scores[higher] < scores[best] - 1e-12 for higher in scores if higher > best)
 
 
-def test_the_logistic_curve_is_that_of_scikit_learn():
+def test_the_logistic_curve_equals_scikit_learn():
     pairs = drawn()
     scores = 100 + 7 * pairs.score_P
     curve = logistic(scores, pairs.relevant_P)
@@ -139,6 +139,6 @@ def test_the_logistic_curve_is_that_of_scikit_learn():
     assert curve(scores) == pytest.approx(reference.predict_proba(pairs.score_P[:, None])[:, 1], abs=1e-4)
 
 
-def test_scores_that_say_nothing_give_everybody_the_share_of_relevant_pairs():
+def test_constant_scores_give_the_share_of_relevant_pairs():
     relevant_P = np.array([True, True, True, False])
     assert logistic(np.zeros(4), relevant_P)(np.zeros(4)) == pytest.approx(np.full(4, 0.75), abs=1e-3)

@@ -1,9 +1,9 @@
-"""Figures of pruning by hand."""
+"""Pruning metrics by hand."""
 
 import numpy as np
 import pytest
 
-from reasonir.eval.stats.pruning_metrics import Sentences, lexical, spaced
+from reasonir.eval.stats.pruning_metrics import Sentences, bm25_scores, spaced
 from reasonir.types import Document, Example
 
 ROWS = [
@@ -47,7 +47,7 @@ def test_counts_are_over_sentences_and_compression_over_texts(kept, expected):
     assert {name: found[name] for name in expected} == pytest.approx(expected)
 
 
-def test_the_best_sentences_come_as_near_to_a_compression_as_can_be():
+def test_the_best_sentences_come_as_close_to_a_compression_as_possible():
     sentences = Sentences.of(rows())
     scores = np.array([0.9, 0.1, 0.5, 0.8, 0.1])
     for count in range(6):
@@ -56,7 +56,7 @@ def test_the_best_sentences_come_as_near_to_a_compression_as_can_be():
         assert sentences.best(scores, sentences.compression(kept) + 0.001).tolist() == kept.tolist()
 
 
-def test_a_threshold_is_chosen_on_the_other_half():
+def test_a_threshold_is_tuned_on_the_other_half():
     sentences = Sentences.of(rows())
     assert set(sentences.half_S.tolist()) == {0, 1}
     keep = np.array([0.6, 0.2, 0.1, 0.4, 0.3])
@@ -65,13 +65,13 @@ def test_a_threshold_is_chosen_on_the_other_half():
         own = sentences.half_S == half
         assert kept[own].tolist() == (keep[own] > chosen[half]).tolist()
     first = sentences.half_S[0]
-    assert chosen[first] == 0.3  # what is best for the second query: 0.4 is kept and 0.3 isn't
+    assert chosen[first] == 0.3  # best for the second query: 0.4 is kept and 0.3 isn't
     assert chosen[1 - first] == 0.2
 
 
-def test_words_in_common_find_sentences_in_either_script():
-    assert lexical(rows()).argmax() in (0, 3)
-    assert lexical(rows())[[1, 2, 4]].tolist() == [0, 0, 0]
+def test_bm25_scores_sentences_in_either_script():
+    assert bm25_scores(rows()).argmax() in (0, 3)
+    assert bm25_scores(rows())[[1, 2, 4]].tolist() == [0, 0, 0]
     assert spaced("梅雨は rain。") == "梅雨 雨は rain。"
     japanese = [
         Example(
@@ -80,4 +80,4 @@ def test_words_in_common_find_sentences_in_either_script():
             (Document("1", "台風だ。梅雨である。", spans=((0, 4), (4, 10)), span_labels=(0.0, 1.0)),),
         )
     ]
-    assert lexical(japanese).argmax() == 1
+    assert bm25_scores(japanese).argmax() == 1

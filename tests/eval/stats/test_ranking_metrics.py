@@ -12,7 +12,7 @@ QRELS = {"q": {"a": 2, "b": 1, "c": 0, "z": 1}, "empty": {"a": 1}}
 RUN = {"q": {"c": 3.0, "a": 2.0, "x": 1.5, "b": 1.0}}
 
 
-def test_figures_by_hand():
+def test_metrics_by_hand():
     found = per_query(RUN, QRELS)["q"]
     ideal = 2 + 1 / log2(3) + 1 / log2(4)
     assert found["ndcg_at_10"] == pytest.approx((2 / log2(3) + 1 / log2(5)) / ideal)
@@ -23,14 +23,14 @@ def test_figures_by_hand():
     assert [found[f"precision_at_{k}"] for k in (1, 3, 5)] == pytest.approx([0, 1 / 3, 2 / 5])
 
 
-def test_relevance_may_ask_more_than_the_least_label():
+def test_relevant_from_excludes_lower_labels():
     found = per_query(RUN, QRELS, relevant_from=2)["q"]
     assert found["ndcg_at_10"] == per_query(RUN, QRELS)["q"]["ndcg_at_10"]
     assert (found["map"], found["mrr"], found["mrr_at_10"], found["recall_at_5"]) == (0.5, 0.5, 0.5, 1.0)
     assert found["precision_at_5"] == pytest.approx(1 / 5)
 
 
-def test_a_query_without_results_counts_as_nothing():
+def test_a_query_without_results_counts_as_0():
     found = per_query(RUN, QRELS)
     assert set(found) == {"q", "empty"}
     assert all(value == 0 for value in found["empty"].values())
@@ -38,7 +38,7 @@ def test_a_query_without_results_counts_as_nothing():
     assert set(mean(found)) == set(NAMES)
 
 
-def test_ties_fall_to_the_larger_id():
+def test_ties_rank_the_larger_id_first():
     qrels = {"q": {"b": 1}}
     assert per_query({"q": {"a": 1.0, "b": 1.0}}, qrels)["q"]["mrr"] == 1.0
     assert per_query({"q": {"c": 1.0, "b": 1.0}}, qrels)["q"]["mrr"] == 0.5
@@ -50,8 +50,8 @@ def test_reciprocal_rank_at_ten_ends_at_ten():
     assert (found["mrr"], found["mrr_at_10"]) == (pytest.approx(1 / 11), 0.0)
 
 
-def test_scores_that_differ_beyond_single_precision_are_ties_to_every_metric():
-    """trec_eval keeps scores as floats: eleven ties, of which the smallest id comes last, whatever its ninth digit."""
+def test_scores_equal_in_single_precision_are_ties_to_every_metric():
+    """trec_eval stores scores as floats: eleven ties, with the smallest id last for any ninth digit."""
     run = {"q": {f"d{i:02}": 1.0 - i * 1e-10 for i in range(11)}}
     found = per_query(run, {"q": {"d00": 1}})["q"]
     assert (found["mrr"], found["mrr_at_10"]) == (pytest.approx(1 / 11), 0.0)
@@ -66,7 +66,7 @@ def test_chance_is_the_mean_over_all_orders(k):
 
 
 HOME_DEPOT = {1.0: 2105, 1.33: 3006, 1.67: 6780, 2.0: 11730, 2.33: 16060, 2.67: 15202, 3.0: 19125}
-"""How many pairs of Home Depot's 74,067 have each relevance (the six rarer values left out)."""
+"""Pairs of Home Depot's 74,067 by relevance (without the six rarer values)."""
 
 
 def drawn(products, lists=3000):
@@ -82,7 +82,7 @@ def test_random_order_of_a_saturated_set_scores_high(products, ndcg, average_pre
     assert np.mean([chance_ndcg(2**row - 1, 10) for row in lists]) == pytest.approx(ndcg, abs=0.004)
     ids = [f"d{number}" for number in range(products)]
     qrels = {f"q{n}": dict(zip(ids, (row >= 2.33).astype(int).tolist(), strict=True)) for n, row in enumerate(lists)}
-    qrels = {query: judged for query, judged in qrels.items() if any(judged.values())}
+    qrels = {query: labels for query, labels in qrels.items() if any(labels.values())}
     texts = dict.fromkeys(qrels, Text("?"))
     task = Task("t", texts, Corpus(ids, ids), qrels, candidates=dict.fromkeys(qrels, ids))
     found = mean(per_query(random_system(depth=10, seed=0)(task), qrels))

@@ -4,7 +4,7 @@ import pytest
 from reasonir.eval.stats.significance import difference, interval, stratified_interval
 
 
-def test_the_interval_holds_the_mean_about_as_wide_as_theory_says():
+def test_the_interval_has_about_the_theoretical_width():
     values = np.random.default_rng(0).normal(0.5, 0.2, 400)
     found = interval(values.tolist())
     assert found.mean == pytest.approx(values.mean())
@@ -19,7 +19,7 @@ def test_few_queries_are_tested_exactly():
     assert found.p == pytest.approx(2 / 32)
 
 
-def test_chance_gives_large_p_values_and_an_effect_small_ones():
+def test_noise_gives_large_p_values_and_an_effect_small_ones():
     draw = np.random.default_rng(1)
     base = draw.random(100)
     assert difference((base + draw.normal(0, 0.1, 100)).tolist(), base.tolist()).p > 0.05
@@ -27,7 +27,7 @@ def test_chance_gives_large_p_values_and_an_effect_small_ones():
     assert difference([0.1, 0.2], [0.1, 0.2]) == (0.0, 1.0)
 
 
-def test_one_stratum_has_the_plain_interval_and_several_that_of_their_mean():
+def test_one_stratum_has_the_usual_interval_and_several_that_of_their_mean():
     draw = np.random.default_rng(2)
     first, second = draw.normal(0.5, 0.2, 100), draw.normal(0.1, 0.05, 25)
     assert stratified_interval([first.tolist()]) == pytest.approx(interval(first.tolist()), abs=0.01)

@@ -1,4 +1,4 @@
-"""The shape of small spaces, held against loops and against what is known of spaces made to measure."""
+"""Vector-space metrics of small spaces against naive loops, and of constructed spaces against known values."""
 
 from math import exp, log
 
@@ -22,7 +22,7 @@ def unit(row):
 
 
 @pytest.mark.parametrize("euclidean", [True, False])
-def test_figures_are_those_of_loops(euclidean):
+def test_metrics_equal_naive_loops(euclidean):
     documents = torch.randn(40, 6, generator=DRAW) + torch.tensor([2.0, 0, 0, 0, 0, 0])
     queries = torch.randn(9, 6, generator=DRAW)
     if not euclidean:
@@ -54,7 +54,7 @@ def test_figures_are_those_of_loops(euclidean):
     assert found["hubness_skew"] == pytest.approx(reference(counts))
 
 
-def test_a_gaussian_is_told_from_what_is_none():
+def test_a_gaussian_is_distinguished_from_other_distributions():
     round_ = torch.randn(3000, 48, generator=DRAW)
     flat = round_ * torch.arange(1, 49) ** -1.0 + 1
     isotropic, cone = (figures(space(each, each[:200])) for each in (round_, flat))
@@ -77,7 +77,7 @@ def test_neighbours_are_the_same_in_blocks(monkeypatch):
 
 
 @pytest.mark.parametrize("euclidean", [True, False])
-def test_whitening_makes_directions_equally_wide_in_the_order_they_had(euclidean):
+def test_whitening_equalises_variance_and_keeps_the_order_of_axes(euclidean):
     documents = torch.randn(4000, 8, generator=DRAW) * torch.arange(1.0, 9) + 5
     white = space(documents, documents[:50] + 0.0, euclidean=euclidean).whitened()
     length = 8**0.5 if euclidean else 1
@@ -91,14 +91,14 @@ def test_whitening_makes_directions_equally_wide_in_the_order_they_had(euclidean
     assert abs(float(correlation)) > 0.9
 
 
-def test_directions_without_width_stay_empty():
+def test_directions_without_variance_stay_zero():
     documents = torch.randn(6, 12, generator=DRAW)
     white = space(documents, torch.randn(3, 12, generator=DRAW)).whitened()
     assert (white.documents_ND[:, 5:] == 0).all()
     assert torch.isfinite(white.queries_QD).all()
 
 
-def test_a_prefix_keeps_its_own_length_only_where_vectors_have_one():
+def test_a_prefix_is_normalised_unless_euclidean():
     documents, queries = torch.randn(5, 4, generator=DRAW), torch.randn(2, 4, generator=DRAW)
     assert space(documents, queries).prefix(3).documents_ND.equal(documents[:, :3])
     short = space(documents, queries, euclidean=False).prefix(3)

@@ -1,4 +1,4 @@
-"""Marks against what they stand for: matches add up to MaxSim, struck sentences are those that a pruner drops."""
+"""Marks of passages: matches add up to MaxSim, struck sentences are those that a pruner drops."""
 
 import pytest
 
@@ -31,12 +31,12 @@ def test_matches_add_up_to_the_score_and_shade_what_they_match(request, name, op
         assert len(passage.matches) == vectors
         assert sum(match.similarity for match in passage.matches) == pytest.approx(score, rel=1e-4)
         assert shown(passage) == text
-        said = {piece.text for piece in passage.pieces if piece.level}
-        assert said <= {match.document for match in passage.matches}
+        shaded = {piece.text for piece in passage.pieces if piece.level}
+        assert shaded <= {match.document for match in passage.matches}
         assert max((piece.level for piece in passage.pieces), default=0) in (0, 5)
 
 
-def test_tokens_stand_where_their_characters_are(bert):
+def test_token_spans_match_their_characters(bert):
     tokenizer = load(bert, "colbert", query_length=20, document_length=12).head.tokenizer
     for side, text in (("query", QUERY), ("document", Text(" ".join(SENTENCES)))):
         string, places, names = tokenizer.vector_offsets(text, side)
@@ -58,20 +58,20 @@ def test_struck_sentences_are_those_that_the_pruner_drops(bert):
     assert Pruner(encoder).threshold == THRESHOLD
 
 
-def test_a_query_that_leaves_no_room_is_shown_with_nothing_struck(bert):
+def test_a_query_that_leaves_no_room_gives_passages_without_marks(bert):
     encoder = load(bert, "provence", max_length=32)
     (passage,) = reading_of(encoder)[1](Text(" ".join(SENTENCES)), [" ".join(SENTENCES)])
     assert not any(piece.hint for piece in passage.pieces)
 
 
-def test_others_mark_nothing(bert):
+def test_other_heads_mark_nothing(bert):
     assert reading_of(load(bert, "biencoder")) == ("plain", plainly)
     assert reading_of(load(bert, "cross_encoder")) == ("plain", plainly)
     assert reading_of(None) == ("plain", plainly)
     assert [shown(passage) for passage in plainly(QUERY, ["", "a b"])] == ["", "a b"]
 
 
-def test_of_a_long_document_the_part_with_most_weight_is_shown():
+def test_a_long_document_is_cut_to_the_window_with_most_weight():
     text = "x" * 2000
     marks = [
         (start, start + 5, weight, ShownPiece("", level=1)) for start, weight in ((10, 1.0), (1500, 2.0), (1600, 0.5))

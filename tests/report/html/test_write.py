@@ -1,4 +1,4 @@
-"""The page itself: what is on it, what isn't, that no text becomes markup, and that odd rankings don't stop it."""
+"""Content of the page: sections, queries, escaping of all text, and odd rankings."""
 
 from html.parser import HTMLParser
 
@@ -15,7 +15,7 @@ EMPTY = {"br", "hr", "img", "link", "meta", "wbr"}
 
 
 class Markup(HTMLParser):
-    """Which elements a page has, and whether they are closed in their order."""
+    """Parser that collects a page's elements and checks that they are closed in order."""
 
     def __init__(self, text):
         super().__init__()
@@ -40,14 +40,14 @@ class Markup(HTMLParser):
         assert self.open.pop() == tag
 
 
-def judged(folder, tasks, *, groups=None, **systems):
+def evaluated(folder, tasks, *, groups=None, **systems):
     results = Results({"model": "some/model"}, groups or {})
     for name, runs in systems.items():
         for task, run in zip(tasks, runs, strict=True):
             results.add(task, name, run, per_query(run, task.qrels, relevant_from=task.relevant_from))
             for label, qrels in task.judgements.items():
                 results.add_values(f"{task.name}_{label}", name, per_query(run, qrels))
-    results.write(folder, judged=list(systems)[-1])
+    results.write(folder, evaluated=list(systems)[-1])
     return results
 
 
@@ -66,10 +66,10 @@ def written(folder, *arguments, **given):
     return file.read_text(), Markup(file.read_text())
 
 
-def test_a_model_as_it_is_has_no_training_on_its_page(tmp_path):
+def test_an_untrained_model_has_no_training_section(tmp_path):
     tasks = [task()]
     run = {"q0": {"d0": 2.0, "d1": 1.0}, "q1": {}, "q2": {"d5": 3.0, "d4": 2.0, "d3": 1.0, "d7": 0.5, "d2": 0.1}}
-    results = judged(tmp_path, tasks, untrained=[run])
+    results = evaluated(tmp_path, tasks, untrained=[run])
     page = page_of(tmp_path, tasks, results, "untrained", values=VALUES)
     empty, deep, good = page.examples.worst
     assert [each.query_id for each in (empty, deep, good)] == ["q1", "q2", "q0"]
@@ -88,21 +88,21 @@ def test_a_model_as_it_is_has_no_training_on_its_page(tmp_path):
     assert "untrained model reaches nDCG@10" in text
 
 
-def test_what_improved_is_held_against_the_untrained_model_else_bm25(tmp_path):
+def test_improved_queries_are_compared_with_the_untrained_model_or_else_bm25(tmp_path):
     tasks = [task(queries=2)]
     before, after = {"q0": {"d5": 1.0}, "q1": {"d1": 1.0}}, {"q0": {"d0": 1.0}, "q1": {"d5": 1.0}}
     for other in ("untrained", "bm25"):
-        results = judged(tmp_path / other, tasks, **{"random": [before], other: [before], "trained": [after]})
+        results = evaluated(tmp_path / other, tasks, **{"random": [before], other: [before], "trained": [after]})
         found = page_of(tmp_path / other, tasks, results, "trained", values=VALUES).examples
         assert (found.against, found.changes) == (other, (1, 1, 0))
         assert [(each.query_id, each.before) for each in found.improved] == [("q0", 0.0)]
     _, markup = written(tmp_path / "bm25", tasks, results, "trained")
     assert "improved" in markup.ids
-    results = judged(tmp_path / "worse", tasks, untrained=[after], trained=[{"q0": {}, "q1": {}}])
+    results = evaluated(tmp_path / "worse", tasks, untrained=[after], trained=[{"q0": {}, "q1": {}}])
     _, markup = written(tmp_path / "worse", tasks, results, "trained")
     assert "improved" not in markup.ids
     best = {f"q{n}": {f"d{n}": 2.0, "d8": 1.0} for n in range(2)}
-    results = judged(tmp_path / "best", tasks, trained=[best])
+    results = evaluated(tmp_path / "best", tasks, trained=[best])
     _, markup = written(tmp_path / "best", tasks, results, "trained")
     assert "worst" not in markup.ids
 
@@ -111,29 +111,29 @@ def test_what_improved_is_held_against_the_untrained_model_else_bm25(tmp_path):
 def test_several_tasks_have_means_corrected_judgements_and_a_chart(tmp_path, queries):
     tasks = [task(name, queries, judgements={"corrected": {"q0": {"d5": 1}}}) for name in ("one_a", "two")]
     run = {f"q{n}": {"d5": 1.0} for n in range(queries)}
-    results = judged(tmp_path, tasks, groups={"both": ["one_a", "two"]}, bm25=[run, run], trained=[run, run])
+    results = evaluated(tmp_path, tasks, groups={"both": ["one_a", "two"]}, bm25=[run, run], trained=[run, run])
     page = page_of(tmp_path, tasks, results, "trained", values=VALUES)
     assert [row[0] for row in page.results[0].rows] == ["one_a", "one_a_corrected", "two", "two_corrected", "both"]
     assert page.results[0].cells()[1][2] == "1.0000"
     assert page.results[0].cells()[4][-2:] == ["+0.0000", "1.0000"]
     assert "On both, the mean of 2 tasks," in page.headline
-    assert page.headline.endswith("as much as BM25 (p = 1.0000).")
+    assert page.headline.endswith("equal to BM25 (p = 1.0000).")
     assert [each.task for each in page.examples.worst][:2] == ["one_a", "two"]
     text, markup = written(tmp_path, tasks, results, "trained")
     assert "svg" in markup.tags
     assert "one_<wbr>a_<wbr>corrected" in text
 
 
-def test_labels_below_relevant_count_as_the_metrics_have_it(tmp_path):
+def test_labels_below_relevant_from_are_not_relevant(tmp_path):
     tasks = [Task("t", {"q": Text("x")}, Corpus(["a", "b"], ["A", "B"]), {"q": {"a": 1, "b": 2}}, relevant_from=2)]
-    results = judged(tmp_path, tasks, trained=[{"q": {"a": 2.0, "b": 1.0}}])
+    results = evaluated(tmp_path, tasks, trained=[{"q": {"a": 2.0, "b": 1.0}}])
     (found,) = page_of(tmp_path, tasks, results, "trained", values=VALUES).examples.worst
     assert [(hit.doc_id, hit.relevant) for hit in found.first] == [("a", False), ("b", True)]
 
 
 def test_run_files_are_reported_without_documents(tmp_path):
     tasks = [Task("t", {"q": Text("x" * 5000)}, Corpus([], []), {"q": {"a b": 1}})]
-    results = judged(tmp_path, tasks, system=[{"q": {"c": 1.0}}])
+    results = evaluated(tmp_path, tasks, system=[{"q": {"c": 1.0}}])
     results.protocol["trec"] = "run.trec"
     text, markup = written(tmp_path, tasks, results, "system")
     assert "a b" in text
@@ -142,10 +142,10 @@ def test_run_files_are_reported_without_documents(tmp_path):
     assert "details" in markup.tags
 
 
-def test_texts_stay_texts_and_nothing_is_fetched(tmp_path):
+def test_text_is_escaped_and_nothing_is_fetched(tmp_path):
     name = EVIL[:-2]  # no metric is made of ids that aren't Unicode
     tasks = [Task("<b>$", {name: Text(EVIL, EVIL)}, Corpus([name, "b"], [EVIL, EVIL]), {name: {"b": 1}})]
-    results = judged(tmp_path, tasks, trained=[{name: {name: 1.0}}])
+    results = evaluated(tmp_path, tasks, trained=[{name: {name: 1.0}}])
     text, markup = written(tmp_path, tasks, results, "trained")
     assert "script" not in markup.tags
     assert "&lt;script&gt;" in text
