@@ -256,16 +256,16 @@ def stamp(encoder: Encoder, hardware: Hardware, index: Mapping[str, Any]) -> dic
     }
 
 
-def track_results(results: Results, judged: str, folder: Path, tracking: Tracking) -> None:
-    """Note every figure: the judged system's as eval/<task>/<metric>, the others' with their name in between."""
+def track_results(results: Results, evaluated: str, folder: Path, tracking: Tracking) -> None:
+    """Note every figure: the evaluated system's as eval/<task>/<metric>, the others' with their name in between."""
     for task, systems in results.figures().items():
         for system, values in systems.items():
-            prefix = f"eval/{task}/" if system == judged else f"eval/{task}/{system}/"
-            kept = values if system == judged else {results.headline: values[results.headline]}
+            prefix = f"eval/{task}/" if system == evaluated else f"eval/{task}/{system}/"
+            kept = values if system == evaluated else {results.headline: values[results.headline]}
             tracking.metrics({f"{prefix}{name}": value for name, value in kept.items()})
     for task, measured in results.measured.items():
-        if judged in measured:
-            tracking.metrics({f"eval/{task}/index_{name}": value for name, value in measured[judged].items()})
+        if evaluated in measured:
+            tracking.metrics({f"eval/{task}/index_{name}": value for name, value in measured[evaluated].items()})
     for name in ("results.json", "per_query.parquet"):
         tracking.artifact(folder / name)
     tracking.artifact(folder / "runs", "runs")
