@@ -39,7 +39,7 @@ class Row:
         size: parameters, if known.
         kind: published; or of this evaluation: the evaluated system, or a row that is never ranked.
         span: bounds of the mean's 95% CI over queries; None if unknown.
-        how: conditions that are unusual, or differ from the evaluated system's.
+        conditions: conditions that are unusual, or differ from the evaluated system's.
         rank: rank among the rows under the evaluated system's conditions; None for the others.
     """
 
@@ -51,7 +51,7 @@ class Row:
     size: str = ""
     kind: Literal["published", "evaluated", "unranked"] = "published"
     span: tuple[float, float] | None = None
-    how: tuple[str, ...] = ()
+    conditions: tuple[str, ...] = ()
     rank: int | None = None
 
 
@@ -97,9 +97,7 @@ class Leaderboard:
             if complete or row.values
         ]
         rules = self._rules(results, tasks)
-        rows = sorted(
-            [*self._evaluated(results, system, tasks, rules), *published], key=attrgetter("mean"), reverse=True
-        )
+        rows = sorted([*self._rows(results, system, tasks, rules), *published], key=attrgetter("mean"), reverse=True)
         return Standings(
             self.title,
             self.metric,
@@ -120,9 +118,7 @@ class Leaderboard:
         words = results.protocol.get("bm25")
         return rules | ({"bm25": "weighed query" if words["weigh_query"] else "bag of words"} if words else {})
 
-    def _evaluated(
-        self, results: Results, system: str, tasks: Sequence[str], rules: Mapping[str, str]
-    ) -> Iterator[Row]:
+    def _rows(self, results: Results, system: str, tasks: Sequence[str], rules: Mapping[str, str]) -> Iterator[Row]:
         """Yield rows of the evaluation's systems, and of `system` by the corrected judgements."""
         for name in results.values[tasks[0]]:
             if all(name in results.values[task] for task in tasks):
@@ -175,15 +171,15 @@ def _ranked(rows: Sequence[Row], usual: Mapping[str, str], evaluated: Mapping[st
     for row in rows:
         other = {key for key, value in row.rules.items() if evaluated.get(key, value) != value}
         unusual = {key for key, value in row.rules.items() if usual.get(key) != value}
-        how = tuple(f"{key}: {value}" for key, value in row.rules.items() if key in other | unusual)
+        conditions = tuple(f"{key}: {value}" for key, value in row.rules.items() if key in other | unusual)
         ranked = row.kind != "unranked" and not other
         rank += ranked
-        yield replace(row, how=how, rank=rank if ranked else None)
+        yield replace(row, conditions=conditions, rank=rank if ranked else None)
 
 
 def write_standings(standings: Standings, folder: Path) -> list[Path]:
     """Write leaderboard.csv and leaderboard.md with every task's result, and return the files."""
-    header = ["rank", "model", "size", "mean", "low", "high", *standings.tasks, "how", "source"]
+    header = ["rank", "model", "size", "mean", "low", "high", *standings.tasks, "conditions", "source"]
     lines = [
         [
             "" if row.rank is None else str(row.rank),
@@ -192,22 +188,17 @@ def write_standings(standings: Standings, folder: Path) -> list[Path]:
             *(f"{value:.2f}" for value in (row.mean, *(row.span or ()))),
             *([] if row.span else ["", ""]),
             *(f"{row.values[task]:.2f}" if row.values else "" for task in standings.tasks),
-            "; ".join(row.how),
+            "; ".join(row.conditions),
             row.source,
         ]
         for row in standings.rows
     ]
     with atomic_path(folder / "leaderboard.csv") as partial, partial.open("w", newline="", encoding="utf-8") as stream:
         csv.writer(stream).writerows([header, *lines])
-    evaluated = {number for number, row in enumerate(standings.rows) if row.kind == "evaluated"}
-    left = ("model", "how", "source")
-    table = Table(
-        headline(standings),
-        {name: TEXT if name in left else RIGHT for name in header},
-        lines,
-        evaluated,
-        notes(standings),
-    )
+    bold = {number for number, row in enumerate(standings.rows) if row.kind == "evaluated"}
+    left = ("model", "conditions", "source")
+    columns = {name: TEXT if name in left else RIGHT for name in header}
+    table = Table(headline(standings), columns, lines, bold, notes(standings))
     with atomic_path(folder / "leaderboard.md") as partial:
         partial.write_text(f"# {table.title}\n\n{table.markdown()}\n\n{table.note}\n", encoding="utf-8")
     return [folder / "leaderboard.csv", folder / "leaderboard.md"]
@@ -223,9 +214,7 @@ def headline(standings: Standings) -> str:
 
 def notes(standings: Standings) -> str:
     """Return the footnotes of the table."""
-    sentences = [
-        "Published results are as their authors print them. Rows without a rank are under other conditions than yours."
-    ]
+    sentences = ["Published results are as their authors print them. Rows without a rank are under other conditions."]
     if not any("queries" in row.rules for row in standings.rows if row.kind == "evaluated"):
         sentences.append("The queries of a run file are unknown: compare it with rows that use the same queries.")
     if standings.left_out:

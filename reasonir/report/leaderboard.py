@@ -26,7 +26,7 @@ def show_leaderboard(board: Leaderboard, results: Results, evaluated: str, folde
 
 def _table(standings: Standings) -> Table:
     columns = {"rank": RIGHT, "model": TEXT, "size": RIGHT, "mean": "{:.1f}"}
-    rows = [[row.rank, row.model, row.size, row.mean, row.span, "; ".join(row.how)] for row in standings.rows]
+    rows = [[row.rank, row.model, row.size, row.mean, row.span, "; ".join(row.conditions)] for row in standings.rows]
     return Table(
         headline(standings),
         {**columns, CI: "{0[0]:.1f} to {0[1]:.1f}", "conditions": TEXT},

@@ -62,7 +62,7 @@ def plot_standings(standings: Standings, file: Path) -> Path:
             if row.span:
                 axes.plot(row.span, [number, number], color="black", marker="|", linewidth=1)
             axes.text(max([row.mean, *(row.span or ())]) + 0.5, number, f"{row.mean:.1f}", va="center", fontsize=8)
-        names = [row.model + (f" [{'; '.join(row.how)}]" if row.how else "") for row in rows]
+        names = [row.model + (f" [{'; '.join(row.conditions)}]" if row.conditions else "") for row in rows]
         axes.set_yticks(range(len(rows)), names, fontsize=8)
         for row, label in zip(rows, axes.get_yticklabels(), strict=True):
             label.set_fontweight("bold" if row.kind == "evaluated" else "normal")

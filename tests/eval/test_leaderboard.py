@@ -97,9 +97,9 @@ def test_other_conditions_are_shown_and_cost_the_rank():
     rewritten = results_of({"a": {"mine": [0.5]}, "b": {"mine": [0.5]}}, queries="gpt4_reason (replace)")
     rows = {row.model: row for row in board().standings(rewritten, "mine").rows}
     assert rows["mine (here)"].rank == 1
-    assert rows["mine (here)"].how == ("queries: gpt4_reason (replace)",)
-    assert (rows["left"].rank, rows["left"].how) == (None, ("queries: examples",))
-    assert rows["helped"].how == ("queries: examples", "rerank: yes")
+    assert rows["mine (here)"].conditions == ("queries: gpt4_reason (replace)",)
+    assert (rows["left"].rank, rows["left"].conditions) == (None, ("queries: examples",))
+    assert rows["helped"].conditions == ("queries: examples", "rerank: yes")
 
 
 def test_under_another_protocol_no_published_row_is_ranked():
@@ -117,9 +117,9 @@ def test_bm25_is_compared_with_the_same_query_weighting(weighed, rank):
     results = results_of(values, protocol={"bm25": {"weigh_query": weighed}})
     rows = {row.model: row for row in board().standings(results, "mine").rows}
     assert rows["words"].rank == rank
-    assert rows["words"].how == ("bm25: weighed query",)
-    assert rows["bm25 (here)"].how == (f"bm25: {'weighed query' if weighed else 'bag of words'}",)
-    assert rows["mine (here)"].how == ()
+    assert rows["words"].conditions == ("bm25: weighed query",)
+    assert rows["bm25 (here)"].conditions == (f"bm25: {'weighed query' if weighed else 'bag of words'}",)
+    assert rows["mine (here)"].conditions == ()
 
 
 def test_only_the_scoring_of_a_run_file_is_known():
@@ -136,7 +136,7 @@ def test_only_the_scoring_of_a_run_file_is_known():
 def test_corrected_judgements_have_a_row_without_a_rank():
     results = results_of({"a": {"mine": [0.5]}, "b": {"mine": [0.5]}, "a_corrected": {"mine": [0.7]}})
     results.add_values("b_corrected", "mine", {"0": {"ndcg_at_10": 0.9}})
-    (row,) = [row for row in board().standings(results, "mine").rows if row.how == ("judgements: corrected",)]
+    (row,) = [row for row in board().standings(results, "mine").rows if row.conditions == ("judgements: corrected",)]
     assert (row.model, row.mean, row.rank, row.kind) == ("mine (here)", pytest.approx(80.0), None, "unranked")
 
 

@@ -79,7 +79,7 @@ _RENAMED = {"ndcg_cut_": "ndcg_at_", "recall_": "recall_at_", "P_": "precision_a
 
 
 def _metric(name: str) -> str:
-    for prefix, ours in _RENAMED.items():
+    for prefix, renamed in _RENAMED.items():
         if name.startswith(prefix):
-            return name.replace(prefix, ours)
+            return name.replace(prefix, renamed)
     return name
