@@ -16,16 +16,11 @@ def main(config: DictConfig) -> None:
 
     from reasonir.benchmarking.compare import bench
     from reasonir.benchmarking.setup import BenchParts
-    from reasonir.cli.configuration import build, to_container
+    from reasonir.cli.configuration import build
+    from reasonir.commands.compose import command_parts
 
     parts = BenchParts(
-        home=Path(config.home),
-        folder=Path(HydraConfig.get().runtime.output_dir),
-        seed=config.seed,
-        loggers=build(config.logger),
-        experiment_name=config.experiment_name,
-        tags={key: str(value) for key, value in config.tags.items()},
-        values=to_container(config),
+        **command_parts(config, Path(HydraConfig.get().runtime.output_dir)),
         model=build(config.model),
         hardware=build(config.hardware),
         texts=build(config.workload),

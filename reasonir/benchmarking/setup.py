@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from reasonir.benchmarking.base import Peer, Workload, batch_of
 from reasonir.benchmarking.peer_process import missing
 from reasonir.cli.startup import require
+from reasonir.commands.compose import Command
 from reasonir.config import CONF
 from reasonir.data.batch import Batch, PairBatch
 from reasonir.engine.step import Budget
@@ -24,7 +25,6 @@ from reasonir.model.head.base import Head
 from reasonir.planning.memory import TextShapes as Lengths
 from reasonir.planning.memory import Training
 from reasonir.planning.plan import fit_step
-from reasonir.tracking.base import Loggers
 from reasonir.types import Side
 
 
@@ -46,17 +46,10 @@ class WorkloadTexts(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BenchParts:
+class BenchParts(Command):
     """Components and options of a benchmark.
 
     Attributes:
-        home: folder of MLflow's database.
-        folder: folder of the output.
-        seed: seed of the model and of synthetic texts.
-        loggers: destinations of the metrics.
-        experiment_name: the experiment in MLflow.
-        tags: tags of the tracked run.
-        values: the resolved configuration, as plain values.
         model: backbone and head.
         hardware: the hardware profile.
         texts: texts of the step.
@@ -73,13 +66,6 @@ class BenchParts:
         max_tokens: maximum tokens of scaling's points; larger ones are left out.
     """
 
-    home: Path
-    folder: Path
-    seed: int
-    loggers: Loggers
-    experiment_name: str
-    tags: Mapping[str, str]
-    values: Mapping[str, Any]
     model: Model
     hardware: Hardware
     texts: WorkloadTexts

@@ -173,7 +173,7 @@ def compose_train(config: DictConfig, folder: Path) -> TrainParts:
     """
     trainer = {key: value for key, value in _plain(config.trainer).items() if key != "_target_"}
     return TrainParts(
-        **_command(config, folder),
+        **command_parts(config, folder),
         run_name=config.run_name,
         job=present_job(),
         choices=choices(HydraConfig.get().runtime.choices),
@@ -226,7 +226,7 @@ def compose_evaluate(config: DictConfig, folder: Path) -> EvaluateParts:
         held_out = (build(config.data), LoaderOptions(), seed)
     model = build(config.model) if config.get("model") is not None else None
     return EvaluateParts(
-        **_command(config, folder),
+        **command_parts(config, folder),
         run=run,
         trec=Path(str(config.trec)).expanduser() if config.trec else None,
         untrained=untrained_model(run, trust_remote_code=trust) if run else model,
@@ -254,7 +254,8 @@ def compose_teacher(config: DictConfig) -> Teacher:
     return teacher  # type: ignore[no-any-return]
 
 
-def _command(config: DictConfig, folder: Path) -> dict[str, Any]:
+def command_parts(config: DictConfig, folder: Path) -> dict[str, Any]:
+    """The fields of `Command` that `config` composes."""
     hydra = HydraConfig.get()
     return {
         "home": Path(config.home),
