@@ -21,20 +21,20 @@ from torch import Tensor
 class Packing(NamedTuple):
     """Token positions of a padded micro-batch whose texts are concatenated without the padding.
 
-    place_T is the flat (N*L) position of every token, position_T its index within its text; starts_M counts the tokens
+    flat_T is the flat (N*L) position of every token, position_T its index within its text; starts_M counts the tokens
     before each text and, last, all of them (int32); longest is the length of the longest text.
     """
 
-    place_T: Tensor
+    flat_T: Tensor
     position_T: Tensor
     starts_M: Tensor
     longest: int
 
     def to(self, device: torch.device) -> Packing:
         """Return the packing on `device`; copies don't wait for the device."""
-        tensors = (self.place_T, self.position_T, self.starts_M)
-        place_T, position_T, starts_M = (_to_device(tensor, device) for tensor in tensors)
-        return Packing(place_T, position_T, starts_M, self.longest)
+        tensors = (self.flat_T, self.position_T, self.starts_M)
+        flat_T, position_T, starts_M = (_to_device(tensor, device) for tensor in tensors)
+        return Packing(flat_T, position_T, starts_M, self.longest)
 
 
 class Padded(NamedTuple):
@@ -55,7 +55,7 @@ class Padded(NamedTuple):
     @property
     def tokens(self) -> int:
         """Number of positions that the backbone computes."""
-        return self.ids_NL.numel() if self.packing is None else self.packing.place_T.numel()
+        return self.ids_NL.numel() if self.packing is None else self.packing.flat_T.numel()
 
     def to(self, device: torch.device) -> Padded:
         """Return the micro-batch on `device`; copies don't wait for the device."""
@@ -162,9 +162,9 @@ class Tokens:
         full = bool(attend_ML.all())
         packing = None
         if packs and not full and torch.equal(attend_ML, inside_ML):
-            place_T = inside_ML.flatten().nonzero().squeeze(1)
+            flat_T = inside_ML.flatten().nonzero().squeeze(1)
             starts_M = torch.cat([lengths_M.new_zeros(1), lengths_M.cumsum(0)]).to(torch.int32)
-            packing = Packing(place_T, place_T % width, starts_M, width)
+            packing = Packing(flat_T, flat_T % width, starts_M, width)
         return Padded(ids_ML, attend_ML, keep_ML.flatten().nonzero().squeeze(1), last_M, full, packing)
 
 

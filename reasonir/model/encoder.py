@@ -99,10 +99,10 @@ class Encoder(nn.Module):
         if packing is None:
             mask = None if padded.full else padded.attend_NL
             return self.backbone(input_ids=padded.ids_NL, attention_mask=mask, **inputs, **self._options)[0]  # type: ignore[no-any-return]
-        row = {name: value_NL.flatten()[packing.place_T][None] for name, value_NL in inputs.items()}
+        row = {name: value_NL.flatten()[packing.flat_T][None] for name, value_NL in inputs.items()}
         with varlen.packing():
             hidden_TH = self.backbone(
-                input_ids=padded.ids_NL.flatten()[packing.place_T][None],
+                input_ids=padded.ids_NL.flatten()[packing.flat_T][None],
                 position_ids=packing.position_T[None] + varlen.first_position(self.backbone),
                 cu_seq_lens_q=packing.starts_M,
                 max_length_q=packing.longest,
@@ -110,7 +110,7 @@ class Encoder(nn.Module):
                 **self._options,
             )[0][0]
         hidden_MH: Tensor = hidden_TH.new_zeros(padded.ids_NL.numel(), hidden_TH.shape[1])
-        hidden_MH = hidden_MH.index_copy(0, packing.place_T, hidden_TH)
+        hidden_MH = hidden_MH.index_copy(0, packing.flat_T, hidden_TH)
         return hidden_MH.view(*padded.ids_NL.shape, -1)
 
     @property
@@ -134,7 +134,7 @@ class Encoder(nn.Module):
         try:
             packed, padded = (tokens.pad(every_N, packs=packs).to(self.device) for packs in (True, False))
             assert packed.packing is not None
-            hidden = [self._hidden(batch).flatten(0, 1)[packed.packing.place_T] for batch in (packed, padded)]
+            hidden = [self._hidden(batch).flatten(0, 1)[packed.packing.flat_T] for batch in (packed, padded)]
             agrees = varlen.agree(*hidden, exact=not torch.is_autocast_enabled(self.device.type))
             reason = "gives other hidden states than padded texts"
         except (RuntimeError, TypeError, ValueError) as error:

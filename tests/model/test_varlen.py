@@ -80,7 +80,7 @@ def test_packed_texts_get_the_hidden_states_of_padded_ones(checkpoint, family):
     assert tokens.lengths_N.max() == 330
     chosen = torch.tensor([3, 0, 4, 1, 2])
     packed, padded = tokens.pad(chosen, packs=True), tokens.pad(chosen)
-    actual, expected = (encoder._hidden(batch).flatten(0, 1)[packed.packing.place_T] for batch in (packed, padded))
+    actual, expected = (encoder._hidden(batch).flatten(0, 1)[packed.packing.flat_T] for batch in (packed, padded))
     torch.testing.assert_close(actual, expected, rtol=1e-4, atol=1e-4)
 
 
