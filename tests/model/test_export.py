@@ -130,9 +130,11 @@ def test_settings_that_the_ecosystem_omits_are_in_the_manifest(bert, decoder, tm
 
 def test_adapters_and_packed_texts_are_compared_too(bert, tmp_path, monkeypatch):
     compared = []
-    monkeypatch.setattr(export_check.ExportCheck, "_refuse_difference", lambda self, how, *_: compared.append(how))
+    monkeypatch.setattr(
+        export_check.ExportCheck, "_refuse_difference", lambda self, variant, *_: compared.append(variant)
+    )
     load(bert, "colbert", model={"lora": LoRA(rank=2)}).save(tmp_path / "model")
-    assert compared == ["packed texts", "opened by reasonir", "opened by PyLate"] * 2
+    assert compared == ["of packed texts", "by reasonir", "by PyLate"] * 2
 
 
 def test_samples_are_cut_and_longer_than_the_window(bert, tmp_path):

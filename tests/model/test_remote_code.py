@@ -263,7 +263,7 @@ def test_formats_that_are_read_here_need_no_trust(tmp_path):
     [
         ("config.json", "{", r"config\.json isn't valid JSON"),
         ("modules.json", "{}", r"modules\.json holds a dict instead of a list"),
-        ("modules.json", '["evil.Evil"]', r"modules\.json holds 'evil\.Evil' where a module belongs"),
+        ("modules.json", '["evil.Evil"]', r"modules\.json holds 'evil\.Evil' instead of a module"),
     ],
 )
 def test_files_that_cannot_be_read_are_named(tmp_path, name, text, message):

@@ -103,7 +103,7 @@ def test_a_colbert_checkpoint_becomes_a_mean_pooled_bi_encoder(bert, tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"pooling": "max"}, "model.head.pooling=max"),
+        ({"pooling": "max"}, "head.pooling=max: choose cls, mean, lasttoken"),
         ({"dimensions": [64, 65]}, "model.head.dimensions contains 65"),
         ({"max_length": 513}, "model.head.max_length=513.*512 or less"),
     ],

@@ -183,7 +183,14 @@ def test_a_document_of_nothing_but_punctuation_keeps_its_markers(bert):
     assert representation.lengths_N.tolist() == [3, 3]  # [CLS], [D], [SEP]
 
 
-@pytest.mark.parametrize(("option", "value"), [("query_length", 600), ("document_length", 513), ("document_length", 2)])
-def test_lengths_beyond_the_positions_are_refused(bert, option, value):
-    with pytest.raises(InputError, match=rf"model.head.{option}={value}.*set it to"):
+@pytest.mark.parametrize(
+    ("option", "value", "remedy"),
+    [
+        ("query_length", 600, "set it to"),
+        ("document_length", 513, "set it to"),
+        ("document_length", 2, "give 4 or more"),
+    ],
+)
+def test_impossible_lengths_are_refused(bert, option, value, remedy):
+    with pytest.raises(InputError, match=rf"head.{option}={value}.*{remedy}"):
         load(bert, "colbert", **{option: value})

@@ -191,5 +191,5 @@ def test_a_classifier_that_scores_by_more_than_hidden_states_is_refused(classifi
 def test_impossible_lengths_are_refused(bert):
     with pytest.raises(InputError, match=r"model.head.max_length=9999 is more than this model can read"):
         load(bert, "cross_encoder", max_length=9999)
-    with pytest.raises(InputError, match=r"max_length=10 leaves no room for a pair: give 19"):
+    with pytest.raises(InputError, match=r"max_length=10 leaves no room for a pair: set it to 19"):
         load(bert, "cross_encoder", max_length=10)
