@@ -34,10 +34,10 @@ from reasonir.sweep.jobs import JobInfo, present_job
 from reasonir.teacher.base import Teacher
 from reasonir.tracking.base import Loggers, folder_of_run
 from reasonir.tracking.tags import choices
-from reasonir.training.callbacks import CheckpointOptions, DevEvalOptions, EarlyStoppingOptions
 from reasonir.training.checkpoints import find_checkpoint
 from reasonir.training.datamodule import LoaderOptions
 from reasonir.training.optim import Optim
+from reasonir.training.options import CheckpointOptions, DevEvalOptions, EarlyStoppingOptions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

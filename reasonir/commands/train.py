@@ -35,9 +35,9 @@ from reasonir.teacher.none import NoTeacher
 from reasonir.tracking.base import Tracking, known_run, open_tracking
 from reasonir.tracking.database import refuse_unusable
 from reasonir.tracking.tags import parameters
-from reasonir.training.callbacks import Interrupt
 from reasonir.training.checkpoints import step_of
 from reasonir.training.datamodule import RetrievalData
+from reasonir.training.interrupt import Interrupt
 from reasonir.utils.files import atomic_path
 
 log = logging.getLogger(__name__)

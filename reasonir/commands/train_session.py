@@ -36,9 +36,10 @@ from reasonir.runs.metrics_csv import History
 from reasonir.runs.provenance import DATA, TRAINED_ON
 from reasonir.tracking.base import Tracking
 from reasonir.tracking.tags import description
-from reasonir.training.callbacks import Interrupt, TrainingMonitor
+from reasonir.training.callbacks import TrainingMonitor
 from reasonir.training.checkpoints import AtomicCheckpointIO, step_of
 from reasonir.training.datamodule import RetrievalData
+from reasonir.training.interrupt import Interrupt
 from reasonir.training.module import RetrieverModule
 from reasonir.training.progress_bar import TrainingBar
 from reasonir.training.trainer import build_trainer
@@ -186,9 +187,9 @@ class TrainingRun:
             self.parts.objective,
             self.parts.optim,
             replace(self.plan.budget, equal_passes=isinstance(trainer.strategy, FSDPStrategy)),
-            steps=total_steps(self.data.batches_a_pass(trainer.world_size), trainer),
+            steps=total_steps(self.data.batches_per_epoch(trainer.world_size), trainer),
             seed=self.parts.seed,
-            refitted=self._out_of_memory,
+            on_smaller_budget=self._out_of_memory,
             hparams=self.parts.values,
         )
         if resume is not None:

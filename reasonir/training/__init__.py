@@ -1,1 +1,1 @@
-"""Training: the engine, its Lightning module, planning, optimisation, callbacks and tracking."""
+"""Training with Lightning: module, data module, callbacks, checkpoints, optimiser and trainer."""

@@ -1,19 +1,15 @@
-"""What happens after an optimiser step, always in this order: numbers, development metric, checkpoint, stop.
+"""Work after an optimiser step, always in this order: numbers, development metric, weights, checkpoint, stop.
 
-One callback does it all so that a checkpoint contains everything that happened up to it, whenever the run is killed:
-the numbers are logged, the metric is known, the best weights are saved, and only then the checkpoint is written.
+One callback does it all so that a checkpoint contains everything that happened before it, whenever the run is killed:
+numbers are logged, the metric is computed, the best weights are saved, and only then the checkpoint is written.
 """
 
 from __future__ import annotations
 
 import logging
-import signal
-import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import torch
@@ -29,104 +25,27 @@ from reasonir.eval.systems import System
 from reasonir.model.encoder import Encoder
 from reasonir.training.checkpoints import AtomicCheckpointIO, checkpoint_name, newest, step_of
 from reasonir.training.fsdp import whole
+from reasonir.training.interrupt import Interrupt
 from reasonir.training.module import RetrieverModule
 from reasonir.training.nonfinite import GRADIENT_NORM, Finding, NonFiniteGuard, nonfinite_weights
+from reasonir.training.options import CheckpointOptions, DevEvalOptions, EarlyStoppingOptions
+from reasonir.training.throughput import Throughput
 from reasonir.types import Task
 from reasonir.utils.files import atomic_path
 from reasonir.utils.memory_meter import peak_memory_gib
-from reasonir.utils.ranges import Positive, Validated
 
 log = logging.getLogger(__name__)
 _DEV_METRICS = ("ndcg_at_10", "recall_at_100", "mrr", "map")
 
 
-@dataclass(frozen=True, slots=True)
-class CheckpointOptions(Validated):
-    """Resumable checkpoints.
-
-    Attributes:
-        every_n_steps: optimiser steps between two.
-        keep_last: how many of the newest stay.
-    """
-
-    every_n_steps: Positive = 100
-    keep_last: Positive = 2
-
-
-@dataclass(frozen=True, slots=True)
-class DevEvalOptions(Validated):
-    """Evaluation on the development queries while training.
-
-    Attributes:
-        every_n_steps: optimiser steps between two; None for one per epoch.
-    """
-
-    every_n_steps: Positive | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class EarlyStoppingOptions(Validated):
-    """Early stopping on the development metric.
-
-    Attributes:
-        patience: development evaluations without improvement after which training stops; None never stops early.
-    """
-
-    patience: Positive | None = None
-
-
-class Interrupt:
-    """Turns SIGINT and SIGTERM into a wish to stop that training fulfils after its present step.
-
-    While no training runs, and when a signal comes a second time, the block it guards ends at once. Either way the
-    process ends with status 128 + signal.
-    """
-
-    def __init__(self) -> None:
-        self.received: int | None = None
-        self._training = False
-        self._previous: dict[int, Any] = {}
-
-    def __enter__(self) -> Interrupt:
-        if threading.current_thread() is threading.main_thread():
-            self._previous = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-            self._listen()
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        for number, handler in self._previous.items():
-            signal.signal(number, handler)
-        if self.received is not None and kind is not None and issubclass(kind, KeyboardInterrupt | SystemExit):
-            raise SystemExit(128 + self.received)
-
-    def training_starts(self) -> None:
-        """From here on the first signal waits for the step's end (Lightning has put handlers of its own in place)."""
-        self._training = True
-        self._listen()
-
-    def training_ends(self) -> None:
-        """From here on a signal doesn't wait."""
-        self._training = False
-
-    def _listen(self) -> None:
-        for number in self._previous:
-            signal.signal(number, self._handle)
-
-    def _handle(self, number: int, _: FrameType | None) -> None:
-        again, self.received = self.received is not None, number
-        if again or not self._training:
-            raise KeyboardInterrupt
-        log.warning("%s: stopping after this step with a checkpoint", signal.Signals(number).name)
-
-
 class TrainingMonitor(Callback):
-    """Logs, judges, saves and stops after optimiser steps.
+    """Log, evaluate, save and stop after optimiser steps.
 
     Args:
-        folder: checkpoints go here.
-        dev: the development task, or None.
+        folder: of the checkpoints.
+        dev: the development task; None for none.
         system: ranks the development task with an encoder.
-        interrupt: asked after each step whether to stop.
+        interrupt: requests a stop after the current step.
         checkpoint: when to save.
         dev_eval: when to evaluate.
         early_stopping: when to stop.
@@ -154,19 +73,17 @@ class TrainingMonitor(Callback):
         self.best_step = 0
         self.without_improvement = 0
         self._step = 0
-        self._tokens = 0
-        self._since = self._ended = time.perf_counter()
-        self._waited = 0.0
         self._lr = 0.0
+        self._throughput = Throughput()
         self._guard = NonFiniteGuard()
 
     @property
     def best_file(self) -> Path:
-        """The weights of the best development metric so far."""
+        """The weights with the best development metric so far."""
         return self.folder / f"best_{self.best_step:08d}.safetensors"
 
     def state_dict(self) -> dict[str, Any]:
-        """What early stopping and the choice of the best depend on."""
+        """Return the state that early stopping and the best weights depend on."""
         return {
             "best": self.best,
             "best_step": self.best_step,
@@ -174,64 +91,78 @@ class TrainingMonitor(Callback):
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from there."""
+        """Restore what `state_dict` returned."""
         self.best, self.best_step = state_dict["best"], state_dict["best_step"]
         self.without_improvement = state_dict["without_improvement"]
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Take note of where training starts; what an abandoned continuation left behind this step goes."""
+        """Start the counters, and delete files of later steps, which an abandoned run left here."""
         self._step = trainer.global_step
         if trainer.is_global_zero:
-            for file in [*newest(self.folder), *self._bests()]:
+            for file in [*newest(self.folder), *self._best_files()]:
                 if step_of(file) > self._step:
                     file.unlink()
-        self._tokens, self._waited, self._since = 0, 0.0, time.perf_counter()
-        self._ended = self._since
+        self._throughput = Throughput()
         self._guard = NonFiniteGuard(scaled=getattr(trainer.precision_plugin, "scaler", None) is not None)
         self.interrupt.training_starts()
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Batch, batch_idx: int) -> None:
-        """Note the wait for the batch, and the learning rate, which the schedule changes before the step's end."""
-        self._waited += time.perf_counter() - self._ended
+        """Record the data wait, and the learning rate, which the schedule changes before the step's end."""
+        self._throughput.batch_starts()
         self._lr = trainer.optimizers[0].param_groups[0]["lr"]
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Batch, batch_idx: int
     ) -> None:
-        """Log, evaluate, save and stop where this batch completed an optimiser step."""
+        """Log, evaluate, save and stop if this batch completed an optimiser step."""
         assert isinstance(pl_module, RetrieverModule)
-        self._tokens += batch.token_count
+        self._throughput.add_tokens(batch.token_count)
         stepped = trainer.global_step != self._step
         self._guard.watch(self._step + 1, batch.step, pl_module.terms[-1])
         if stepped:
             self._step = trainer.global_step
             assert pl_module.norm is not None
             self._guard.watch(self._step, batch.step, {GRADIENT_NORM: pl_module.norm})
-            self._step_ended(trainer, pl_module, self._step, batch.step)
-        self._ended = time.perf_counter()
+            self._after_step(trainer, pl_module, self._step, batch.step)
+        self._throughput.batch_ends()
 
-    def _step_ended(self, trainer: Trainer, pl_module: RetrieverModule, step: int, batch: int) -> None:
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Let signals end the run at once again."""
+        self.interrupt.training_ends()
+
+    def load_best(self, encoder: Encoder) -> None:
+        """Load the weights with the best development metric into the encoder, if there are any."""
+        if self.best_file.is_file():
+            encoder.load_state_dict(load_file(self.best_file))
+            log.info("Best checkpoint: step %d (dev nDCG@10 %.4f)", self.best_step, self.best)
+
+    def load_last(self, encoder: Encoder) -> None:
+        """Load the weights of the last checkpoint into an encoder that was not trained."""
+        checkpoint = AtomicCheckpointIO().load_checkpoint(newest(self.folder)[0])
+        encoder.load_state_dict(_encoder_weights(checkpoint["state_dict"]))
+
+    def _after_step(self, trainer: Trainer, pl_module: RetrieverModule, step: int, batch: int) -> None:
         last = step >= pl_module.steps
-        judged = self.dev is not None and (last or step % self._dev_every(trainer) == 0)
-        saved = last or step % self.checkpoint.every_n_steps == 0
-        self._refuse_nonfinite(trainer, pl_module, batch, wait=judged or saved)
+        evaluates = self.dev is not None and (last or step % self._dev_every(trainer) == 0)
+        saves = last or step % self.checkpoint.every_n_steps == 0
+        self._refuse_nonfinite(trainer, pl_module, batch, wait=evaluates or saves)
         self._log_training(trainer, pl_module, step)
-        if judged:
-            self._judge(trainer, pl_module, step)
+        if evaluates:
+            self._evaluate(trainer, pl_module, step)
         received = present_ranks().most(self.interrupt.received or 0)
-        self.interrupt.received = received or None  # a signal to one rank is one to all
+        self.interrupt.received = received or None  # a signal to one rank stops all of them
         stop = bool(received) or trainer.should_stop
-        if stop and not saved:
+        if stop and not saves:
             self._refuse_nonfinite(trainer, pl_module, batch, wait=True)
-        if saved or stop:
+        if saves or stop:
             self._save(trainer, step)
         trainer.should_stop = stop
 
     def _refuse_nonfinite(self, trainer: Trainer, module: RetrieverModule, batch: int, *, wait: bool) -> None:
-        """End training where a number is not finite; with `wait` all numbers so far and the weights are looked at.
+        """End training at a number that is not finite; with `wait` all numbers so far and the weights are checked.
 
         Raises:
-            InputError: one is not; with several ranks on every rank.
+            InputError: on every rank, if any rank has one.
         """
         ranks = present_ranks()
         wait = wait or ranks.size > 1  # ranks have to stop at the same step
@@ -243,78 +174,63 @@ class TrainingMonitor(Callback):
             queries = trainer.datamodule.queries(finding.batch, ranks) if trainer.datamodule else []  # type: ignore[attr-defined]
             raise InputError(finding.message(queries))
 
-    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Tell the interrupt."""
-        self.interrupt.training_ends()
-
-    def load_best(self, encoder: Encoder) -> None:
-        """Give the encoder the weights of the best development metric, where there was one."""
-        if self.best_file.is_file():
-            encoder.load_state_dict(load_file(self.best_file))
-            log.info("Best checkpoint: step %d (dev nDCG@10 %.4f)", self.best_step, self.best)
-
-    def load_last(self, encoder: Encoder) -> None:
-        """Give an encoder that took no part in training the weights of the last checkpoint."""
-        checkpoint = AtomicCheckpointIO().load_checkpoint(newest(self.folder)[0])
-        encoder.load_state_dict(_of_encoder(checkpoint["state_dict"]))
-
     def _dev_every(self, trainer: Trainer) -> int:
-        a_pass = -(-int(trainer.num_training_batches) // trainer.accumulate_grad_batches)
-        return self.dev_eval.every_n_steps or max(1, a_pass)
+        steps_per_epoch = -(-int(trainer.num_training_batches) // trainer.accumulate_grad_batches)
+        return self.dev_eval.every_n_steps or max(1, steps_per_epoch)
 
     def _log_training(self, trainer: Trainer, module: RetrieverModule, step: int) -> None:
-        terms, module.terms = module.terms, []
+        batches, module.terms = module.terms, []
         if step % trainer.log_every_n_steps and step != 1:  # type: ignore[attr-defined]
             return
-        ranks = present_ranks()
-        now = time.perf_counter()
-        values = {f"train/{name}": torch.stack([each[name] for each in terms]).mean() for name in terms[0]}
-        logged = {name: float(trainer.strategy.reduce(value, reduce_op="mean")) for name, value in values.items()}
-        logged["train/lr"] = self._lr
+        rates = self._throughput.rates(present_ranks().size)
+        means = {f"train/{name}": torch.stack([terms[name] for terms in batches]).mean() for name in batches[0]}
+        values = {name: float(trainer.strategy.reduce(mean, reduce_op="mean")) for name, mean in means.items()}
+        values["train/lr"] = self._lr
         if module.norm is not None and bool(module.norm.isfinite()):  # else the loss scaler skipped the step
-            logged["train/grad_norm"] = float(module.norm)
-        logged["train/tokens_per_s"] = self._tokens * ranks.size / (now - self._since)
-        logged["train/data_wait"] = self._waited / (now - self._since)  # a share of the time
-        logged["train/seconds"] = now - self._since  # since the last time
-        logged["train/peak_memory_gib"] = peak_memory_gib(module.device)
-        self._tokens, self._since, self._waited = 0, now, 0.0
-        _log(trainer, logged, step)
+            values["train/grad_norm"] = float(module.norm)
+        values |= {f"train/{name}": rate for name, rate in rates.items()}
+        values["train/peak_memory_gib"] = peak_memory_gib(module.device)
+        _log(trainer, values, step)
 
-    def _judge(self, trainer: Trainer, module: RetrieverModule, step: int) -> None:
+    def _evaluate(self, trainer: Trainer, module: RetrieverModule, step: int) -> None:
         assert self.dev is not None
         started = time.perf_counter()
         with whole(trainer.strategy.model):
             run = self.system(module.encoder)(self.dev)
         per_query = ranking_metrics.per_query(run, self.dev.qrels, relevant_from=self.dev.relevant_from)
-        found = ranking_metrics.mean(per_query)
-        _log(trainer, {f"dev/{name}": found[name] for name in _DEV_METRICS}, step)
-        value = float(trainer.strategy.broadcast(found[ranking_metrics.DEV_METRIC]))  # all ranks decide by it
+        metrics = ranking_metrics.mean(per_query)
+        _log(trainer, {f"dev/{name}": metrics[name] for name in _DEV_METRICS}, step)
+        value = float(trainer.strategy.broadcast(metrics[ranking_metrics.DEV_METRIC]))  # the same decision on all ranks
         log.info("Step %d: dev nDCG@10 %.4f", step, value)
+        self._compare_with_best(trainer, value, step)
+        self._throughput.exclude(time.perf_counter() - started)
+
+    def _compare_with_best(self, trainer: Trainer, value: float, step: int) -> None:
+        """Save the weights if the metric improved, otherwise stop when the patience is used up."""
         if self.best is None or value > self.best:
             self.best, self.best_step, self.without_improvement = value, step, 0
             _save_weights(trainer, self.best_file)
-        else:
-            self.without_improvement += 1
-            if self.patience and self.without_improvement >= self.patience:
-                log.info("No improvement in %d evaluations: training stops", self.without_improvement)
-                trainer.should_stop = True
-        self._since += time.perf_counter() - started  # the rate is that of training
+            return
+        self.without_improvement += 1
+        if self.patience and self.without_improvement >= self.patience:
+            log.info("Early stopping: no improvement in %d development evaluations", self.without_improvement)
+            trainer.should_stop = True
 
     def _save(self, trainer: Trainer, step: int) -> None:
         trainer.save_checkpoint(self.folder / checkpoint_name(step), weights_only=False)
-        if trainer.is_global_zero:  # a checkpoint may name an earlier best, so that goes only now
+        if trainer.is_global_zero:  # only now: an older checkpoint may refer to earlier best weights
             checkpoints = newest(self.folder)
-            named = {self._best_at(step_of(file)) for file in checkpoints[: self.checkpoint.keep_last]}
-            superseded = [file for file in self._bests() if file != self.best_file and file not in named]
+            needed = {self._best_at(step_of(file)) for file in checkpoints[: self.checkpoint.keep_last]}
+            superseded = [file for file in self._best_files() if file != self.best_file and file not in needed]
             for old in [*checkpoints[self.checkpoint.keep_last :], *superseded]:
                 old.unlink()
 
-    def _bests(self) -> list[Path]:
+    def _best_files(self) -> list[Path]:
         return sorted(self.folder.glob("best_*.safetensors"))
 
     def _best_at(self, step: int) -> Path | None:
-        """The best weights that a checkpoint of this step names."""
-        return max((file for file in self._bests() if step_of(file) <= step), key=step_of, default=None)
+        """The best weights at a checkpoint of this step."""
+        return max((file for file in self._best_files() if step_of(file) <= step), key=step_of, default=None)
 
 
 def _log(trainer: Trainer, values: dict[str, float], step: int) -> None:
@@ -323,15 +239,15 @@ def _log(trainer: Trainer, values: dict[str, float], step: int) -> None:
 
 
 def _save_weights(trainer: Trainer, file: Path) -> None:
-    """Write the encoder's weights; every rank takes part, the first one writes."""
+    """Write the encoder's weights on rank 0; every rank takes part in gathering them."""
     state = trainer.strategy.lightning_module_state_dict()
     if not trainer.is_global_zero:
         return
     with atomic_path(file) as partial:
-        save_file({name: value.contiguous() for name, value in _of_encoder(state).items()}, partial)
+        save_file({name: value.contiguous() for name, value in _encoder_weights(state).items()}, partial)
 
 
-def _of_encoder(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def _encoder_weights(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The encoder's part of a module's weights."""
     prefix = "encoder."
     return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}

@@ -1,8 +1,7 @@
-"""The LightningDataModule: a source prepared once, split without leaks, served in an order that can be continued.
+"""LightningDataModule: a source prepared once, split without leakage, served in a resumable order.
 
-It is here and not in `data/`, which knows nothing of Lightning. Mining adds negatives to training alone, and a teacher
-its scores: the split, and the development and test tasks, are those of the source's own documents, so runs with and
-without them are evaluated alike.
+Mined negatives and teacher scores are added to the training rows only. The split and the development and test tasks are
+made from the source's own documents, so runs with and without mining or a teacher are evaluated alike.
 """
 
 from __future__ import annotations
@@ -37,20 +36,20 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class LoaderOptions(Validated):
-    """How batches are made of a prepared set.
+    """Batch construction from a prepared set.
 
     Attributes:
-        batch_size: items a step, of all devices together.
-        negatives: hard negatives drawn for each item, where the data has any.
-        homogeneous: every batch comes from one source of a mixture.
-        positives: "each" relevant pair is an item, or each query with "all" its relevant documents.
-        sample_size: train on that many queries, drawn by the seed; None trains on all.
-        dev_size: development queries held out of the data: below 1 a share, otherwise a number. Unused where the source
-            brings a development task of its own; 0 for none.
-        test_size: test queries held out of the data, where the run is evaluated on its own data (eval=test_split) and
-            the source keeps none; a share or a number.
-        dev_documents: how many documents the development queries search.
-        workers: processes that make batches; 0 makes them in the training process.
+        batch_size: items per step over all devices.
+        negatives: hard negatives drawn per item, if the data has any.
+        homogeneous: fill every batch from one source of a mixture.
+        positives: one item per relevant pair ("each"), or per query with "all" its relevant documents.
+        sample_size: number of training queries, drawn by the seed; None trains on all.
+        dev_size: development queries held out of the data: a share below 1, otherwise a number; 0 for none. Ignored if
+            the source has its own development task.
+        test_size: test queries held out of the data, a share or a number, if the run is evaluated on its own data
+            (eval=test_split) and the source has no test queries.
+        dev_documents: number of documents that the development queries search.
+        workers: processes that build batches; 0 builds them in the training process.
     """
 
     batch_size: Annotated[int, Ge(2)] = 64
@@ -65,17 +64,17 @@ class LoaderOptions(Validated):
 
 
 class RetrievalData(LightningDataModule):
-    """Prepares a source, serves its training batches, and holds its development task (`dev`).
+    """Training batches of a prepared source, and its development task (`dev`).
 
     Args:
-        source: where the examples come from.
-        options: how batches are made of them.
-        home: under it prepared sets are kept.
-        seed: of the split, the order and what is drawn.
+        source: of the examples.
+        options: batch construction.
+        home: root of the prepared sets.
+        seed: of the split, the order and every random choice.
         mining: finds hard negatives for the training queries.
         teacher: scores their documents.
-        pairs: whether the head reads query and document together, and learns from queries without a relevant document.
-        tested: whether the run is evaluated on queries of this data.
+        pairs: True for a head that reads query and document together: it also learns from queries without positives.
+        tested: True to hold out test queries of this data.
     """
 
     def __init__(
@@ -102,49 +101,49 @@ class RetrievalData(LightningDataModule):
         self.assemble: Assemble | None = None
         self.rows: Any = None
         self.dev: Task | None = None
-        self._own: Any = None
+        self._source_rows: Any = None
         self.split: Split | None = None
         self._tests: list[Task] = []
         self.withheld: frozenset[int] = frozenset()
 
     def prepare_data(self) -> None:
-        """Write the prepared set, and those with mined negatives and a teacher's scores, if they aren't there."""
-        self._trained_on(prepare(self.source, self.home))
+        """Write the prepared set, and the sets with mined negatives and teacher scores, unless they exist."""
+        self._add_stages(prepare(self.source, self.home))
 
-    def _trained_on(self, own: Path) -> Path:
-        """The source's own set after every stage."""
-        return self.teacher.add_scores(self.mining.add_negatives(own, self.source, self.home), self.home)
+    def _add_stages(self, folder: Path) -> Path:
+        """Add mined negatives and teacher scores to the source's prepared set."""
+        return self.teacher.add_scores(self.mining.add_negatives(folder, self.source, self.home), self.home)
 
     def setup(self, stage: str | None = None) -> None:
         """Open the prepared set and split it."""
         if self.rows is not None:
             return
-        own, split = self.hold_out()
-        self.folder = self._trained_on(own)
+        prepared, split = self.hold_out()
+        self.folder = self._add_stages(prepared)
         self.rows = read(self.folder)
-        kept_back = [*([self.dev] if self.dev else []), *self._tests]
-        self.withheld = frozenset().union(*map(relevant_keys, kept_back))
-        train = self._sampled(self._useful(split.train))
+        held_out = [*([self.dev] if self.dev else []), *self._tests]
+        self.withheld = frozenset().union(*map(relevant_keys, held_out))
+        train = self._sampled(self._trainable(split.train))
         self.items = Items.of(self.rows, train, positives=self.options.positives)
         self.quotas = self._quotas()
 
-    def _useful(self, train: np.ndarray) -> np.ndarray:
-        """The rows that the head learns from: a retriever from those with a relevant document, which others do without.
+    def _trainable(self, train: np.ndarray) -> np.ndarray:
+        """Select the rows that the head can learn from.
 
-        A row that would give no document, since all of its negatives are withheld, is left out.
+        A retriever needs a positive; a head that reads pairs needs any document that isn't withheld.
         """
         keys = self.rows.select(train).select_columns(["pos_keys", "neg_keys"])
         kept = [bool(row["pos_keys"]) or (self.pairs and not self.withheld.issuperset(row["neg_keys"])) for row in keys]
         if count := kept.count(False):
             log.info("Left out: %d queries without a relevant document", count)
-        useful: np.ndarray = train[np.array(kept, dtype=bool)]
-        return useful
+        trainable: np.ndarray = train[np.array(kept, dtype=bool)]
+        return trainable
 
     def hold_out(self) -> tuple[Path, Split]:
-        """Divide the rows of the source itself, before any stage added to them: their set's folder, and the parts."""
-        own = prepare(self.source, self.home)
+        """Split the source's own rows, without mined negatives; return the prepared set's folder and the split."""
+        prepared = prepare(self.source, self.home)
         if self.split is None:
-            self._own = rows = read(own)
+            self._source_rows = rows = read(prepared)
             self.dev = self.source.dev()
             self._tests = list(self.source.tests()) if isinstance(self.source, Tested) else []
             test = self.options.test_size if self.tested and not self._tests else 0.0
@@ -155,15 +154,15 @@ class RetrievalData(LightningDataModule):
             if len(self.split.test):
                 self._tests = [held_out_task(rows, self.split.test, name=self.data_name)]
             self._report(self.split)
-        return own, self.split
+        return prepared, self.split
 
     def _report(self, split: Split) -> None:
-        held = {"development": len(split.dev), "testing": len(split.test)}
-        if any(held.values()):
+        counts = {"development": len(split.dev), "testing": len(split.test)}
+        if any(counts.values()):
             log.info(
                 "Held out of %d queries: %s; none of their relevant documents is trained on",
-                len(self._own),
-                ", ".join(f"{count} for {what}" for what, count in held.items() if count),
+                len(self._source_rows),
+                ", ".join(f"{count} for {purpose}" for purpose, count in counts.items() if count),
             )
 
     @property
@@ -178,53 +177,53 @@ class RetrievalData(LightningDataModule):
     def test_examples(self) -> Sequence[Example]:
         """See `reasonir.data.base.HeldOut`."""
         assert self.split is not None
-        return [example_of(self._own[row]) for row in self.split.test.tolist()]
+        return [example_of(self._source_rows[row]) for row in self.split.test.tolist()]
 
     def _quotas(self) -> tuple[Quota, ...]:
-        """Where each source's items stand, and how many of them a pass takes."""
-        names = np.array(self.rows["source"][:])[self.items.row_I]
-        found, first, counts = np.unique(names, return_index=True, return_counts=True)
-        counts_of = dict(zip(found.tolist(), counts.tolist(), strict=True))
+        """Position and number of each source's items, and the number of them in an epoch."""
+        item_sources = np.array(self.rows["source"][:])[self.items.row_I]
+        names, first, counts = np.unique(item_sources, return_index=True, return_counts=True)
+        counts_of = dict(zip(names.tolist(), counts.tolist(), strict=True))
         taken = self.source.taken(counts_of) if isinstance(self.source, Mixed) else counts_of
-        quotas = (Quota(int(start), counts_of[name], taken[name]) for name, start in zip(found, first, strict=True))
+        quotas = (Quota(int(start), counts_of[name], taken[name]) for name, start in zip(names, first, strict=True))
         return tuple(sorted(quotas, key=lambda quota: quota.first))
 
     def _sampled(self, train: np.ndarray) -> np.ndarray:
-        wanted = self.options.sample_size
-        if wanted is None or wanted >= len(train):
+        size = self.options.sample_size
+        if size is None or size >= len(train):
             return train
-        return np.sort(np.random.default_rng([self.seed, 3]).choice(train, wanted, replace=False))
+        return np.sort(np.random.default_rng([self.seed, 3]).choice(train, size, replace=False))
 
     @property
     def has_negatives(self) -> bool:
-        """Whether the data brings hard negatives."""
+        """True if the data has hard negatives."""
         return bool(read_manifest(self.folder)["counts"]["negatives"])
 
     @property
     def contrasts(self) -> frozenset[str]:
-        """What batches hold of that which an objective may need (see `Objective.needs`)."""
+        """Contrasts present in the batches, out of those that an objective may need (see `Objective.needs`)."""
         rows = self.rows.select(np.unique(self.items.row_I))
-        found = {SPANS} if any(any(row["spans"]) for row in rows.select_columns(["spans"])) else set()
+        contrasts = {SPANS} if any(any(row["spans"]) for row in rows.select_columns(["spans"])) else set()
         seen: set[float] = set()
         for labels in rows["labels"][:]:
             positives = [label for label in labels if label > 0]
             negatives = [label for label in labels if label <= 0] if self.options.negatives else []
             together = len(positives) if self.options.positives == "all" else min(1, len(positives))
             if together + min(len(negatives), self.options.negatives) > 1:
-                found.add(DOCUMENTS)
+                contrasts.add(DOCUMENTS)
                 if len({*(positives if together > 1 else positives[:1]), *negatives}) > 1:
-                    found.add(ORDER)
+                    contrasts.add(ORDER)
             seen.update(positives, negatives)
-            if found >= {DOCUMENTS, ORDER}:
+            if contrasts >= {DOCUMENTS, ORDER}:
                 break
-        return frozenset(found | ({LABELS} if len(seen) > 1 else set()))
+        return frozenset(contrasts | ({LABELS} if len(seen) > 1 else set()))
 
     def order(self, rank: int, ranks: int) -> Order:
-        """The order of a rank's batches."""
-        a_pass = sum(quota.taken for quota in self.quotas)
+        """Return the order of a rank's batches."""
+        items_per_epoch = sum(quota.taken for quota in self.quotas)
         return Order(
             len(self.items),
-            min(self.options.batch_size, a_pass),
+            min(self.options.batch_size, items_per_epoch),
             self.seed,
             rank,
             ranks,
@@ -233,35 +232,35 @@ class RetrievalData(LightningDataModule):
         )
 
     def queries(self, batch: int, ranks: Ranks) -> list[str]:
-        """The queries of a rank in batch number `batch` of the run."""
+        """Return a rank's queries in batch number `batch` of the run."""
         plan = self.order(ranks.rank, ranks.size).plan(batch)
         return [self.rows[int(self.items.row_I[item])]["query"] for item in plan.items]
 
-    def batches_a_pass(self, ranks: int) -> int:
-        """Batches in a pass over the data."""
+    def batches_per_epoch(self, ranks: int) -> int:
+        """Return the number of batches in an epoch."""
         return len(self.order(0, ranks))
 
     def sample(self, count: int) -> dict[str, tuple[Side, list[Text]]]:
-        """Texts of up to `count` training rows by column: queries, positives and, where there are any, negatives.
+        """Sample texts of up to `count` training rows by column: queries, positives and, if there are any, negatives.
 
-        Rows are drawn by the seed, and of their documents again at most `count` of each kind.
+        Rows are drawn by the seed, and at most `count` of their positives and of their negatives.
         """
-        rows, pairs = self._sampled_rows(count)
+        rows, pairs_by_column = self._sampled_rows(count)
         documents: dict[str, tuple[Side, list[Text]]] = {
-            name: ("document", [pair.document for pair in each]) for name, each in pairs.items()
+            name: ("document", [pair.document for pair in pairs]) for name, pairs in pairs_by_column.items()
         }
         return {"queries": ("query", [Text(row["query"], row["instruction"]) for row in rows]), **documents}
 
     def sample_pairs(self, count: int) -> dict[str, list[Pair]]:
-        """As `sample`, each query together with its documents."""
+        """Sample like `sample`, but return pairs of query and document."""
         return self._sampled_rows(count)[1]
 
     def _sampled_rows(self, count: int) -> tuple[list[Any], dict[str, list[Pair]]]:
-        """Up to `count` training rows, and their pairs by column."""
+        """Draw up to `count` training rows, and their pairs by column."""
         draw = np.random.default_rng([self.seed, 4])
         chosen = draw.permutation(np.unique(self.items.row_I))[:count]
         rows = [self.rows[int(row)] for row in chosen]
-        found = {}
+        sample = {}
         for name, key in (("positives", "pos"), ("negatives", "neg")):
             pairs = [
                 Pair(Text(row["query"], row["instruction"]), Text(text, instruction))
@@ -269,32 +268,31 @@ class RetrievalData(LightningDataModule):
                 for instruction, text in row[key]
             ]
             if pairs:
-                found[name] = [pairs[place] for place in draw.permutation(len(pairs))[:count]]
-        return rows, found
+                sample[name] = [pairs[index] for index in draw.permutation(len(pairs))[:count]]
+        return rows, sample
 
     def texts_per_step(self, ranks: int) -> dict[str, int]:
-        """How many texts of each column a step takes on one device, if no document stands twice.
+        """Estimate the texts of each column in a step on one device, if no document occurs twice.
 
-        Where the data isn't read, each query is taken to have one positive and all the negatives that are asked for.
+        Before `setup`, one positive and `options.negatives` negatives per query are assumed.
         """
         if self.rows is None:
-            each = round(self.options.batch_size / ranks)
-            return {"queries": each, "positives": each, "negatives": each * self.options.negatives}
+            queries = round(self.options.batch_size / ranks)
+            return {"queries": queries, "positives": queries, "negatives": queries * self.options.negatives}
         counts = read_manifest(self.folder)["counts"]
         items = min(self.options.batch_size, len(self.items)) / ranks
         positives = counts["positives"] / counts["queries"] if self.options.positives == "all" else 1
         negatives = min(self.options.negatives, counts["negatives"] / counts["queries"])
-        wanted = {"queries": items, "positives": items * positives, "negatives": items * negatives}
-        return {name: round(number) for name, number in wanted.items()}
+        expected = {"queries": items, "positives": items * positives, "negatives": items * negatives}
+        return {name: round(number) for name, number in expected.items()}
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
         """Leave batches where they are: the engine moves one micro-batch at a time."""
         return batch
 
     def train_dataloader(self) -> StepLoader:
-        """This rank's batches, tokenised in workers."""
-        if self.assemble is None:
-            raise AssertionError("the model's way to make batches is set before training")
+        """Return the loader of this rank's batches, tokenised in workers."""
+        assert self.assemble is not None, "the tokenizer's collate is set before training"
         batches = Batches(
             self.rows,
             self.items,

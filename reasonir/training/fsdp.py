@@ -1,4 +1,4 @@
-"""Sharded weights (FSDP): recognised, and put together where all of them are needed."""
+"""Sharded weights (FSDP): detection, and gathering for work that needs all of them."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from torch.distributed.fsdp import FullyShardedDataParallel
 
 
 def is_sharded(model: nn.Module | None) -> bool:
-    """Whether a strategy has sharded the module it trains."""
+    """Return True if a strategy has sharded the module that it trains."""
     return isinstance(model, FullyShardedDataParallel)
 
 
 def whole(model: nn.Module | None) -> AbstractContextManager[None]:
-    """Every rank has all weights in the block, for work outside of a training step; every rank enters it."""
+    """Gather all weights on every rank during the block, for work outside of a training step; every rank enters it."""
     if not isinstance(model, FullyShardedDataParallel):
         return nullcontext()
     return FullyShardedDataParallel.summon_full_params(model, writeback=False)

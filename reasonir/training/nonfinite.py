@@ -1,9 +1,9 @@
-"""Stops training at the first number that is not finite, before anything is evaluated, saved or exported.
+"""Detection of the first NaN or infinity in training, before anything is evaluated, saved or exported.
 
-A batch's terms and a step's gradient norm are copied to the host without waiting for the device and checked when they
-have arrived: at once on a CPU, a step or two later on CUDA. `first(wait=True)` waits for them; it is called where
+A batch's loss terms and a step's gradient norm are copied to the host without waiting for the device and checked when
+they have arrived: at once on a CPU, a step or two later on CUDA. `first(wait=True)` waits for them; it is called when
 training waits for the device anyway. Under loss scaling the scaler skips a step whose gradients overflow and lowers
-the scale, so there only many skipped steps in a row are a finding.
+the scale, so that only many skipped steps in a row are a finding.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 GRADIENT_NORM = "gradient norm"
 MAX_SKIPPED = 25
-"""Steps that may be skipped in a row under loss scaling. The scale halves each time, from 2^16 to below 1 by then."""
+"""Limit of steps skipped in a row under loss scaling. The scale halves each time, from 2^16 to below 1 by then."""
 _SHOWN = 3
 _REMEDIES = (
     "Usual remedies: a lower optim.lr, hardware.precision=32-true instead of a float16 or bfloat16 format, a larger "
@@ -26,14 +26,14 @@ _REMEDIES = (
 
 
 class Finding(NamedTuple):
-    """A number that is not finite: after which optimiser step, in which batch of the run, and what it is."""
+    """A number that is not finite: its optimiser step, its batch of the run, and a description."""
 
     step: int
     batch: int
     reason: str
 
     def message(self, queries: Sequence[str]) -> str:
-        """The reason for stopping, with some of the batch's queries and the usual remedies."""
+        """Return the reason for stopping, with some of the batch's queries and the usual remedies."""
         names = ", ".join(repr(query if len(query) <= 80 else f"{query[:77]}...") for query in queries[:_SHOWN])
         more = f" and {len(queries) - _SHOWN} more" if len(queries) > _SHOWN else ""
         batch = f"; batch {self.batch} has the queries {names}{more}" if names else ""
@@ -46,14 +46,14 @@ class _Copied(NamedTuple):
     names: tuple[str, ...]
     values: Tensor
     arrived: Any
-    """The CUDA event behind the copy; None where it is done."""
+    """The CUDA event after the copy; None if the copy is complete."""
 
 
 class NonFiniteGuard:
-    """Collects the numbers of a training and finds the first one that is not finite.
+    """Watches the numbers of a training for the first one that is not finite.
 
     Args:
-        scaled: whether a loss scaler skips steps whose gradients overflow.
+        scaled: True if a loss scaler skips steps whose gradients overflow.
     """
 
     def __init__(self, *, scaled: bool = False) -> None:
@@ -62,14 +62,14 @@ class NonFiniteGuard:
         self._skipped = 0
 
     def watch(self, step: int, batch: int, values: Mapping[str, Tensor]) -> None:
-        """Copy scalars of a batch to the host; on CUDA without waiting for them."""
+        """Copy scalars of a batch to the host, on CUDA without waiting for them."""
         stacked = torch.stack([value.detach().float().reshape(()) for value in values.values()])
         copied = stacked.to("cpu", non_blocking=stacked.is_cuda)
         arrived = torch.cuda.current_stream(stacked.device).record_event() if stacked.is_cuda else None
         self._pending.append(_Copied(step, batch, tuple(values), copied, arrived))
 
     def first(self, *, wait: bool) -> Finding | None:
-        """The first finding among the numbers that have arrived, or among all of them."""
+        """Return the first finding among the numbers that have arrived, or with `wait` among all of them."""
         while self._pending:
             copied = self._pending[0]
             if copied.arrived is not None:
@@ -89,20 +89,20 @@ class NonFiniteGuard:
                 return None
             reason = f"{self._skipped} optimiser steps in a row were skipped, since their float16 gradients overflow"
             return Finding(copied.step, copied.batch, reason)
-        wrong = {
+        bad = {
             name: value
             for name, value, good in zip(copied.names, copied.values.tolist(), finite, strict=True)
             if not good
         }
-        if not wrong:
+        if not bad:
             return None
-        name = min(wrong, key=lambda name: name == "loss")  # the loss follows from the others
-        return Finding(copied.step, copied.batch, f"the {name} is {wrong[name]}")
+        name = min(bad, key=lambda name: name == "loss")  # the loss follows from the others
+        return Finding(copied.step, copied.batch, f"the {name} is {bad[name]}")
 
 
 @torch.no_grad()
 def nonfinite_weights(module: nn.Module) -> str | None:
-    """The reason to stop that a module's weights give, None where all are finite; waits for the device once."""
+    """Describe the weights of a module that are not finite, None if all are; waits for the device once."""
     named = dict(module.named_parameters())
     finite = torch.stack([parameter.isfinite().all() for parameter in named.values()]).tolist()
     names = [name for name, good in zip(named, finite, strict=True) if not good]

@@ -1,4 +1,4 @@
-"""Optimisers and schedules by name, with the weight decay and learning rates that retrievers are trained with."""
+"""Optimisers and learning-rate schedules by name, with weight decay for matrices only."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ from reasonir.model.encoder import Encoder
 from reasonir.utils.ranges import Fraction, LearningRate, NonNegativeFloat, Validated
 
 FUSED = ("cpu", "cuda")
-"""Device types whose AdamW is one kernel."""
+"""Device types with a fused AdamW kernel."""
 STATE_BYTES = {"adamw": 8, "adamw_8bit": 2, "adafactor": 1}
-"""Bytes of optimiser state a trained parameter, for the plan (Adafactor's are factored: about a row and a column)."""
+"""Bytes of optimiser state per trained parameter, for the plan (Adafactor's is factored: about a row and a column)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Optim(Validated):
-    """How weights are updated.
+    """Optimiser and schedule.
 
     Attributes:
         name: adamw, adamw_8bit (bitsandbytes, on CUDA) or adafactor.
         lr: peak learning rate of the backbone.
-        head_lr: that of the head's own parameters; None is the same.
+        head_lr: peak learning rate of the head's own parameters; None for `lr`.
         weight_decay: of matrices; biases and norms have none.
-        betas: decay of Adam's moments.
-        schedule: linear or cosine to zero, or constant, after the warm-up.
-        warmup: steps over which the rate rises; below 1 a share of all steps.
+        betas: decay rates of Adam's moments.
+        schedule: linear or cosine decay to zero, or constant, after the warm-up.
+        warmup: warm-up steps; below 1 a share of all steps.
     """
 
     name: Literal["adamw", "adamw_8bit", "adafactor"] = "adamw"
@@ -46,18 +46,18 @@ class Optim(Validated):
     warmup: NonNegativeFloat = 0.1
 
     def problems(self) -> Iterable[str]:
-        """An optimiser that isn't installed."""
+        """Yield an optimiser that isn't installed."""
         if self.name == "adamw_8bit" and importlib.util.find_spec("bitsandbytes") is None:
             yield "name=adamw_8bit needs bitsandbytes: pip install bitsandbytes, or use adamw"
 
     def optimizer(self, encoder: Encoder) -> Optimizer:
-        """The optimiser over the encoder's trainable parameters.
+        """Build the optimiser of the encoder's trainable parameters.
 
         Args:
-            encoder: on the device that it is trained on.
+            encoder: on its training device.
 
         Raises:
-            InputError: none is trainable.
+            InputError: no parameter is trainable.
         """
         head = encoder.get_submodule("head")
         groups = [*self._groups(encoder.backbone, self.lr), *self._groups(head, self.head_lr or self.lr)]
@@ -66,11 +66,11 @@ class Optim(Validated):
         return _make(self.name, groups, self.lr, tuple(self.betas), fused=encoder.device.type in FUSED)
 
     def scheduler(self, optimizer: Optimizer, steps: int) -> LambdaLR:
-        """The schedule over `steps` optimiser steps in all."""
+        """Build the schedule of `steps` optimiser steps in all."""
         return LambdaLR(optimizer, _factor(self.schedule, self.warmup_steps(steps), steps))
 
     def warmup_steps(self, steps: int) -> int:
-        """The warm-up in steps."""
+        """Return the number of warm-up steps."""
         return math.ceil(self.warmup * steps) if self.warmup < 1 else int(self.warmup)
 
     def _groups(self, module: nn.Module, lr: float) -> Iterable[dict[str, Any]]:

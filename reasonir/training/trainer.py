@@ -1,4 +1,4 @@
-"""Lightning's Trainer for a hardware profile; what reasonir does itself (checkpoints, bars) is switched off."""
+"""Lightning's Trainer for a hardware profile, without its own checkpoints and progress bars."""
 
 from __future__ import annotations
 
@@ -14,43 +14,40 @@ from reasonir.hardware import Hardware
 
 
 class ShardedPrecision(FSDPPrecision):
-    """Lightning's, but a batch holds token ids and labels only, which no number format changes."""
-
-    def __init__(self, precision: Any) -> None:
-        super().__init__(precision)
+    """FSDP precision plugin that leaves batches as they are."""
 
     def convert_input(self, data: Any) -> Any:
-        """The batch as it is: Lightning's way through it stops at frozen dataclasses."""
+        """Return the batch: token ids and labels have no precision, and Lightning can't convert frozen dataclasses."""
         return data
 
 
 def precision_plugin(hardware: Hardware) -> Precision | None:
-    """The precision plugin of a profile where Lightning would choose another one, else None.
+    """Return the precision plugin of a profile for which Lightning would choose a wrong one, else None.
 
-    On a CPU Lightning computes in bfloat16 when float16 is asked for; torch has both, and a loss scale for it.
+    On a CPU Lightning replaces float16 by bfloat16; torch supports both, and loss scaling.
     """
     if isinstance(hardware.strategy, FSDPStrategy):
-        return ShardedPrecision(hardware.precision)
+        return ShardedPrecision(hardware.precision)  # type: ignore[arg-type]
     if hardware.precision == "16-mixed" and hardware.accelerator == "cpu":
         return MixedPrecision("16-mixed", "cpu", GradScaler("cpu"))
     return None
 
 
 def build_trainer(
-    given: Mapping[str, Any], hardware: Hardware, *, plugins: tuple[Any, ...] = (), **options: Any
+    user_options: Mapping[str, Any], hardware: Hardware, *, plugins: tuple[Any, ...] = (), **options: Any
 ) -> Trainer:
-    """Lightning's Trainer on a resolved hardware profile.
+    """Build Lightning's Trainer on a resolved hardware profile.
 
     Args:
-        given: options of the Trainer that the user gives.
-        hardware: resolved.
-        plugins: besides the precision's.
-        options: of the Trainer, in place of the user's.
+        user_options: the configuration's Trainer options.
+        hardware: the resolved profile.
+        plugins: in addition to the precision plugin.
+        options: Trainer options that override the user's.
     """
     precision = precision_plugin(hardware)
-    everything: dict[str, Any] = {**given, **options}
+    merged: dict[str, Any] = {**user_options, **options}
     return Trainer(
-        **everything,
+        **merged,
         accelerator=hardware.accelerator,
         devices=hardware.devices,
         num_nodes=hardware.nodes,

@@ -46,7 +46,7 @@ def train(folder, *, budget, failing=(), accumulate=1, clip=1.0):
         budget,
         steps=4,
         seed=1,
-        refitted=lambda *change: reported.append(change),
+        on_smaller_budget=lambda *change: reported.append(change),
     )
     module.transfer_batch_to_device = lambda batch, device, number: batch  # the engine sends what it needs
     batches = [batch_of(encoder, examples(6 + number), step=number) for number in range(4)]
@@ -103,7 +103,7 @@ def train_raising(folder, error):
     def work(budget):
         raise error
 
-    module.repeater.until_it_fits(work, longest=10)
+    module.oom_retry.until_it_fits(work, longest=10)
 
 
 def test_a_single_text_that_does_not_fit_is_an_error(bert):

@@ -49,7 +49,7 @@ def test_the_furthest_complete_checkpoint_of_a_folder_is_taken(tmp_path, caplog)
     with caplog.at_level(logging.WARNING):
         found = find_checkpoint(str(tmp_path))
     assert step_of(found) == 8
-    assert "step_00000012.ckpt is incomplete and passed over" in caplog.text
+    assert "step_00000012.ckpt is incomplete: skipped" in caplog.text
     assert [step_of(file) for file in newest(folder)] == [12, 8, 4]
     assert find_checkpoint(str(folder / checkpoint_name(4))) == folder / checkpoint_name(4)
 
