@@ -23,7 +23,7 @@ def reasonir_home() -> str:
     return str(Path(os.environ.get("REASONIR_HOME") or Path.cwd()).expanduser().absolute())
 
 
-def own_conf() -> Path | None:
+def user_conf_folder() -> Path | None:
     """The folder of a user's own YAML files: conf/ in the working directory, unless that is ours."""
     own = Path.cwd() / "conf"
     return own if own.is_dir() and own.resolve() != CONF.resolve() else None
@@ -31,7 +31,7 @@ def own_conf() -> Path | None:
 
 def user_conf() -> list[str]:
     """Hydra's search path for a user's own YAML files."""
-    own = own_conf()
+    own = user_conf_folder()
     return [] if own is None else [f"file://{own}"]
 
 
@@ -64,7 +64,7 @@ def loss_of(head: str) -> str:
     It is the `default_loss` of the head's class, read from its source: composing a configuration imports no torch. A
     class without one is trained by InfoNCE.
     """
-    files = [folder / "model" / "head" / f"{head}.yaml" for folder in (own_conf(), CONF) if folder]
+    files = [folder / "model" / "head" / f"{head}.yaml" for folder in (user_conf_folder(), CONF) if folder]
     yaml = next((file.read_text(encoding="utf-8") for file in files if file.is_file()), "")
     target = re.search(r"^_target_: (\S+)\.\w+\.load\b", yaml, re.MULTILINE)
     stated = re.search(r'^    default_loss\b.*= "(\w+)"', _source(target[1]) if target else "", re.MULTILINE)

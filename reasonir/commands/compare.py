@@ -19,7 +19,7 @@ from reasonir.eval.stats.comparison import OVERALL, PairwiseComparison, changed_
 from reasonir.eval.stats.ranking_metrics import PerQuery
 from reasonir.report.console import show
 from reasonir.report.plots import plot_comparisons
-from reasonir.runs.outcome import FINISHED, JobRecord, outcomes
+from reasonir.runs.outcome import FINISHED, JobRecord, job_records
 from reasonir.sweep.jobs import SweepRecord
 from reasonir.tracking.base import folder_of_run
 from reasonir.utils.files import atomic_path
@@ -99,7 +99,7 @@ def _jobs(run: str) -> list[str]:
     folder = Path(run).expanduser()
     if SweepRecord.read(folder) is None:
         return [run]
-    return [str(job) for job, outcome in outcomes(folder).items() if outcome.status == FINISHED]
+    return [str(job) for job, outcome in job_records(folder).items() if outcome.status == FINISHED]
 
 
 def _name(folder: Path) -> str:

@@ -1,1 +1,1 @@
-"""What a run leaves in its folder, and how it is read back."""
+"""Files of a run's folder: writing, locking and reading them back."""

@@ -1,8 +1,8 @@
-"""What a configuration may name that isn't the user's own: reasonir's components, each in its place, and plain values.
+"""Check of a saved configuration: only plain values and known components, each with the role of its key, are built.
 
-Hydra calls whatever `_target_` names, and a run's folder may come from anywhere. So the configuration of a folder is
-checked before it is built: every `_target_` is a class that is defined in a module of reasonir (found through none that
-a module imports) and makes sense where it stands. A user's own class is one that he names in his own YAML files.
+Hydra calls whatever `_target_` names, and a run's folder may come from anywhere. A folder's configuration is therefore
+checked before it is built: every `_target_` is a class defined in a module of reasonir (not merely imported there), or
+one that the user's own YAML files name, and fits the key that it is given for.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any
 
 import yaml
 
-from reasonir.config import own_conf
+from reasonir.config import user_conf_folder
 from reasonir.errors import HOW_TO_TRUST, InputError
 
 _OURS = re.compile(r"reasonir(\.\w+){2,}")
@@ -33,19 +33,19 @@ _MODEL_PARTS = {
 _CALLED = {"model", "head", "data", "eval", *_MODEL_PARTS}
 _DATA_PART, _EVAL_PART = "part of the data", "part of the evaluation"
 _METHODS = {"data": ("identity", "examples", "dev"), "eval": ("tasks", "analyse", "incompatibility")}
-"""What a component has to have in a place that a protocol describes."""
-_ROOMS = {_DATA_PART: ("reasonir.data.",), _EVAL_PART: ("reasonir.eval.", "reasonir.inference.pipeline")}
-"""Where the components are defined that may stand within such a one."""
+"""Methods that a component of these roles must have."""
+_PACKAGES = {_DATA_PART: ("reasonir.data.",), _EVAL_PART: ("reasonir.eval.", "reasonir.inference.pipeline")}
+"""Modules whose components may be nested in data or an evaluation."""
 
 
-def refuse_foreign(node: Any, role: str, file: Path, *, trust_remote_code: bool = False) -> None:
+def refuse_unknown_components(node: Any, role: str, file: Path, *, trust_remote_code: bool = False) -> None:
     """Refuse a part of a saved configuration that would call anything but components, or resolve anything.
 
     Args:
-        node: plain values, as they were read.
-        role: what it is: "model", "data" or "eval".
-        file: where it was read, for messages.
-        trust_remote_code: whatever it names may be called.
+        node: plain values, as read from the file.
+        role: "model", "data" or "eval".
+        file: source of the values, for messages.
+        trust_remote_code: allow any `_target_`.
 
     Raises:
         InputError: naming the file, the key and its value, and how to trust it.
@@ -55,26 +55,26 @@ def refuse_foreign(node: Any, role: str, file: Path, *, trust_remote_code: bool 
             raise InputError(f"{file}: {path} holds {value!r}: a saved configuration has plain values: write its value")
     if trust_remote_code:
         return
-    for path, found, wanted in _calls(node, role, role):
-        name = found.get("_target_")
-        if wanted is None or not _fits(wanted, component(name)):
+    for path, call, expected in _calls(node, role, role):
+        name = call.get("_target_")
+        if expected is None or not _fits(expected, component(name)):
             raise InputError(
-                f"{file}: {path}._target_={name} is no {wanted or 'component'} of reasonir: if the folder is yours, or "
-                f"you trust who made it, give {HOW_TO_TRUST}; a class of your own is also known where a YAML file in "
-                "conf/ of the working directory names it"
+                f"{file}: {path}._target_={name} is no {expected or 'component'} of reasonir: if you trust the folder, "
+                f"give {HOW_TO_TRUST}; to use a class of your own, name it in a YAML file in conf/ of the working "
+                "directory"
             )
-        special = {key for key in map(str, found) if _SPECIAL.fullmatch(key)} - {"_target_", "_partial_"}
-        if special or bool(found.get("_partial_")) != (wanted == "head"):
+        special = {key for key in map(str, call) if _SPECIAL.fullmatch(key)} - {"_target_", "_partial_"}
+        if special or bool(call.get("_partial_")) != (expected == "head"):
             key = min(special, default="_partial_")
-            raise InputError(f"{file}: {path}.{key}={found.get(key)} isn't what reasonir saves: train the run again")
+            raise InputError(f"{file}: {path}.{key}={call.get(key)} isn't what reasonir saves: train the run again")
 
 
 def build_saved(node: Any, *, trust_remote_code: bool = False) -> Any:
-    """The objects that checked plain values describe (see `refuse_foreign`); nothing but components is called.
+    """Build the objects that checked plain values describe (see `refuse_unknown_components`).
 
     Args:
-        node: plain values, with a `_target_` where something is called.
-        trust_remote_code: whatever a `_target_` names may be called.
+        node: plain values, with a `_target_` for every object.
+        trust_remote_code: allow any `_target_`, not only components.
 
     Raises:
         InputError: a component refuses its options, or doesn't have them.
@@ -100,9 +100,9 @@ def build_saved(node: Any, *, trust_remote_code: bool = False) -> Any:
 
 
 def component(name: Any) -> Any:
-    """The class that a `_target_` names, or its `load`, if it is reasonir's or one of the user's own; None if not.
+    """Return the class that a `_target_` names, or its `load`, if it is reasonir's or the user's own, else None.
 
-    Nothing is imported before it is known to be either.
+    Nothing else is imported.
     """
     if not isinstance(name, str):
         return None
@@ -110,18 +110,18 @@ def component(name: Any) -> Any:
         return _imported(name) if name in _own_targets() else None
     module, _, last = name.removesuffix(".load").rpartition(".")
     try:
-        found = getattr(import_module(module), last, None)
+        target = getattr(import_module(module), last, None)
     except ModuleNotFoundError:
         return None
-    if not (inspect.isclass(found) and found.__module__ == module):
+    if not (inspect.isclass(target) and target.__module__ == module):
         return None
-    return getattr(found, "load", None) if name.endswith(".load") else found
+    return getattr(target, "load", None) if name.endswith(".load") else target
 
 
 def _imported(name: str) -> Any:
     try:
         return resolve_name(name)
-    except Exception as error:  # whatever the user's own module raises
+    except Exception as error:  # a user's module may raise anything
         raise InputError(
             f"{name} can't be imported ({str(error).splitlines()[0]}): check the name and PYTHONPATH"
         ) from error
@@ -129,18 +129,18 @@ def _imported(name: str) -> Any:
 
 def _own_targets() -> set[str]:
     """Every `_target_` of the user's own YAML files."""
-    folder, found = own_conf(), set[str]()
+    folder, targets = user_conf_folder(), set[str]()
     for file in sorted(folder.rglob("*.yaml")) if folder else ():
         try:
             values = yaml.safe_load(file.read_text(encoding="utf-8"))
         except (yaml.YAMLError, UnicodeDecodeError) as error:
             raise InputError(f"{file} can't be read as YAML ({error}): fix it, or move it elsewhere") from error
-        found |= {str(value) for path, value in _leaves(values, "") if path.endswith("._target_")}
-    return found
+        targets |= {str(value) for path, value in _leaves(values, "") if path.endswith("._target_")}
+    return targets
 
 
 def _leaves(node: Any, path: str) -> Iterator[tuple[str, Any]]:
-    """Yield (path, value) of every plain value in nested ones."""
+    """Yield (path, value) of every plain value in nested mappings and lists."""
     if isinstance(node, Mapping):
         for key, value in node.items():
             yield from _leaves(value, f"{path}.{key}")
@@ -152,7 +152,7 @@ def _leaves(node: Any, path: str) -> Iterator[tuple[str, Any]]:
 
 
 def _calls(node: Any, role: str | None, path: str) -> Iterator[tuple[str, Mapping[str, Any], str | None]]:
-    """Yield (path, mapping, role) of every mapping that Hydra calls, or should."""
+    """Yield (path, mapping, role) of every mapping that describes an object."""
     if isinstance(node, Mapping):
         if role in _CALLED or any(_SPECIAL.fullmatch(str(key)) for key in node):
             yield path, node, role
@@ -177,18 +177,18 @@ def _role_within(role: str | None, key: str) -> str | None:
     return _DATA_PART if role in ("data", _DATA_PART) else None
 
 
-def _fits(role: str, found: Any) -> bool:
-    """Whether a component makes sense in its place."""
+def _fits(role: str, target: Any) -> bool:
+    """Return True if a component has the given role."""
     if role == "head":
-        return inspect.ismethod(found) and found.__name__ == "load" and hasattr(found.__self__, "kind")
-    if not inspect.isclass(found):
+        return inspect.ismethod(target) and target.__name__ == "load" and hasattr(target.__self__, "kind")
+    if not inspect.isclass(target):
         return False
     if role == "model":
         from reasonir.model.backbone import Model
 
-        return issubclass(found, Model)
+        return issubclass(target, Model)
     if role in _MODEL_PARTS:
-        return issubclass(found, component(_MODEL_PARTS[role]))
+        return issubclass(target, component(_MODEL_PARTS[role]))
     if role in _METHODS:
-        return all(callable(getattr(found, name, None)) for name in _METHODS[role])
-    return role in _ROOMS and (found.__module__.startswith(_ROOMS[role]) or not _OURS.match(found.__module__))
+        return all(callable(getattr(target, name, None)) for name in _METHODS[role])
+    return role in _PACKAGES and (target.__module__.startswith(_PACKAGES[role]) or not _OURS.match(target.__module__))

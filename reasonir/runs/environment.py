@@ -1,4 +1,4 @@
-"""The machine, the packages and the state of the code that a result depends on."""
+"""Environment of a result: machine, installed packages and commit."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 
 
 def environment() -> dict[str, Any]:
-    """Plain values, for environment.json."""
+    """Return the environment as plain values, for environment.json."""
     import torch
 
     return {
@@ -27,27 +27,26 @@ def environment() -> dict[str, Any]:
 
 
 def _packages() -> Iterator[tuple[str, str]]:
-    """Names and versions of what is installed, without what a broken uninstallation left."""
+    """Yield names and versions of the installed packages, without remains of broken uninstallations."""
     for distribution in metadata.distributions():
         try:
             name = distribution.metadata["Name"]
-        except FileNotFoundError:  # by the backport that other packages put in the standard library's place
+        except FileNotFoundError:  # raised by the importlib_metadata backport, which some packages install over it
             name = None
         if name:
             yield name, distribution.version
 
 
 def _git() -> dict[str, Any]:
-    """Commit and cleanliness of the checkout that the package is run from, empty outside one."""
-    here = Path(__file__).resolve().parent
+    """Return commit and cleanliness of the package's checkout, empty outside of one."""
+    file = Path(__file__).resolve()
 
-    def ask(*words: str) -> str:
-        return subprocess.run(
-            ["git", "-C", str(here), *words], capture_output=True, text=True, check=True
-        ).stdout.strip()
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(file.parent), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
     try:
-        tracked = ask("ls-files", "--error-unmatch", str(Path(__file__).resolve()))
-        return {"commit": ask("rev-parse", "HEAD"), "clean": not ask("status", "--porcelain")} if tracked else {}
+        tracked = git("ls-files", "--error-unmatch", str(file))
+        return {"commit": git("rev-parse", "HEAD"), "clean": not git("status", "--porcelain")} if tracked else {}
     except (OSError, subprocess.CalledProcessError):
         return {}

@@ -1,7 +1,7 @@
-"""A run's saved configuration: its model, data and evaluation, and the exported model that replaces the first.
+"""Saved configuration of a run: its model, data and evaluation, and its exported model.
 
 A folder may come from anywhere: its config.yaml is read as plain values, and only components are built from it
-(`reasonir.runs.components.build_saved`).
+(`reasonir.runs.components`). Trust comes from the caller, never from the folder.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ import yaml
 from reasonir.errors import InputError
 from reasonir.model import manifest
 from reasonir.model.backbone import Model
-from reasonir.runs.components import build_saved, refuse_foreign
+from reasonir.runs.components import build_saved, refuse_unknown_components
 from reasonir.runs.outcome import RUN_ID
 
 
 def folder_of_id(run_id: str, home: Path) -> Path:
-    """The folder below `home` of the run with this id in MLflow, which every tracked folder notes.
+    """Find the folder below `home` that records this MLflow run id.
 
     Raises:
-        InputError: there is none.
+        InputError: no folder has this id.
     """
     for file in (*home.glob(f"outputs/*/{RUN_ID}"), *home.glob(f"multirun/*/*/{RUN_ID}")):
         if file.read_text().strip() == run_id:
@@ -35,7 +35,7 @@ def folder_of_id(run_id: str, home: Path) -> Path:
 
 
 def saved_config(folder: Path) -> Mapping[str, Any]:
-    """What a run was composed of, as plain values.
+    """Read the configuration of a run, as plain values.
 
     Raises:
         InputError: the folder is no tracked run.
@@ -46,48 +46,46 @@ def saved_config(folder: Path) -> Mapping[str, Any]:
     try:
         saved = yaml.safe_load(file.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{file} can't be read as YAML ({error}): get the folder again") from error
+        raise InputError(f"{file} can't be read as YAML ({error}): copy the folder again") from error
     if not isinstance(saved, dict):
-        raise InputError(f"{file} is no configuration of a run: get the folder again")
+        raise InputError(f"{file} is no configuration of a run: copy the folder again")
     return saved
 
 
 def saved_data(folder: Path, *, trust_remote_code: bool = False) -> dict[str, Any]:
-    """The configuration of the data that a run was trained on.
+    """Read the configuration of a run's training data.
 
     Raises:
-        InputError: there is none, or it names something else than components and isn't trusted.
+        InputError: there is none, or it names anything but components and isn't trusted.
     """
     return _checked(_part(folder, "data"), "data", folder, trust_remote_code)
 
 
 def saved_eval(folder: Path, *, trust_remote_code: bool = False) -> dict[str, Any]:
-    """The configuration of the evaluation that a run ended with.
+    """Read the configuration of a run's final evaluation.
 
     Raises:
-        InputError: there is none, or it names something else than components and isn't trusted.
+        InputError: there is none, or it names anything but components and isn't trusted.
     """
     return _checked(_part(folder, "eval"), "eval", folder, trust_remote_code)
 
 
 def untrained_model(folder: Path, *, trust_remote_code: bool = False) -> Model:
-    """The model that a run started from; trust comes from the caller, never from the folder.
+    """Return the model that a run started from.
 
     Raises:
-        InputError: there is none, or it names something else than components and isn't trusted.
+        InputError: there is none, or it names anything but components and isn't trusted.
     """
     options = {**_part(folder, "model"), "trust_remote_code": trust_remote_code}
     return _model(_checked(options, "model", folder, trust_remote_code), trust_remote_code)
 
 
 def exported_model(folder: Path, *, trust_remote_code: bool = False) -> Model:
-    """A run's exported model: its head and prompts, adapters merged, nothing frozen.
-
-    Trust comes from the caller, never from the folder.
+    """Return a run's exported model: its head and prompts, adapters merged, nothing frozen.
 
     Raises:
-        InputError: the folder is no tracked run or one that didn't come to its end, or its configuration names
-            something else than components and isn't trusted.
+        InputError: the folder is no tracked run or an unfinished one, or its configuration names anything but
+            components and isn't trusted.
     """
     model = _part(folder, "model")
     exported = folder / "model"
@@ -95,13 +93,13 @@ def exported_model(folder: Path, *, trust_remote_code: bool = False) -> Model:
         raise InputError(
             f"run={folder} has no exported model: let the run end (python -m reasonir.train resume={folder})"
         )
-    known = {field.name for field in fields(Model)}  # a recipe that makes its checkpoint (model=tiny) has more
-    options = {key: value for key, value in model.items() if key in known}
+    names = {field.name for field in fields(Model)}  # a recipe that makes its checkpoint (model=tiny) has more options
+    options = {key: value for key, value in model.items() if key in names}
     options["_target_"] = f"{Model.__module__}.{Model.__qualname__}"
     saved = _checked(options, "model", folder, trust_remote_code)
     merged = {"lora": {**saved.get("lora", {}), "rank": 0}, "freeze_layers": 0, "freeze_embeddings": False}
-    read = {"path": str(exported), "revision": None, "trust_remote_code": trust_remote_code}
-    return _model({**saved, **read, **merged}, trust_remote_code)
+    source = {"path": str(exported), "revision": None, "trust_remote_code": trust_remote_code}
+    return _model({**saved, **source, **merged}, trust_remote_code)
 
 
 def _model(options: Mapping[str, Any], trust_remote_code: bool) -> Model:
@@ -112,10 +110,10 @@ def _model(options: Mapping[str, Any], trust_remote_code: bool) -> Model:
 def _part(folder: Path, role: str) -> dict[str, Any]:
     part = saved_config(folder).get(role)
     if not isinstance(part, dict):
-        raise InputError(f"{folder / 'config.yaml'} says nothing of the {role}: give the folder of a run that trained")
+        raise InputError(f"{folder / 'config.yaml'} has no {role}: give the folder of a training run")
     return part
 
 
 def _checked(part: dict[str, Any], role: str, folder: Path, trust_remote_code: bool) -> dict[str, Any]:
-    refuse_foreign(part, role, folder / "config.yaml", trust_remote_code=trust_remote_code)
+    refuse_unknown_components(part, role, folder / "config.yaml", trust_remote_code=trust_remote_code)
     return part

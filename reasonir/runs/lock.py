@@ -25,28 +25,28 @@ from reasonir.utils.files import NO_LOCKS
 
 log = logging.getLogger(__name__)
 LOCK = ".lock"
-"""The file in a run's folder; what it says is true while it is locked."""
+"""Lock file in a run's folder; its content is valid while it is locked."""
 _TRIES, _PAUSE = 5, 0.05
-"""A process that only looks whether a folder is locked holds the lock for a moment."""
+"""Retries and seconds between them: a process that only checks whether a folder is locked holds the lock briefly."""
 _held: dict[Path, dict[str, Any]] = {}
 
 
 @contextmanager
 def lock_folder(folder: Path) -> Iterator[None]:
-    """Hold the folder of a run or sweep during the block; a file system without locks is warned of.
+    """Lock the folder of a run or sweep during the block; log a warning if the file system has no locks.
 
     Raises:
-        InputError: another run writes it: the message names the process and the remedy.
+        InputError: another process writes it; the message names the process and the remedy.
     """
     refuse_locked(folder)
     folder.mkdir(parents=True, exist_ok=True)
     file = folder.resolve() / LOCK
     with file.open("a+") as stream:
-        for left in reversed(range(_TRIES)):
+        for tries_left in reversed(range(_TRIES)):
             if _try_lock(stream, fcntl.LOCK_EX, folder):
                 break
-            if not left:
-                raise _refusal(folder, _noted(stream))
+            if not tries_left:
+                raise _refusal(folder, _read_holder(stream))
             time.sleep(_PAUSE)
         since = datetime.now().astimezone().isoformat(" ", "seconds")
         _held[file] = {"pid": os.getpid(), "host": platform.node(), "since": since}
@@ -60,7 +60,7 @@ def lock_folder(folder: Path) -> Iterator[None]:
 
 
 def refuse_locked(folder: Path) -> None:
-    """Refuse a folder that a run writes now.
+    """Refuse a folder that a process is writing.
 
     Raises:
         InputError: naming the folder, the process and the remedy.
@@ -70,19 +70,19 @@ def refuse_locked(folder: Path) -> None:
 
 
 def is_locked(folder: Path) -> bool:
-    """Whether a run writes the folder now; never where the file system has no locks."""
+    """Return True if a process is writing the folder; always False if the file system has no locks."""
     return _holder(folder) is not None
 
 
 def _holder(folder: Path) -> dict[str, Any] | None:
-    """What the process that holds a folder notes of itself, None if there is none."""
+    """The process that holds a folder's lock (`pid`, `host`, `since`), None if there is none."""
     file = folder.resolve() / LOCK
     if file in _held:
         return _held[file]
     if not file.is_file():
         return None
     with file.open() as stream:
-        return None if _try_lock(stream, fcntl.LOCK_SH, folder) else _noted(stream)
+        return None if _try_lock(stream, fcntl.LOCK_SH, folder) else _read_holder(stream)
 
 
 def _try_lock(stream: IO[str], kind: int, folder: Path) -> bool:
@@ -98,13 +98,13 @@ def _try_lock(stream: IO[str], kind: int, folder: Path) -> bool:
     return True
 
 
-def _noted(stream: IO[str]) -> dict[str, Any]:
+def _read_holder(stream: IO[str]) -> dict[str, Any]:
     stream.seek(0)
     try:
-        noted: dict[str, Any] = json.load(stream)
+        holder: dict[str, Any] = json.load(stream)
     except ValueError:  # it is just being written
-        noted = {}
-    return noted
+        holder = {}
+    return holder
 
 
 def _refusal(folder: Path, holder: dict[str, Any]) -> InputError:

@@ -1,6 +1,6 @@
-"""The run's own record of every logged number: metrics.csv, one value a line, whatever other logger there is.
+"""metrics.csv: every logged metric of a run, one value per line.
 
-A resumed run drops what was logged after its checkpoint and writes on, so the record reads as if nothing had happened.
+A resumed run deletes the values logged after its checkpoint, so the file reads as if it had never been interrupted.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from reasonir.utils.files import atomic_path
 
 
 class History(Logger):
-    """Appends (step, metric, value) to a file."""
+    """Lightning logger that appends (step, metric, value) to a file."""
 
     def __init__(self, file: Path) -> None:
         super().__init__()
@@ -30,12 +30,12 @@ class History(Logger):
 
     @property
     def version(self) -> str:
-        """There is only one."""
+        """Empty: there is only one."""
         return ""
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Append the values at a step."""
+        """Append the values of a step."""
         with self.file.open("a", newline="") as stream:
             rows = csv.writer(stream)
             for name, value in metrics.items():
@@ -44,23 +44,23 @@ class History(Logger):
 
     @rank_zero_only
     def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
-        """Nothing: the configuration has files of its own."""
+        """Do nothing: the configuration is in config.yaml."""
 
     @rank_zero_only
     def rewind(self, step: int) -> None:
-        """Forget what was logged after `step`."""
+        """Delete the values logged after `step`."""
         kept = [row for row in self._rows() if int(row[0]) <= step]
         with atomic_path(self.file) as part, part.open("w", newline="") as stream:
             csv.writer(stream).writerows(kept)
 
     def curves(self) -> dict[str, tuple[list[int], list[float]]]:
-        """Every metric's steps and values."""
-        found: dict[str, tuple[list[int], list[float]]] = {}
+        """Return the steps and values of every metric."""
+        curves: dict[str, tuple[list[int], list[float]]] = {}
         for step, name, value in self._rows():
-            steps, values = found.setdefault(name, ([], []))
+            steps, values = curves.setdefault(name, ([], []))
             steps.append(int(step))
             values.append(float(value))
-        return found
+        return curves
 
     def _rows(self) -> list[list[str]]:
         if not self.file.is_file():

@@ -1,4 +1,4 @@
-"""How a job of a sweep ended, in its folder: what the sweep sums up, and what it goes on from."""
+"""Record of a sweep's job in its folder: status, metric and error, for the summary and for resuming."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ from reasonir.runs.lock import is_locked
 from reasonir.utils.files import atomic_path
 
 RUNNING, FINISHED, FAILED, KILLED = "RUNNING", "FINISHED", "FAILED", "KILLED"
-"""The words are MLflow's."""
+"""MLflow's run statuses."""
 SWEEP = "sweep.json"
-"""The file of a sweep's folder."""
+"""File in a sweep's folder."""
 RUN_ID = "run_id"
-"""The file of a folder that has the id of its run in MLflow."""
+"""File in a tracked folder with the id of its MLflow run."""
 _FILE = "outcome.json"
 
 
 @dataclass(frozen=True, slots=True)
 class JobRecord:
-    """What became of a job.
+    """Status and result of a job.
 
     Attributes:
-        overrides: the command line that composed it, the sweep's choices among them.
-        status: RUNNING, FINISHED, FAILED or KILLED; one that was killed without warning still reads RUNNING.
-        value: the best development metric, if there was a development set.
-        error: why it didn't finish.
-        seconds: that it took, those before it was continued included.
-        run_id: in MLflow.
-        pid: of its process while it runs.
-        host: the machine that it runs on.
+        overrides: the overrides that composed it, including the sweep's choices.
+        status: RUNNING, FINISHED, FAILED or KILLED; a job that got SIGKILL still reads RUNNING.
+        value: the best development metric, None without a development set.
+        error: reason why it didn't finish.
+        seconds: run time, including the time before it was resumed.
+        run_id: of its MLflow run.
+        pid: of its process while it is running.
+        host: on which it is running.
     """
 
     overrides: Sequence[str]
@@ -47,66 +47,66 @@ class JobRecord:
     host: str | None = None
 
     def write(self, folder: Path) -> None:
-        """Note it in the job's folder."""
+        """Write the record to the job's folder."""
         with atomic_path(folder / _FILE) as partial:
             partial.write_text(json.dumps(asdict(self), indent=2))
 
     @classmethod
     def read(cls, folder: Path) -> JobRecord | None:
-        """What a job's folder notes; None before it began."""
+        """Read the record of a job's folder, None before the job has started."""
         file = folder / _FILE
         return cls(**json.loads(file.read_text())) if file.is_file() else None
 
     def process(self) -> Any:
-        """The job's process (psutil's), None where it doesn't run any more, or on another machine."""
+        """Return the job's psutil.Process, None if it has ended or runs on another machine."""
         import psutil
 
         if self.status != RUNNING or self.pid is None or self.host != platform.node():
             return None
         try:
-            found = psutil.Process(self.pid)
-            runs = found.status() != psutil.STATUS_ZOMBIE and any("spawn_main" in word for word in found.cmdline())
+            process = psutil.Process(self.pid)
+            alive = process.status() != psutil.STATUS_ZOMBIE and any("spawn_main" in arg for arg in process.cmdline())
         except psutil.Error:
             return None
-        return found if runs else None
+        return process if alive else None
 
-    def gone(self, folder: Path) -> bool:
-        """Whether the job of this folder reads as running and doesn't, on whatever machine."""
+    def is_lost(self, folder: Path) -> bool:
+        """Return True if the job is recorded as running, but no process on any machine holds its folder."""
         return self.status == RUNNING and not is_locked(folder)
 
     def ended(self, folder: Path, status: str, error: str = "", *, seconds: float = 0.0) -> JobRecord:
-        """How a job ended that ran for so many seconds more, with what its folder tells of it."""
+        """Return the record of the ended job, which ran `seconds` more, with the run id from its folder."""
         file = folder / RUN_ID
         run_id = file.read_text() if file.is_file() else self.run_id
         return replace(self, status=status, error=error, seconds=self.seconds + seconds, run_id=run_id, pid=None)
 
 
-def outcomes(sweep: Path) -> dict[Path, JobRecord]:
-    """Those of a sweep's jobs that began, by their folders, in the jobs' order."""
+def job_records(sweep: Path) -> dict[Path, JobRecord]:
+    """Return the records of a sweep's started jobs by folder, in the order of the jobs."""
     folders = [file.parent for file in sweep.rglob(_FILE)]
-    found = {folder: outcome for folder in folders if (outcome := JobRecord.read(folder))}
-    return dict(sorted(found.items(), key=lambda job: (len(job[0].name), job[0].name)))
+    records = {folder: record for folder in folders if (record := JobRecord.read(folder))}
+    return dict(sorted(records.items(), key=lambda job: (len(job[0].name), job[0].name)))
 
 
-def running(sweep: Path) -> list[Any]:
-    """The processes (psutil's) of a sweep's jobs that run on this machine."""
-    return [process for outcome in outcomes(sweep).values() if (process := outcome.process())]
+def job_processes(sweep: Path) -> list[Any]:
+    """Return the psutil.Process of each of a sweep's jobs that is running on this machine."""
+    return [process for record in job_records(sweep).values() if (process := record.process())]
 
 
 def refuse_sweep(run: Path) -> None:
-    """Refuse the folder of a sweep, or of a job that left no run, where a run's is wanted.
+    """Refuse the folder of a sweep, or of a job without a run, when a run's folder is expected.
 
     Raises:
-        InputError: naming the sweep's jobs, or how the job goes on.
+        InputError: naming the sweep's jobs, or how to resume the job.
     """
-    jobs = outcomes(run) if (run / SWEEP).is_file() else {}
+    jobs = job_records(run) if (run / SWEEP).is_file() else {}
     if jobs:
         raise InputError(f"{run} is a sweep: give one of its jobs, {', '.join(str(job) for job in jobs)}")
-    outcome = JobRecord.read(run)
-    if outcome is not None and outcome.status != FINISHED and not (run / "config.yaml").is_file():
-        raise InputError(f"{run} is a job that left no run: go on with python -m reasonir.train resume={run.parent}")
+    record = JobRecord.read(run)
+    if record is not None and record.status != FINISHED and not (run / "config.yaml").is_file():
+        raise InputError(f"{run} is an unfinished job: continue with python -m reasonir.train resume={run.parent}")
 
 
 def overrides_of(hydra: Any) -> list[str]:
-    """What the command line, and a sweep's choice, make of a job's composition: of Hydra's own configuration."""
-    return [str(each) for each in hydra.overrides.task]
+    """Return a job's overrides, including the sweep's choice, from Hydra's own configuration."""
+    return [str(override) for override in hydra.overrides.task]

@@ -1,9 +1,8 @@
-"""The part of a saved command line that is data; what decides which code runs is said again by the user.
+"""Saved overrides of a run that is resumed: data is taken over, anything that decides which code runs is refused.
 
 A run's .hydra/overrides.yaml and a sweep's sweep.json become part of the command line of `resume=`, and their folder
-may come from anywhere. Overrides are told apart by their text, in which Hydra's grammar can disguise nothing: its
-special keys, its own settings (search path, launcher, callbacks, logging), resolvers, option names that leave conf/,
-and trust.
+may come from anywhere. Refused, by their text, are Hydra's special keys, its own settings (search path, launcher,
+callbacks, logging), resolvers, option names outside of conf/, and trust: the user has to repeat them.
 """
 
 from __future__ import annotations
@@ -30,33 +29,33 @@ _SWEEPING = re.compile(
     r"\+*hydra(\.mode=\w+|/(launcher|sweeper|sweeper/sampler)=[\w-]+"
     rf"|\.launcher\.({_LAUNCHER})=[\w.-]+|\.sweeper\.({_SWEEPER})=[\w.-]+)"
 )
-"""Hydra's settings that say how often, how long and on how much a sweep runs, and nothing else."""
+"""Hydra's settings of a sweep's size, resources and sampler seed, which decide no code."""
 _FLAGS = ("-m", "--multirun")
 
 
 def saved_overrides(file: Path) -> list[str]:
-    """The overrides that Hydra noted of a run.
+    """Read the overrides that Hydra saved for a run.
 
     Raises:
-        InputError: the file holds something else.
+        InputError: the file is no list of overrides.
     """
     try:
         saved = yaml.safe_load(file.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{file} can't be read as YAML ({error}): get the folder again") from error
+        raise InputError(f"{file} can't be read as YAML ({error}): copy the folder again") from error
     if not isinstance(saved, list):
-        raise InputError(f"{file} is no list of overrides: get the folder again")
+        raise InputError(f"{file} is no list of overrides: copy the folder again")
     return [str(override) for override in saved]
 
 
 def resumed_command(saved: Sequence[str], given: Sequence[str], *, file: Path, resume: str) -> list[str]:
-    """The arguments that a run goes on with: saved ones in their order, replaced where the present ones say otherwise.
+    """Merge saved arguments, in their order, with the present ones, which take precedence.
 
     Args:
         saved: arguments of the command that started the run.
-        given: those of the present one.
-        file: where `saved` was read.
-        resume: what is resumed, for the message.
+        given: arguments of the present command.
+        file: source of `saved`, for the message.
+        resume: value of `resume=`, for the message.
 
     Raises:
         InputError: saved arguments decide which code runs, and the present command line doesn't repeat them.
@@ -73,14 +72,14 @@ def resumed_command(saved: Sequence[str], given: Sequence[str], *, file: Path, r
         try:
             key = _key(argument)
         except HydraException as error:
-            raise InputError(f"{file} says {argument}, which is no override ({error}): get the folder again") from error
+            raise InputError(f"{file}: {argument} is no override ({error}): copy the folder again") from error
         if key not in keys:
             (refused if _decides_code(key, argument) else kept).append(argument)
     if refused:
-        again = shlex.join([f"resume={resume}", *refused])
+        arguments = shlex.join([f"resume={resume}", *refused])
         raise InputError(
-            f"{file} says {', '.join(refused)}, which decides what code runs, and a folder's files can't say that: if "
-            f"you trust it, say it yourself: python -m reasonir.train {again}"
+            f"{file} holds {', '.join(refused)}, which decides what code runs and isn't taken from a folder: if you "
+            f"trust it, repeat it: python -m reasonir.train {arguments}"
         )
     return sorted([*kept, *left], key=lambda argument: not argument.startswith("-"))  # Hydra wants flags together
 
@@ -96,7 +95,7 @@ def _joined(arguments: Sequence[str]) -> Iterator[str]:
 
 
 def _key(argument: str) -> tuple[str, str]:
-    """The key and package that an override sets, or a flag's name."""
+    """Key and package that an override sets, or a flag's name."""
     if argument.startswith("-"):
         return argument.split("=", maxsplit=1)[0], ""
     (override,) = OverridesParser.create().parse_overrides([argument])

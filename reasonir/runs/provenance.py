@@ -1,4 +1,4 @@
-"""What a run was trained on, as its folder tells: a run is resumed and judged on the same data or not at all."""
+"""Training data of a run: a run is resumed and evaluated on the same data or not at all."""
 
 from __future__ import annotations
 
@@ -10,33 +10,37 @@ from reasonir.data.prepared import Manifest, fingerprint_of, origin_of, read_man
 from reasonir.errors import InputError
 
 DATA = "data.json"
-"""The manifest of the prepared set that a run was trained on, in its folder."""
+"""Manifest of the prepared training set, in a run's folder."""
 TRAINED_ON = "training_data.json"
-"""In an exported model: the manifest of what it was trained on, its decontamination and licences among it."""
+"""Manifest of the training data, in an exported model, with decontamination and licences."""
 
 
 def refuse_other_data(source: Source, folder: Path) -> None:
-    """Refuse a source that doesn't give what the run in `folder` was trained on.
+    """Refuse a source that changed since the run in `folder` was trained.
 
     Raises:
-        InputError: options or files of the source changed since, or the run doesn't say what it was trained on.
+        InputError: options or files of the source changed, or the run has no manifest of its data.
     """
     if not (folder / DATA).is_file():
-        raise InputError(f"{folder} doesn't say what it was trained on (no {DATA}): train it again")
-    if (known := origin_of(_trained_on(folder))) != (found := fingerprint_of(source)):
+        raise InputError(f"{folder} has no {DATA} that names its training data: train it again")
+    if (expected := origin_of(_trained_on(folder))) != (actual := fingerprint_of(source)):
         raise InputError(
-            f"{folder} was trained on the prepared set {known}, its source now gives {found}: what was kept back then "
-            "may be trained on now and the other way round; bring the data's files and options back, or train anew"
+            f"{folder} was trained on the prepared set {expected}, its source now makes {actual}: the data changed, so "
+            "its held-out split may leak: restore the data's files and options, or start a new run"
         )
 
 
 def refuse_other_rows(prepared: Path, folder: Path) -> None:
-    """Refuse a set with other mined negatives, or scores of another teacher, than the run in `folder` began with."""
-    known, found = (manifest["fingerprint"] for manifest in (_trained_on(folder), read_manifest(prepared)))
-    if known != found:
+    """Refuse a set whose mined negatives or teacher scores differ from those of the run in `folder`.
+
+    Raises:
+        InputError: options or models of mining or teacher changed.
+    """
+    expected, actual = (manifest["fingerprint"] for manifest in (_trained_on(folder), read_manifest(prepared)))
+    if expected != actual:
         raise InputError(
-            f"{folder} was trained on the prepared set {known}, mining= and teacher= now make {found} of the same "
-            "source: bring their options, and the models they took, back, or train anew"
+            f"{folder} was trained on the prepared set {expected}, mining= and teacher= now make {actual} of the same "
+            "source: restore their options and models, or start a new run"
         )
 
 

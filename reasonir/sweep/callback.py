@@ -24,7 +24,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
 from reasonir.runs.lock import lock_folder, refuse_locked
-from reasonir.runs.outcome import FAILED, FINISHED, KILLED, JobRecord, outcomes, overrides_of, running
+from reasonir.runs.outcome import FAILED, FINISHED, KILLED, JobRecord, job_processes, job_records, overrides_of
 from reasonir.sweep.jobs import STOPPING, JobError, SweepRecord, present_sweep
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ class Sweep(Callback):
         try:
             with ExitStack() as lock:
                 lock.enter_context(lock_folder(self.folder))
-                for job in outcomes(self.folder):
+                for job in job_records(self.folder):
                     refuse_locked(job)
                 self._open(config)
                 self._lock = lock.pop_all()
@@ -111,13 +111,13 @@ class Sweep(Callback):
     def _stop(self, number: int, _: FrameType | None) -> None:
         """Let the jobs that run write their checkpoints, and end; the signal again ends them at once."""
         (self.folder / STOPPING).touch()
-        told = _tell(running(self.folder))
+        told = _tell(job_processes(self.folder))
         if self._stopping:
             return
         self._stopping = True
         name = signal.Signals(number).name
         log.warning("%s: %d jobs stop after their present step with a checkpoint", name, len(told))
-        while left := running(self.folder):
+        while left := job_processes(self.folder):
             told |= _tell(process for process in left if process.pid not in told)  # those that were just beginning
             time.sleep(0.1)
         raise SystemExit(128 + number)
@@ -150,11 +150,11 @@ class Sweep(Callback):
 
     def jobs(self) -> dict[Path, JobRecord]:
         """How each job ended that began, in their order; what still reads as running was killed with the sweep."""
-        for folder, outcome in outcomes(self.folder).items():
-            if outcome.gone(folder):
+        for folder, outcome in job_records(self.folder).items():
+            if outcome.is_lost(folder):
                 killed = outcome.ended(folder, KILLED, "killed with the sweep")
                 _mark(self.swept, self.home, self.experiment_name, folder, killed)
-        return outcomes(self.folder)
+        return job_records(self.folder)
 
 
 def _tell(processes: Iterable[Any]) -> set[int]:

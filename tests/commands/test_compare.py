@@ -53,5 +53,5 @@ def test_a_sweep_is_no_run(sweeps):
     JobRecord([], KILLED).write(sweeps / "monday" / "0")
     with pytest.raises(InputError, match=r"monday is a sweep: give one of its jobs, .*monday/0"):
         folder_of_run(f"{sweeps}/monday", sweeps)
-    with pytest.raises(InputError, match="is a job that left no run: go on with"):
+    with pytest.raises(InputError, match="is an unfinished job: continue with"):
         run_of(f"{sweeps}/monday/0")

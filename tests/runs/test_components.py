@@ -8,7 +8,7 @@ from reasonir.cli.configuration import to_container
 from reasonir.errors import InputError
 from reasonir.model.head.colbert import ColBERT
 from reasonir.model.tiny import Tiny
-from reasonir.runs.components import component, refuse_foreign
+from reasonir.runs.components import component, refuse_unknown_components
 from tests.hostile import DATA, MODEL
 
 LOAD = "reasonir.model.head.colbert.ColBERT.load"
@@ -78,7 +78,7 @@ FOREIGN = {
 def test_what_no_run_saves_is_refused_in_a_model(case):
     change, message = FOREIGN[case]
     with pytest.raises(InputError, match=f"^run/config.yaml: .*{message}"):
-        refuse_foreign({**MODEL, **change}, "model", FILE)
+        refuse_unknown_components({**MODEL, **change}, "model", FILE)
 
 
 @pytest.mark.parametrize(
@@ -94,7 +94,7 @@ def test_what_no_run_saves_is_refused_in_a_model(case):
 )
 def test_what_no_run_saves_is_refused_in_data(node, message):
     with pytest.raises(InputError, match=message):
-        refuse_foreign(node, "data", FILE)
+        refuse_unknown_components(node, "data", FILE)
 
 
 def test_what_runs_save_passes(composed):
@@ -105,16 +105,16 @@ def test_what_runs_save_passes(composed):
         ("model=random_qwen", "data=mixture", "+data@data.sources.a=demo", "+data@data.sources.b=open_provence"),
     ):
         config = composed("train", *words, "eval=demo", "hardware=cpu")
-        refuse_foreign(to_container(config.model), "model", FILE)
-        refuse_foreign(to_container(config.data), "data", FILE)
+        refuse_unknown_components(to_container(config.model), "model", FILE)
+        refuse_unknown_components(to_container(config.data), "data", FILE)
 
 
 def test_trust_lets_everything_be_named_but_resolves_nothing():
     for change, message in FOREIGN.values():
         if "holds" not in message:
-            refuse_foreign({**MODEL, **change}, "model", FILE, trust_remote_code=True)
+            refuse_unknown_components({**MODEL, **change}, "model", FILE, trust_remote_code=True)
     with pytest.raises(InputError, match="a saved configuration has plain values"):
-        refuse_foreign({"path": "${oc.env:HOME}"}, "model", FILE, trust_remote_code=True)
+        refuse_unknown_components({"path": "${oc.env:HOME}"}, "model", FILE, trust_remote_code=True)
 
 
 @pytest.fixture
@@ -134,11 +134,11 @@ def test_a_users_own_class_is_known_where_his_conf_names_it(own):
     with pytest.raises(
         InputError, match=r"quiet_head\.Quiet\.load is no head of reasonir.*conf/ of the working directory"
     ):
-        refuse_foreign(node, "model", FILE)
+        refuse_unknown_components(node, "model", FILE)
     own("_target_: quiet_head.Quiet.load\n_partial_: true\n")
-    refuse_foreign(node, "model", FILE)
+    refuse_unknown_components(node, "model", FILE)
     with pytest.raises(InputError, match="is no model"):
-        refuse_foreign({**MODEL, "_target_": "quiet_head.Quiet.load"}, "model", FILE)
+        refuse_unknown_components({**MODEL, "_target_": "quiet_head.Quiet.load"}, "model", FILE)
 
 
 def test_a_conf_that_cannot_be_read_is_named(own):

@@ -156,6 +156,6 @@ def test_a_sweep_is_not_resumed_while_it_or_a_job_of_it_runs(tmp_path, hold, hel
 
 def test_a_job_that_reads_as_running_is_gone_unless_it_holds_its_folder(tmp_path, hold):
     outcome = JobRecord([], RUNNING, pid=1, host="elsewhere")
-    assert outcome.gone(tmp_path)
+    assert outcome.is_lost(tmp_path)
     hold(tmp_path)
-    assert not outcome.gone(tmp_path)
+    assert not outcome.is_lost(tmp_path)

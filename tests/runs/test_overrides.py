@@ -80,8 +80,8 @@ def test_what_decides_the_code_is_said_again(saved):
     with pytest.raises(InputError) as caught:
         resumed(["model=minilm", saved])
     message = str(caught.value)
-    assert message.startswith(f"run/.hydra/overrides.yaml says {saved}, which decides what code runs")
-    assert "say it yourself: python -m reasonir.train resume=run " in message
+    assert message.startswith(f"run/.hydra/overrides.yaml holds {saved}, which decides what code runs")
+    assert "repeat it: python -m reasonir.train resume=run " in message
     assert resumed(["model=minilm", saved, "seed=1"], saved) == ["model=minilm", saved, "seed=1"]
 
 
@@ -94,7 +94,7 @@ def test_the_present_command_line_replaces_what_was_saved():
 @pytest.mark.parametrize("flag", [["--config-dir", "evil"], ["--config-dir=evil"], ["-cd", "evil"], ["-cn=evil"]])
 def test_flags_are_said_again(flag):
     joined = "=".join(flag)
-    with pytest.raises(InputError, match=f"says {joined}, which decides"):
+    with pytest.raises(InputError, match=f"holds {joined}, which decides"):
         resumed(["-m", *flag, "seed=1,2"])
     assert resumed(["-m", "seed=1,2", *flag], joined) == ["-m", joined, "seed=1,2"]
 
@@ -106,7 +106,7 @@ def test_all_that_has_to_be_said_comes_at_once_as_a_shell_takes_it():
 
 
 def test_what_is_no_override_is_named():
-    with pytest.raises(InputError, match=r"says a=\{, which is no override"):
+    with pytest.raises(InputError, match=r": a=\{ is no override"):
         resumed(["a={"])
 
 

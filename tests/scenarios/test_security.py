@@ -324,7 +324,7 @@ def test_a_resumed_run_is_what_the_user_says(attack, place, hostile):
     done = run("train", f"resume={folder}", home=place)
     assert not hostile.done
     assert done.status == 2
-    assert f"overrides.yaml says {words[0]}, which decides what code runs" in done.err
+    assert f"overrides.yaml holds {words[0]}, which decides what code runs" in done.err
     again = run("train", f"resume={folder}", *words, home=place)
     assert "holds only damaged checkpoints" in again.err
     assert hostile.done
@@ -361,7 +361,7 @@ def test_a_resumed_sweep_is_what_the_user_says(attack, place, hostile):
     done = run("train", f"resume={folder}", home=place)
     assert not hostile.done
     assert done.status == 2
-    assert f"sweep.json says {words[0]}, which decides what code runs" in done.err
+    assert f"sweep.json holds {words[0]}, which decides what code runs" in done.err
 
 
 def test_a_pickle_is_no_checkpoint(place, hostile):

@@ -9,7 +9,7 @@ import time
 import psutil
 import pytest
 
-from reasonir.runs.outcome import KILLED, outcomes
+from reasonir.runs.outcome import KILLED, job_records
 from reasonir.sweep.jobs import SweepRecord
 from tests.running import SHORTER
 from tests.sweep.test_callback import BESIDE_EACH_OTHER, SMALL, client_of
@@ -38,8 +38,8 @@ def test_a_stopped_sweep_leaves_checkpoints_and_no_process(tmp_path, launcher, n
     (folder,) = (tmp_path / "multirun").iterdir()
     client = client_of(tmp_path)
     assert client.get_run(SweepRecord.read(folder).parent).info.status == "KILLED"
-    assert {job.name for job in outcomes(folder)} == jobs
-    for job, outcome in outcomes(folder).items():
+    assert {job.name for job in job_records(folder)} == jobs
+    for job, outcome in job_records(folder).items():
         assert (outcome.status, outcome.error, outcome.pid) == (KILLED, "stopped by a signal", None)
         assert outcome.seconds > 0
         assert client.get_run(outcome.run_id).info.status == "KILLED"

@@ -70,7 +70,7 @@ def test_a_killed_job_leaves_the_others_alone_and_goes_on(tmp_path, capfd):
     (tmp_path / FLAG).unlink()
     refused = run("train", f"resume={folder}", home=tmp_path)
     assert refused.status == 2
-    assert f"sweep.json says {KILLING[0]}, which decides what code runs" in refused.err
+    assert f"sweep.json holds {KILLING[0]}, which decides what code runs" in refused.err
     again = run("train", f"resume={folder}", KILLING[0], home=tmp_path)
     assert again.status == 0, again.err
     said = capfd.readouterr().err  # by joblib's processes
