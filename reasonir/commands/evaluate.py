@@ -26,7 +26,7 @@ from reasonir.report.console import show
 from reasonir.report.html.write import write_report
 from reasonir.report.leaderboard import show_leaderboard
 from reasonir.runs.provenance import refuse_other_data
-from reasonir.tracking.base import known_run, open_tracking
+from reasonir.tracking.base import open_tracking, resumable_run_id
 from reasonir.tracking.database import refuse_unusable
 from reasonir.tracking.mlflow import deliver
 from reasonir.training.datamodule import LoaderOptions, RetrievalData
@@ -53,7 +53,7 @@ def evaluate(parts: EvaluateParts) -> None:
     run_id = None
     if parts.run and tracks:
         deliver(parts.home, parts.run)
-        run_id = known_run(parts.home, parts.run)
+        run_id = resumable_run_id(parts.home, parts.run)
     options, untrained, trained = parts.evaluation, parts.untrained, parts.trained
     assert untrained is not None
     wants_untrained = trained is None or "untrained" in options.baselines
@@ -135,7 +135,7 @@ def _report(
         run_id=run_id,
     )
     if parts.run:  # results of earlier evaluations stay
-        tracking.place = f"evaluations/{parts.folder.name}"
+        tracking.artifact_folder = f"evaluations/{parts.folder.name}"
     with tracking.closing():
         track_results(results, name, parts.folder, tracking)
         show(result_table(results, name))

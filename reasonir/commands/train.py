@@ -32,7 +32,7 @@ from reasonir.runs.environment import environment
 from reasonir.runs.provenance import DATA, refuse_other_data, refuse_other_rows
 from reasonir.teacher.base import Teacher
 from reasonir.teacher.none import NoTeacher
-from reasonir.tracking.base import Tracking, known_run, open_tracking
+from reasonir.tracking.base import Tracking, open_tracking, resumable_run_id
 from reasonir.tracking.database import refuse_unusable
 from reasonir.tracking.tags import parameters
 from reasonir.training.checkpoints import step_of
@@ -244,7 +244,7 @@ def _tracked(parts: TrainParts, plan: Plan, data: RetrievalData) -> Iterator[Tra
         parent=parts.job.parent if parts.job else None,
         folder=folder,
         tags={**parts.choices, **parts.tags},
-        run_id=known_run(parts.home, folder) if parts.loggers.mlflow else None,
+        run_id=resumable_run_id(parts.home, folder) if parts.loggers.mlflow else None,
         resumed_at=step_of(parts.resume) if parts.resume else None,
     )
     with tracking.closing():

@@ -1,1 +1,1 @@
-"""Tracked runs in MLflow: parameters, metrics, artifacts, views."""
+"""Experiment tracking in MLflow: parameters, metrics, artifacts, models, views."""

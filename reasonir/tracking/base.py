@@ -1,7 +1,7 @@
-"""Tracked runs: parameters, metrics and files of a run, in MLflow, in Lightning's loggers, or only in its folder.
+"""Experiment tracking: parameters, metrics and files of a run, with or without MLflow.
 
-`Tracking` is a run without MLflow; `MlflowTracking` is the other one. Both pass numbers to Lightning's loggers. A
-resumed run continues under its id, which its folder notes, as long as MLflow has a run of that id.
+`Tracking` is a run without MLflow, `MlflowTracking` one with it. Both pass metrics to Lightning's loggers. A resumed
+run continues under the id saved in its folder, if MLflow still has that run.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ _UNKNOWN = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
 
 @dataclass(frozen=True, slots=True)
 class Loggers:
-    """Destinations of a run's metrics: the group `logger`.
+    """Destinations of a run's metrics (config group `logger`).
 
     Attributes:
-        mlflow: MLflow's database under home, with parameters, artifacts and models.
-        csv: metrics.csv in the run's folder.
-        lightning: factories of further Lightning loggers, by name; one that takes `save_dir` gets the run's folder.
+        mlflow: log to MLflow's database under home, with parameters, artifacts and models.
+        csv: write metrics.csv in the run's folder.
+        lightning: factories of further Lightning loggers by name; one that takes `save_dir` gets the run's folder.
     """
 
     mlflow: bool = False
@@ -43,37 +43,37 @@ class Loggers:
     lightning: Mapping[str, Callable[..., Logger]] = field(default_factory=dict)
 
     def open(self, folder: Path) -> list[Logger]:
-        """The further loggers of a run in `folder`.
+        """Build the Lightning loggers of a run in `folder`.
 
         Raises:
-            InputError: the library of one isn't installed, or it refuses its options.
+            InputError: the library of a logger isn't installed, or it refuses its options.
         """
-        opened = []
+        loggers = []
         for name, factory in self.lightning.items():
-            given = {"save_dir": str(folder)} if "save_dir" in inspect.signature(factory).parameters else {}
+            options = {"save_dir": str(folder)} if "save_dir" in inspect.signature(factory).parameters else {}
             try:
-                opened.append(factory(**given))
+                loggers.append(factory(**options))
             except (ImportError, TypeError, ValueError) as error:
                 raise InputError(f"logger.lightning.{name}: {error}") from error
-        return opened
+        return loggers
 
 
 class Tracking:
-    """A run that is kept in its folder, and in Lightning's loggers where there are any.
+    """Run without MLflow: metrics go to Lightning's loggers, files stay in its folder.
 
     Args:
         lightning: Lightning's loggers.
     """
 
     run_id: str | None = None
-    place: str = ""
-    """Subfolder of the run's artifacts that this command's files go to: a run is evaluated more than once."""
+    artifact_folder: str = ""
+    """Subfolder of the run's artifacts for this command's files: a run may be evaluated several times."""
 
     def __init__(self, lightning: Sequence[Logger] = ()) -> None:
         self._lightning = list(lightning)
 
     def loggers(self) -> list[Logger]:
-        """Destinations of the numbers that are logged while training, besides metrics.csv."""
+        """Return the loggers of training metrics, without metrics.csv."""
         return self._lightning
 
     def parameters(self, values: Mapping[str, Any]) -> None:
@@ -82,24 +82,24 @@ class Tracking:
             logger.log_hyperparams(dict(values))
 
     def metrics(self, values: Mapping[str, float], step: int = 0) -> None:
-        """Log numbers."""
+        """Log the metrics of a step."""
         for logger in self._lightning:
             logger.log_metrics(dict(values), step)
 
     def describe(self, text: str) -> None:
-        """Say in Markdown what the run came to."""
+        """Set the run's description, in Markdown."""
 
     def dataset(self, name: str, digest: str, source: str, context: str) -> None:
-        """Note data that was used for training or evaluation."""
+        """Log a dataset used for training or evaluation."""
 
     def artifact(self, path: Path, folder: str | None = None) -> None:
-        """Keep a file, or a folder's contents."""
+        """Log a file, or a folder's contents."""
 
     def model(self, run: Path, name: str, metric: float | None) -> None:
-        """Register the exported model of a run's folder, with its best development metric."""
+        """Register the exported model in a run's folder, with its best development metric."""
 
     def view(self, headline: str) -> None:
-        """Save a view of all runs with their headline metric, and log its address."""
+        """Save a view of all runs with their headline metric, and log its URL."""
 
     def end(self, status: str) -> None:
         """Close the run as FINISHED, FAILED or KILLED."""
@@ -108,7 +108,7 @@ class Tracking:
 
     @contextmanager
     def closing(self) -> Iterator[None]:
-        """The block's work; the run is then finished, or killed or failed by what the block raised."""
+        """Close the run after the block: finished, or killed or failed if the block raised."""
         status = "FAILED"
         try:
             yield
@@ -133,19 +133,19 @@ def open_tracking(
     resumed_at: int | None = None,
     parent: str | None = None,
 ) -> Tracking:
-    """The tracking of a run that is logged to `loggers`.
+    """Open the tracking of a run.
 
     Args:
         loggers: destinations.
-        home: MLflow's database and the folder mlartifacts are under it.
+        home: root of MLflow's database and the folder mlartifacts.
         experiment_name: the MLflow experiment.
         name: of the run.
         folder: of this command's output.
         tags: shown in MLflow's interface.
-        run: the folder that is found by the run's id, where it isn't `folder`.
+        run: folder that the run's id leads to, None for `folder`.
         run_id: an earlier run to continue.
-        resumed_at: the step that it continues from.
-        parent: the sweep whose child a new run is.
+        resumed_at: the optimiser step that it continues from.
+        parent: MLflow id of the sweep, for a new run of one.
     """
     lightning = loggers.open(folder)
     if not loggers.mlflow:
@@ -159,25 +159,25 @@ def open_tracking(
     return tracking
 
 
-def known_run(home: Path, folder: Path) -> str | None:
-    """The id that a run's folder notes, if that run can be continued in MLflow; a line says so where it can't."""
-    known = noted_id(folder)
-    return continued(home, known, folder) if known else None
+def resumable_run_id(home: Path, folder: Path) -> str | None:
+    """Return the MLflow id saved in a run's folder, None if there is none or MLflow no longer has the run."""
+    run_id = saved_run_id(folder)
+    return existing_run_id(home, run_id, folder) if run_id else None
 
 
-def noted_id(folder: Path) -> str | None:
-    """The id that a folder notes of its run in MLflow."""
+def saved_run_id(folder: Path) -> str | None:
+    """Return the MLflow id saved in a folder, None without one."""
     file = folder / RUN_ID
     return file.read_text() if file.is_file() else None
 
 
-def continued(home: Path, run_id: str, folder: Path) -> str | None:
-    """A run's id, or None if MLflow has no such run or it was deleted there; a line says so."""
+def existing_run_id(home: Path, run_id: str, folder: Path) -> str | None:
+    """Return a run's id, or None, with a warning, if MLflow has no such run or it was deleted there."""
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import SQLAlchemyError
 
     if blocked(home, outbox.PATIENCE):
-        return run_id  # looked up again when something is delivered
+        return run_id  # checked again when a call is delivered
     try:
         deleted = client_of(home).get_run(run_id).info.lifecycle_stage == "deleted"
     except (MlflowException, SQLAlchemyError) as error:
@@ -185,18 +185,18 @@ def continued(home: Path, run_id: str, folder: Path) -> str | None:
             return run_id
         if getattr(error, "error_code", "") not in _UNKNOWN:
             raise
-        log.warning("%s has no run %s, which %s notes: a new run continues it", database_of(home), run_id, folder)
+        log.warning("%s has no run %s of %s: a new run continues it", database_of(home), run_id, folder)
         return None
     if deleted:
-        log.warning("The run %s of %s was deleted in MLflow: a new run continues it", run_id, folder)
+        log.warning("Run %s of %s was deleted in MLflow: a new run continues it", run_id, folder)
     return None if deleted else run_id
 
 
 def folder_of_run(run: str, home: Path) -> Path:
-    """The folder of a tracked run, named by its folder or MLflow id.
+    """Return the folder of a tracked run, given its folder or MLflow id.
 
     Raises:
-        InputError: there is no such run, or its folder is gone.
+        InputError: there is no such run, or its folder doesn't exist any more.
     """
     path = Path(run).expanduser()
     if path.is_dir():
@@ -204,12 +204,12 @@ def folder_of_run(run: str, home: Path) -> Path:
         return path
     database = database_of(home)
     if not database.is_file():
-        raise InputError(f"run={run} is no folder, and {home} has no mlflow.db that could know the id: check it")
+        raise InputError(f"run={run} is no folder, and no MLflow id: {home} has no mlflow.db: check it")
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import SQLAlchemyError
 
     try:
-        found = client_of(home).get_run(run)
+        tracked = client_of(home).get_run(run)
     except (MlflowException, SQLAlchemyError) as error:
         if getattr(error, "error_code", "") not in _UNKNOWN:
             raise InputError(
@@ -217,7 +217,7 @@ def folder_of_run(run: str, home: Path) -> Path:
                 "give the run's folder, or try again"
             ) from error
         raise InputError(f"run={run} is neither a folder nor the id of a run in {database}") from error
-    folder = Path(found.data.tags.get(FOLDER_TAG, ""))
+    folder = Path(tracked.data.tags.get(FOLDER_TAG, ""))
     if not folder.is_dir():
-        raise InputError(f"run={run} was made in {folder}, which is gone: give run=<its folder> where it is now")
+        raise InputError(f"run={run} was made in {folder}, which doesn't exist any more: give run=<its new folder>")
     return folder

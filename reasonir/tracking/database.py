@@ -1,6 +1,6 @@
-"""MLflow's SQLite database under the home folder: created once, used without a lock, waited for while it is locked.
+"""MLflow's SQLite database under the home folder: atomic creation, and bounded waits while it is locked.
 
-Creating it takes seconds of migrations, which two processes can't run at once and a kill may cut short. So one process
+Creation takes seconds of migrations, which two processes can't run at once and a kill may interrupt. So one process
 runs them on a temporary file and renames that to mlflow.db.
 """
 
@@ -26,40 +26,40 @@ _MLFLOW_WAITS = 2000
 
 
 def database_of(home: Path) -> Path:
-    """The file of the database."""
+    """Return the file of the database."""
     return home.resolve() / "mlflow.db"
 
 
 def address_of(home: Path) -> str:
-    """The tracking URI of the database."""
+    """Return the tracking URI of the database."""
     return f"sqlite:///{database_of(home)}"
 
 
 def artifacts_of(home: Path) -> str:
-    """The URI of the folder that artifacts are copied to."""
+    """Return the URI of the artifact folder."""
     return (home.resolve() / "mlartifacts").as_uri()
 
 
 def client_of(home: Path) -> Any:
-    """MLflow's client for the database under `home`, which is created if it isn't there."""
+    """Return MLflow's client for the database under `home`, which is created if it doesn't exist."""
     from mlflow import MlflowClient
 
-    logging.getLogger("mlflow").setLevel(logging.WARNING)  # importing it makes it talkative
-    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # prints the traceback of what it raises
+    logging.getLogger("mlflow").setLevel(logging.WARNING)  # the import lowers it
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # logs the traceback of errors that it raises
     _wait_less()
     _create(home)
     return MlflowClient(tracking_uri=address_of(home))
 
 
 def exclusively(home: Path) -> AbstractContextManager[None]:
-    """A block for what MLflow looks up and then creates: experiments, datasets, registered models."""
+    """Lock the database for a block in which MLflow looks something up and creates it: experiment, dataset, model."""
     return exclusive(database_of(home))
 
 
 def blocked(home: Path, patience: float = 0.0) -> str | None:
-    """Why nothing can be written to the database, after waiting up to `patience` seconds for its lock; None if it can.
+    """Return why the database can't be written, after waiting up to `patience` seconds for its lock; None if it can.
 
-    Unlike a wait of SQLite's own this one ends when a signal comes.
+    Unlike SQLite's own wait this one ends at a signal.
     """
     deadline = time.monotonic() + patience
     while (error := _write_error(database_of(home))) is not None:
@@ -72,19 +72,19 @@ def blocked(home: Path, patience: float = 0.0) -> str | None:
 
 
 def unavailable(error: Exception) -> bool:
-    """Whether a call failed for the state of the database, so that any other call would fail as well."""
+    """Return True if a call failed because of the state of the database, so that any other call would fail too."""
     from sqlalchemy.exc import OperationalError
 
     return isinstance(error, OperationalError) or getattr(error, "error_code", "") == "TEMPORARILY_UNAVAILABLE"
 
 
 def refuse_unusable(home: Path, experiment_name: str, *, patience: float | None = None) -> None:
-    """Refuse a database that nothing can be tracked in, before any work.
+    """Refuse an unusable database before any work.
 
     Args:
-        home: the database is under it, or is created there.
-        experiment_name: the experiment.
-        patience: how many seconds a locked database is waited for; None accepts it as it is.
+        home: root of the database, which is created if it doesn't exist.
+        experiment_name: the MLflow experiment.
+        patience: seconds to wait for a locked database; None accepts a locked one.
 
     Raises:
         InputError: it is damaged, read-only, of another version of MLflow, or stays locked; the experiment was deleted.
@@ -113,7 +113,7 @@ def refuse_unusable(home: Path, experiment_name: str, *, patience: float | None 
 
 @cache
 def _wait_less() -> None:
-    """Let MLflow wait 2 seconds for a locked database, not 20: no signal is handled meanwhile, and `blocked` waits."""
+    """Let MLflow wait 2 seconds for a locked database instead of 20, since it handles no signal meanwhile."""
     from sqlalchemy import Engine, event
 
     @event.listens_for(Engine, "before_cursor_execute", retval=True)
@@ -135,15 +135,15 @@ def _create(home: Path) -> None:
 
 
 def _write_error(file: Path) -> sqlite3.Error | None:
-    """Why nothing can be written now."""
+    """The error that a write to the database would raise now, None for none."""
     if not file.is_file():
         return None
-    if not os.access(file, os.W_OK):  # SQLite says so when it writes, not when it locks
+    if not os.access(file, os.W_OK):  # SQLite reports it on writing, not on locking
         return sqlite3.OperationalError("it is read-only")
     uri = f"file:{quote(str(file))}?mode=rw"
     try:
         with closing(sqlite3.connect(uri, uri=True, timeout=0, isolation_level=None)) as connection:
-            connection.execute("BEGIN EXCLUSIVE")  # a reader blocks a write as well, when it is committed
+            connection.execute("BEGIN EXCLUSIVE")  # fails while there are readers, as committing a write would
             connection.execute("ROLLBACK")
     except sqlite3.Error as error:
         return error

@@ -1,6 +1,6 @@
-"""A run in MLflow. What is noted of it is a call that the run's `Outbox` makes, now or later, and that never fails.
+"""Run in MLflow: every call goes through the run's `Outbox`, which makes it now or later and never raises.
 
-`MlflowTracking` has a public method that sends each call, and a private one of the same name that makes it.
+Each public method of `MlflowTracking` sends a call; the private method of the same name makes it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from reasonir.errors import InputError
 from reasonir.runs.lock import lock_folder
 from reasonir.runs.outcome import KILLED, RUN_ID
 from reasonir.tracking import outbox
-from reasonir.tracking.base import FOLDER_TAG, Tracking, continued, noted_id
+from reasonir.tracking.base import FOLDER_TAG, Tracking, existing_run_id, saved_run_id
 from reasonir.tracking.database import address_of, artifacts_of, client_of, exclusively
 from reasonir.tracking.outbox import OPEN, UNDELIVERED, Call, Outbox
 from reasonir.utils.files import atomic_path
@@ -29,22 +29,22 @@ log = logging.getLogger(__name__)
 
 PARENT_TAG, NOTE_TAG, ERROR_TAG, KIND_TAG = "mlflow.parentRunId", "mlflow.note.content", "error", "kind"
 RUN, SWEEP = "run", "sweep"
-"""What a run in MLflow can be, by its tag `kind`."""
+"""Values of the tag `kind`."""
 _EXPERIMENT_KIND = {"mlflow.experimentKind": "custom_model_development"}
-"""Without it MLflow's interface takes an experiment for one about agents."""
+"""Without this tag MLflow's interface shows the experiment as one about agents."""
 _LONGEST_PARAMETER = 6000
-_UNNAMEABLE = re.compile(r"[^\w\-. :/]")
-"""What MLflow takes in no metric's name, and a collection's folder may have in its name."""
+_INVALID_IN_METRIC = re.compile(r"[^\w\-. :/]")
+"""Characters that MLflow refuses in a metric's name; a collection's folder may have them in its name."""
 
 
 class MlflowTracking(Tracking):
-    """A run in MLflow.
+    """Run in MLflow.
 
     Args:
-        home: MLflow's database and the folder mlartifacts are under it.
-        folder: of this command's output; notes the run's id, and has the calls that are still to be made.
-        run_id: of the run, where `folder` doesn't note it yet.
-        lightning: further loggers that numbers go to.
+        home: root of MLflow's database and the folder mlartifacts.
+        folder: of this command's output; stores the run's id and the undelivered calls.
+        run_id: of the run, if it exists.
+        lightning: further loggers of metrics.
     """
 
     def __init__(
@@ -73,16 +73,16 @@ class MlflowTracking(Tracking):
 
     @property
     def undelivered(self) -> int:
-        """How many calls are still to be made."""
+        """Number of undelivered calls."""
         return len(self._outbox.calls)
 
     @property
     def failure(self) -> str | None:
-        """Why they couldn't be made."""
+        """Reason why calls are undelivered, None if the last one succeeded."""
         return self._outbox.failure
 
     def deliver(self) -> None:
-        """Make the calls that are still to be made."""
+        """Try to make the undelivered calls."""
         self._outbox.flush(outbox.LAST_PATIENCE)
 
     def open(
@@ -95,52 +95,52 @@ class MlflowTracking(Tracking):
         parent: str | None = None,
         kind: str = RUN,
     ) -> None:
-        """Continue the run, or create it in the experiment `experiment_name` (see `open_tracking` for the others)."""
-        above = {PARENT_TAG: parent} if parent else {}
-        all_tags = {KIND_TAG: kind, **tags, FOLDER_TAG: str(run.resolve()), **above}
+        """Continue the run, or create it in the experiment `experiment_name` (arguments as in `open_tracking`)."""
+        parent_tag = {PARENT_TAG: parent} if parent else {}
+        all_tags = {KIND_TAG: kind, **tags, FOLDER_TAG: str(run.resolve()), **parent_tag}
         call = {"experiment_name": experiment_name, "name": name, "tags": all_tags, "at": _now(), "run_id": self.run_id}
-        self._outbox.forget(lambda waiting: waiting["call"] == "end")  # the run goes on
+        self._outbox.forget(lambda waiting: waiting["call"] == "end")  # the run continues
         self._outbox.open(call)
 
     def loggers(self) -> list[Logger]:
-        """One that writes to this run, through which the others get their numbers."""
+        """Return one logger, which passes metrics to this run and to the other loggers."""
         return [_Metrics(self)]
 
     def rewind(self, step: int) -> None:
-        """Forget numbers of later steps that were not delivered: the run is resumed from this one."""
+        """Drop undelivered metrics after `step`, from which the run is resumed."""
         self._outbox.forget(lambda call: call["call"] == "metrics" and call["step"] > step)
 
     def parameters(self, values: Mapping[str, Any]) -> None:
-        """Note those that aren't noted yet: a resumed run keeps what it was started with."""
+        """Log new parameters: a resumed run keeps the values that it was started with."""
         super().parameters(values)
         self._send("parameters", values={key: str(value)[:_LONGEST_PARAMETER] for key, value in values.items()})
 
     def metrics(self, values: Mapping[str, float], step: int = 0) -> None:
-        """Note numbers at a step, in one request.
+        """Log the metrics of a step in one request.
 
-        The system's are noted from then on only: MLflow's comparison begins with the metric that a run noted first.
+        System metrics start after the first call, since MLflow's comparison begins with a run's first metric.
         """
         super().metrics(values, step)
-        named = {_UNNAMEABLE.sub("_", key): float(value) for key, value in values.items()}
+        named = {_INVALID_IN_METRIC.sub("_", key): float(value) for key, value in values.items()}
         self._send("metrics", values=named, step=step, at=_now())
         if self._watches and self.failure is None:
             self._watch_system()
 
     def tag(self, key: str, value: str) -> None:
-        """Note a tag."""
+        """Set a tag."""
         self._send("tag", key=key, value=value)
 
     def describe(self, text: str) -> None:
-        """Show Markdown above the run's figures."""
+        """Set the run's description, in Markdown."""
         self.tag(NOTE_TAG, text)
 
     def dataset(self, name: str, digest: str, source: str, context: str) -> None:
-        """Note a dataset by name, digest and place."""
+        """Log a dataset by name, digest and source."""
         self._send("dataset", name=name, digest=digest, source=source, context=context)
 
     def artifact(self, path: Path, folder: str | None = None) -> None:
-        """Copy a file, or a folder's contents, of this command's output into the run's artifacts."""
-        under = "/".join(part for part in (self.place, folder) if part) or None
+        """Copy a file, or a folder's contents, from this command's folder to the run's artifacts."""
+        under = "/".join(part for part in (self.artifact_folder, folder) if part) or None
         self._send("artifact", path=self._stored(path), under=under)
 
     def model(self, run: Path, name: str, metric: float | None) -> None:
@@ -156,16 +156,16 @@ class MlflowTracking(Tracking):
         self._send("sweep_view", keys=list(keys), headline=headline)
 
     def end_killed(self) -> None:
-        """Close the run as killed if it is still open: its process is known to be gone."""
+        """Close the run as killed if it is still open: its process has ended."""
         self._send("end_killed", at=_now())
 
     def end(self, status: str) -> None:
-        """Close the run, after a longer wait for a locked database unless the user stopped it; system metrics stop."""
+        """Stop system metrics and close the run; wait longer for a locked database unless the user stopped the run."""
         super().end(status)
         try:
             if self._system is not None and self.failure is None:
                 self._system.finish()
-        finally:  # a signal may end the wait for its thread
+        finally:  # a signal may interrupt `finish`, which waits for a thread
             self._close(status)
 
     def _close(self, status: str) -> None:
@@ -176,7 +176,7 @@ class MlflowTracking(Tracking):
         finally:
             if self.undelivered:
                 log.warning(
-                    "%d calls to MLflow couldn't be made (%s): make them later with python -m reasonir.sync run=%s",
+                    "%d calls to MLflow couldn't be made (%s): deliver them later with python -m reasonir.sync run=%s",
                     self.undelivered,
                     self.failure,
                     self._folder,
@@ -189,18 +189,18 @@ class MlflowTracking(Tracking):
         return self._calls[call["call"]](**{key: value for key, value in call.items() if key != "call"})
 
     def _stored(self, path: Path) -> str:
-        """A path as the outbox keeps it, relative to the folder, which may be moved."""
+        """Path relative to the folder, which may be moved."""
         return str(path.resolve().relative_to(self._folder.resolve()))
 
     def _file(self, path: str) -> Path:
-        """The file or folder of a kept path; a folder that was downloaded may name any, so only its own are sent.
+        """Resolve a stored path; only files in the folder are sent, since a downloaded folder may name any.
 
         Raises:
             InputError: it isn't in the folder.
         """
         file = (self._folder / path).resolve()
         if not file.is_relative_to(self._folder.resolve()):
-            raise InputError(f"{path} isn't in {self._folder}, and only what is in it is sent")
+            raise InputError(f"{path} isn't in {self._folder}: only files in that folder are sent")
         return file
 
     @cached_property
@@ -208,11 +208,13 @@ class MlflowTracking(Tracking):
         return client_of(self._home)
 
     def _open(self, run_id: str | None, experiment_name: str, name: str, tags: dict[str, str], at: int) -> Call | None:
-        """Create the run, or continue it where MLflow still has it."""
-        if run_id is None or continued(self._home, run_id, self._folder) is None:
-            made = self._client.create_run(self._experiment(experiment_name), start_time=at, run_name=name, tags=tags)
+        """Continue the run if MLflow still has it, else create it."""
+        if run_id is None or existing_run_id(self._home, run_id, self._folder) is None:
+            created = self._client.create_run(
+                self._experiment(experiment_name), start_time=at, run_name=name, tags=tags
+            )
             call = {"call": OPEN, "experiment_name": experiment_name, "name": name, "tags": tags, "at": at}
-            return {**call, "run_id": str(made.info.run_id)}
+            return {**call, "run_id": str(created.info.run_id)}
         self.run_id = run_id
         self._client.update_run(run_id, status="RUNNING")
         with atomic_path(self._folder / RUN_ID) as partial:
@@ -220,20 +222,20 @@ class MlflowTracking(Tracking):
         return None
 
     def _experiment(self, name: str) -> str:
-        client, place = self._client, artifacts_of(self._home)
+        client, artifacts = self._client, artifacts_of(self._home)
         with exclusively(self._home):
-            found = client.get_experiment_by_name(name)
-            if found is not None:
-                return str(found.experiment_id)
-            return str(client.create_experiment(name, artifact_location=place, tags=_EXPERIMENT_KIND))
+            experiment = client.get_experiment_by_name(name)
+            if experiment is not None:
+                return str(experiment.experiment_id)
+            return str(client.create_experiment(name, artifact_location=artifacts, tags=_EXPERIMENT_KIND))
 
     def _parameters(self, values: dict[str, str]) -> None:
         from mlflow.entities import Param
 
-        known = self._client.get_run(self.run_id).data.params
-        fresh = [Param(key, value) for key, value in values.items() if key not in known]
-        for start in range(0, len(fresh), 100):
-            self._client.log_batch(self.run_id, params=fresh[start : start + 100])
+        logged = self._client.get_run(self.run_id).data.params
+        new = [Param(key, value) for key, value in values.items() if key not in logged]
+        for start in range(0, len(new), 100):
+            self._client.log_batch(self.run_id, params=new[start : start + 100])
 
     def _metrics(self, values: dict[str, float], step: int, at: int) -> None:
         from mlflow.entities import Metric
@@ -258,7 +260,7 @@ class MlflowTracking(Tracking):
             self._client.log_artifact(self.run_id, str(file), under)
 
     def _model(self, run: str, name: str, metric: float | None) -> Call:
-        """Log the model once; registering it is a call of its own, since that may fail by itself."""
+        """Log the model; registering it is a call of its own, since it may fail separately."""
         from reasonir.tracking.model_registry import package
 
         assert self.run_id is not None
@@ -290,24 +292,24 @@ class MlflowTracking(Tracking):
             self._client.set_terminated(self.run_id, KILLED, at)
 
     def _watch_system(self) -> None:
-        """Let MLflow's thread note the system's metrics; it ends by itself when it finds the database locked."""
+        """Start MLflow's thread of system metrics, or start it again: it ends at a locked database."""
         from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 
-        logging.getLogger("mlflow.system_metrics").setLevel(logging.ERROR)  # warns of what is restarted here
+        logging.getLogger("mlflow.system_metrics").setLevel(logging.ERROR)  # no warning: the thread is restarted here
         try:
             if self._system is not None:
                 if self._system._process.is_alive():
                     return
-                self._system.finish()  # notes what the thread had left
+                self._system.finish()  # logs the thread's remaining metrics
             self._system = SystemMetricsMonitor(self.run_id, resume_logging=True, tracking_uri=address_of(self._home))
             self._system.start()
-        except Exception as error:  # whatever it is: tracking doesn't end a run
+        except Exception as error:  # tracking must not end a run
             self._watches = False
-            log.warning("The system's metrics aren't tracked: %s", error)
+            log.warning("System metrics aren't tracked: %s", error)
 
 
 class _Metrics(Logger):
-    """Lightning's view of a tracked run: numbers only."""
+    """Lightning logger that passes metrics to a tracked run."""
 
     def __init__(self, tracking: Tracking) -> None:
         super().__init__()
@@ -327,7 +329,7 @@ class _Metrics(Logger):
 
     @rank_zero_only
     def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
-        """Nothing: the configuration is noted as a whole."""
+        """Do nothing: `Tracking.parameters` logs the configuration."""
 
 
 def _now() -> int:
@@ -335,15 +337,15 @@ def _now() -> int:
 
 
 def deliver(home: Path, folder: Path) -> str | None:
-    """Make the calls that commands with this folder left, if any; why some still can't be made.
+    """Make the undelivered calls of a folder; return why some still fail, None if none does.
 
     Raises:
-        InputError: a run writes the folder now.
+        InputError: a process is writing the folder.
     """
     if not (folder / UNDELIVERED).is_file():
         return None
     with lock_folder(folder):
-        tracking = MlflowTracking(home, folder, noted_id(folder))
+        tracking = MlflowTracking(home, folder, saved_run_id(folder))
         tracking.deliver()
         if tracking.failure is None:
             tracking.end_killed()

@@ -1,8 +1,7 @@
-"""What MLflow's interface opens with: saved views of an experiment with the columns and charts worth looking at.
+"""Saved views of MLflow's interface, with the columns and charts of an experiment or a sweep.
 
-Left to itself the interface shows no parameter, no metric and nothing of a sweep's jobs. The views that a person saves
-it keeps as tags of the experiment, deflated JSON (read off MLflow 3.17's own); these are written the same way, so they
-are found under "Views" and can be changed there.
+By default the interface shows no parameters, no metrics and no jobs of a sweep. Saved views are tags of the experiment
+with deflated JSON (format of MLflow 3.17); they are listed under "Views" and can be edited there.
 """
 
 from __future__ import annotations
@@ -21,26 +20,26 @@ _ALL = "all-runs"
 _TAGS = ("model", "head", "data", "loss", "hardware", "protocol")
 _MOST_TASKS = 12
 ADDRESS = "http://127.0.0.1:5000"
-"""Where `make ui` serves."""
+"""Address of `make ui`."""
 BROWSER = "In the browser: make ui, then %s"
 
 
 def save_runs_view(client: Any, run_id: str, headline: str) -> str:
-    """Save the view of all runs of an experiment, which grows by the tasks they are judged on.
+    """Save the view of all runs of an experiment, with the tasks evaluated so far.
 
     Args:
-        client: MLflow's.
-        run_id: one of the experiment's, newly ended.
-        headline: the metric that counts.
+        client: MLflow's client.
+        run_id: a run of the experiment.
+        headline: the main metric.
 
     Returns:
-        Its address.
+        The view's URL.
     """
     experiment = client.get_run(run_id).info.experiment_id
     runs = client.search_runs([experiment], f"tags.{KIND_TAG} = '{RUN}'", max_results=100)
-    figures = _figures(runs, headline)
-    columns = [_column("tags", tag) for tag in _TAGS] + [_column("metrics", name) for name in figures]
-    state = _state(f"tags.{KIND_TAG} = '{RUN}'", columns, _charts(figures, ()), figures)
+    metrics = _metrics(runs, headline)
+    columns = [_column("tags", tag) for tag in _TAGS] + [_column("metrics", name) for name in metrics]
+    state = _state(f"tags.{KIND_TAG} = '{RUN}'", columns, _charts(metrics, ()), metrics)
     return _save(client, experiment, _ALL, "All runs", state)
 
 
@@ -48,27 +47,27 @@ def save_sweep_view(client: Any, parent: str, keys: Sequence[str], headline: str
     """Save the view of a sweep's jobs.
 
     Args:
-        client: MLflow's.
+        client: MLflow's client.
         parent: the sweep's run.
-        keys: the parameters that were swept.
-        headline: the metric that counts.
+        keys: the swept parameters.
+        headline: the main metric.
 
     Returns:
-        Its address.
+        The view's URL.
     """
-    entry = client.get_run(parent)
-    jobs = client.search_runs([entry.info.experiment_id], f"tags.`{PARENT_TAG}` = '{parent}'")
-    figures = _figures(jobs, headline)
-    known = [key for key in keys if any(key in job.data.params for job in jobs)]
+    sweep = client.get_run(parent)
+    jobs = client.search_runs([sweep.info.experiment_id], f"tags.`{PARENT_TAG}` = '{parent}'")
+    metrics = _metrics(jobs, headline)
+    swept = [key for key in keys if any(key in job.data.params for job in jobs)]
     tags = [tag for tag in _TAGS if len({job.data.tags.get(tag) for job in jobs}) > 1]
-    columns = [_column("params", key) for key in known] + [_column("tags", tag) for tag in tags]
-    columns += [_column("metrics", name) for name in figures]
-    state = _state(f"tags.`{PARENT_TAG}` = '{parent}'", columns, _charts(figures, known), figures)
-    return _save(client, entry.info.experiment_id, parent, entry.info.run_name, state)
+    columns = [_column("params", key) for key in swept] + [_column("tags", tag) for tag in tags]
+    columns += [_column("metrics", name) for name in metrics]
+    state = _state(f"tags.`{PARENT_TAG}` = '{parent}'", columns, _charts(metrics, swept), metrics)
+    return _save(client, sweep.info.experiment_id, parent, sweep.info.run_name, state)
 
 
-def _figures(runs: Iterable[Any], headline: str) -> list[str]:
-    """The metrics worth a column: the development metric, and the headline on every task that runs were judged on."""
+def _metrics(runs: Iterable[Any], headline: str) -> list[str]:
+    """Metrics to show as columns: the development metric, and the headline on every task of the runs."""
     names = {name for run in runs for name in run.data.metrics}
     tests = sorted(name for name in names if name.startswith("eval/") and name.count("/") == 2)
     dev = [name for name in ("dev/ndcg_at_10",) if name in names]
@@ -79,14 +78,14 @@ def _column(kind: str, name: str) -> str:
     return f"{kind}.`{name}`"
 
 
-def _charts(figures: Sequence[str], swept: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
-    """Charts by section: bars of the figures, what was swept against them, and the curves of training."""
-    bars = [{"type": "BAR", "metricKey": name} for name in figures]
-    across = [
+def _charts(metrics: Sequence[str], swept: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
+    """Charts by section: bars of the metrics, parallel coordinates of swept parameters, and training curves."""
+    bars = [{"type": "BAR", "metricKey": name} for name in metrics]
+    parallel = [
         {
             "type": "PARALLEL",
             "selectedParams": list(swept),
-            "selectedMetrics": list(figures[:2]),
+            "selectedMetrics": list(metrics[:2]),
             "showAllRuns": False,
         }
     ]
@@ -94,16 +93,16 @@ def _charts(figures: Sequence[str], swept: Sequence[str]) -> dict[str, list[dict
         {"type": "LINE", "metricKey": name, "selectedMetricKeys": [name]} for name in ("train/loss", "dev/ndcg_at_10")
     ]
     return {
-        "Results": bars + (across if swept and figures else []),
+        "Results": bars + (parallel if swept and metrics else []),
         "Training": curves,
         "Speed": [{"type": "BAR", "metricKey": "train/tokens_per_s"}],
     }
 
 
 def _state(
-    search: str, columns: Sequence[str], sections: dict[str, list[dict[str, Any]]], figures: Sequence[str]
+    search: str, columns: Sequence[str], sections: dict[str, list[dict[str, Any]]], metrics: Sequence[str]
 ) -> dict[str, Any]:
-    """A view that is ordered by a figure: ordered by time, the interface folds jobs into their sweep."""
+    """State of a view, ordered by a metric: ordered by time, the interface would fold jobs into their sweep."""
     charts = [
         {
             "uuid": f"{section}-{number}",
@@ -118,7 +117,7 @@ def _state(
     ]
     return {
         "searchFilter": search,
-        "orderByKey": _column("metrics", figures[-1]) if figures else "attributes.status",
+        "orderByKey": _column("metrics", metrics[-1]) if metrics else "attributes.status",
         "orderByAsc": False,
         "startTime": "ALL",
         "lifecycleFilter": "Active",

@@ -1,8 +1,8 @@
-"""The exported model of a tracked run as an MLflow model that `mlflow models serve` starts.
+"""MLflow model registry: a run's exported model as an MLflow model, for `mlflow models serve`.
 
-Its weights are stored once, in place of a plain artifact; beside them lies the run's configuration, so that it is
-loaded as the run is. Models of the same data and head are versions of one registered model, and the alias `best` stays
-with the highest development metric among them.
+The MLflow model holds the weights, which aren't logged as an artifact again, and the run's configuration, so that it is
+loaded like the run. Models of the same data and head are versions of one registered model; the alias `best` points to
+the one with the highest development metric.
 """
 
 from __future__ import annotations
@@ -23,25 +23,25 @@ from reasonir.tracking.database import address_of, client_of, exclusively
 
 MODEL, BEST = "model", "best"
 METRIC = f"dev/{DEV_METRIC}"
-"""The tag of a version that tells its development metric."""
-_UNNAMEABLE = re.compile("[/:]")
+"""Tag of a version with its development metric."""
+_INVALID_IN_NAME = re.compile("[/:]")
 
 
 def package(
     home: Path, run_id: str, export: Path, *, run: Path | None, index: Path | None = None, device: str = "auto"
 ) -> str:
-    """Log an exported model as the MLflow model named `model` of a run.
+    """Log an exported model as the MLflow model `model` of a run.
 
     Args:
-        home: MLflow's database is under it.
-        run_id: of the run in MLflow.
-        export: what `Encoder.save` wrote.
-        run: the folder of the run that trained it, if there is one.
-        index: of a retriever, what `Retriever.save` wrote: a corpus that it searches.
-        device: where it runs; auto is a GPU where there is one.
+        home: root of MLflow's database.
+        run_id: of the MLflow run.
+        export: folder that `Encoder.save` wrote.
+        run: folder of the run that trained it, if there is one.
+        index: folder that `Retriever.save` wrote, with the corpus of a retriever.
+        device: to run on; "auto" takes a GPU if there is one.
 
     Returns:
-        The model's address, `models:/...`.
+        The model's URI, `models:/...`.
     """
     import mlflow
 
@@ -53,7 +53,7 @@ def package(
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     mlflow.set_tracking_uri(address_of(home))
     with _active(run_id), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*input example")  # one would have to be answered first
+        warnings.filterwarnings("ignore", message=".*input example")  # an example would run the model
         logged = mlflow.pyfunc.log_model(
             name=MODEL,
             python_model=str(PACKAGE / "publishing" / "serving.py"),
@@ -66,47 +66,47 @@ def package(
 
 
 def register(home: Path, address: str, name: str, run_id: str, metric: float | None) -> None:
-    """Make a logged model a version of a registered one, and the alias `best` that of the best version.
+    """Register a logged model as a version of `name`, and point the alias `best` to the best version.
 
     Args:
-        home: MLflow's database is under it.
-        address: what `package` returned; a second call with it adds nothing.
+        home: root of MLflow's database.
+        address: URI returned by `package`; registering it twice adds nothing.
         name: of the registered model.
-        run_id: of the run in MLflow.
+        run_id: of the MLflow run.
         metric: the best development metric.
     """
     import mlflow
     from mlflow.exceptions import MlflowException
 
-    mlflow.set_tracking_uri(address_of(home))  # creating a version looks the model up there, whatever the client
-    client, name = client_of(home), _UNNAMEABLE.sub("_", name)
+    mlflow.set_tracking_uri(address_of(home))  # creating a version looks the model up there, not with the client
+    client, name = client_of(home), _INVALID_IN_NAME.sub("_", name)
     with exclusively(home):
         try:
             client.create_registered_model(name)
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
-        if not any(each.source == address for each in client.search_model_versions(f"name='{name}'")):
+        if not any(version.source == address for version in client.search_model_versions(f"name='{name}'")):
             tags = {} if metric is None else {METRIC: repr(metric)}
             client.create_model_version(name, address, run_id, tags=tags, model_id=address.removeprefix("models:/"))
         point_to_best(client, name)
 
 
 def point_to_best(client: Any, name: str) -> None:
-    """Let the alias `best` point to the version with the highest metric, the earliest of several."""
-    measured = [
-        each
-        for each in client.search_model_versions(f"name='{name}'")
-        if isfinite(float(each.tags.get(METRIC, "nan")))  # nan compares as neither better nor worse
+    """Point the alias `best` to the version with the highest metric, the earliest one of several."""
+    evaluated = [
+        version
+        for version in client.search_model_versions(f"name='{name}'")
+        if isfinite(float(version.tags.get(METRIC, "nan")))  # nan compares as neither better nor worse
     ]
-    if measured:
-        best = max(measured, key=lambda each: (float(each.tags[METRIC]), -int(each.version)))
+    if evaluated:
+        best = max(evaluated, key=lambda version: (float(version.tags[METRIC]), -int(version.version)))
         client.set_registered_model_alias(name, BEST, best.version)
 
 
 @contextmanager
 def _active(run_id: str) -> Iterator[None]:
-    """A block in which a run is MLflow's active one, as logging a model needs; its status stays what it was."""
+    """Make a run MLflow's active one during the block, as logging a model requires; restore its status afterwards."""
     import mlflow
 
     before = mlflow.get_run(run_id).info

@@ -1,8 +1,8 @@
-"""Calls to MLflow, made in order as they come, or kept in the run's folder until they can be made.
+"""Queue of calls to MLflow: made in order, or stored in the run's folder until they succeed.
 
-A call that fails doesn't raise. It goes to undelivered.jsonl, a JSON object per line, and is tried again at the next
-call, at the end of the run and by `python -m reasonir.sync`; calls that can be made don't wait for one that can't.
-Making a call twice changes nothing: metrics carry their time, by which MLflow recognises those that it has.
+A failing call doesn't raise. It is stored in undelivered.jsonl, one JSON object per line, and retried at the next call,
+at the end of the run and by `python -m reasonir.sync`; later calls don't wait for a failing one. Calls are idempotent:
+metrics carry their time, by which MLflow recognises duplicates.
 """
 
 from __future__ import annotations
@@ -22,25 +22,25 @@ from reasonir.utils.files import atomic_path
 log = logging.getLogger(__name__)
 UNDELIVERED = "undelivered.jsonl"
 PATIENCE = 10.0
-"""Seconds that the call waits which first finds the database locked; the calls after it don't wait."""
+"""Seconds that the first call waits for a locked database; calls after it don't wait."""
 LAST_PATIENCE = 120.0
-"""Seconds that the end of a run waits."""
+"""Seconds that the end of a run waits for a locked database."""
 OPEN = "open"
-"""The call that no other can be made before."""
+"""Call that must come before all others."""
 _SHARE = 0.1
-"""The share of the time that trying again may take."""
+"""Share of the time that retries may take."""
 
 Call = dict[str, Any]
-"""Its name, under "call", and its arguments: plain values."""
+"""Name of the call under "call", and its arguments as plain values."""
 
 
 class Outbox:
-    """The calls of one run.
+    """Calls of one run.
 
     Args:
-        home: MLflow's database is under it.
-        folder: of the run; undelivered.jsonl is there while calls are waiting.
-        make: makes a call; returns the call that has to follow it at once, if one has.
+        home: root of MLflow's database.
+        folder: of the run; has undelivered.jsonl while calls are waiting.
+        make: makes a call; returns a call that has to follow at once, or None.
     """
 
     def __init__(self, home: Path, folder: Path, make: Callable[[Call], Call | None]) -> None:
@@ -53,7 +53,7 @@ class Outbox:
         self._not_before = 0.0
 
     def open(self, call: Call) -> None:
-        """Send the call that opens the run; one that is to create it comes first, and once."""
+        """Send the call that opens the run; a call that creates it goes before all others, and only once."""
         waits = any(waiting["call"] == OPEN for waiting in self.calls)
         if call["run_id"] is not None or not self.calls:
             self.send({"call": OPEN, **call})
@@ -64,7 +64,7 @@ class Outbox:
         self.flush(PATIENCE)
 
     def send(self, call: Call) -> None:
-        """Make a call after those that are waiting, or keep it."""
+        """Make a call after the waiting ones, or store it."""
         self.calls.append(call)
         if self._in_file:
             self._append(call)
@@ -77,23 +77,23 @@ class Outbox:
             self._save()
 
     def flush(self, patience: float) -> None:
-        """Make the calls that are waiting, after up to `patience` seconds in which the database is locked."""
+        """Make the waiting calls, after waiting up to `patience` seconds for a locked database."""
         if not self.calls or (not patience and time.monotonic() < self._not_before):
             return
         before, untouched, was_in_file = self.failure, list(self.calls), self._in_file
         try:
-            self.failure = "interrupted"  # where a signal ends the wait: nothing is lost, and nothing waits again
+            self.failure = "interrupted"  # by a signal during the wait: later calls don't wait
             self.failure = self._blocked(patience) or self._make_all(inf if patience else PATIENCE)
         finally:
             if self.calls != untouched or not self._in_file:
                 self._save()
         if self.failure is not None and before is None:
-            log.warning("Calls to MLflow fail and are kept in %s: %s", self.file, self.failure)
+            log.warning("Calls to MLflow fail and are stored in %s: %s", self.file, self.failure)
         if self.failure is None and (was_in_file or before is not None):
-            log.info("MLflow has every call that was kept in %s", self.file)
+            log.info("All calls stored in %s were delivered to MLflow", self.file)
 
     def _save(self) -> None:
-        """Let the file be what is waiting."""
+        """Write the waiting calls to the file, or delete it if there are none."""
         try:
             if self.calls:
                 with atomic_path(self.file) as partial:
@@ -118,15 +118,15 @@ class Outbox:
         return blocked(self._home, patience)
 
     def _make_all(self, longest: float) -> str | None:
-        """Make the calls that can be made, and give up after `longest` seconds of failures; why the first one fails."""
+        """Make the calls that succeed, for at most `longest` seconds after a failure; return the first failure."""
         failure, position, started = None, 0, time.monotonic()
         stop = started + longest
         while position < len(self.calls):
             call = self.calls[position]
             try:
                 following = self._make(call)
-            except Exception as error:  # whatever it is: tracking doesn't end a run
-                failure = failure or f"{call['call']}: {_said(error)}"
+            except Exception as error:  # tracking must not end a run
+                failure = failure or f"{call['call']}: {_first_line(error)}"
                 if call["call"] == OPEN or unavailable(error) or time.monotonic() > stop:
                     break
                 position += 1
@@ -142,7 +142,7 @@ def _line(call: Call) -> str:
 
 
 def _read(file: Path) -> list[Call]:
-    """The calls of a file, without a last line that a power cut left unfinished.
+    """Read the calls of a file, without an incomplete last line, which a power cut may leave.
 
     Raises:
         InputError: another line is damaged.
@@ -157,6 +157,6 @@ def _read(file: Path) -> list[Call]:
     return calls
 
 
-def _said(error: Exception) -> str:
+def _first_line(error: Exception) -> str:
     lines = str(error).splitlines()
     return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__

@@ -1,4 +1,4 @@
-"""A sweep in MLflow: the parent run over its jobs, and the jobs that couldn't mark themselves as failed."""
+"""Sweeps in MLflow: the parent run of the jobs, and the status of jobs that couldn't record it themselves."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ from pathlib import Path
 
 from reasonir.runs.outcome import JobRecord
 from reasonir.tracking import outbox
-from reasonir.tracking.base import continued
+from reasonir.tracking.base import existing_run_id
 from reasonir.tracking.database import refuse_unusable
 from reasonir.tracking.mlflow import ERROR_TAG, SWEEP, MlflowTracking
 
 
 def open_sweep(
-    home: Path, known: str | None, *, experiment_name: str, name: str, folder: Path, tags: Mapping[str, str]
+    home: Path, run_id: str | None, *, experiment_name: str, name: str, folder: Path, tags: Mapping[str, str]
 ) -> MlflowTracking:
-    """A sweep's parent run: a new one, or the `known` one of a sweep that goes on, running again.
+    """Open a sweep's parent run: a new one, or the run `run_id` of a resumed sweep.
 
     Raises:
-        InputError: the database can't be used, or stays locked: the jobs' runs have to name their parent.
+        InputError: the database can't be used, or stays locked: the jobs' runs need the parent's id.
     """
     refuse_unusable(home, experiment_name, patience=outbox.LAST_PATIENCE)
-    tracking = MlflowTracking(home, folder, continued(home, known, folder) if known else None)
+    tracking = MlflowTracking(home, folder, existing_run_id(home, run_id, folder) if run_id else None)
     tracking.open(experiment_name=experiment_name, name=name, run=folder, tags=tags, kind=SWEEP)
     return tracking
 
@@ -29,7 +29,7 @@ def open_sweep(
 def close_sweep(
     tracking: MlflowTracking, status: str, files: Iterable[Path], text: str, *, keys: Sequence[str], metric: str
 ) -> None:
-    """End a sweep's parent run, its summary kept as artifacts and shown as its description, with a view of its jobs."""
+    """End a sweep's parent run, with its summary as artifacts and description, and a view of its jobs."""
     for file in files:
         tracking.artifact(file)
     tracking.describe(text)
@@ -38,17 +38,17 @@ def close_sweep(
 
 
 def mark_failed(
-    home: Path, folder: Path, outcome: JobRecord, *, parent: str, experiment_name: str, name: str
+    home: Path, folder: Path, record: JobRecord, *, parent: str, experiment_name: str, name: str
 ) -> str | None:
-    """End a job's run as failed or killed, with its error; one that never came to have a run gets it now.
+    """End a job's run as failed or killed, with its error; create the run if the job has none.
 
     Returns:
-        The run's id, None if MLflow can't be reached now.
+        The run's id, None if MLflow can't be reached.
     """
-    tracking = MlflowTracking(home, folder, outcome.run_id)
-    if outcome.run_id is None:
+    tracking = MlflowTracking(home, folder, record.run_id)
+    if record.run_id is None:
         tracking.open(experiment_name=experiment_name, name=name, run=folder, tags={}, parent=parent)
-    tracking.tag(ERROR_TAG, outcome.error)
-    tracking.describe(f"**{outcome.status.lower()}**: {outcome.error}")
-    tracking.end(outcome.status)
+    tracking.tag(ERROR_TAG, record.error)
+    tracking.describe(f"**{record.status.lower()}**: {record.error}")
+    tracking.end(record.status)
     return tracking.run_id

@@ -1,4 +1,4 @@
-"""What MLflow shows of a run before anything is opened: its tags, the parameters worth a column, a description."""
+"""Tags, parameters and description of a run in MLflow."""
 
 from __future__ import annotations
 
@@ -41,16 +41,16 @@ _WITHOUT_A_COLUMN = (
     "evaluation.cache_folder",
     "evaluation.bm25",
 )
-"""What config.yaml keeps, and decides nothing or is told by another parameter."""
+"""Keys that aren't logged as parameters: they don't affect the result, or follow from other parameters."""
 
 
 def choices(chosen: Mapping[str, Any]) -> dict[str, str]:
-    """Of the chosen options of all groups those of the groups that tell runs apart, as tags to search by."""
+    """Select the config groups that distinguish runs, as tags: model, head, data, loss, hardware, protocol."""
     return {tag: str(chosen[group]) for tag, group in _GROUPS.items() if chosen.get(group) is not None}
 
 
 def parameters(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The keys of a configuration that decide its result, as they are given on the command line; no nulls."""
+    """Flatten the keys of a configuration that affect its result, without nulls, as on the command line."""
 
     def shown(key: str) -> bool:
         return not any(key == hidden or key.startswith(f"{hidden}.") for hidden in _WITHOUT_A_COLUMN)
@@ -58,7 +58,7 @@ def parameters(values: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in flatten(strip_targets(values)).items() if value is not None and shown(key)}
 
 
-def description(results: Results, judged: str, folder: Path, line: Sequence[str]) -> str:
-    """The result table in Markdown, the command line and the folder."""
-    table = result_table(results, judged)
+def description(results: Results, system: str, folder: Path, line: Sequence[str]) -> str:
+    """Return a system's result table in Markdown, with the command line and the folder."""
+    table = result_table(results, system)
     return "\n".join([table.markdown(), "", table.note, "", "```", shlex.join(line), "```", f"Folder: `{folder}`"])

@@ -88,7 +88,7 @@ def test_a_database_locked_in_mid_training_is_caught_up_with(home, locker, monke
     at_step(monkeypatch, {2: locker.lock, 4: locker.release})
     done = run("train", *RUN, home=home)
     assert done.status == 0, done.err
-    assert f"Calls to MLflow fail and are kept in {done.folder / UNDELIVERED}" in done.err
+    assert f"Calls to MLflow fail and are stored in {done.folder / UNDELIVERED}" in done.err
     assert "is locked by another program" in done.err
     assert "every call that was kept" in done.err
     assert "sync" not in done.err
@@ -107,7 +107,7 @@ def test_what_the_end_could_not_deliver_is_said_once_and_delivered_by_sync(home,
     assert entry_of(home, done.folder).info.status == "RUNNING"
     late = run("sync", f"run={done.folder}", home=home)
     assert late.status == 0, late.err
-    assert f"MLflow has every call that was kept in {done.folder / UNDELIVERED}" in late.err
+    assert f"All calls stored in {done.folder / UNDELIVERED} were delivered to MLflow" in late.err
     entry = has_everything(home, done.folder)
     assert entry.info.end_time < time.time() * 1000 - 500  # when it ended, not when that was delivered
 
@@ -199,7 +199,7 @@ def test_a_folder_that_was_downloaded_cannot_name_files_of_others(home, tmp_path
     (folder / UNDELIVERED).write_text(json.dumps(call) + "\n")
     refused = run("sync", f"run={folder}", home=home)
     assert refused.status == 2
-    assert f"isn't in {folder}, and only what is in it is sent" in refused.err
+    assert f"isn't in {folder}: only files in that folder are sent" in refused.err
     assert client_of(home).list_artifacts(tracking.run_id) == []
 
 

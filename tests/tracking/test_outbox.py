@@ -60,7 +60,7 @@ def test_only_the_first_call_waits_for_a_locked_database_and_the_next_chance_mak
     assert max(service.patience) == outbox.PATIENCE
     assert service.patience.count(outbox.PATIENCE) == 1
     assert (kept(tmp_path), box.failure) == (["a", "b", "c"], "mlflow.db is locked")
-    assert caplog.text.count("Calls to MLflow fail and are kept in") == 1
+    assert caplog.text.count("Calls to MLflow fail and are stored in") == 1
     service.locked = False
     send(box, "d")
     assert service.made == ["a", "b", "c", "d"]
