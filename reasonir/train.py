@@ -20,9 +20,9 @@ def main(config: DictConfig) -> float | None:
 
     folder = Path(HydraConfig.get().runtime.output_dir)
     if HydraConfig.get().mode == RunMode.MULTIRUN and not config.dry_run:
-        from reasonir.sweep.job_process import run_child
+        from reasonir.sweep.job_process import run_job
 
-        return run_child(config, folder, "reasonir.train:work")
+        return run_job(config, folder, "reasonir.train:work")
     from reasonir.distributed.launch import own_rank
     from reasonir.runs.lock import lock_folder
 

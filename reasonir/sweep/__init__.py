@@ -1,1 +1,1 @@
-"""Several jobs as one: processes, outcomes, summary."""
+"""Hydra sweeps: one process per job, job records, summary."""

@@ -1,8 +1,8 @@
-"""A sweep as one thing: its parent run in MLflow, what its jobs are called, how it ended and how it goes on.
+"""Hydra callback of a sweep: parent run in MLflow, failed jobs, graceful stop and summary.
 
-Hydra calls `Sweep` before the first job and after each; `closing_sweep` around the command sees every other end. The
-sweep's folder holds sweep.json (the command and the parent's id), a folder a job, and summary.csv, .md and .png.
-Nothing heavy is imported before a sweep begins.
+Hydra calls `Sweep` before the first job and after each one; `closing_sweep` wraps the command and ends the sweep
+however it exits. The sweep's folder holds sweep.json (command and parent id), a folder per job, and summary.csv, .md
+and .png. Nothing heavy is imported before a sweep starts.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ log = logging.getLogger(__name__)
 
 
 class UnopenedSweep(BaseException):
-    """A sweep couldn't begin; a BaseException, since Hydra turns the exceptions of callbacks into warnings.
+    """Failure to start a sweep; a BaseException, since Hydra turns exceptions of callbacks into warnings.
 
     Args:
-        error: why.
+        error: the cause.
     """
 
     def __init__(self, error: Exception) -> None:
@@ -46,16 +46,16 @@ class UnopenedSweep(BaseException):
 
 
 class Sweep(Callback):
-    """Locks a sweep's folder and opens its parent run before any job, and notes failed jobs."""
+    """Lock of a sweep's folder, its parent run, and the status of its failed jobs."""
 
     opened: ClassVar[Sweep | None] = None
 
     def __getstate__(self) -> dict[str, Any]:
-        """Nothing: launchers copy callbacks to their processes, where failed jobs are noted."""
+        """Return no state: launchers copy callbacks to their processes, which only mark failed jobs."""
         return {}
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Note the sweep in its folder and in MLflow; one that goes on keeps what it noted first."""
+        """Lock the folder, write sweep.json and open the parent run; a resumed sweep keeps its own."""
         if config.dry_run or config.probe:
             return
         self.folder = Path(config.hydra.sweep.dir)
@@ -79,105 +79,105 @@ class Sweep(Callback):
 
     def _open(self, config: DictConfig) -> None:
         overrides = overrides_of(config.hydra)
-        self.swept = SweepRecord.read(self.folder) or SweepRecord(sys.argv[1:], overrides)
+        self.record = SweepRecord.read(self.folder) or SweepRecord(sys.argv[1:], overrides)
         if config.logger.mlflow:
             from reasonir.tracking.sweep_runs import open_sweep
 
             self.tracking = open_sweep(
                 self.home,
-                self.swept.parent,
+                self.record.parent,
                 experiment_name=self.experiment_name,
                 name="sweep " + " ".join(overrides),
                 folder=self.folder,
                 tags={key: str(value) for key, value in config.tags.items()},
             )
-            self.swept = replace(self.swept, parent=self.tracking.run_id)
-        self.swept.write(self.folder)
+            self.record = replace(self.record, parent=self.tracking.run_id)
+        self.record.write(self.folder)
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
-        """Mark what failed, in the job's folder and in MLflow, with its error (in the process that ran the job)."""
-        swept = present_sweep()
-        if swept is None or job_return.status != JobStatus.FAILED:
+        """Mark a failed job in its folder and in MLflow, with its error; called in the process that ran the job."""
+        sweep = present_sweep()
+        if sweep is None or job_return.status != JobStatus.FAILED:
             return
         folder = Path(config.hydra.runtime.output_dir)
-        outcome = JobRecord.read(folder)
-        if outcome is None and (Path(config.hydra.sweep.dir) / STOPPING).exists():
+        record = JobRecord.read(folder)
+        if record is None and (Path(config.hydra.sweep.dir) / STOPPING).exists():
             return
-        if outcome is None or outcome.status not in (FAILED, KILLED):  # refused before it began
-            outcome = JobRecord(overrides_of(config.hydra), FAILED, error=_error(job_return))
-        log.error("Job %s %s: %s", folder.name, outcome.status.lower(), outcome.error)
-        _mark(swept, Path(config.home), config.experiment_name, folder, outcome)
+        if record is None or record.status not in (FAILED, KILLED):  # refused before it started
+            record = JobRecord(overrides_of(config.hydra), FAILED, error=_error(job_return))
+        log.error("Job %s %s: %s", folder.name, record.status.lower(), record.error)
+        _mark(sweep, Path(config.home), config.experiment_name, folder, record)
 
     def _stop(self, number: int, _: FrameType | None) -> None:
-        """Let the jobs that run write their checkpoints, and end; the signal again ends them at once."""
+        """Let the running jobs write their checkpoints, then exit; a second signal ends them at once."""
         (self.folder / STOPPING).touch()
-        told = _tell(job_processes(self.folder))
+        stopped = _terminate(job_processes(self.folder))
         if self._stopping:
             return
         self._stopping = True
         name = signal.Signals(number).name
-        log.warning("%s: %d jobs stop after their present step with a checkpoint", name, len(told))
-        while left := job_processes(self.folder):
-            told |= _tell(process for process in left if process.pid not in told)  # those that were just beginning
+        log.warning("%s: %d jobs stop after their current step with a checkpoint", name, len(stopped))
+        while running := job_processes(self.folder):
+            stopped |= _terminate(process for process in running if process.pid not in stopped)  # just started
             time.sleep(0.1)
         raise SystemExit(128 + number)
 
     def end(self, status: str) -> int:
-        """Sum the sweep up; the number of jobs that didn't finish."""
+        """Write the summary and close the parent run; return the number of jobs that didn't finish."""
         for number, handler in self._previous.items():
             signal.signal(number, handler)
         with self._lock:
-            return self._sum_up(status)
+            return self._summarise(status)
 
-    def _sum_up(self, status: str) -> int:
+    def _summarise(self, status: str) -> int:
         from reasonir.sweep.summary import summarise
 
         jobs = self.jobs()
-        lost = [folder for folder, outcome in jobs.items() if outcome.status != FINISHED]
-        summary = summarise(self.swept, jobs, self.folder)
+        unfinished = [folder for folder, job in jobs.items() if job.status != FINISHED]
+        summary = summarise(self.record, jobs, self.folder)
         if self.tracking is not None:
             from reasonir.tracking.sweep_runs import close_sweep
 
-            ended = status if status != FINISHED or not lost else FAILED
-            keys = list(dict.fromkeys(key for job in jobs.values() for key in self.swept.chosen(job.overrides)))
+            ended = status if status != FINISHED or not unfinished else FAILED
+            keys = list(dict.fromkeys(key for job in jobs.values() for key in self.record.chosen(job.overrides)))
             close_sweep(self.tracking, ended, summary.files, summary.text, keys=keys, metric=summary.metric)
-        begun = "that began " if status == KILLED else ""
-        finished = f"{len(jobs) - len(lost)} of {len(jobs)} jobs {begun}finished"
+        started = "started " if status == KILLED else ""
+        finished = f"{len(jobs) - len(unfinished)} of {len(jobs)} {started}jobs finished"
         log.info("%s; everything is in %s", finished, self.folder)
-        if jobs and (lost or status != FINISHED):
-            log.warning("Go on with: python -m reasonir.train resume=%s", self.folder)
-        return len(lost)
+        if jobs and (unfinished or status != FINISHED):
+            log.warning("Continue with: python -m reasonir.train resume=%s", self.folder)
+        return len(unfinished)
 
     def jobs(self) -> dict[Path, JobRecord]:
-        """How each job ended that began, in their order; what still reads as running was killed with the sweep."""
-        for folder, outcome in job_records(self.folder).items():
-            if outcome.is_lost(folder):
-                killed = outcome.ended(folder, KILLED, "killed with the sweep")
-                _mark(self.swept, self.home, self.experiment_name, folder, killed)
+        """Return the records of all started jobs, in order; jobs without a process are marked as killed."""
+        for folder, record in job_records(self.folder).items():
+            if record.is_lost(folder):
+                killed = record.ended(folder, KILLED, "killed with the sweep")
+                _mark(self.record, self.home, self.experiment_name, folder, killed)
         return job_records(self.folder)
 
 
-def _tell(processes: Iterable[Any]) -> set[int]:
-    """Send SIGTERM to processes; their numbers."""
+def _terminate(processes: Iterable[Any]) -> set[int]:
+    """Send SIGTERM to processes; return their ids."""
     import psutil
 
-    told = set()
+    pids = set()
     for process in processes:
-        told.add(process.pid)
+        pids.add(process.pid)
         with suppress(psutil.Error):
             process.terminate()
-    return told
+    return pids
 
 
-def _mark(swept: SweepRecord, home: Path, experiment_name: str, folder: Path, outcome: JobRecord) -> None:
-    """Note how a job ended that didn't finish, in MLflow and in its folder."""
-    if swept.parent is not None:
+def _mark(sweep: SweepRecord, home: Path, experiment_name: str, folder: Path, record: JobRecord) -> None:
+    """Record a job that didn't finish, in MLflow and in its folder."""
+    if sweep.parent is not None:
         from reasonir.tracking.sweep_runs import mark_failed
 
-        name = swept.title(outcome.overrides)
-        run_id = mark_failed(home, folder, outcome, parent=swept.parent, experiment_name=experiment_name, name=name)
-        outcome = replace(outcome, run_id=run_id)
-    outcome.write(folder)
+        name = sweep.title(record.overrides)
+        run_id = mark_failed(home, folder, record, parent=sweep.parent, experiment_name=experiment_name, name=name)
+        record = replace(record, run_id=run_id)
+    record.write(folder)
 
 
 def _error(job_return: JobReturn) -> str:
@@ -189,11 +189,11 @@ def _error(job_return: JobReturn) -> str:
 
 @contextmanager
 def closing_sweep() -> Iterator[None]:
-    """The block may be a sweep; however it ends, the sweep is summed up, and marked as finished, failed or killed.
+    """End the sweep that the block may have started: summarise it and mark it as finished, failed or killed.
 
     Raises:
-        InputError: another process runs this sweep, or MLflow can't be used.
-        SystemExit: with status 1, jobs failed, which the summary names.
+        InputError: another process is running this sweep, or MLflow can't be used.
+        SystemExit: with status 1, if jobs failed.
     """
     Sweep.opened = None
     status = FINISHED
@@ -212,7 +212,7 @@ def closing_sweep() -> Iterator[None]:
         status = FAILED
         raise
     finally:
-        lost = Sweep.opened.end(status) if Sweep.opened is not None else 0
+        unfinished = Sweep.opened.end(status) if Sweep.opened is not None else 0
         Sweep.opened = None
-    if lost:
+    if unfinished:
         raise SystemExit(1)

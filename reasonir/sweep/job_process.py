@@ -1,8 +1,7 @@
-"""One job of a sweep in a process of its own, so that what kills or spoils it leaves the others alone.
+"""One process per job of a sweep, so that a crash affects no other job.
 
-A job whose folder says that it finished is passed over, one that was stopped goes on from its last checkpoint: that is
-how a sweep continues. Jobs are in process groups of their own, so that a signal reaches them once, from the sweep; one
-whose sweep is gone ends itself, with a checkpoint.
+To resume a sweep, finished jobs are skipped and stopped ones continue from their last checkpoint. Each job has its own
+process group, so that a signal reaches it once, from the sweep; a job whose sweep has ended stops with a checkpoint.
 """
 
 from __future__ import annotations
@@ -36,63 +35,68 @@ from reasonir.sweep.jobs import STOPPING, JobError
 
 log = logging.getLogger(__name__)
 OUTPUT = "output.log"
-"""What a job printed that ran beside others."""
+"""Output of a job that runs in parallel with others."""
 
 
-def run_child(config: DictConfig, folder: Path, work: str) -> float | None:
-    """Do `work` ("module:function") in a new process, or take the result that its folder holds already.
+def run_job(config: DictConfig, folder: Path, work: str) -> float | None:
+    """Call `work` ("module:function") in a new process, or return the result of a job that has finished before.
 
     Returns:
         The best development metric, for sweepers.
 
     Raises:
-        JobError: the job raised something, or its process was killed.
-        InputError: it wants several devices, or the folder holds a job that was composed otherwise.
+        JobError: the job failed, or its process was killed.
+        InputError: the job needs several devices, or the folder holds a job with other overrides.
     """
     _refuse_devices(config)
     overrides = overrides_of(HydraConfig.get())
-    before = JobRecord.read(folder) or JobRecord(overrides)
-    if list(before.overrides) != overrides:
+    record = JobRecord.read(folder) or JobRecord(overrides)
+    if list(record.overrides) != overrides:
         raise InputError(
-            f"{folder} holds a job of other choices ({' '.join(before.overrides)}): a sweep goes on with those that it "
-            "began with; Optuna draws the same ones again only with hydra.sweeper.sampler.seed"
+            f"{folder} holds a job with other overrides ({' '.join(record.overrides)}): resume a sweep with its own; "
+            "Optuna draws the same ones again only with hydra.sweeper.sampler.seed"
         )
-    if before.status == FINISHED:
-        log.info("Job %s finished before and is passed over", folder.name)
-        return before.value
+    if record.status == FINISHED:
+        log.info("Job %s finished before: skipped", folder.name)
+        return record.value
     if (Path(HydraConfig.get().sweep.dir) / STOPPING).exists():
-        raise JobError("the sweep was stopped before it began")
+        raise JobError("the sweep was stopped before the job started")
+    replace(record, status=RUNNING, error="", pid=None).write(folder)  # stays if the process can't write its own
+    record = _run_process(config, folder, work, overrides)
+    if record.status != FINISHED:
+        raise JobError(record.error)
+    log.info("Job %s finished%s", folder.name, "" if record.value is None else f": dev nDCG@10 {record.value:.4f}")
+    return record.value
+
+
+def _run_process(config: DictConfig, folder: Path, work: str, overrides: Sequence[str]) -> JobRecord:
+    """Run the job's process to its end; return the job's record."""
     started = time.time()
-    replace(before, status=RUNNING, error="", pid=None).write(folder)  # what it reads if the process can't say more
     if multiprocessing.get_start_method() not in multiprocessing.get_all_start_methods():
-        multiprocessing.set_start_method("spawn", force=True)  # joblib's is unknown to the job
-    context = multiprocessing.get_context("spawn")
+        multiprocessing.set_start_method("spawn", force=True)  # the job doesn't have joblib's method
     launcher = str(HydraConfig.get().launcher._target_).rpartition(".")[2]
     output = None if launcher == "BasicLauncher" else folder / OUTPUT
-    sweep = os.getppid() if launcher == "JoblibLauncher" else None  # this process is joblib's, below the sweep's
-    process = context.Process(
+    sweep = os.getppid() if launcher == "JoblibLauncher" else None  # this process is a worker of joblib
+    process = multiprocessing.get_context("spawn").Process(
         target=_work,
         args=(config, HydraConfig.instance().cfg, folder, output),
         kwargs={"work": work, "started": started, "sweep": sweep},
     )
     process.start()
     if output is not None:
-        log.info("Job %s runs and prints into %s", folder.name, output)
+        log.info("Job %s is running, its output goes to %s", folder.name, output)
     stopped_by_the_sweep = launcher in ("BasicLauncher", "JoblibLauncher")
     try:
-        with contextlib.nullcontext() if stopped_by_the_sweep else _passing_on(process):
+        with contextlib.nullcontext() if stopped_by_the_sweep else _forward_sigterm(process):
             process.join()
     finally:
         process.join()
-        after = _ended(folder, overrides, process.exitcode, started)
-    if after.status != FINISHED:
-        raise JobError(after.error)
-    log.info("Job %s finished%s", folder.name, "" if after.value is None else f": dev nDCG@10 {after.value:.4f}")
-    return after.value
+        record = _final_record(folder, overrides, process.exitcode, started)
+    return record
 
 
 def _refuse_devices(config: DictConfig) -> None:
-    """Lightning starts the other ranks by running the same command again, which would be the whole sweep."""
+    """Refuse several devices: Lightning starts the other ranks by running the same command, the whole sweep, again."""
     if (config.hardware.devices, config.hardware.get("nodes", 1)) != (1, 1):
         raise InputError(
             f"hardware.devices={config.hardware.devices} in a sweep: jobs of a sweep use one device each; "
@@ -100,25 +104,25 @@ def _refuse_devices(config: DictConfig) -> None:
         )
 
 
-def _ended(folder: Path, overrides: Sequence[str], status: int | None, started: float) -> JobRecord:
-    """What the process noted, or what its exit status says where it couldn't."""
-    noted = JobRecord.read(folder) or JobRecord(overrides)
-    if noted.status != RUNNING:
-        return noted
+def _final_record(folder: Path, overrides: Sequence[str], status: int | None, started: float) -> JobRecord:
+    """Record written by the job's process, or made from its exit status if the process couldn't write one."""
+    record = JobRecord.read(folder) or JobRecord(overrides)
+    if record.status != RUNNING:
+        return record
     if status is not None and status < 0:
         name = signal.Signals(-status).name
-        why = ": the system may have been short of memory" if name == "SIGKILL" else ""
-        ended, error = KILLED, f"killed by {name}{why}"
+        cause = ": the machine may have run out of memory" if name == "SIGKILL" else ""
+        ended, error = KILLED, f"killed by {name}{cause}"
     else:
         ended, error = FAILED, f"ended with exit status {status}"
-    after = noted.ended(folder, ended, error, seconds=time.time() - started)
-    after.write(folder)
-    return after
+    record = record.ended(folder, ended, error, seconds=time.time() - started)
+    record.write(folder)
+    return record
 
 
 @contextlib.contextmanager
-def _passing_on(process: BaseProcess) -> Iterator[None]:
-    """SIGTERM to this process is one to the job, which then writes its checkpoint before this process ends."""
+def _forward_sigterm(process: BaseProcess) -> Iterator[None]:
+    """Forward SIGTERM to the job, and wait for it to write its checkpoint before this process ends."""
 
     def stop(number: int, _: FrameType | None) -> None:
         raise SystemExit(128 + number)
@@ -146,11 +150,11 @@ def _work(
     started: float,
     sweep: int | None,
 ) -> None:
-    """The job's process."""
+    """Run in the job's process: call `work` with the folder locked, and record how it ended."""
     os.setpgrp()
-    threading.Thread(target=_end_with_the_sweep, args=(sweep,), daemon=True).start()
-    noted = JobRecord.read(folder)
-    assert noted is not None
+    threading.Thread(target=_stop_with_the_sweep, args=(sweep,), daemon=True).start()
+    record = JobRecord.read(folder)
+    assert record is not None
     if output is not None:
         with output.open("a") as stream:
             os.dup2(stream.fileno(), sys.stdout.fileno())
@@ -158,9 +162,9 @@ def _work(
     ended, error = KILLED, "stopped by a signal"
     try:
         with lock_folder(folder):
-            noted = replace(noted, pid=os.getpid(), host=platform.node())
-            noted.write(folder)
-            noted = replace(noted, value=_do(work, config, hydra_config, folder))
+            record = replace(record, pid=os.getpid(), host=platform.node())
+            record.write(folder)
+            record = replace(record, value=_call(work, config, hydra_config, folder))
         ended, error = FINISHED, ""
     except InputError as refused:
         ended, error = FAILED, str(refused)
@@ -168,11 +172,11 @@ def _work(
         log.exception("The job failed")
         ended, error = FAILED, f"{type(raised).__name__}: {raised}"
     finally:
-        noted.ended(folder, ended, error, seconds=time.time() - started).write(folder)
+        record.ended(folder, ended, error, seconds=time.time() - started).write(folder)
 
 
-def _do(work: str, config: DictConfig, hydra_config: Any, folder: Path) -> float | None:
-    """Start the job's run, or continue it from its last checkpoint."""
+def _call(work: str, config: DictConfig, hydra_config: Any, folder: Path) -> float | None:
+    """Start the job's run, or resume it from its last checkpoint."""
     module, _, name = work.partition(":")
     setup_globals()
     HydraConfig.instance().cfg = hydra_config
@@ -186,14 +190,14 @@ def _do(work: str, config: DictConfig, hydra_config: Any, folder: Path) -> float
     return value
 
 
-def _end_with_the_sweep(sweep: int | None) -> None:
-    """Stop the job when the process that started it is gone, or the sweep above that one."""
+def _stop_with_the_sweep(sweep: int | None) -> None:
+    """Send this process SIGTERM when its parent process has ended, or the parent's parent `sweep`."""
     import psutil
 
     parent = multiprocessing.parent_process()
     assert parent is not None
     with contextlib.suppress(psutil.NoSuchProcess):
-        above = psutil.Process(parent.pid)
-        while not wait([parent.sentinel], timeout=1) and (sweep is None or above.ppid() == sweep):
+        parent_process = psutil.Process(parent.pid)
+        while not wait([parent.sentinel], timeout=1) and (sweep is None or parent_process.ppid() == sweep):
             pass
     os.kill(os.getpid(), signal.SIGTERM)

@@ -1,4 +1,4 @@
-"""A sweep's jobs: what its folder notes of it, what tells its jobs apart, and what they are called."""
+"""Record of a sweep, and the choices and names of its jobs."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from reasonir.runs.outcome import SWEEP, overrides_of
 from reasonir.utils.files import atomic_path
 
 STOPPING = "stopping"
-"""The file in a sweep's folder by which no further job begins."""
+"""File in a sweep's folder that keeps further jobs from starting."""
 
 
 class JobError(RuntimeError):
-    """A job of a sweep ended without a result; the message says why."""
+    """Job of a sweep that ended without a result."""
 
 
 @dataclass(frozen=True, slots=True)
 class SweepRecord:
-    """What a sweep's folder notes of it.
+    """Content of sweep.json.
 
     Attributes:
-        command: the arguments that it was started with.
-        overrides: those of its configuration.
-        parent: its run in MLflow, whose children the jobs are.
+        command: command-line arguments that started the sweep.
+        overrides: of its configuration.
+        parent: id of its MLflow run, the parent of the jobs' runs.
     """
 
     command: Sequence[str]
@@ -39,55 +39,56 @@ class SweepRecord:
 
     @classmethod
     def read(cls, folder: Path) -> SweepRecord | None:
-        """What the folder notes; None if it is no sweep's."""
+        """Read a folder's sweep.json, None if it has none."""
         file = folder / SWEEP
         return cls(**json.loads(file.read_text())) if file.is_file() else None
 
     def write(self, folder: Path) -> None:
-        """Note it."""
+        """Write sweep.json."""
         with atomic_path(folder / SWEEP) as partial:
             partial.write_text(json.dumps(asdict(self), indent=2))
 
     def chosen(self, overrides: Sequence[str]) -> dict[str, str]:
-        """What tells a job of these overrides from the others, by its keys."""
-        return dict(each.lstrip("+").split("=", 1) for each in overrides if each not in self.overrides)
+        """Return the swept keys and values of a job with these overrides."""
+        own = [override for override in overrides if override not in self.overrides]
+        return dict(override.lstrip("+").split("=", 1) for override in own)
 
     def choices(self, overrides: Sequence[str]) -> dict[str, str]:
-        """The same by short names: the last part of a key where that is enough (`loss` of `loss._target_`)."""
+        """Return `chosen` with short keys: the last part of a key if that is unique (`loss` for `loss._target_`)."""
         chosen = self.chosen(overrides)
         short = {key: key.replace("/", ".").removesuffix("._target_").rsplit(".", 1)[-1] for key in chosen}
-        often = Counter(short.values())
-        return {short[key] if often[short[key]] == 1 else key: value for key, value in chosen.items()}
+        counts = Counter(short.values())
+        return {short[key] if counts[short[key]] == 1 else key: value for key, value in chosen.items()}
 
     def title(self, overrides: Sequence[str]) -> str:
-        """What a job of these overrides is called."""
+        """Return the name of a job with these overrides."""
         return title(self.choices(overrides))
 
 
 def present_sweep() -> SweepRecord | None:
-    """The sweep that the present job belongs to."""
+    """Return the sweep of the current job, None outside of a sweep."""
     if not HydraConfig.initialized() or HydraConfig.get().mode != RunMode.MULTIRUN:
         return None
     return SweepRecord.read(Path(HydraConfig.get().sweep.dir))
 
 
 class JobInfo(NamedTuple):
-    """What a job of a sweep is called, and the sweep's run."""
+    """Name of a sweep's job, and the id of the sweep's run."""
 
     name: str
     parent: str | None
 
 
 def present_job() -> JobInfo | None:
-    """The present job of a sweep, named by what tells it from the others; None outside a sweep."""
-    swept = present_sweep()
-    if swept is None:
+    """Return the current job of a sweep, named by its choices; None outside of a sweep."""
+    sweep = present_sweep()
+    if sweep is None:
         return None
-    return JobInfo(swept.title(overrides_of(HydraConfig.get())), swept.parent)
+    return JobInfo(sweep.title(overrides_of(HydraConfig.get())), sweep.parent)
 
 
 def title(choices: Mapping[str, str]) -> str:
-    """What a job is called.
+    """Return the name of a job with these choices.
 
     >>> title({"seed": "1", "temperature": "0.02"})
     'seed=1 temperature=0.02'

@@ -1,4 +1,4 @@
-"""What came out of a sweep: a row a job, means over seeds with their intervals, and a figure by swept parameter."""
+"""Summary of a sweep: one row per job, means over seeds with confidence intervals, and a plot per swept parameter."""
 
 from __future__ import annotations
 
@@ -25,64 +25,64 @@ _LONGEST = 300
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A row of the summary.
+    """Row of the summary.
 
     Attributes:
-        name: its folder's.
-        choices: what tells it from the others.
-        outcome: how it ended.
-        figure: the headline on the benchmark, averaged over its tasks; nan without.
+        name: of the job's folder.
+        choices: its swept parameters.
+        record: its status and result.
+        value: the headline metric averaged over the benchmark's tasks; nan without.
     """
 
     name: str
     choices: Mapping[str, str]
-    outcome: JobRecord
-    figure: float
+    record: JobRecord
+    value: float
 
     @property
     def development(self) -> float:
         """The best development metric, nan without."""
-        return nan if self.outcome.value is None else self.outcome.value
+        return nan if self.record.value is None else self.record.value
 
 
 @dataclass(frozen=True, slots=True)
 class SummaryGroup:
-    """The finished jobs that differ in their seeds only.
+    """Finished jobs that differ in their seeds only.
 
     Attributes:
-        choices: what they share, without the seed.
-        figures: one a job.
+        choices: their swept parameters, without the seed.
+        values: the headline metric of each job.
     """
 
     choices: Mapping[str, str]
-    figures: Sequence[float]
+    values: Sequence[float]
 
     @property
     def mean(self) -> float:
-        """Over the seeds."""
-        return fmean(self.figures)
+        """Mean over seeds."""
+        return fmean(self.values)
 
     @property
     def margin(self) -> float:
-        """Half the 95% CI of the mean by Student's t over seeds; nan of a single one."""
-        if len(self.figures) < 2:
+        """Half the 95% confidence interval of the mean by Student's t over seeds; nan for a single seed."""
+        if len(self.values) < 2:
             return nan
         from scipy.stats import t
 
-        return float(t.ppf(0.975, len(self.figures) - 1)) * stdev(self.figures) / sqrt(len(self.figures))
+        return float(t.ppf(0.975, len(self.values) - 1)) * stdev(self.values) / sqrt(len(self.values))
 
 
 class Summary(NamedTuple):
-    """The files that were written, the table in Markdown, and the metric that counts."""
+    """Written files, table in Markdown, and headline metric."""
 
     files: list[Path]
     text: str
     metric: str
 
 
-def summarise(swept: SweepRecord, jobs: Mapping[Path, JobRecord], folder: Path) -> Summary:
-    """Write summary.csv, summary.md and, where there is something to compare, summary.png; print the table."""
-    metric, rows = _read(swept, jobs)
+def summarise(sweep: SweepRecord, jobs: Mapping[Path, JobRecord], folder: Path) -> Summary:
+    """Write summary.csv, summary.md and, if a parameter has several values, summary.png; print the table."""
+    metric, rows = _read(sweep, jobs)
     by_seed = groups(rows)
     files = [folder / "summary.csv", folder / "summary.md"]
     with atomic_path(files[0]) as partial, partial.open("w", newline="") as stream:
@@ -97,27 +97,27 @@ def summarise(swept: SweepRecord, jobs: Mapping[Path, JobRecord], folder: Path) 
 
 
 def groups(jobs: Sequence[Job]) -> list[SummaryGroup]:
-    """The finished jobs, those together that differ in their seeds only, in the order of their first."""
-    found: dict[tuple[tuple[str, str], ...], list[float]] = {}
+    """Group the finished jobs that differ in their seeds only, in the order of their first job."""
+    values_by_choices: dict[tuple[tuple[str, str], ...], list[float]] = {}
     for job in jobs:
-        if job.outcome.status == FINISHED and not isnan(job.figure):
+        if job.record.status == FINISHED and not isnan(job.value):
             shared = tuple((key, value) for key, value in job.choices.items() if key != SEED)
-            found.setdefault(shared, []).append(job.figure)
-    return [SummaryGroup(dict(shared), figures) for shared, figures in found.items()]
+            values_by_choices.setdefault(shared, []).append(job.value)
+    return [SummaryGroup(dict(shared), values) for shared, values in values_by_choices.items()]
 
 
-def _read(swept: SweepRecord, jobs: Mapping[Path, JobRecord]) -> tuple[str, list[Job]]:
-    """The metric that counts, and a row a job."""
-    metric, found = HEADLINE, []
-    for folder, outcome in jobs.items():
-        figure = nan
-        if outcome.status == FINISHED and (folder / "results.json").is_file():
+def _read(sweep: SweepRecord, jobs: Mapping[Path, JobRecord]) -> tuple[str, list[Job]]:
+    """Headline metric, and a row per job."""
+    metric, rows = HEADLINE, []
+    for folder, record in jobs.items():
+        value = nan
+        if record.status == FINISHED and (folder / "results.json").is_file():
             document = json.loads((folder / "results.json").read_text())
             metric = document["protocol"].get("headline", HEADLINE)
             tasks = document["protocol"]["tasks"]
-            figure = fmean(document["results"][task]["trained"][metric] for task in tasks)
-        found.append(Job(folder.name, swept.choices(outcome.overrides), outcome, figure))
-    return metric, found
+            value = fmean(document["results"][task]["trained"][metric] for task in tasks)
+        rows.append(Job(folder.name, sweep.choices(record.overrides), record, value))
+    return metric, rows
 
 
 def _keys(items: Sequence[Job] | Sequence[SummaryGroup]) -> list[str]:
@@ -131,12 +131,12 @@ def _rows(jobs: Sequence[Job], metric: str) -> list[list[Any]]:
         [
             job.name,
             *(job.choices.get(key, "") for key in keys),
-            job.outcome.status,
-            _number(job.figure),
+            job.record.status,
+            _number(job.value),
             _number(job.development),
-            f"{job.outcome.seconds:.0f}",
-            job.outcome.run_id or "",
-            _in_a_line(job.outcome.error),
+            f"{job.record.seconds:.0f}",
+            job.record.run_id or "",
+            _one_line(job.record.error),
         ]
         for job in jobs
     ]
@@ -146,7 +146,7 @@ def _number(value: float) -> str:
     return "" if isnan(value) else f"{value:.4f}"
 
 
-def _in_a_line(text: str) -> str:
+def _one_line(text: str) -> str:
     line = " ".join(text.split())
     return line if len(line) <= _LONGEST else f"{line[:_LONGEST]} ..."
 
@@ -157,9 +157,9 @@ def _markdown(by_seed: Sequence[SummaryGroup], jobs: Sequence[Job], metric: str)
     rows = []
     for group in sorted(by_seed, key=lambda group: -group.mean):
         span = "" if isnan(group.margin) else f"{group.mean - group.margin:.4f} to {group.mean + group.margin:.4f}"
-        rows.append([*(group.choices.get(key) for key in keys), group.mean, span, len(group.figures)])
-    lost = [job for job in jobs if job.outcome.status != FINISHED]
-    lines = [f"- job {job.name} ({title(job.choices)}): {job.outcome.error}" for job in lost]
+        rows.append([*(group.choices.get(key) for key in keys), group.mean, span, len(group.values)])
+    unfinished = [job for job in jobs if job.record.status != FINISHED]
+    lines = [f"- job {job.name} ({title(job.choices)}): {job.record.error}" for job in unfinished]
     return "\n".join([Table("Sweep", columns, rows).markdown(), "", *lines]).strip() + "\n"
 
 
@@ -171,7 +171,7 @@ def _table(jobs: Sequence[Job], metric: str) -> Table:
 
 
 def _plot(by_seed: Sequence[SummaryGroup], metric: str, file: Path) -> Path:
-    """A panel a swept parameter: means with their intervals over seeds, a line a combination of the others."""
+    """Draw one panel per swept parameter: means and intervals over seeds, one line per combination of the others."""
     keys = [key for key in _keys(by_seed) if len({group.choices.get(key) for group in by_seed}) > 1]
     with drawing(file, 4.5 * len(keys), panels=len(keys)) as (figure, panels):
         for key, axes in zip(keys, panels, strict=True):
@@ -194,7 +194,7 @@ def _panel(axes: Any, key: str, keys: Sequence[str], by_seed: Sequence[SummaryGr
         margins = [0.0 if isnan(group.margin) else group.margin for group in line]
         axes.errorbar(x, [group.mean for group in line], yerr=margins, capsize=3, label=name or None, **look(number))
         for position, group in zip(x, line, strict=True):
-            axes.plot([position] * len(group.figures), group.figures, ".", color=look(number)["color"], alpha=0.4)
+            axes.plot([position] * len(group.values), group.values, ".", color=look(number)["color"], alpha=0.4)
     if _is_wide(positions):
         axes.set_xscale("log")
     axes.set_xticks([positions[value] for value in values], values)
@@ -204,7 +204,7 @@ def _panel(axes: Any, key: str, keys: Sequence[str], by_seed: Sequence[SummaryGr
 
 
 def _positions(values: Sequence[str]) -> dict[str, float]:
-    """Positions of values on an axis: numbers at themselves, anything else evenly spaced."""
+    """Positions of values on an axis: numbers at their value, anything else evenly spaced."""
     try:
         return {value: float(value) for value in values}
     except ValueError:
@@ -212,6 +212,6 @@ def _positions(values: Sequence[str]) -> dict[str, float]:
 
 
 def _is_wide(positions: Mapping[str, float]) -> bool:
-    """Whether numbers are better told apart on a logarithmic axis."""
+    """Return True if the positions need a logarithmic axis."""
     low, high = min(positions.values()), max(positions.values())
     return low > 0 and high / low > 20 and len(positions) > 2

@@ -33,7 +33,7 @@ def test_a_stopped_sweep_leaves_checkpoints_and_no_process(tmp_path, launcher, n
     _, err = process.communicate(timeout=120)
     assert process.returncode == 128 + number
     assert "Traceback" not in err
-    assert f"0 of {len(jobs)} jobs that began finished" in err
+    assert f"0 of {len(jobs)} started jobs finished" in err
 
     (folder,) = (tmp_path / "multirun").iterdir()
     client = client_of(tmp_path)

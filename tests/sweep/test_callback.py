@@ -74,8 +74,8 @@ def test_a_killed_job_leaves_the_others_alone_and_goes_on(tmp_path, capfd):
     again = run("train", f"resume={folder}", KILLING[0], home=tmp_path)
     assert again.status == 0, again.err
     said = capfd.readouterr().err  # by joblib's processes
-    assert "Job 0 finished before and is passed over" in said
-    assert f"Job 1 runs and prints into {folder / '1' / 'output.log'}" in said
+    assert "Job 0 finished before: skipped" in said
+    assert f"Job 1 is running, its output goes to {folder / '1' / 'output.log'}" in said
     assert f"Job 1 finished: dev nDCG@10 {JobRecord.read(folder / '1').value:.4f}" in said
     assert "Resuming after step 2" in log_of(folder / "1")
     assert "Plan:" in (folder / "0" / "output.log").read_text()  # two that print together couldn't be told apart
@@ -110,7 +110,7 @@ def test_a_continued_sweep_keeps_its_choices(tmp_path):
     from hydra.core.hydra_config import HydraConfig
     from omegaconf import OmegaConf
 
-    from reasonir.sweep.job_process import run_child
+    from reasonir.sweep.job_process import run_job
 
     JobRecord(["seed=1"], FINISHED, 0.5).write(tmp_path)
     config = OmegaConf.create({"hardware": {"devices": 1}})
@@ -118,10 +118,10 @@ def test_a_continued_sweep_keeps_its_choices(tmp_path):
     instance = HydraConfig.instance()
     before, instance.cfg = instance.cfg, hydra
     try:
-        assert run_child(config, tmp_path, "reasonir.train:work") == 0.5
+        assert run_job(config, tmp_path, "reasonir.train:work") == 0.5
         hydra.hydra.overrides.task = ["seed=2"]
-        with pytest.raises(InputError, match=r"holds a job of other choices \(seed=1\)"):
-            run_child(config, tmp_path, "reasonir.train:work")
+        with pytest.raises(InputError, match=r"holds a job with other overrides \(seed=1\)"):
+            run_job(config, tmp_path, "reasonir.train:work")
     finally:
         instance.cfg = before
 
@@ -149,11 +149,11 @@ def test_a_job_that_is_tried_again_does_not_keep_its_old_error(tmp_path, monkeyp
     monkeypatch.setattr(HydraConfig.instance(), "cfg", OmegaConf.create({"hydra": hydra}))
     JobRecord(["seed=1"], FAILED, error="no such file").write(tmp_path)
     with pytest.raises(job_process.JobError, match="killed by SIGKILL"):
-        job_process.run_child(OmegaConf.create({"hardware": {"devices": 1}}), tmp_path, "reasonir.train:work")
+        job_process.run_job(OmegaConf.create({"hardware": {"devices": 1}}), tmp_path, "reasonir.train:work")
     assert JobRecord.read(tmp_path).status == KILLED
     (tmp_path / job_process.STOPPING).touch()
-    with pytest.raises(job_process.JobError, match="stopped before it began"):
-        job_process.run_child(OmegaConf.create({"hardware": {"devices": 1}}), tmp_path, "reasonir.train:work")
+    with pytest.raises(job_process.JobError, match="stopped before the job started"):
+        job_process.run_job(OmegaConf.create({"hardware": {"devices": 1}}), tmp_path, "reasonir.train:work")
 
 
 def test_jobs_are_named_by_what_tells_them_apart():
@@ -165,13 +165,13 @@ def test_jobs_are_named_by_what_tells_them_apart():
 
 
 def test_seeds_are_averaged_with_their_interval():
-    def job(figure, status=FINISHED, **choices):
-        return Job("0", choices, JobRecord([], status), figure)
+    def job(value, status=FINISHED, **choices):
+        return Job("0", choices, JobRecord([], status), value)
 
     jobs = [job(0.4, t="1", seed="1"), job(0.6, t="1", seed="2"), job(0.9, t="2", seed="1")]
     one, other = groups([*jobs, job(0.1, KILLED, t="1", seed="3")])
     assert one.choices == {"t": "1"}
     assert one.mean == pytest.approx(0.5)
     assert one.margin == pytest.approx(12.7062 * 0.1, rel=1e-4)  # t(.975, 1 degree) times the standard error
-    assert other.figures == [0.9]
+    assert other.values == [0.9]
     assert other.margin != other.margin
