@@ -1,7 +1,7 @@
-"""Mistakes in a composition, all of them at once and before anything is loaded.
+"""Configuration check: all mistakes at once, before anything is loaded.
 
-Overrides are checked against what can be overridden, every `_target_` against the signature it names, values
-against its types, and parts against each other. Each mistake is one sentence with the key, the value and the nearest
+Overrides are checked against existing keys and options, every `_target_` against the signature it names, values
+against its types, and parts against each other. A mistake is one sentence with the key, the value and the nearest
 valid name.
 """
 
@@ -52,99 +52,100 @@ _KEYS: dict[str, Any] = {
     "package": bool,
     "private": bool,
 }
-"""Keys of the commands' own; those of components are declared by what their `_target_` names."""
+"""Types of the commands' own keys; those of components are declared by their `_target_`."""
 
 
 def config_errors(name: str, arguments: Sequence[str]) -> list[str]:
-    """What is wrong with a command line, with everything wrong in the composition of the rest of it.
+    """Return the mistakes of a command line, and if there are any, those of the composition without them.
 
     Args:
-        name: the command's primary configuration.
+        name: of the command's primary configuration.
         arguments: the command line, without the program.
     """
     if any(argument.split("=")[0] in _OWN_FILES for argument in arguments):
-        return []  # a configuration of the user's own: Hydra checks it
+        return []  # a user's own primary configuration: Hydra checks it
     words = [argument for argument in arguments if not argument.startswith("-")]
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(CONF), version_base=VERSION_BASE):
         try:
             overrides = OverridesParser.create().parse_overrides(words)
-            found, good = _wrong_options(name, overrides)
-            config = _compose_what_fits(name, good, found)
-            found += _unfitting_options(name, good, found)
+            errors, good = _wrong_options(name, overrides)
+            config = _compose_valid(name, good, errors)
+            errors += _swept_option_errors(name, good, errors)
         except (HydraException, OmegaConfBaseException) as error:
             return [str(error)]
-        return found + problems(config) if found else []
+        return errors + problems(config) if errors else []
 
 
 def problems(config: DictConfig) -> list[str]:
-    """Everything that is wrong with a composed configuration."""
-    wrong = [*_wrong_keys(config), *_unbound(config)]
-    found = [*_missing(config), *(fault for fault in wrong if not _copied(config, fault, wrong)), *_not_finite(config)]
-    if not found:  # parts that don't fit together may refer to what the others lack
-        found = [*_unfitting(config)] or [*_unresolved(config)] or [*_contradictory(config)]
-    return list(dict.fromkeys(found))  # a number that isn't finite is found twice where its range is declared
+    """Return all mistakes of a composed configuration."""
+    invalid = [*_invalid_keys(config), *_invalid_targets(config)]
+    own = [error for error in invalid if not _is_interpolated(config, error, invalid)]
+    errors = [*_missing(config), *own, *_not_finite(config)]
+    if not errors:  # each check assumes that the ones before found nothing
+        errors = [*_incompatible(config)] or [*_unresolved(config)] or [*_contradictory(config)]
+    return list(dict.fromkeys(errors))  # a number that isn't finite may be out of its range as well
 
 
 def _wrong_options(name: str, overrides: Iterable[Override]) -> tuple[list[str], list[Override]]:
-    """Group overrides that name no option, and the overrides that are left."""
+    """Errors of group overrides that name no option, and the other overrides."""
     loader = GlobalHydra.instance().config_loader()
-    found, good = [], []
+    errors, good = [], []
     for override in overrides:
         group = override.key_or_group
         options = loader.get_group_options(group, config_name=name, overrides=[])
         wrong = [value for value in _values(override) if options and value not in ("null", *options)]
         if options and not override.is_delete() and wrong:
             hint = did_you_mean(wrong[0], options)
-            found.append(f"{group}={wrong[0]}: there is no such option{hint}; there are {', '.join(options)}")
+            errors.append(f"{group}={wrong[0]}: there is no such option{hint}; there are {', '.join(options)}")
         else:
             good.append(override)
-    return found, good
+    return errors, good
 
 
-def _compose_what_fits(name: str, overrides: list[Override], found: list[str]) -> DictConfig:
-    """Compose with every override that names something, and add to `found` those that don't."""
+def _compose_valid(name: str, overrides: list[Override], errors: list[str]) -> DictConfig:
+    """Compose with the overrides of existing keys, and add the others to `errors`."""
     loader = GlobalHydra.instance().config_loader()
     groups = [o for o in overrides if loader.get_group_options(o.key_or_group, config_name=name, overrides=[])]
     config = compose(name, [_single(o) for o in groups], return_hydra_config=True)
-    fitting = list(groups)
+    valid = list(groups)
     for override in overrides:
         if override in groups:
             continue
-        fault = None if override.is_add() or override.is_force_add() else _unknown_key(config, override.key_or_group)
-        if fault:
-            found.append(fault)
+        error = None if override.is_add() or override.is_force_add() else _unknown_key(config, override.key_or_group)
+        if error:
+            errors.append(error)
         else:
-            fitting.append(override)
-    return compose(name, [_single(override) for override in fitting])
+            valid.append(override)
+    return compose(name, [_single(override) for override in valid])
 
 
-def _unfitting_options(name: str, overrides: list[Override], known: Sequence[str]) -> list[str]:
-    """What doesn't fit the further options of groups that are swept; `known` doesn't fit the first ones."""
+def _swept_option_errors(name: str, overrides: list[Override], first_errors: Sequence[str]) -> list[str]:
+    """Errors with the second and further options of swept groups, without those of the first options."""
     loader, parser = GlobalHydra.instance().config_loader(), OverridesParser.create()
-    found: list[str] = []
-    for place, swept in enumerate(overrides):
+    errors: list[str] = []
+    for index, swept in enumerate(overrides):
         if not swept.is_sweep_override() or not loader.get_group_options(swept.key_or_group, config_name=name):
             continue
         for value in _values(swept)[1:]:
-            faults: list[str] = []
+            option_errors: list[str] = []
             choice = f"{swept.get_key_element()}={value}"
-            chosen = [*overrides[:place], parser.parse_override(choice), *overrides[place + 1 :]]
-            _compose_what_fits(name, chosen, faults)
-            found += [f"with {choice}: {fault}" for fault in faults if fault not in known]
-    return found
+            chosen = [*overrides[:index], parser.parse_override(choice), *overrides[index + 1 :]]
+            _compose_valid(name, chosen, option_errors)
+            errors += [f"with {choice}: {error}" for error in option_errors if error not in first_errors]
+    return errors
 
 
 def _unknown_key(config: DictConfig, key: str) -> str | None:
-    """A sentence when `key` leads nowhere in `config`."""
+    """Error of a key that `config` doesn't have, None if it has it."""
     node: Any = config
     for depth, part in enumerate(parts := key.split(".")):
         if not isinstance(node, DictConfig):
-            return None  # inside a list or a value: Hydra knows better
-        if part not in set(node.keys()):  # "in" itself overlooks keys without a value
-            place = ".".join(parts[:depth]) or "the configuration"
-            known = [str(name) for name in node if name != "hydra"]
-            return f"{key}: {place} has no '{part}'{did_you_mean(part, known)}; it has {', '.join(known) or 'nothing'}"
+            return None  # inside a list or a value: Hydra checks it
+        if part not in set(node.keys()):  # "in" itself ignores keys without a value
+            section = ".".join(parts[:depth]) or "the configuration"
+            keys = [str(name) for name in node if name != "hydra"]
+            return f"{key}: {section} has no '{part}'{did_you_mean(part, keys)}; it has {', '.join(keys) or 'nothing'}"
         if OmegaConf.is_missing(node, part) or OmegaConf.is_interpolation(node, part):
             return None
         node = node[part]
@@ -152,35 +153,35 @@ def _unknown_key(config: DictConfig, key: str) -> str | None:
 
 
 def _missing(node: Any, path: str = "") -> Iterator[str]:
-    """Values that have to be given."""
+    """Yield an error for every required value that isn't given."""
     if isinstance(node, DictConfig) and not node._is_none():
         for key in map(str, node):
-            place = f"{path}{key}"
+            child = f"{path}{key}"
             if OmegaConf.is_missing(node, key):
-                yield f"{place} is missing: give {place}=..."
+                yield f"{child} is missing: give {child}=..."
             elif not OmegaConf.is_interpolation(node, key):
-                yield from _missing(node[key], f"{place}.")
+                yield from _missing(node[key], f"{child}.")
 
 
 def _unresolved(node: Any, path: str = "") -> Iterator[str]:
-    """References to keys that the composition lacks."""
+    """Yield an error for every interpolation of a key that doesn't exist."""
     if isinstance(node, ListConfig) and not node._is_none():
         for number, child in enumerate(node):
             yield from _unresolved(child, f"{path}[{number}]")
     if not isinstance(node, DictConfig) or node._is_none():
         return
     for key in map(str, node):
-        place = f"{path}.{key}".lstrip(".")
+        child = f"{path}.{key}".lstrip(".")
         if OmegaConf.is_interpolation(node, key):
             if _lacks_key(node, key):
-                wanted = OmegaConf.to_container(node, resolve=False)[key]  # type: ignore[index,call-overload]
-                yield f"{place}={wanted}: there is no such key here: give {place}=<value>, or choose another part"
+                value = OmegaConf.to_container(node, resolve=False)[key]  # type: ignore[index,call-overload]
+                yield f"{child}={value}: there is no such key here: give {child}=<value>, or choose another part"
         elif not OmegaConf.is_missing(node, key):
-            yield from _unresolved(node[key], place)
+            yield from _unresolved(node[key], child)
 
 
 def _not_finite(node: Any, path: str = "") -> Iterator[str]:
-    """Numbers that are nan or infinite, which no option means."""
+    """Yield an error for every number that is nan or infinite."""
     if isinstance(node, DictConfig) and not node._is_none():
         for key in map(str, node):
             if not _unresolvable(node, key) and not OmegaConf.is_interpolation(node, key):
@@ -192,37 +193,37 @@ def _not_finite(node: Any, path: str = "") -> Iterator[str]:
         yield f"{path}={node}: give a finite number"
 
 
-def _unbound(node: Any, path: str = "") -> Iterator[str]:
-    """What calling the `_target_`s would refuse: unknown targets and arguments, missing ones, wrong types."""
+def _invalid_targets(node: Any, path: str = "") -> Iterator[str]:
+    """Yield errors of all `_target_`s: unknown targets and arguments, missing arguments, wrong types."""
     if isinstance(node, ListConfig) and not node._is_none():
         for number, child in enumerate(node):
-            yield from _unbound(child, f"{path}[{number}]")
+            yield from _invalid_targets(child, f"{path}[{number}]")
     if not isinstance(node, DictConfig) or node._is_none():
         return
     if "_target_" in node:
-        yield from _unbound_target(node, path)
-    for key in map(str, node):  # what is taken from elsewhere is checked there
+        yield from _invalid_target(node, path)
+    for key in map(str, node):  # interpolated nodes are checked at their origin
         if not OmegaConf.is_missing(node, key) and not OmegaConf.is_interpolation(node, key):
-            yield from _unbound(node[key], f"{path}.{key}".lstrip("."))
+            yield from _invalid_targets(node[key], f"{path}.{key}".lstrip("."))
 
 
-def _unbound_target(node: DictConfig, path: str) -> Iterator[str]:
+def _invalid_target(node: DictConfig, path: str) -> Iterator[str]:
     try:
         target = get_object(node._target_)
     except Exception as error:
         yield f"{path}._target_={node._target_} can't be imported ({str(error).splitlines()[0]}): check the name"
         return
     parameters = inspect.signature(target).parameters
-    open_ended = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
+    takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
     hints = hints_of(target)
     for key in map(str, node):
         if key in _META or _unresolvable(node, key):
             continue
         if key not in parameters:
-            if not open_ended:
+            if not takes_any:
                 yield f"{path}.{key}: {node._target_} takes no '{key}'{did_you_mean(key, parameters)}"
         elif key in hints and not OmegaConf.is_missing(node, key):
-            yield from _wrong(f"{path}.{key}", node[key], hints[key])
+            yield from _invalid_value(f"{path}.{key}", node[key], hints[key])
     if not node.get("_partial_", False):
         for name, parameter in parameters.items():
             required = parameter.default is parameter.empty and parameter.kind not in (
@@ -233,8 +234,8 @@ def _unbound_target(node: DictConfig, path: str) -> Iterator[str]:
                 yield f"{path}.{name} is missing: {node._target_} needs it"
 
 
-def _wrong(path: str, value: Any, hint: Any) -> Iterator[str]:
-    """The mistakes in a value by its annotation; what is to be built is checked by itself."""
+def _invalid_value(path: str, value: Any, hint: Any) -> Iterator[str]:
+    """Yield errors of a value by its annotation; nodes with a `_target_` are checked separately."""
     if isinstance(value, DictConfig) and ("_target_" in value or value._is_none()):
         return
     if isinstance(value, DictConfig | ListConfig):
@@ -244,30 +245,30 @@ def _wrong(path: str, value: Any, hint: Any) -> Iterator[str]:
     yield from out_of_range(path, value, hint)
 
 
-def _wrong_keys(config: DictConfig) -> Iterator[str]:
-    """Values out of range of the keys that belong to no component."""
+def _invalid_keys(config: DictConfig) -> Iterator[str]:
+    """Yield errors of the commands' own keys."""
     for path, hint in _KEYS.items():
         section, _, key = path.rpartition(".")
         node = OmegaConf.select(config, section) if section else config
         if isinstance(node, DictConfig) and key in set(node.keys()) and not _unresolvable(node, key):
-            yield from _wrong(path, node[key], hint)
+            yield from _invalid_value(path, node[key], hint)
 
 
-def _copied(config: DictConfig, fault: str, faults: Sequence[str]) -> bool:
-    """Whether a wrong value is taken from another key, whose own mistake is among the faults."""
-    section, _, key = fault.partition("=")[0].rpartition(".")
+def _is_interpolated(config: DictConfig, error: str, errors: Sequence[str]) -> bool:
+    """Return True if the error's value is interpolated from a key that has an error of its own."""
+    section, _, key = error.partition("=")[0].rpartition(".")
     node = OmegaConf.select(config, section) if section else config
     if not isinstance(node, DictConfig) or key not in set(node.keys()) or not OmegaConf.is_interpolation(node, key):
         return False
     source = str(node._get_node(key)._value()).strip("${}")  # type: ignore[union-attr]
-    return any(other.startswith(f"{source}=") for other in faults)
+    return any(other.startswith(f"{source}=") for other in errors)
 
 
 def _contradictory(node: Any, path: str = "") -> Iterator[str]:
-    """What constructors refuse of values that are all in range: fields that contradict each other."""
+    """Yield errors that constructors raise for valid values: fields that contradict each other."""
     if not isinstance(node, DictConfig) or node._is_none():
         return
-    for key in map(str, node):  # what is taken from elsewhere is checked there
+    for key in map(str, node):  # interpolated nodes are checked at their origin
         if not OmegaConf.is_missing(node, key) and not OmegaConf.is_interpolation(node, key):
             yield from _contradictory(node[key], f"{path}.{key}".lstrip("."))
     if "_target_" not in node or node.get("_partial_", False) or not is_dataclass(target := get_object(node._target_)):
@@ -281,19 +282,19 @@ def _contradictory(node: Any, path: str = "") -> Iterator[str]:
             yield from (f"{path}.{problem}" for problem in error.problems)
 
 
-def _unfitting(config: DictConfig) -> Iterator[str]:
-    """Parts that can't work together."""
+def _incompatible(config: DictConfig) -> Iterator[str]:
+    """Yield errors of parts that don't work together."""
     index = get_object(config.index._target_) if config.get("index") is not None else None
     if index is not None and not index.neural:
-        yield f"index={config.index._target_}: it searches words, not the model's vectors: choose index=exact"
+        yield f"index={config.index._target_} searches words, not the model's vectors: choose index=exact"
     if config.get("model") is None:
         return
     head = get_object(config.model.head._target_).__self__
     factor = OmegaConf.select(config, "index.pooling.pool_factor", default=1)
-    if index is not None and not head.reads_pairs and (fault := incompatibility(index, head, factor)):
-        yield fault
-    if config.get("eval") is not None and (fault := get_object(config.eval._target_).incompatibility(head)):
-        yield fault
+    if index is not None and not head.reads_pairs and (error := incompatibility(index, head, factor)):
+        yield error
+    if config.get("eval") is not None and (error := get_object(config.eval._target_).incompatibility(head)):
+        yield error
     if config.get("loss") is None:
         return
     for loss in _targets(config.loss):
@@ -305,7 +306,7 @@ def _unfitting(config: DictConfig) -> Iterator[str]:
 
 
 def _targets(node: Any) -> Iterator[Any]:
-    """What a node and those in it build."""
+    """Yield the targets of a node and its children."""
     if isinstance(node, DictConfig) and not node._is_none():
         if "_target_" in node:
             yield get_object(node._target_)
@@ -321,14 +322,14 @@ def _values(override: Override) -> list[str]:
 
 
 def _single(override: Override) -> str:
-    """The override, a sweep cut down to its first value."""
+    """Text of the override, with only the first value of a sweep."""
     if not override.is_sweep_override():
         return override.input_line or ""
     return f"{override.get_key_element()}={next(iter(override.sweep_string_iterator()))}"
 
 
 def _unresolvable(node: DictConfig, key: Any) -> bool:
-    """Whether a value refers to one that isn't given; that one is reported itself."""
+    """Return True if a value interpolates one that is missing, which is reported itself."""
     try:
         node[key]
     except OmegaConfBaseException:
@@ -337,11 +338,11 @@ def _unresolvable(node: DictConfig, key: Any) -> bool:
 
 
 def _lacks_key(node: DictConfig, key: str) -> bool:
-    """Whether a value refers to a key that isn't there."""
+    """Return True if a value interpolates a key that doesn't exist."""
     try:
         node[key]
     except InterpolationKeyError:
         return True
-    except OmegaConfBaseException:  # a resolver that needs a running command, or a value that is missing itself
+    except OmegaConfBaseException:  # a resolver that needs a running command, or a missing value
         return False
     return False

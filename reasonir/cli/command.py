@@ -1,6 +1,6 @@
-"""The frame of every command around Hydra: mistakes in one block, resumed configurations, exit statuses.
+"""Entry point of every command around Hydra: configuration check, resumed configurations, exit status.
 
-Nothing heavy is imported here, so that --help, --cfg job and shell completion answer at once.
+Nothing heavy is imported here, so that --help, --cfg job and shell completion are fast.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from reasonir.runs.overrides import resumed_command, saved_overrides
 from reasonir.sweep.callback import closing_sweep
 from reasonir.sweep.jobs import SweepRecord
 
-_ONLY_LOOKING = (
+_INFO_FLAGS = (
     "--help",
     "-h",
     "--hydra-help",
@@ -49,10 +49,10 @@ _UNWRITABLE = (errno.EACCES, errno.EROFS, errno.ENOTDIR, errno.ENOSPC, errno.EPE
 
 
 def command(name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[[], None]]:
-    """Make a function of a composed configuration into the command whose primary config is conf/<name>.yaml.
+    """Decorate a function of a composed configuration as the command with the primary config conf/<name>.yaml.
 
-    Every mistake in a command line and its composition comes in one block on standard error, with exit status 2; so
-    does any InputError that the function raises. Other exceptions keep their traceback.
+    All mistakes of the command line and its composition are printed in one block on standard error, with exit status 2,
+    and so is an InputError that the function raises. Other exceptions keep their traceback.
     """
 
     def decorate(function: Callable[[DictConfig], Any]) -> Callable[[], None]:
@@ -73,13 +73,13 @@ def command(name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[[], N
 
 
 def run_command(name: str, function: Callable[[DictConfig], Any], arguments: Sequence[str]) -> Any:
-    """Compose conf/<name>.yaml with a command line's arguments and call a function with the result.
+    """Compose conf/<name>.yaml with a command line's arguments and call the function with the result.
 
     Returns:
-        The function's result; None of a sweep.
+        The function's result; for a sweep, that of its last job in this process.
 
     Raises:
-        InputError: mistakes in the arguments or the composition, all of them, or what the function refuses.
+        InputError: all mistakes of the arguments and the composition, or an error of the function.
     """
     refused: list[InputError] = []
     results: list[Any] = []
@@ -94,17 +94,17 @@ def run_command(name: str, function: Callable[[DictConfig], Any], arguments: Seq
             return results[-1]
         except InputError as error:
             if HydraConfig.get().mode == RunMode.MULTIRUN:
-                raise  # Hydra goes on with the other jobs and reports this one
+                raise  # Hydra continues with the other jobs and reports this one
             refused.append(error)
 
     register_resolvers()
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # exceptions reach us; we show them
-    given, sys.argv = sys.argv, [sys.argv[0], *arguments]
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # let Hydra raise exceptions instead of printing them
+    argv, sys.argv = sys.argv, [sys.argv[0], *arguments]
     try:
         if {"--help", "-h"} & set(arguments):
             sys.stdout.write(help_text(name, arguments))
             return None
-        if not _only_looks(arguments):
+        if not _only_informs(arguments):
             refuse_unlaunchable(name, sys.argv[1:])
             if not is_leader():
                 folder = wait_for_folder()
@@ -113,8 +113,10 @@ def run_command(name: str, function: Callable[[DictConfig], Any], arguments: Seq
                 sys.argv += in_folder(folder)
             sys.argv[1:] = with_latest(sys.argv[1:])
             if name == "train":
-                sys.argv[1:] = with_the_runs_own(sys.argv[1:])
-        _refuse_misspelt(name, sys.argv[1:])
+                sys.argv[1:] = with_saved_overrides(sys.argv[1:])
+            from reasonir.cli.check import config_errors
+
+            raise_errors(config_errors(name, sys.argv[1:]), "mistake in the configuration")
         with closing_sweep():
             hydra.main(version_base=VERSION_BASE, config_path=str(CONF), config_name=name)(checked)()
     except (hydra.errors.HydraException, OmegaConfBaseException) as error:
@@ -123,11 +125,11 @@ def run_command(name: str, function: Callable[[DictConfig], Any], arguments: Seq
         if error.errno not in _UNWRITABLE:
             raise
         raise InputError(
-            f"{error.filename} can't be written ({error.strerror}): set REASONIR_HOME to a folder that can"
+            f"{error.filename} can't be written ({error.strerror}): set REASONIR_HOME to a writable folder"
         ) from error
     finally:
-        publish_folder(None)  # to ranks that still wait
-        sys.argv = given
+        publish_folder(None)  # to ranks that are still waiting
+        sys.argv = argv
         GlobalHydra.instance().clear()
     if refused:
         raise refused[0]
@@ -135,63 +137,57 @@ def run_command(name: str, function: Callable[[DictConfig], Any], arguments: Seq
 
 
 class CallableModule(ModuleType):
-    """A command's module that is called like the function of its name in the package, which importing it hides."""
+    """Module of a command that can be called like the function of the same name, which importing it hides."""
 
     def __call__(self, *overrides: str) -> Any:
-        """See `reasonir.commands.api`."""
+        """Call the function of `reasonir.commands.api`."""
         return getattr(import_module("reasonir.commands.api"), self.__name__.rpartition(".")[2])(*overrides)
 
 
-def _only_looks(arguments: Sequence[str]) -> bool:
-    return any(argument.split("=")[0] in _ONLY_LOOKING for argument in arguments)
-
-
-def _refuse_misspelt(name: str, arguments: list[str]) -> None:
-    if not _only_looks(arguments):
-        from reasonir.cli.check import config_errors
-
-        raise_errors(config_errors(name, arguments), "mistake in the configuration")
+def _only_informs(arguments: Sequence[str]) -> bool:
+    return any(argument.split("=")[0] in _INFO_FLAGS for argument in arguments)
 
 
 def with_latest(arguments: Sequence[str]) -> list[str]:
-    """The command line with `run=latest` and `resume=latest` replaced by the folder of the newest training run.
+    """Replace `run=latest` and `resume=latest` by the folder of the newest training run.
 
     Raises:
-        InputError: there is none.
+        InputError: there is no training run.
     """
-    asked = [argument for argument in arguments if argument in ("run=latest", "resume=latest")]
-    if not asked:
+    latest = [argument for argument in arguments if argument in ("run=latest", "resume=latest")]
+    if not latest:
         return list(arguments)
     homes = [argument.removeprefix("home=") for argument in arguments if argument.startswith("home=")]
     outputs = Path(homes[-1] if homes else reasonir_home()).expanduser() / "outputs"
     runs = [file.parent for file in outputs.glob("*/config.yaml")]
     if not runs:
-        raise InputError(f"{asked[0]}: there is no training run in {outputs}: give a run's folder")
+        raise InputError(f"{latest[0]}: there is no training run in {outputs}: give a run's folder")
     newest = max(runs, key=lambda run: (run / "config.yaml").stat().st_mtime_ns)
-    return [f"{each.partition('=')[0]}={newest}" if each in asked else each for each in arguments]
+    return [f"{arg.partition('=')[0]}={newest}" if arg in latest else arg for arg in arguments]
 
 
-def with_the_runs_own(arguments: Sequence[str]) -> list[str]:
-    """The command line with what the run that `resume=` names was started with before it, unless it says otherwise.
+def with_saved_overrides(arguments: Sequence[str]) -> list[str]:
+    """Prepend the overrides of the run that `resume=` names; present ones take precedence.
 
-    Of a sweep it is the sweep's own command, with its folder.
+    For a sweep, these are the arguments of its command, with its folder.
 
     Raises:
-        InputError: the run's folder doesn't say how it was started, or says more than a folder can.
+        InputError: the run's folder has no overrides, or some that decide which code runs.
     """
     words = [argument for argument in arguments if not argument.startswith("-")]
-    own = OverridesParser.create().parse_overrides(words)
-    named = [override.value() for override in own if override.key_or_group == "resume" and not override.is_delete()]
-    if not named or named[-1] is None:
+    overrides = OverridesParser.create().parse_overrides(words)
+    resumes = [override for override in overrides if override.key_or_group == "resume"]
+    values = [override.value() for override in resumes if not override.is_delete()]
+    if not values or values[-1] is None:
         return list(arguments)
-    resume = str(named[-1])
+    resume = str(values[-1])
     folder = Path(resume).expanduser()
     given = list(arguments)
-    if swept := SweepRecord.read(folder):
-        replaced = [override.input_line for override in own if override.key_or_group == "resume"]
+    if sweep := SweepRecord.read(folder):
+        replaced = [override.input_line for override in resumes]
         given = [argument for argument in arguments if argument not in replaced]
         given.append(f"hydra.sweep.dir={folder.absolute()}")
-        saved, file = swept.command, folder / SWEEP
+        saved, file = sweep.command, folder / SWEEP
     else:
         file = Path(run_folder(resume, "")) / ".hydra" / "overrides.yaml"
         if not file.is_file():

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from reasonir.config import CONF, own_conf
+from reasonir.config import CONF, user_conf_folder
 
 OVERHEAD = ("_target_", "_partial_", "defaults", "hydra")
 """Keys that only Hydra reads."""
@@ -27,7 +27,7 @@ def groups() -> list[str]:
 
 def option_file(option: str) -> Path | None:
     """YAML file of `group/option`, the user's own before ours; None where there is none."""
-    folders = [folder for folder in (own_conf(), CONF) if folder is not None]
+    folders = [folder for folder in (user_conf_folder(), CONF) if folder is not None]
     files = (folder / f"{option}.yaml" for folder in folders)
     return next((file for file in files if file.is_file()), None)
 
@@ -78,5 +78,5 @@ def own_keys(text: str) -> Iterator[tuple[str, str, str]]:
 
 
 def _root(file: Path) -> Path:
-    own = own_conf()
+    own = user_conf_folder()
     return own if own is not None and file.is_relative_to(own) else CONF

@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from reasonir.cli.configuration import register_resolvers
 from reasonir.cli.explain import OVERHEAD, explained_keys, groups, introduction, option_file
-from reasonir.config import CONF, VERSION_BASE, own_conf
+from reasonir.config import CONF, VERSION_BASE, user_conf_folder
 
 _WIDTH = 120
 _ALIGNED = 44
@@ -53,7 +53,7 @@ def _group_lines(choices: Mapping[Any, Any]) -> Iterator[str]:
     tops = {choice.split("@")[0].split("/")[0] for choice in choices}
     for group in groups():
         if group.split("/")[0] in tops:
-            folders = [folder / group for folder in (CONF, own_conf()) if folder is not None]
+            folders = [folder / group for folder in (CONF, user_conf_folder()) if folder is not None]
             options = " ".join(sorted({file.stem for folder in folders for file in folder.glob("*.yaml")}))
             yield textwrap.fill(f"{group + ':':20} {options}", _WIDTH, subsequent_indent=" " * 21)
 

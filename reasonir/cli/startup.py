@@ -1,4 +1,4 @@
-"""What every command does before its work: quiet the libraries, and say in one error all that is missing."""
+"""Start of every command: quiet libraries, and one error with all unmet requirements."""
 
 from __future__ import annotations
 
@@ -14,29 +14,29 @@ from reasonir.utils.progress import TerminalHandler, show_no_bars
 
 
 def require(*checks: Callable[[], Any]) -> None:
-    """Raise one InputError with everything that is missing for a run.
+    """Raise one InputError with all unmet requirements.
 
     Args:
-        checks: each returns what is missing, or raises InputError.
+        checks: each returns an unmet requirement as a string, or raises InputError.
     """
     problems = []
     for check in checks:
         try:
-            found = check()
+            problem = check()
         except InputError as error:
-            found = str(error)
-        if isinstance(found, str):
-            problems.append(found)
-    raise_errors(problems, "thing missing here")
+            problem = str(error)
+        if isinstance(problem, str):
+            problems.append(problem)
+    raise_errors(problems, "unmet requirement")
 
 
 def quiet_libraries() -> None:
-    """Keep libraries from writing progress bars and load reports between our lines."""
+    """Silence progress bars and load reports of libraries."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
     import datasets
     import transformers
 
-    if own_rank() != 0:  # the others say it in their own logs
+    if own_rank() != 0:  # other ranks log to their files only
         show_no_bars()
         for handler in logging.getLogger().handlers:
             if isinstance(handler, TerminalHandler):

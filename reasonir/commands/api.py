@@ -1,4 +1,4 @@
-"""Commands from Python: `reasonir.compose`, `reasonir.train` and `reasonir.evaluate`, without a subprocess."""
+"""Python API of the commands, without a subprocess: `reasonir.compose`, `reasonir.train` and `reasonir.evaluate`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from omegaconf import DictConfig, open_dict
 
 from reasonir import inference
 from reasonir.cli.check import config_errors, problems
-from reasonir.cli.command import run_command, with_latest, with_the_runs_own
+from reasonir.cli.command import run_command, with_latest, with_saved_overrides
 from reasonir.cli.configuration import register_resolvers
 from reasonir.commands.compose import EvaluateParts, TrainParts, compose_evaluate, compose_train
 from reasonir.commands.evaluate import evaluate as run_evaluation
@@ -36,12 +36,12 @@ _SWEEPS = ("-m", "--multirun")
 
 @dataclass(frozen=True)
 class RunResult:
-    """A finished run.
+    """Finished run.
 
     Attributes:
-        folder: everything that the run wrote.
+        folder: of the run's files.
         metrics: of the evaluated model: task -> metric -> mean over queries.
-        path: of the evaluated model: the run's folder, or what `model.path` names.
+        path: of the evaluated model: the run's folder, or `model.path`.
     """
 
     folder: Path
@@ -50,21 +50,21 @@ class RunResult:
 
     @cached_property
     def model(self) -> Retriever | Reranker | Pruner:
-        """The evaluated model on the CPU, loaded on first use."""
+        """The evaluated model on the CPU, loaded on first access."""
         return inference.load(self.path)
 
 
 def compose(*overrides: str) -> TrainParts:
-    """The parts of the training run that overrides name, checked and built; nothing is loaded, prepared or written.
+    """Check and build the parts of a training run; nothing is loaded, prepared or written.
 
     Args:
         overrides: as on the command line: "model=minilm", "optim.lr=1e-5".
 
     Raises:
-        InputError: mistakes in the overrides or the composition, all of them.
+        InputError: all mistakes of the overrides and the composition.
     """
     register_resolvers()
-    arguments = with_the_runs_own(with_latest(overrides))
+    arguments = with_saved_overrides(with_latest(overrides))
     raise_errors(config_errors("train", arguments), "mistake in the configuration")
     GlobalHydra.instance().clear()
     try:
@@ -87,12 +87,12 @@ def train(*overrides: str) -> RunResult:
         overrides: as on the command line: "model=minilm", "data=demo".
 
     Raises:
-        InputError: what the command refuses, or a sweep, a dry run or a probe, which have no result.
+        InputError: as the command; or for a sweep, a dry run or a probe, which have no result.
     """
 
     def work(config: DictConfig) -> Path:
         if config.dry_run or config.probe:
-            raise InputError("dry_run and probe give no trained model: use python -m reasonir.train, or compose()")
+            raise InputError("dry_run and probe train no model: use python -m reasonir.train, or compose()")
         folder = _output_folder()
         with lock_folder(folder):
             run_training(compose_train(config, folder))
@@ -109,7 +109,7 @@ def evaluate(*overrides: str) -> RunResult:
         overrides: as on the command line: "run=outputs/...", "eval=bright"; or "model=minilm".
 
     Raises:
-        InputError: what the command refuses.
+        InputError: as the command; or for run files (trec=), which have no model.
     """
 
     def work(config: DictConfig) -> EvaluateParts:

@@ -55,7 +55,7 @@ def test_a_probe_says_how_far_off_the_estimate_is_and_leaves_no_run(home):
 def test_a_probe_needs_the_device_and_the_weights(home, hub):
     done = run("train", "model=qwen", "hardware=t4", "data=demo", "eval=demo", "probe=true", home=home)
     assert done.status == 2
-    assert "2 things missing here" in done.err
+    assert "2 requirements not met" in done.err
 
 
 def test_a_dry_run_shows_columns_limits_and_every_profile(home):

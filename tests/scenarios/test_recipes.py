@@ -177,7 +177,7 @@ def test_the_t4_plan_is_printed_on_any_machine(qwen, hub, home):
 def test_everything_that_the_default_run_lacks_is_said_at_once(hub, home):
     done = run("train", "hardware=t4", home=home)
     assert done.status == 2
-    assert "4 things missing here" in done.err
+    assert "4 requirements not met" in done.err
     for part in ("hardware=t4", "Qwen/Qwen3-Embedding-0.6B", "reasonir/reasonir-data", "eval.path=xlangai/BRIGHT"):
         assert part in done.err
 

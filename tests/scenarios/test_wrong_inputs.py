@@ -178,7 +178,7 @@ def test_an_output_folder_that_cannot_be_written_is_named(tmp_path):
 def test_without_hub_and_gpu_both_are_named_at_once(home, hub):
     done = run("train", "model=qwen", "hardware=t4", "data=demo", "eval=demo", home=home)
     assert done.status == 2
-    assert "2 things missing here" in done.err
+    assert "2 requirements not met" in done.err
     assert "hardware=t4 needs an NVIDIA GPU" in done.err
     assert "choose hardware=cpu" in done.err
     assert "Qwen/Qwen3-Embedding-0.6B can't be reached" in done.err
