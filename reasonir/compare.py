@@ -1,4 +1,4 @@
-"""python -m reasonir.compare: which of several runs is better, and how sure that is."""
+"""python -m reasonir.compare: compare runs with significance tests."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ def main(config: DictConfig) -> None:
     """Compare the runs that the configuration names."""
     from hydra.core.hydra_config import HydraConfig
 
-    from reasonir.commands.compare import contrast_runs
+    from reasonir.commands.compare import compare_runs
 
-    contrast_runs(config, Path(HydraConfig.get().runtime.output_dir))
+    compare_runs(config, Path(HydraConfig.get().runtime.output_dir))
 
 
 if __name__ == "__main__":

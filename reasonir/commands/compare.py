@@ -1,4 +1,4 @@
-"""Comparing tracked runs: read what they left, test every pair, and write a table, a figure and the changed queries."""
+"""Comparison of tracked runs: significance test of every pair, table, plot and changed queries."""
 
 from __future__ import annotations
 
@@ -30,82 +30,82 @@ _PREFERRED = ("trained", "untrained")
 _LEVEL = 0.05
 
 
-def contrast_runs(config: DictConfig, folder: Path) -> None:
+def compare_runs(config: DictConfig, folder: Path) -> None:
     """Compare `config.runs` and write comparison.json, queries.csv and comparison.png to `folder`.
 
     Raises:
-        InputError: fewer than two runs, one that isn't there, or runs that weren't judged alike.
+        InputError: fewer than two runs, a missing run, or runs with different protocols.
     """
     runs = [str(run) for run in config.runs]
     systems = read_systems(runs, Path(config.home))
     if len(systems) < 2:
         raise InputError(f"runs={runs}: give two or more, runs=[outputs/first,outputs/second], or a sweep's folder")
-    contrasts = compare(systems, config.metric, seed=config.seed)
-    document = {"metric": config.metric, "runs": runs, "contrasts": [contrast.to_dict() for contrast in contrasts]}
+    comparisons = compare(systems, config.metric, seed=config.seed)
+    document = {"metric": config.metric, "runs": runs, "contrasts": [each.to_dict() for each in comparisons]}
     with atomic_path(folder / "comparison.json") as partial:
         partial.write_text(json.dumps(document, indent=2))
     with atomic_path(folder / "queries.csv") as partial, partial.open("w", newline="") as stream:
         rows = csv.writer(stream)
         rows.writerow(["task", "first", "second", "query_id", "change"])
-        for contrast in contrasts:
-            if contrast.task != OVERALL:
-                for query, change in changed_queries(systems, contrast, config.metric):
-                    rows.writerow([contrast.task, contrast.first, contrast.second, query, change])
-    plot_comparisons(contrasts, config.metric, folder / "comparison.png")
-    show(_table(contrasts, config.metric))
+        for pair in comparisons:
+            if pair.task != OVERALL:
+                for query, change in changed_queries(systems, pair, config.metric):
+                    rows.writerow([pair.task, pair.first, pair.second, query, change])
+    plot_comparisons(comparisons, config.metric, folder / "comparison.png")
+    show(_table(comparisons, config.metric))
     log.info("Everything is in %s", folder)
 
 
 def read_systems(runs: Sequence[str], home: Path) -> dict[str, Mapping[str, PerQuery]]:
-    """The per-query values of systems by short names that tell them apart; a sweep's jobs have theirs of its choices.
+    """Read the per-query values of systems, by their shortest distinct names; a sweep's jobs are named by choices.
 
     Raises:
-        InputError: a system is named twice, or what reading one reports.
+        InputError: a system is named twice or can't be read.
     """
-    found: dict[tuple[Path, str], Mapping[str, PerQuery]] = {}
+    values: dict[tuple[Path, str], Mapping[str, PerQuery]] = {}
     for run in chain.from_iterable(map(_jobs, runs)):
-        folder, wanted, values = read_system(run, home)
-        if (folder, wanted) in found:
-            raise InputError(f"runs names {run} twice: give different runs, or systems of one (RUN:untrained)")
-        found[folder, wanted] = values
-    names = {folder: (*folder.parts[:-1], _name(folder)) for folder, _ in found}
+        folder, system, system_values = read_system(run, home)
+        if (folder, system) in values:
+            raise InputError(f"runs: {run} is named twice: give different runs, or systems of a run (RUN:untrained)")
+        values[folder, system] = system_values
+    names = {folder: (*folder.parts[:-1], _name(folder)) for folder, _ in values}
     depth = next(n for n in count(1) if len({parts[-n:] for parts in names.values()}) == len(names))
     return {
-        "/".join(names[folder][-depth:]) + (f":{wanted}" if wanted else ""): values
-        for (folder, wanted), values in found.items()
+        "/".join(names[folder][-depth:]) + (f":{system}" if system else ""): system_values
+        for (folder, system), system_values in values.items()
     }
 
 
 def read_system(run: str, home: Path) -> tuple[Path, str, Mapping[str, PerQuery]]:
-    """The folder, the system asked for, and the per-query values of one system of a run: "RUN" or "RUN:system".
+    """Read one system of a run, "RUN" or "RUN:system": its folder, the given system or "", and its per-query values.
 
     Raises:
-        InputError: the run was never judged, or has no such system.
+        InputError: the run wasn't evaluated, or has no such system.
     """
-    path, _, wanted = run.rpartition(":") if ":" in run and not Path(run).exists() else (run, "", "")
+    path, _, given = run.rpartition(":") if ":" in run and not Path(run).exists() else (run, "", "")
     folder = folder_of_run(path, home).resolve()
     values = read_values(folder)
-    known = sorted({system for systems in values.values() for system in systems})
-    if not known:
-        raise InputError(f"run={path}: {folder} holds no per_query.parquet: let the run end, or judge it")
-    system = wanted or next((name for name in _PREFERRED if name in known), known[0])
-    if system not in known:
-        raise InputError(f"run={run}: there is no system {system!r}: choose {', '.join(known)}")
-    return folder, wanted, {task: systems[system] for task, systems in values.items() if system in systems}
+    names = sorted({system for systems in values.values() for system in systems})
+    if not names:
+        raise InputError(f"run={path}: {folder} holds no per_query.parquet: let the run finish, or evaluate it")
+    system = given or next((name for name in _PREFERRED if name in names), names[0])
+    if system not in names:
+        raise InputError(f"run={run}: there is no system {system!r}: choose {', '.join(names)}")
+    return folder, given, {task: systems[system] for task, systems in values.items() if system in systems}
 
 
 def _jobs(run: str) -> list[str]:
-    """The finished jobs of a sweep's folder; any other run itself."""
+    """Finished jobs of a sweep's folder; any other run itself."""
     folder = Path(run).expanduser()
     if SweepRecord.read(folder) is None:
         return [run]
-    return [str(job) for job, outcome in job_records(folder).items() if outcome.status == FINISHED]
+    return [str(job) for job, record in job_records(folder).items() if record.status == FINISHED]
 
 
 def _name(folder: Path) -> str:
-    """What a job of a sweep is called in MLflow; of any other run its folder's name."""
-    swept, outcome = SweepRecord.read(folder.parent), JobRecord.read(folder)
-    return swept.title(outcome.overrides) if swept and outcome else folder.name
+    """Name of a sweep's job in MLflow; for any other run its folder's name."""
+    sweep, job = SweepRecord.read(folder.parent), JobRecord.read(folder)
+    return sweep.title(job.overrides) if sweep and job else folder.name
 
 
 def _letters() -> Iterator[str]:

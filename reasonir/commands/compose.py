@@ -1,7 +1,4 @@
-"""Composition: what overrides name becomes the built parts of a run, once; nothing below commands sees a configuration.
-
-`reasonir.compose`, `reasonir.train` and `reasonir.evaluate` are these parts and commands from Python.
-"""
+"""Composition of a configuration into the built parts of a command; nothing below commands sees a configuration."""
 
 from __future__ import annotations
 
@@ -42,18 +39,18 @@ from reasonir.training.options import CheckpointOptions, DevEvalOptions, EarlySt
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Command:
-    """What every command that writes a tracked folder is given.
+    """Common parts of commands that write a tracked folder.
 
     Attributes:
-        home: data, caches, MLflow's database and outputs are under it.
+        home: root of data, caches, MLflow's database and outputs.
         folder: of this command's output.
-        seed: of everything that is drawn.
+        seed: of every random choice.
         loggers: destinations of metrics.
-        experiment_name: the experiment in MLflow.
+        experiment_name: the MLflow experiment.
         tags: of the tracked run.
-        trust_remote_code: whether code that a checkpoint or a saved configuration names may run.
+        trust_remote_code: True to run code that a checkpoint or a saved configuration names.
         values: the resolved configuration, as plain values.
-        line: the command as it would be given again.
+        line: the command line, to repeat the command.
     """
 
     home: Path
@@ -69,23 +66,23 @@ class Command:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainParts(Command):
-    """What a training run is made of.
+    """Parts of a training run.
 
     Attributes:
-        run_name: of the tracked run, outside a sweep.
-        job: the sweep's job that this run is, if it is one.
-        choices: the chosen options of the groups that tell runs apart.
+        run_name: of the tracked run, outside of a sweep.
+        job: of the sweep that the run belongs to, None outside of a sweep.
+        choices: chosen options of the config groups that distinguish runs.
         resume: the checkpoint to continue from.
         dry_run: only plan.
         probe: only measure two steps.
         model: backbone and head.
         hardware: the profile.
-        profiles: all profiles by name, for a plan without a run.
-        source: where the examples come from.
-        loader: how batches are made of them.
-        lengths: how lengths are taken from the data.
+        profiles: all profiles by name, for a dry run.
+        source: of the examples.
+        loader: batch construction.
+        lengths: fitting of lengths to the data.
         mining: of hard negatives.
-        teacher: of scores.
+        teacher: scores documents.
         objective: the loss.
         optim: the optimiser and its schedule.
         trainer: options of Lightning's Trainer.
@@ -93,8 +90,8 @@ class TrainParts(Command):
         checkpoint: when to save.
         dev_eval: when to evaluate on the development queries.
         early_stopping: when to stop early.
-        benchmark: the final evaluation's tasks.
-        index: makes the index of an encoder.
+        benchmark: tasks of the final evaluation.
+        index: builds the index of an encoder.
         index_stamp: the index's name and options, for the protocol.
         evaluation: baselines, depths and caches of the final evaluation.
     """
@@ -125,29 +122,29 @@ class TrainParts(Command):
     index_stamp: Mapping[str, Any]
     evaluation: EvaluationOptions
 
-    def with_head_options(self, found: Mapping[str, int]) -> TrainParts:
-        """The same run with further options of its head, which its saved configuration states as well."""
+    def with_head_options(self, options: Mapping[str, int]) -> TrainParts:
+        """Return these parts with further options of the head, also in `values`."""
         loader: Any = self.model.head
-        head = partial(loader.func, *loader.args, **{**loader.keywords, **found})
+        head = partial(loader.func, *loader.args, **{**loader.keywords, **options})
         model = self.values["model"]
-        values = {**self.values, "model": {**model, "head": {**model["head"], **found}}}
+        values = {**self.values, "model": {**model, "head": {**model["head"], **options}}}
         return replace(self, model=replace(self.model, head=head), values=values)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvaluateParts(Command):
-    """What an evaluation is made of.
+    """Parts of an evaluation.
 
     Attributes:
-        run: the folder of the trained run, None for a model as it is.
-        trec: run files that are evaluated in place of a model.
-        untrained: the model before training, or the model as it is; None with run files alone.
+        run: folder of the trained run, None for a model without a run.
+        trec: run files that are evaluated instead of a model.
+        untrained: the model before training, or without a run; None for run files.
         trained: the run's exported model, None without a run.
-        model_seed: draws what checkpoints don't bring.
+        model_seed: for weights that the checkpoint doesn't have.
         hardware: the profile.
         benchmark: the tasks.
-        held_out: the data whose held-out queries the benchmark takes, with loader options and seed, where it takes any.
-        index: makes the index of an encoder.
+        held_out: source, loader options and seed of the data whose held-out queries the benchmark uses, if it does.
+        index: builds the index of an encoder.
         index_stamp: the index's name and options, for the protocol.
         evaluation: baselines, depths and caches.
     """
@@ -166,10 +163,10 @@ class EvaluateParts(Command):
 
 
 def compose_train(config: DictConfig, folder: Path) -> TrainParts:
-    """The parts of the training run that `config` composes, in `folder`.
+    """Build the parts of a training run in `folder`.
 
     Raises:
-        InputError: a part refuses its options, or a run or checkpoint that is named isn't there.
+        InputError: a part refuses its options, or a named run or checkpoint doesn't exist.
     """
     trainer = {key: value for key, value in _plain(config.trainer).items() if key != "_target_"}
     return TrainParts(
@@ -203,7 +200,7 @@ def compose_train(config: DictConfig, folder: Path) -> TrainParts:
 
 
 def compose_evaluate(config: DictConfig, folder: Path) -> EvaluateParts:
-    """The parts of the evaluation that `config` composes, in `folder`; a run brings its model, data and evaluation.
+    """Build the parts of an evaluation in `folder`; a run's model, data and evaluation come from its configuration.
 
     Raises:
         InputError: a part refuses its options, there is nothing to evaluate, or the run can't be used.
@@ -215,15 +212,7 @@ def compose_evaluate(config: DictConfig, folder: Path) -> EvaluateParts:
     elif not config.trec and config.get("model") is None:
         raise InputError("nothing to evaluate: name a run (run=outputs/...) or a model (model=minilm)")
     benchmark: Benchmark = build(config.eval)
-    saved = saved_config(run) if run else {}
-    seed = saved["seed"] if run else config.seed
-    held_out = None
-    if benchmark.needs_held_out and run:
-        loader = {key: value for key, value in saved.get("loader", {}).items() if key != "_target_"}
-        source = build(OmegaConf.create(saved_data(run, trust_remote_code=trust)))
-        held_out = (source, LoaderOptions(**loader), seed)
-    elif benchmark.needs_held_out and config.data is not None:
-        held_out = (build(config.data), LoaderOptions(), seed)
+    seed = saved_config(run)["seed"] if run else config.seed
     model = build(config.model) if config.get("model") is not None else None
     return EvaluateParts(
         **command_parts(config, folder),
@@ -234,15 +223,24 @@ def compose_evaluate(config: DictConfig, folder: Path) -> EvaluateParts:
         model_seed=seed,
         hardware=build(config.hardware),
         benchmark=benchmark,
-        held_out=held_out,
+        held_out=_held_out(config, run, seed) if benchmark.needs_held_out else None,
         index=build(config.index),
         index_stamp=_index_stamp(config.index),
         evaluation=build(config.evaluation),
     )
 
 
+def _held_out(config: DictConfig, run: Path | None, seed: int) -> tuple[Source, LoaderOptions, int] | None:
+    """Data whose held-out queries are evaluated: a run's own, or the chosen `data`."""
+    if run is None:
+        return None if config.data is None else (build(config.data), LoaderOptions(), seed)
+    loader = {key: value for key, value in saved_config(run).get("loader", {}).items() if key != "_target_"}
+    source = build(OmegaConf.create(saved_data(run, trust_remote_code=config.trust_remote_code)))
+    return source, LoaderOptions(**loader), seed
+
+
 def compose_teacher(config: DictConfig) -> Teacher:
-    """The teacher; `teacher.run` puts the run's exported model in the place of `teacher.model`.
+    """Build the teacher; `teacher.run` replaces `teacher.model` by the run's exported model.
 
     Raises:
         InputError: there is no such run, or its model reads no pairs.
@@ -271,16 +269,16 @@ def command_parts(config: DictConfig, folder: Path) -> dict[str, Any]:
 
 
 def _with_parts_of(config: DictConfig, run: Path) -> DictConfig:
-    """The configuration with the data that a run was trained on and, where no other is chosen, its evaluation."""
+    """Configuration with a run's training data and, if no other evaluation is chosen, the run's own."""
     if config.data is not None:
         raise InputError(
-            f"data= can't be chosen for run={config.run}, which brings its own: leave it out, or evaluate its weights "
-            f"as a model of its own (model=any model.path={run / 'model'})"
+            f"data= can't be chosen for run={config.run}, which has its own: omit it, or evaluate the run's weights "
+            f"as a model (model=any model.path={run / 'model'})"
         )
     trust, parts = config.trust_remote_code, {}
     if not overridden("eval"):
         parts["eval"] = saved_eval(run, trust_remote_code=trust)
-    if "${data" in OmegaConf.to_yaml(parts.get("eval", config.eval)):  # others don't depend on the run's data
+    if "${data" in OmegaConf.to_yaml(parts.get("eval", config.eval)):  # other evaluations don't use the run's data
         parts["data"] = saved_data(run, trust_remote_code=trust)
     config = config.copy()
     for name, part in parts.items():

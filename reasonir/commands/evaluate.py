@@ -1,4 +1,4 @@
-"""Evaluation of a tracked run, of a model as it is, or of run files: the same that ends a training run."""
+"""Evaluation of a tracked run, a model or TREC run files, as at the end of a training run."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ log = logging.getLogger(__name__)
 def evaluate(parts: EvaluateParts) -> None:
     """Evaluate a run, a model or run files and write the results to the parts' folder.
 
-    Results of a run that MLflow knows are added to it.
+    Results of a run are added to its MLflow run, if it has one.
 
     Raises:
-        InputError: the model, the data or whatever else can't be used.
+        InputError: the model, the data or an option can't be used.
     """
     quiet_libraries()
     tracks = is_leader() and parts.loggers.mlflow
@@ -72,8 +72,10 @@ def evaluate(parts: EvaluateParts) -> None:
     first = untrained.load(seed=parts.model_seed).to(hardware.torch_device) if wants_untrained else None
     encoder = trained.load(seed=parts.model_seed).to(hardware.torch_device) if trained else first
     assert encoder is not None
-    if fault := benchmark.incompatibility(type(encoder.head)):  # a run's head, which no composition names
-        raise InputError(fault)
+    if error := benchmark.incompatibility(
+        type(encoder.head)
+    ):  # a run's head isn't in the configuration that was checked
+        raise InputError(error)
     protocol = {
         "model": (trained or untrained).path,
         **stamp(encoder, hardware, parts.index_stamp),
@@ -100,14 +102,14 @@ def evaluate(parts: EvaluateParts) -> None:
 
 
 def _evaluate_run_files(parts: EvaluateParts, path: Path) -> None:
-    """Evaluate TREC run files in place of a model."""
+    """Evaluate TREC run files instead of a model."""
     tasks = list(parts.benchmark.tasks(corpus=False))
     depth = parts.evaluation.top_k
     results = Results(
         {"scorer": "pytrec_eval", "depth": depth, "headline": parts.benchmark.headline, "trec": str(path)},
         parts.benchmark.groups,
     )
-    name = path.resolve().name.strip(".").split(".")[0]  # trec=. has a name too
+    name = path.resolve().name.strip(".").split(".")[0]  # resolved, so that trec=. has a name
     system = run_file_system(run_files(path, [task.name for task in tasks]), depth=depth)
     evaluate_systems(tasks, {name: system}, results, searched=False)
     results.write(parts.folder, evaluated=name)
@@ -146,32 +148,34 @@ def _report(
 
 
 def run_files(path: Path, tasks: Sequence[str]) -> dict[str, Path]:
-    """The run file of each task: `path` itself, or the one file of a folder whose name holds the task's.
+    """Find the run file of each task: `path` itself, or the only file in a folder whose name contains the task's.
 
     Raises:
-        InputError: there is none, or more than one.
+        InputError: a task has no file, or more than one.
     """
     if path.is_file() and len(tasks) == 1:
         return {tasks[0]: path}
     if not path.is_dir():
-        what = "is one file for several tasks" if path.is_file() else "doesn't exist"
-        raise InputError(f"trec={path} {what} ({', '.join(tasks)}): give a folder with a run file a task, or one task")
+        fault = "is one file for several tasks" if path.is_file() else "doesn't exist"
+        raise InputError(
+            f"trec={path} {fault} ({', '.join(tasks)}): give a folder with one run file per task, or one task"
+        )
     files = [file for file in sorted(path.rglob("*")) if file.is_file()]
-    found = {}
+    file_of = {}
     for task in tasks:
-        named = [file for file in files if task in str(file.relative_to(path))]
-        if len(named) != 1:
-            many = f"{len(named)} files name it ({named[0]}, ...)" if named else "no file names it"
-            raise InputError(f"trec={path}: task {task}: {many}: give exactly one run file a task")
-        found[task] = named[0]
-    return found
+        matches = [file for file in files if task in str(file.relative_to(path))]
+        if len(matches) != 1:
+            fault = f"{len(matches)} files name it ({matches[0]}, ...)" if matches else "no file names it"
+            raise InputError(f"trec={path}: task {task}: {fault}: give exactly one run file per task")
+        file_of[task] = matches[0]
+    return file_of
 
 
 def _held_out(parts: EvaluateParts, source: Source, loader: LoaderOptions, seed: int) -> RetrievalData:
-    """The source's held-out test queries, split as a run with these options splits it.
+    """Hold out the source's test queries, as a training run with these options does.
 
     Raises:
-        InputError: the data changed since the run was trained on it.
+        InputError: the data changed since the run was trained.
     """
     data = RetrievalData(source, loader, home=parts.home, seed=seed, tested=True)
     if parts.run:

@@ -1,4 +1,4 @@
-"""Preparing, mining and teaching as commands: the set is written, checked row by row, and said to be complete."""
+"""Commands that write a prepared set, with mined negatives and teacher scores, and check every row of it."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ log = logging.getLogger(__name__)
 
 
 def write(config: DictConfig, *, mining: Mining | None = None) -> Manifest:
-    """Write the prepared set of the source, with mined negatives and a teacher where they are wanted, and check it.
+    """Write and check the prepared set of a source, with the chosen mining and teacher.
 
     Args:
-        config: names the source, the mining and the teacher.
-        mining: in place of the configuration's.
+        config: with source, mining and teacher.
+        mining: replaces the configuration's.
 
     Returns:
-        Its manifest.
+        The set's manifest.
     """
     quiet_libraries()
     home = Path(config.home)
@@ -41,15 +41,15 @@ def write(config: DictConfig, *, mining: Mining | None = None) -> Manifest:
     folder = (mining or build(config.mining)).add_negatives(prepare(source, home), source, home)
     folder = teacher.add_scores(folder, home)
     manifest = validate(folder)
-    log.info("%s is complete: %s", folder, ", ".join(f"{count} {what}" for what, count in manifest["counts"].items()))
+    log.info("%s is complete: %s", folder, ", ".join(f"{count} {name}" for name, count in manifest["counts"].items()))
     return manifest
 
 
 def mine(config: DictConfig) -> None:
-    """Write the prepared set with mined negatives and show what was found.
+    """Write the prepared set with mined negatives and show their statistics.
 
     Raises:
-        InputError: nothing is to be mined, or there is no such run.
+        InputError: no mining is chosen, or there is no such run.
     """
     mining: Any = build(config.mining)
     if config.run and isinstance(getattr(mining, "searcher", None), Neural):

@@ -1,8 +1,8 @@
-"""A probe: real training steps on the present device, to hold the plan's estimate against what they need.
+"""Probe: two real training steps on this machine, to compare the plan's memory estimate with the measured peak.
 
-Two optimiser steps, since only from the second one on do the optimiser's states stand beside the activations; after
-them nothing is left, no checkpoint and no tracked run. What is measured is what came above the loaded model: gradients,
-states, activations, representations and scores, which the estimate says without the weights themselves.
+Two optimiser steps, since optimiser states exist only from the second one on. No checkpoint and no tracked run are
+written. Measured is the memory above the loaded model (gradients, states, activations, representations and scores),
+and compared with the estimate without the weights.
 """
 
 from __future__ import annotations
@@ -24,21 +24,21 @@ _STEPS = 2
 
 
 def probe(parts: TrainParts, data: RetrievalData, plan: Plan) -> Plan:
-    """The plan with what a step needs here: `estimated_gib`, `measured_gib` and their ratio.
+    """Return the plan with the estimated and measured GiB of a step, and their ratio.
 
     Args:
-        parts: of the run, with the lengths that are planned.
-        data: set up.
-        plan: of the present device.
+        parts: of the run, with planned lengths.
+        data: after `setup`.
+        plan: for this machine.
     """
     hardware = plan.fit.hardware
     seed_everything(parts.seed, workers=True, verbose=False)
     encoder = parts.model.load(seed=parts.seed)
     data.assemble = encoder.head.tokenizer.collate
     module = RetrieverModule(encoder, parts.objective, parts.optim, plan.budget, steps=_STEPS, seed=parts.seed)
-    with tempfile.TemporaryDirectory() as place:
+    with tempfile.TemporaryDirectory() as folder:
         trainer = build_trainer(
-            parts.trainer, hardware, max_steps=_STEPS, max_epochs=-1, logger=False, default_root_dir=place
+            parts.trainer, hardware, max_steps=_STEPS, max_epochs=-1, logger=False, default_root_dir=folder
         )
         encoder.to(hardware.torch_device)
         meter = Meter(encoder.device)

@@ -1,7 +1,7 @@
-"""Asking a pipeline: one question, a file of them, or whatever comes at a prompt or through a pipe.
+"""Search with a pipeline: one query, a file of queries, or queries from a prompt or standard input.
 
-On a terminal answers are laid out to be read. Elsewhere a passage is a line, with tabs between question, rank, score,
-id and what is kept of the text. A file's answers are written: results.jsonl with texts, run.trec with rankings.
+A terminal shows passages as readable text. Other outputs get one line per passage: query, rank, score, id and pruned
+text, separated by tabs. A file of queries is answered in results.jsonl (texts) and run.trec (rankings).
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import logging
 import os
 import sys
 import textwrap
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -25,7 +25,7 @@ from reasonir.eval.trec import write_run
 from reasonir.hardware import Hardware
 from reasonir.inference.index_cache import open_corpus
 from reasonir.inference.loading import read_encoder, run_of
-from reasonir.inference.pipeline import BM25, Answer, Passage, Pipeline, Stages
+from reasonir.inference.pipeline import BM25, Answer, Pipeline, Stages
 from reasonir.inference.retriever import Retriever
 from reasonir.inference.search_engine import SearchEngine
 from reasonir.model.download import locate
@@ -43,10 +43,10 @@ _SHOWN = 600
 
 
 def search(config: DictConfig, folder: Path) -> None:
-    """Make `config.corpus` searchable and answer what is asked; answers to a file of questions go to `folder`.
+    """Search `config.corpus`; results of a file of queries go to `folder`.
 
     Raises:
-        InputError: whatever of the options, a model, the corpus or the questions can't be used.
+        InputError: an option, a model, the corpus or the queries can't be used.
         SystemExit: interrupted, with status 130.
     """
     quiet_libraries()
@@ -61,25 +61,25 @@ def search(config: DictConfig, folder: Path) -> None:
         if config.package:
             _package(config, pipeline.retriever, index, folder)
             return
-        asked = SearchSession(pipeline, config.top_k)
+        session = SearchSession(pipeline, config.top_k)
         if config.query is not None:
-            asked.show(str(config.query))
+            session.show(str(config.query))
         elif questions is not None:
-            asked.write(questions, folder, str(config.run))
+            session.write(questions, folder, str(config.run))
         elif sys.stdin.isatty():
-            asked.converse()
+            session.prompt()
         else:
-            asked.pipe()
+            session.pipe()
     except KeyboardInterrupt:
         raise SystemExit(130) from None
 
 
 def _questions(config: DictConfig) -> Mapping[str, Text] | None:
-    """Those of `config.queries`, the options that go with them checked before anything is loaded."""
+    """Queries of the file `config.queries`, read and checked before anything is loaded; None without a file."""
     if config.query is not None and config.queries is not None:
         raise InputError(f"query={config.query} and queries={config.queries}: give one of them")
     if config.query is not None and not str(config.query).strip():
-        raise InputError("query is empty: ask something, or leave it out to be asked")
+        raise InputError("query is empty: give a query, or omit it for a prompt")
     return None if config.queries is None else read_queries(Path(str(config.queries)).expanduser())
 
 
@@ -88,10 +88,10 @@ def _pipeline(config: DictConfig) -> Pipeline:
     device = hardware.resolve().torch_device
     trust = config.trust_remote_code
     stages = Stages(config.reranker, config.pruner, config.threshold, trust)
-    judged = None if config.run == BM25 else read_encoder(str(config.run), device=device, trust_remote_code=trust)
-    if judged is not None and judged.head.reads_pairs:
-        log.info("run=%s is a %s: BM25 finds its candidates", config.run, judged.head.kind)
-    pipeline = replace(stages.open(judged, device=device), candidates=config.candidates)
+    encoder = None if config.run == BM25 else read_encoder(str(config.run), device=device, trust_remote_code=trust)
+    if encoder is not None and encoder.head.reads_pairs:
+        log.info("run=%s is a %s: BM25 finds its candidates", config.run, encoder.head.kind)
+    pipeline = replace(stages.open(encoder, device=device), candidates=config.candidates)
     if pipeline.reranker is not None and config.candidates < config.top_k:
         raise InputError(
             f"candidates={config.candidates} is below top_k={config.top_k}: rerank as many documents as are shown"
@@ -100,9 +100,9 @@ def _pipeline(config: DictConfig) -> Pipeline:
 
 
 def _package(config: DictConfig, retriever: SearchEngine, index: Path | None, folder: Path) -> None:
-    """Log the retriever with its index, so that it is served; a reranker or pruner is served by itself."""
+    """Log the retriever and its index as an MLflow model; rerankers and pruners need no index."""
     if index is None or not isinstance(retriever, Retriever):
-        raise InputError(f"package=true: run={config.run} is no model that searches: name a retriever")
+        raise InputError(f"package=true: run={config.run} is no retriever: give a retriever")
     path, home = str(config.run), Path(config.home)
     run = run_of(path)
     tracking = open_tracking(
@@ -127,22 +127,22 @@ def _package(config: DictConfig, retriever: SearchEngine, index: Path | None, fo
 
 @dataclass(frozen=True, slots=True)
 class SearchSession:
-    """A pipeline that answers on standard output, or to files.
+    """Queries to a pipeline, with results on standard output or in files.
 
     Attributes:
-        pipeline: has its documents.
-        top_k: passages a question.
+        pipeline: with its documents.
+        top_k: passages per query.
     """
 
     pipeline: Pipeline
     top_k: int
 
-    def converse(self) -> None:
-        """Ask for questions at a prompt until there are no more."""
+    def prompt(self) -> None:
+        """Answer queries typed at a prompt, until Ctrl-D."""
         from rich.console import Console
 
         console = Console()
-        console.print(f"{len(self.pipeline.retriever):,} documents. Ask; Ctrl-D leaves.", style="dim")
+        console.print(f"{len(self.pipeline.retriever):,} documents. Type a query; Ctrl-D quits.", style="dim")
         try:
             while True:
                 if question := console.input("> ").strip():
@@ -151,50 +151,48 @@ class SearchSession:
             console.print()
 
     def pipe(self) -> None:
-        """Answer the lines of standard input, each as it comes."""
+        """Answer each line of standard input as it arrives."""
         for line in sys.stdin:
             if question := line.strip():
                 self.show(question)
 
     def show(self, question: str) -> None:
-        """Answer on standard output."""
+        """Print the passages of a query."""
         answer = self.pipeline.search(question, self.top_k)
         if sys.stdout.isatty():
-            _lay_out(answer)
+            _print(answer)
             return
         try:
             for rank, passage in enumerate(answer.passages, 1):
                 cells = (question, rank, repr(passage.score), passage.id, passage.kept)
                 sys.stdout.write("\t".join(" ".join(str(cell).split()) for cell in cells) + "\n")
             sys.stdout.flush()
-        except BrokenPipeError:  # whoever read us has seen enough
+        except BrokenPipeError:  # the reader has closed the pipe
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise SystemExit(0) from None
 
     def write(self, questions: Mapping[str, Text], folder: Path, name: str) -> None:
-        """Answer a file's questions in `folder`; the ranking is called `name`."""
+        """Write the passages of all queries to `folder`, as a TREC run called `name` and as JSON lines."""
         self._warn_of_instructions(questions)
         run: dict[str, dict[str, float]] = {}
         with atomic_path(folder / "results.jsonl") as partial, partial.open("w", encoding="utf-8") as stream:
-            for query_id, found in self._answers(questions):
-                run[query_id] = {passage.id: passage.score for passage in found}
-                row = {"id": query_id, "query": questions[query_id].text, "hits": [hit._asdict() for hit in found]}
+            for query_id, question in progress(questions.items(), "Searching", total=len(questions)):
+                passages = self.pipeline.search(question, self.top_k).passages
+                run[query_id] = {passage.id: passage.score for passage in passages}
+                row = {"id": query_id, "query": question.text, "hits": [passage._asdict() for passage in passages]}
                 stream.write(json.dumps(row, ensure_ascii=False) + "\n")
         write_run(run, folder / "run.trec", Path(name).name)
-        log.info("%d questions are answered in %s", len(run), folder)
-
-    def _answers(self, questions: Mapping[str, Text]) -> Iterator[tuple[str, list[Passage]]]:
-        for query_id, question in progress(questions.items(), "Searching", total=len(questions)):
-            yield query_id, self.pipeline.search(question, self.top_k).passages
+        log.info("Results of %d queries are in %s", len(run), folder)
 
     def _warn_of_instructions(self, questions: Mapping[str, Text]) -> None:
-        first = self.pipeline.retriever
-        told = any(question.instruction for question in questions.values())
-        if told and isinstance(first, Retriever) and not first.encoder.head.tokenizer.prompts.takes_instructions:
-            log.warning("The questions' instructions are ignored: the model's query prompt has no {instruction}")
+        retriever = self.pipeline.retriever
+        if not any(question.instruction for question in questions.values()) or not isinstance(retriever, Retriever):
+            return
+        if not retriever.encoder.head.tokenizer.prompts.takes_instructions:
+            log.warning("The queries' instructions are ignored: the model's query prompt has no {instruction}")
 
 
-def _lay_out(answer: Answer) -> None:
+def _print(answer: Answer) -> None:
     from rich.console import Console
     from rich.padding import Padding
     from rich.text import Text as Styled
@@ -203,9 +201,9 @@ def _lay_out(answer: Answer) -> None:
     for rank, passage in enumerate(answer.passages, 1):
         console.print(Styled.assemble((f"{rank:>2}  ", "bold"), (passage.id, "cyan"), f"  {passage.score:.4f}"))
         kept = textwrap.shorten(passage.kept, _SHOWN, placeholder=" …")
-        shown = Styled(kept) if kept else Styled("no sentence of it helps", "dim")
+        shown = Styled(kept) if kept else Styled("no sentence kept", "dim")
         console.print(Padding(shown, (0, 0, 1, 4)))
     if not answer.passages:
-        console.print("Nothing was found.", style="dim")
-    took = ", ".join(f"{stage} {1000 * seconds:.0f} ms" for stage, seconds in answer.seconds.items())
-    console.print(took, style="dim")
+        console.print("No passages found.", style="dim")
+    times = ", ".join(f"{stage} {1000 * seconds:.0f} ms" for stage, seconds in answer.seconds.items())
+    console.print(times, style="dim")

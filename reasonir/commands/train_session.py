@@ -1,4 +1,4 @@
-"""One run once everything is known: baselines, training, evaluation, export, and what is kept of them."""
+"""Stages of a planned training run: baselines, training, export, evaluation, and tracking of the results."""
 
 from __future__ import annotations
 
@@ -43,19 +43,20 @@ from reasonir.training.interrupt import Interrupt
 from reasonir.training.module import RetrieverModule
 from reasonir.training.progress_bar import TrainingBar
 from reasonir.training.trainer import build_trainer
+from reasonir.types import Task
 
 log = logging.getLogger(__name__)
 _SAMPLED_WORDS = 200
 
 
 class TrainingRun:
-    """The stages of a run, and what they share.
+    """Stages of a run, and their shared objects.
 
     Args:
-        parts: of the run, its lengths and hardware resolved.
-        data: set up.
+        parts: of the run, with resolved lengths and hardware.
+        data: after `setup`.
         plan: of the step.
-        tracking: opened.
+        tracking: of the run, opened.
     """
 
     def __init__(self, parts: TrainParts, *, data: RetrievalData, plan: Plan, tracking: Tracking) -> None:
@@ -65,11 +66,10 @@ class TrainingRun:
         self.plan = plan
         self.tracking = tracking
         self.history = History(self.folder / "metrics.csv")
-        benchmark = parts.benchmark
-        tasks = read_benchmark(benchmark) if own_rank() == 0 else []
+        tasks = read_benchmark(parts.benchmark) if own_rank() == 0 else []
         seed_everything(parts.seed, workers=True, verbose=False)
         self.encoder = parts.model.load(seed=parts.seed)
-        self.remembered = BudgetCache.of(
+        self.budget_cache = BudgetCache.of(
             parts.home,
             self.hardware,
             model=parts.model.path,
@@ -77,12 +77,16 @@ class TrainingRun:
             batch_size=parts.loader.batch_size,
         )
         data.assemble = self.encoder.head.tokenizer.collate
+        self.evaluation = self._evaluation(tasks)
+
+    def _evaluation(self, tasks: Sequence[Task]) -> Evaluation:
+        parts, benchmark = self.parts, self.parts.benchmark
         protocol = {
             "model": parts.model.path,
             **stamp(self.encoder, self.hardware, parts.index_stamp),
             "seed": parts.seed,
         }
-        self.evaluation = Evaluation(
+        return Evaluation(
             tasks,
             parts.evaluation,
             parts.index,
@@ -95,24 +99,20 @@ class TrainingRun:
         )
 
     def run(self, interrupt: Interrupt) -> float | None:
-        """Judge the baselines, train, judge the trained model."""
+        """Evaluate the baselines, train, evaluate the trained model; return the best development metric.
+
+        Raises:
+            SystemExit: stopped by a signal, with status 128 + signal.
+        """
         if self.hardware.ranks == 1:
             self.encoder.to(self.hardware.torch_device)
-            self._measure()
+            self._fit_budget()
             self.evaluation.baselines(self.encoder)
-        monitor = TrainingMonitor(
-            self.folder / "checkpoints",
-            self.data.dev,
-            self.evaluation.dev,
-            interrupt,
-            checkpoint=self.parts.checkpoint,
-            dev_eval=self.parts.dev_eval,
-            early_stopping=self.parts.early_stopping,
-        )
+        monitor = self._monitor(interrupt)
         trainer = self._trainer(monitor)
         self._fit(trainer)
         if interrupt.received is not None:
-            log.warning("Stopped after step %d; go on with resume=%s", trainer.global_step, self.folder)
+            log.warning("Stopped after step %d: continue with resume=%s", trainer.global_step, self.folder)
             raise SystemExit(128 + interrupt.received)
         if self.hardware.ranks == 1:
             monitor.load_best(self.encoder)
@@ -122,7 +122,7 @@ class TrainingRun:
         return monitor.best
 
     def _finish_together(self, monitor: TrainingMonitor) -> None:
-        """Judge the baselines and the trained model with all ranks, in an encoder that no strategy has sharded."""
+        """Evaluate the baselines and the trained model with all ranks, in an encoder that no strategy has sharded."""
         group = join_pool()
         encoder = self.parts.model.load(seed=self.parts.seed).to(self.hardware.torch_device)
         run_together(group, encoder, partial(self.evaluation.baselines, encoder))
@@ -132,10 +132,10 @@ class TrainingRun:
         broadcast_weights(group, encoder)
         run_together(group, encoder, partial(self._finish, encoder, monitor.best))
 
-    def _measure(self) -> None:
-        """Fit the step by what its graphs hold here, where that matters, and by what earlier runs came down to.
+    def _fit_budget(self) -> None:
+        """Adapt the plan to measured graph sizes, if memory is tight, and to budgets that ran out of memory before.
 
-        Alone only: several ranks have to agree, and have, on the estimate.
+        For a single rank only: several ranks have to agree on the budget, and use the estimate.
         """
         plan = self.plan
         if plan.tight and not plan.training.recomputed:
@@ -143,30 +143,36 @@ class TrainingRun:
             scale = graph_bytes(self.encoder, self.hardware, width=plan.width) / estimated
             plan = plan.refitted(graph_scale=scale)
             log.info("Graphs take %.2f times the bytes that the plan estimates", scale)
-        if (known := self.remembered.limit(plan.budget)) != plan.budget:
-            log.info("More ran out of memory before (%s)", self.remembered.file)
-            plan = plan.refitted(budget=known)
+        if (limit := self.budget_cache.limit(plan.budget)) != plan.budget:
+            log.info("A larger budget ran out of memory before (%s)", self.budget_cache.file)
+            plan = plan.refitted(budget=limit)
         if plan is not self.plan:
-            self._refit(plan)
+            self._change_plan(plan)
 
-    def _refit(self, plan: Plan) -> None:
-        """Go on with another budget, and note it."""
+    def _change_plan(self, plan: Plan) -> None:
+        """Continue with another budget; save and track it."""
         self.plan = plan
-        log.info(
-            "Micro-batches of %d tokens, %d tokens' graphs max_saved_tokens",
-            plan.budget.micro_batch,
-            plan.budget.max_saved_tokens,
-        )
+        micro_batch, saved = plan.budget.micro_batch, plan.budget.max_saved_tokens
+        log.info("Micro-batches of %d tokens; graphs of %d tokens are kept, others recomputed", micro_batch, saved)
         plan.write(self.folder)
         self.tracking.artifact(self.folder / "plan.json")
-        self.tracking.metrics(
-            {"plan/micro_batch_tokens": plan.budget.micro_batch, "plan/max_saved_tokens": plan.budget.max_saved_tokens}
-        )
+        self.tracking.metrics({"plan/micro_batch_tokens": micro_batch, "plan/max_saved_tokens": saved})
 
     def _out_of_memory(self, budget: Budget, reason: str) -> None:
-        log.warning("Out of memory (%s): the same step is taken again with half the budget", reason)
-        self.remembered.keep(budget)
-        self._refit(self.plan.refitted(budget=budget))
+        log.warning("Out of memory (%s): repeating the step with half the budget", reason)
+        self.budget_cache.keep(budget)
+        self._change_plan(self.plan.refitted(budget=budget))
+
+    def _monitor(self, interrupt: Interrupt) -> TrainingMonitor:
+        return TrainingMonitor(
+            self.folder / "checkpoints",
+            self.data.dev,
+            self.evaluation.dev,
+            interrupt,
+            checkpoint=self.parts.checkpoint,
+            dev_eval=self.parts.dev_eval,
+            early_stopping=self.parts.early_stopping,
+        )
 
     def _trainer(self, monitor: TrainingMonitor) -> Trainer:
         csv = [self.history] if self.parts.loggers.csv else []
@@ -198,12 +204,12 @@ class TrainingRun:
         trainer.fit(module, datamodule=self.data, ckpt_path=str(resume) if resume else None, weights_only=True)
 
     def _sample(self) -> list[str]:
-        """A few of the training texts, not whole where they are long."""
+        """Beginnings of a few training texts."""
         texts = [text.text for _, texts in self.data.sample(2).values() for text in texts]
         return [" ".join(text.split()[:_SAMPLED_WORDS]) for text in texts]
 
     def _finish(self, encoder: Encoder, best: float | None, workers: EncoderBackend = LOCAL) -> None:
-        """Export and judge the trained model, and keep what came out."""
+        """Export and evaluate the trained model; track and report the results."""
         encoder.to(self.hardware.torch_device)
         export(encoder, self.folder / "model", texts=self._sample(), extra={TRAINED_ON: self.folder / DATA})
         self.evaluation.evaluate(encoder, "trained", workers)
@@ -228,19 +234,19 @@ class TrainingRun:
                 run=self.folder,
             )
         )
-        if self.parts.job is None:  # a sweep has a view of its own
+        if self.parts.job is None:  # a sweep has its own view
             self.tracking.view(results.headline)
         log.info("Everything is in %s", self.folder)
 
 
 def total_steps(batches: int, trainer: Trainer) -> int:
-    """Optimiser steps of a training of so many batches a pass.
+    """Return the optimiser steps of a training with `batches` batches per epoch.
 
     Raises:
-        InputError: neither passes nor steps are bounded.
+        InputError: neither epochs nor steps are bounded.
     """
-    a_pass = -(-batches // trainer.accumulate_grad_batches)
-    bounds = [a_pass * (trainer.max_epochs or -1), trainer.max_steps]
+    steps_per_epoch = -(-batches // trainer.accumulate_grad_batches)
+    bounds = [steps_per_epoch * (trainer.max_epochs or -1), trainer.max_steps]
     bounds = [bound for bound in bounds if bound > 0]
     if not bounds:
         raise InputError("training has no end: set trainer.max_epochs or trainer.max_steps")
@@ -248,7 +254,7 @@ def total_steps(batches: int, trainer: Trainer) -> int:
 
 
 def stamp(encoder: Encoder, hardware: Hardware, index: Mapping[str, Any]) -> dict[str, Any]:
-    """What of a model, machine and index decides a figure: lengths, prompts, number format, how it is searched."""
+    """Return the properties of model, machine and index that metrics depend on, for the protocol of the results."""
     return {
         **encoder.head.tokenizer.stamp(),
         "dtype": str(next(encoder.parameters()).dtype).removeprefix("torch."),
@@ -257,16 +263,23 @@ def stamp(encoder: Encoder, hardware: Hardware, index: Mapping[str, Any]) -> dic
     }
 
 
-def track_results(results: Results, evaluated: str, folder: Path, tracking: Tracking) -> None:
-    """Note every figure: the evaluated system's as eval/<task>/<metric>, the others' with their name in between."""
+def track_results(results: Results, system: str, folder: Path, tracking: Tracking) -> None:
+    """Track all metrics of a system as eval/<task>/<metric>, and the headline of others as eval/<task>/<name>/<metric>.
+
+    Args:
+        results: of all systems.
+        system: name of the evaluated system.
+        folder: of the results' files, which are logged as artifacts.
+        tracking: of the run.
+    """
     for task, systems in results.figures().items():
-        for system, values in systems.items():
-            prefix = f"eval/{task}/" if system == evaluated else f"eval/{task}/{system}/"
-            kept = values if system == evaluated else {results.headline: values[results.headline]}
-            tracking.metrics({f"{prefix}{name}": value for name, value in kept.items()})
+        for name, values in systems.items():
+            prefix = f"eval/{task}/" if name == system else f"eval/{task}/{name}/"
+            tracked = values if name == system else {results.headline: values[results.headline]}
+            tracking.metrics({f"{prefix}{metric}": value for metric, value in tracked.items()})
     for task, measured in results.measured.items():
-        if evaluated in measured:
-            tracking.metrics({f"eval/{task}/index_{name}": value for name, value in measured[evaluated].items()})
+        if system in measured:
+            tracking.metrics({f"eval/{task}/index_{metric}": value for metric, value in measured[system].items()})
     for name in ("results.json", "per_query.parquet"):
         tracking.artifact(folder / name)
     tracking.artifact(folder / "runs", "runs")

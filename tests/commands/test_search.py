@@ -169,7 +169,7 @@ def test_a_prompt_answers_until_it_is_left(corpus, tmp_path, monkeypatch):
     prompted(monkeypatch, "bees dance\n\n")
     done = run("search", "run=bm25", f"corpus={corpus}", "top_k=1", *HERE, home=tmp_path)
     assert done.status == 0, done.err
-    assert done.out.startswith("12 documents. Ask; Ctrl-D leaves.\n> bees dance\t1\t")
+    assert done.out.startswith("12 documents. Type a query; Ctrl-D quits.\n> bees dance\t1\t")
     assert "Traceback" not in done.err
 
 

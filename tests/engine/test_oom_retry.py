@@ -156,14 +156,14 @@ def test_a_run_continues_with_less_and_the_next_one_begins_there(tmp_path, monke
     monkeypatch.setattr(Encoder, "forward", failing)
     done = run("train", *overrides, home=tmp_path)
     assert done.status == 0, done.err
-    assert "Out of memory (CUDA out of memory. Tried to allocate 20.00 MiB): the same step" in done.err
+    assert "Out of memory (CUDA out of memory. Tried to allocate 20.00 MiB): repeating the step" in done.err
     plan = json.loads((done.folder / "plan.json").read_text())
     assert plan["micro_batch_tokens"] == 2048 // 8
     assert plan["max_saved_tokens"] == planned["max_saved_tokens"] // 8
     (cached,) = json.loads((tmp_path / "cache" / "budgets.json").read_text()).values()
     assert cached == {"micro_batch": plan["micro_batch_tokens"], "kept": plan["max_saved_tokens"]}
     third = run("train", *overrides, home=tmp_path)
-    assert "More ran out of memory before" in third.err
+    assert "A larger budget ran out of memory before" in third.err
     assert json.loads((third.folder / "plan.json").read_text())["micro_batch_tokens"] == 2048 // 8
     other = run("train", *overrides, "loader.batch_size=5", home=tmp_path)
     assert json.loads((other.folder / "plan.json").read_text())["micro_batch_tokens"] == 2048

@@ -133,4 +133,4 @@ def test_a_pruner_needs_judged_spans(home, tmp_path):
     rows = [{**row, "negative": "nothing of it"} for row in POSITIVES]
     done = run("train", *options(tmp_path, rows, "model/head=provence"), home=home)
     assert done.status == 2
-    assert "the loss trains pruning by judged spans" in done.err
+    assert "the loss trains pruning with labelled spans" in done.err
