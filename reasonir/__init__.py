@@ -1,4 +1,4 @@
-"""Train and evaluate retrievers that must reason: one composed, tracked, resumable run per command."""
+"""Train and evaluate retrievers and rerankers: one composed, tracked, resumable run per command."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ __version__ = "0.1.0"
 
 
 def load(path: str | Path, *, device: str = "cpu", trust_remote_code: bool = False) -> Retriever | Reranker | Pruner:
-    """What a run's folder or MLflow id, an exported folder or a hub id holds, to be used from Python.
+    """Load a retriever, reranker or pruner.
 
-    A retriever has `encode`, `score` and, once documents were added, `retrieve` and `search`; a reranker `score` and
-    `rerank`; a pruner these and `prune`.
+    A retriever has `encode`, `score` and, with documents, `retrieve` and `search`; a reranker has `score` and `rerank`;
+    a pruner these and `prune`.
 
     Args:
-        path: of any of these.
-        device: where it runs.
-        trust_remote_code: run Python code that the checkpoint brings, or that the run's configuration names.
+        path: a run's folder or MLflow id, an exported folder or a hub id.
+        device: to run on.
+        trust_remote_code: run Python code in the checkpoint, or named by the run's configuration.
 
     Raises:
         InputError: it is unreachable, has no recognisable head, or would run untrusted code.
@@ -35,7 +35,7 @@ def load(path: str | Path, *, device: str = "cpu", trust_remote_code: bool = Fal
 
 
 def compose(*overrides: str) -> TrainParts:
-    """The parts of the training run that overrides name, checked and built (see `reasonir.commands.api.compose`)."""
+    """Check and build the parts of a training run (see `reasonir.commands.api.compose`)."""
     from reasonir.commands.api import compose
 
     return compose(*overrides)

@@ -1,4 +1,4 @@
-"""python -m reasonir.bench: time one training step against peers, on the same texts, with the same loss."""
+"""python -m reasonir.bench: time one training step against peers, with the same texts and loss."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from reasonir.cli.command import command
 
 @command("bench")
 def main(config: DictConfig) -> None:
-    """Time the step that the configuration composes."""
+    """Time a training step."""
     from hydra.core.hydra_config import HydraConfig
 
     from reasonir.benchmarking.compare import bench

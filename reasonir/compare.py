@@ -11,7 +11,7 @@ from reasonir.cli.command import command
 
 @command("compare")
 def main(config: DictConfig) -> None:
-    """Compare the runs that the configuration names."""
+    """Compare runs."""
     from hydra.core.hydra_config import HydraConfig
 
     from reasonir.commands.compare import compare_runs

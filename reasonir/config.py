@@ -1,4 +1,4 @@
-"""The configuration's folder, the pure functions that YAML files call, and helpers for plain nested values."""
+"""Configuration folders, functions that YAML files call, and helpers for nested values."""
 
 from __future__ import annotations
 
@@ -14,31 +14,31 @@ from typing import Any
 
 PACKAGE = Path(__file__).resolve().parent
 CONF = PACKAGE / "conf" if (PACKAGE / "conf").is_dir() else PACKAGE.parent / "conf"
-"""Where the YAML files are: inside an installed wheel, else beside the package in a checkout."""
+"""Folder of the YAML files: in the package of an installed wheel, next to the package in a checkout."""
 VERSION_BASE = "1.3"
 
 
 def reasonir_home() -> str:
-    """Where everything goes that commands write: REASONIR_HOME, else the working directory; absolute."""
+    """Return the absolute root of everything that commands write: REASONIR_HOME, else the working directory."""
     return str(Path(os.environ.get("REASONIR_HOME") or Path.cwd()).expanduser().absolute())
 
 
 def user_conf_folder() -> Path | None:
-    """The folder of a user's own YAML files: conf/ in the working directory, unless that is ours."""
+    """Return the folder of the user's own YAML files, conf/ in the working directory, None if there is none."""
     own = Path.cwd() / "conf"
     return own if own.is_dir() and own.resolve() != CONF.resolve() else None
 
 
 def user_conf() -> list[str]:
-    """Hydra's search path for a user's own YAML files."""
+    """Return Hydra's search path of the user's own YAML files."""
     own = user_conf_folder()
     return [] if own is None else [f"file://{own}"]
 
 
 def run_folder(resume: str | None, parent: str, name: str = "") -> str:
-    """The folder of the run to resume, or a new one in `parent`, named by the time and `name`, made at once.
+    """Return the folder of the run to resume, or create one in `parent`, named by the time and `name`.
 
-    Commands of the same second get folders of their own, whatever process or host they run on.
+    Commands in the same second get different folders, on any process or host.
     """
     if resume:
         path = Path(resume).expanduser()
@@ -47,22 +47,22 @@ def run_folder(resume: str | None, parent: str, name: str = "") -> str:
     for number in count(1):
         folder = Path(parent) / (stem if number == 1 else f"{stem}_{number}")
         with suppress(FileExistsError):
-            with suppress(PermissionError, NotADirectoryError):  # the command says so when it writes there
+            with suppress(PermissionError, NotADirectoryError):  # reported when the command writes there
                 folder.mkdir(parents=True)
             break
     return str(folder)
 
 
 def hydra_subfolder(resume: str | None, time: str) -> str:
-    """Where Hydra notes what was asked: apart from the first run's notes when a run is resumed."""
+    """Return the subfolder of Hydra's files, which keeps those of the first command when a run is resumed."""
     return f".hydra/resumed_{time}" if resume else ".hydra"
 
 
 def loss_of(head: str) -> str:
-    """The option of the group `loss` that trains a head, by the option of the group `model/head`.
+    """Return the default option of the group `loss` for an option of `model/head`.
 
-    It is the `default_loss` of the head's class, read from its source: composing a configuration imports no torch. A
-    class without one is trained by InfoNCE.
+    The `default_loss` of the head's class is read from its source: composing a configuration imports no torch. A class
+    without one is trained with InfoNCE.
     """
     files = [folder / "model" / "head" / f"{head}.yaml" for folder in (user_conf_folder(), CONF) if folder]
     yaml = next((file.read_text(encoding="utf-8") for file in files if file.is_file()), "")
@@ -72,7 +72,7 @@ def loss_of(head: str) -> str:
 
 
 def _source(module: str) -> str:
-    """The text of a module, which isn't imported; empty where it can't be found, which the check of targets reports."""
+    """Source of a module, without importing it; empty if there is none, which the check of targets reports."""
     with suppress(ModuleNotFoundError):
         spec = find_spec(module)
         if spec is not None and spec.origin is not None:
@@ -81,21 +81,21 @@ def _source(module: str) -> str:
 
 
 def eval_of(data: str | None) -> str:
-    """The option of the group `eval` that suits data, by the option of the group `data`."""
+    """Return the default option of the group `eval` for an option of `data`."""
     if data in ("context_relevance", "open_provence", "open_provence_ja"):
         return "context_relevance"
     return {None: "bright", "reasonir": "bright", "demo": "demo", "graded": "graded"}.get(data, "test_split")
 
 
 def strip_targets(values: Any) -> Any:
-    """The same nested values without targets, which say nothing to a reader."""
+    """Remove `_target_` and `_partial_` from nested mappings."""
     if isinstance(values, Mapping):
         return {key: strip_targets(value) for key, value in values.items() if key not in ("_target_", "_partial_")}
     return values
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested mappings as one level with dotted keys.
+    """Flatten nested mappings to one level with dotted keys.
 
     >>> flatten({"a": {"b": 1}, "c": [1, 2]})
     {'a.b': 1, 'c': [1, 2]}

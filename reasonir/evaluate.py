@@ -1,4 +1,4 @@
-"""python -m reasonir.evaluate: evaluate a tracked run, or a model as it is, on a benchmark."""
+"""python -m reasonir.evaluate: evaluate a tracked run or a model on a benchmark."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ sys.modules[__name__].__class__ = CallableModule
 
 @command("evaluate")
 def main(config: DictConfig) -> None:
-    """Evaluate what the configuration names."""
+    """Evaluate a run, a model or run files."""
     from hydra.core.hydra_config import HydraConfig
 
     from reasonir.commands.compose import compose_evaluate

@@ -1,4 +1,4 @@
-"""python -m reasonir.mine: write a prepared set with mined hard negatives, and say what was found."""
+"""python -m reasonir.mine: write a prepared set with mined hard negatives, and show their statistics."""
 
 from __future__ import annotations
 

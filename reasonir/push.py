@@ -1,4 +1,4 @@
-"""python -m reasonir.push: publish the model of a run on the hub, with a card that says what the run knows of it."""
+"""python -m reasonir.push: upload the model of a run to the hub, with a model card."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ log = logging.getLogger(__name__)
 
 @command("push")
 def main(config: DictConfig) -> None:
-    """Save the model with its card and, unless it is only to be looked at, upload it."""
+    """Save the model with its card and, unless in a dry run, upload it."""
     from hydra.core.hydra_config import HydraConfig
 
     from reasonir.publishing.hub import check_name, push, save

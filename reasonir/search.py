@@ -1,4 +1,4 @@
-"""python -m reasonir.search: ask a corpus, with a run's model or any other, at a prompt or by a file of questions."""
+"""python -m reasonir.search: search a corpus with a model, at a prompt or with a file of queries."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from reasonir.cli.command import command
 
 @command("search")
 def main(config: DictConfig) -> None:
-    """Search the corpus that the configuration names."""
+    """Search a corpus."""
     from hydra.core.hydra_config import HydraConfig
 
     from reasonir.commands.search import search

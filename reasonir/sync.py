@@ -1,4 +1,4 @@
-"""python -m reasonir.sync: deliver to MLflow what a run couldn't, because the database was locked or the disk full."""
+"""python -m reasonir.sync: deliver calls to MLflow that failed during a run (locked database, full disk)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ log = logging.getLogger(__name__)
 
 @command("sync")
 def main(config: DictConfig) -> None:
-    """Deliver what is left in the folders below `config.run`; an error names those of which something remains."""
+    """Deliver the undelivered calls of all folders below `config.run`; an error names folders with failing calls."""
     from reasonir.errors import InputError, raise_errors
     from reasonir.tracking.database import refuse_unusable
     from reasonir.tracking.mlflow import deliver
@@ -22,7 +22,7 @@ def main(config: DictConfig) -> None:
 
     path, home = Path(str(config.run)).expanduser(), Path(config.home)
     if not path.is_dir():
-        raise InputError(f"run={config.run} is no folder: give that of a run or sweep, or one with many of them")
+        raise InputError(f"run={config.run} is no folder: give the folder of a run or sweep, or a parent of several")
     refuse_unusable(home, config.experiment_name, patience=LAST_PATIENCE)
     folders = [file.parent for file in sorted(path.rglob(UNDELIVERED))]
     problems = []
@@ -35,7 +35,7 @@ def main(config: DictConfig) -> None:
             problems.append(f"{folder}: {failure}")
     raise_errors(problems, "run not delivered")
     if not folders:
-        log.info("There is nothing to deliver in %s", path)
+        log.info("Nothing to deliver in %s", path)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ sys.modules[__name__].__class__ = CallableModule
 
 @command("train")
 def main(config: DictConfig) -> float | None:
-    """Train what the configuration composes."""
+    """Train a model, or start a job of a sweep."""
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
 
@@ -33,7 +33,7 @@ def main(config: DictConfig) -> float | None:
 
 
 def work(config: DictConfig, folder: Path) -> float | None:
-    """Train in `folder`, and return the best development metric; a sweep's job does this in its own process."""
+    """Train in `folder` and return the best development metric; called in a sweep's job process as well."""
     from reasonir.commands.compose import compose_train
     from reasonir.commands.train import train
 

@@ -1,4 +1,4 @@
-"""Models from Python: load, retrieve, rerank, prune, and the pipeline of all three."""
+"""Inference: retriever, reranker, pruner, and the pipeline of all three."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def load(path: str | Path, *, device: str = "cpu", trust_remote_code: bool = False) -> Retriever | Reranker | Pruner:
-    """See `reasonir.load`."""
+    """Load a model; see `reasonir.load`."""
     from reasonir.inference.loading import read_encoder
     from reasonir.inference.pruner import Pruner
     from reasonir.inference.reranker import Reranker

@@ -1,7 +1,7 @@
-"""The encoder of a checkpoint or a tracked run.
+"""Encoder of a checkpoint or a tracked run.
 
-A run's config.yaml says how its model was composed; its folder may be given, its MLflow id, or the export in it. The
-head of any other folder, or hub id, is recognised by its files.
+A run, given by its folder, its MLflow id or the export in it, is loaded as its config.yaml describes. The head of any
+other folder or hub id is recognised by its files.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from reasonir.runs.outcome import refuse_sweep
 
 
 def read_encoder(path: str, *, device: str = "cpu", trust_remote_code: bool = False) -> Encoder:
-    """The model of a run's folder or MLflow id, of an exported folder or a hub id, for inference.
+    """Load a model for inference.
 
     Args:
-        path: of any of these.
-        device: where it runs.
-        trust_remote_code: run Python code that the checkpoint brings, or that the run's configuration names.
+        path: a run's folder or MLflow id, an exported folder or a hub id.
+        device: to run on.
+        trust_remote_code: run Python code in the checkpoint, or named by the run's configuration.
 
     Raises:
         InputError: it is unreachable, has no recognisable head, or would run untrusted code.
@@ -41,7 +41,7 @@ def read_encoder(path: str, *, device: str = "cpu", trust_remote_code: bool = Fa
 
 
 def run_of(path: str) -> Path | None:
-    """The run that a folder is, whose export it is, or whose id it is."""
+    """Return the folder of the run that `path` names by folder, export or id; None if it names no run."""
     folder = Path(path).expanduser()
     if re.fullmatch("[0-9a-f]{32}", path) and not folder.exists():
         return folder_of_id(path, Path(reasonir_home()))

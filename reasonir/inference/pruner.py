@@ -1,8 +1,8 @@
-"""Ranking and pruning documents for a query, with a pruner that was trained here or published.
+"""Pruner: scores and prunes documents for a query.
 
     pruner = Pruner.load("outputs/<run>")
-    for found in pruner.prune("why does it rain", texts, top_k=3):
-        print(found.score, found.text)
+    for pruned in pruner.prune("why does it rain", texts, top_k=3):
+        print(pruned.score, pruned.text)
 
 Documents may be of any length (`reasonir.model.span_scoring`). The score is the sigmoid of the ranking logit.
 """
@@ -27,7 +27,7 @@ Split = Callable[[str], Sequence[tuple[int, int]]]
 
 @dataclass(frozen=True, slots=True)
 class Sentence:
-    """A sentence of a document: its characters [start, end), and the probability that it helps."""
+    """Sentence of a document: its characters [start, end), and the probability that it is relevant."""
 
     start: int
     end: int
@@ -37,19 +37,19 @@ class Sentence:
 
 @dataclass(frozen=True, slots=True)
 class Pruned:
-    """What is left of a document.
+    """Pruned document.
 
     Attributes:
-        place: which of the given documents.
-        score: the probability that it is relevant.
-        title: its title, if it has one and any sentence is kept.
-        text: the kept sentences, with what separates them from the next in the document.
-        kept: those.
-        dropped: the others.
-        compression: the share of the document's characters that went.
+        position: of the document in the given texts.
+        score: probability that the document is relevant.
+        title: the document's title, if it has one and any sentence is kept.
+        text: the kept sentences with the white space between them.
+        kept: the kept sentences.
+        dropped: the removed sentences.
+        compression: share of the document's characters that were removed.
     """
 
-    place: int
+    position: int
     score: float
     title: str
     text: str
@@ -60,12 +60,12 @@ class Pruned:
 
 @dataclass(frozen=True, slots=True)
 class Pruner(Reranker):
-    """Prunes with an encoder, and reranks by the scores of whole documents.
+    """Pruner and reranker with an encoder.
 
     Attributes:
-        encoder: one whose head is a pruner.
+        encoder: whose head is a pruner.
         threshold: sentences with a higher probability are kept.
-        split: gives the sentences of a text.
+        split: returns the character ranges of a text's sentences.
     """
 
     threshold: float = 0.1
@@ -82,7 +82,7 @@ class Pruner(Reranker):
         device: str = "cpu",
         trust_remote_code: bool = False,
     ) -> Pruner:
-        """The pruner of a run's folder, an exported folder or a hub id; see `reasonir.load`.
+        """Load the pruner of a run's folder, an exported folder or a hub id; see `reasonir.load`.
 
         Raises:
             InputError: as `reasonir.load`; or it is no pruner.
@@ -103,7 +103,7 @@ class Pruner(Reranker):
             raise InputError(f"{type(head).__name__} is a {head.kind}, which can't prune: load it by reasonir.load")
 
     def score(self, query: str | Text, texts: Sequence[str]) -> list[float]:
-        """The probability that each text is relevant, read to its end."""
+        """Return the probability that each text is relevant; long texts are read to their end."""
         return [pruned.score for pruned in self.prune(query, texts)]
 
     def prune(
@@ -115,47 +115,52 @@ class Pruner(Reranker):
         top_k: int | None = None,
         reorder: bool = False,
     ) -> list[Pruned]:
-        """What is left of each document.
+        """Prune documents.
 
         Args:
-            query: the question, with an instruction if the model takes one.
+            query: with an instruction if the model takes one.
             texts: documents of any length.
-            titles: one a document, read before it and kept with it.
-            top_k: only so many with the highest scores.
-            reorder: put the highest scores first; otherwise documents stay in their order.
+            titles: one per document, read before it; None for none.
+            top_k: number of documents with the highest scores to return; None for all.
+            reorder: sort by score; otherwise documents stay in their order.
 
         Raises:
             InputError: titles of another number than texts, or a query that leaves no room for documents.
         """
         if titles is not None and len(titles) != len(texts):
-            raise InputError(f"{len(titles)} titles for {len(texts)} texts: give each text one, or none")
-        leads = ["" if not title else f"{title}\n" for title in titles or [""] * len(texts)]
+            raise InputError(f"{len(titles)} titles for {len(texts)} texts: give one title per text, or none")
+        titles = titles or [""] * len(texts)
+        heads = [f"{title}\n" if title else "" for title in titles]
         spans = [tuple(self.split(text)) for text in texts]
-        asked = as_text(query)
         pairs = [
-            Pair(asked, Text(lead + text), tuple((start + len(lead), end + len(lead)) for start, end in found))
-            for lead, text, found in zip(leads, texts, spans, strict=True)
+            Pair(
+                as_text(query), Text(head + text), tuple((start + len(head), end + len(head)) for start, end in ranges)
+            )
+            for head, text, ranges in zip(heads, texts, spans, strict=True)
         ]
-        found = [
-            self._pruned(place, text, (titles or [""] * len(texts))[place], spans[place], scores)
-            for place, (text, scores) in enumerate(zip(texts, score_spans(self.encoder, pairs), strict=True))
+        pruned = [
+            self._pruned(index, text, titles[index], spans[index], scores)
+            for index, (text, scores) in enumerate(zip(texts, score_spans(self.encoder, pairs), strict=True))
         ]
-        best = sorted(found, key=lambda pruned: -pruned.score)[:top_k]
-        return best if reorder else sorted(best, key=lambda pruned: pruned.place)
+        best = sorted(pruned, key=lambda document: -document.score)[:top_k]
+        return best if reorder else sorted(best, key=lambda document: document.position)
 
     def _pruned(
-        self, place: int, text: str, title: str, spans: Sequence[tuple[int, int]], scores: SpanScores
+        self, index: int, text: str, title: str, spans: Sequence[tuple[int, int]], scores: SpanScores
     ) -> Pruned:
-        judged = [Sentence(*span, text[slice(*span)], value) for span, value in zip(spans, scores.keep, strict=True)]
-        nexts = [*(start for start, _ in spans), len(text)][1:] if spans else []
-        kept = [(each, end) for each, end in zip(judged, nexts, strict=True) if each.probability > self.threshold]
-        left = "".join(text[each.start : end] for each, end in kept).rstrip()
+        scored = [Sentence(*span, text[slice(*span)], value) for span, value in zip(spans, scores.keep, strict=True)]
+        ends = [*(start for start, _ in spans), len(text)][1:] if spans else []
+        kept = [(sentence, end) for sentence, end in zip(scored, ends, strict=True) if self._keeps(sentence)]
+        kept_text = "".join(text[sentence.start : end] for sentence, end in kept).rstrip()
         return Pruned(
-            place=place,
+            position=index,
             score=1 / (1 + exp(-scores.score)),
             title=title if kept else "",
-            text=left,
-            kept=tuple(each for each, _ in kept),
-            dropped=tuple(each for each in judged if each.probability <= self.threshold),
-            compression=1 - len(left) / max(1, len(text.strip())),
+            text=kept_text,
+            kept=tuple(sentence for sentence, _ in kept),
+            dropped=tuple(sentence for sentence in scored if not self._keeps(sentence)),
+            compression=1 - len(kept_text) / max(1, len(text.strip())),
         )
+
+    def _keeps(self, sentence: Sentence) -> bool:
+        return sentence.probability > self.threshold

@@ -1,4 +1,4 @@
-"""Scoring and ordering texts for a query, with a reranker or pruner that was trained here or published.
+"""Reranker: scores and orders texts for a query.
 
 reranker = Reranker.load("outputs/<run>")
 reranker.rerank("why does it rain", texts, top_k=3)    # [(2, 0.97), (0, 0.41), ...]
@@ -18,18 +18,18 @@ from reasonir.types import Pair, Text, as_text
 
 
 class Ranked(NamedTuple):
-    """A text's place among those given, and its score."""
+    """Text of a ranking: its position in the given texts, and its score."""
 
-    place: int
+    position: int
     score: float
 
 
 @dataclass(frozen=True, slots=True)
 class Reranker:
-    """Scores pairs with an encoder.
+    """Reranker with an encoder.
 
     Attributes:
-        encoder: one whose head reads query and document together.
+        encoder: whose head reads query and document together.
     """
 
     encoder: Encoder
@@ -41,7 +41,7 @@ class Reranker:
 
     @classmethod
     def load(cls, path: str | Path, *, device: str = "cpu", trust_remote_code: bool = False) -> Reranker:
-        """The reranker of a run's folder, an exported folder or a hub id; see `reasonir.load`.
+        """Load the reranker of a run's folder, an exported folder or a hub id; see `reasonir.load`.
 
         Raises:
             InputError: as `reasonir.load`; or it is a retriever.
@@ -49,11 +49,11 @@ class Reranker:
         return cls(read_encoder(str(path), device=device, trust_remote_code=trust_remote_code))
 
     def score(self, query: str | Text, texts: Sequence[str]) -> list[float]:
-        """The probability that each text is relevant: the sigmoid of the head's logit."""
+        """Return the probability that each text is relevant: the sigmoid of the head's logit."""
         pairs = [Pair(as_text(query), Text(text)) for text in texts]
         return [float(score) for score in self.encoder.score_pairs(pairs).double().sigmoid()]
 
     def rerank(self, query: str | Text, texts: Sequence[str], top_k: int | None = None) -> list[Ranked]:
-        """The texts with the highest scores, best first; equal ones in the order they were given."""
-        found = [Ranked(place, score) for place, score in enumerate(self.score(query, texts))]
-        return sorted(found, key=lambda ranked: -ranked.score)[:top_k]
+        """Return the texts with the highest scores, best first; ties keep the given order."""
+        ranking = [Ranked(position, score) for position, score in enumerate(self.score(query, texts))]
+        return sorted(ranking, key=lambda ranked: -ranked.score)[:top_k]

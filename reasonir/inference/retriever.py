@@ -1,13 +1,13 @@
-"""Finding documents with a retriever that was trained here or published, whichever its head.
+"""Retriever: exact search of documents in memory, with any retriever head.
 
     retriever = Retriever.load("outputs/<run>")
     retriever.add_documents(["Bees dance.", "Copper conducts."])
     retriever.retrieve("how do bees tell where flowers are", top_k=1)    # [Hit(id="0", text="Bees dance.", ...)]
     retriever.save("my-index")
 
-Search is exact, by the head's own score. What was added isn't encoded again: representations are kept in memory, and
-saved as safetensors with a line of JSON a document (nothing that is unpickled), under the name of the model that made
-them, so that another model's are never searched.
+Representations are kept in memory, and saved as safetensors with one JSON line per document (nothing is unpickled) and
+the identity of the model, so that those of another model are refused. `Q`, `N` and `M` count queries, documents and a
+selection of documents, `T` tokens, `D` dimensions.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ _BLOCK = 4096
 
 @dataclass(slots=True)
 class Retriever(SearchEngine):
-    """Documents in memory, searched with an encoder.
+    """Search engine with an encoder.
 
     Attributes:
-        encoder: one whose head is a retriever.
+        encoder: whose head is a retriever.
     """
 
     encoder: Encoder
@@ -53,7 +53,7 @@ class Retriever(SearchEngine):
 
     @classmethod
     def load(cls, path: str | Path, *, device: str = "cpu", trust_remote_code: bool = False) -> Retriever:
-        """The retriever of a run's folder, an exported folder or a hub id, without documents; see `reasonir.load`.
+        """Load the retriever of a run's folder, an exported folder or a hub id; see `reasonir.load`.
 
         Raises:
             InputError: as `reasonir.load`; or it is no retriever.
@@ -61,10 +61,10 @@ class Retriever(SearchEngine):
         return cls(read_encoder(str(path), device=device, trust_remote_code=trust_remote_code))
 
     def _index(self, texts: Sequence[str]) -> None:
-        self._take(block for _, block in self.encoder.stream(PlainTexts(texts), "document"))
+        self._append(block for _, block in self.encoder.stream(PlainTexts(texts), "document"))
 
-    def _take(self, blocks: Iterable[Representation]) -> None:
-        """Take in representations; small blocks are joined, so that many small additions don't slow the search."""
+    def _append(self, blocks: Iterable[Representation]) -> None:
+        """Add representations; small blocks are joined, so that many small additions don't slow the search."""
         for block in blocks:
             if self._blocks and len(self._blocks[-1]) + len(block) <= _BLOCK:
                 self._blocks[-1] = Representation.join([self._blocks[-1], block])
@@ -84,22 +84,22 @@ class Retriever(SearchEngine):
         return [run[name] for name in names]
 
     def encode(self, texts: Sequence[str], side: Side = "document") -> Representation:
-        """The representation of texts; of a head of one vector a text, `values_TD` has a row a text."""
+        """Encode texts; with a single-vector head `values_TD` has one row per text."""
         return self.encoder.encode(PlainTexts(texts), side)
 
     @torch.no_grad()
     def score(self, queries: Sequence[str], documents: Sequence[str]) -> Tensor:
-        """scores_QN of texts that needn't have been added, on the CPU."""
+        """Return scores_QN of queries and documents on the CPU; the documents needn't have been added."""
         if not queries or not documents:
             return torch.zeros(len(queries), len(documents))
-        found: Tensor = self.encoder.head.score(self.encode(queries, "query"), self.encode(documents))
-        return found.float().cpu()
+        scores_QN: Tensor = self.encoder.head.score(self.encode(queries, "query"), self.encode(documents))
+        return scores_QN.float().cpu()
 
     def save(self, folder: str | Path) -> None:
         """Write the documents and their representations to a new folder; `load_index` reads them.
 
         Raises:
-            InputError: there is nothing to save, or the folder is there already.
+            InputError: there are no documents, or the folder exists.
         """
         from safetensors.torch import save_file
 
@@ -107,7 +107,7 @@ class Retriever(SearchEngine):
         if not self._blocks:
             raise InputError(f"there are no documents to save to {folder}: add some first")
         if folder.exists():
-            raise InputError(f"{folder} is there already: give a new folder, or remove it")
+            raise InputError(f"{folder} exists: give a new folder, or remove it")
         whole = Representation.join(self._blocks)
         with atomic_path(folder) as partial:
             partial.mkdir()
@@ -115,45 +115,43 @@ class Retriever(SearchEngine):
             save_file(tensors, partial / VECTORS, {"model": identity_of(self.encoder)})
             with (partial / DOCUMENTS).open("w", encoding="utf-8") as stream:
                 stream.writelines(
-                    json.dumps({"id": each, "text": text}) + "\n" for each, text in self.documents.items()
+                    json.dumps({"id": doc_id, "text": text}) + "\n" for doc_id, text in self.documents.items()
                 )
 
     def load_index(self, folder: str | Path) -> None:
-        """Take in what `save` wrote, in addition to the documents that are there; nothing is encoded.
+        """Add the documents that `save` wrote, without encoding them.
 
         Raises:
-            InputError: no documents were saved there, or they are damaged, another model's, or have ids that are taken.
+            InputError: no documents were saved there, they are damaged or another model's, or an id exists.
         """
         folder = Path(folder).expanduser()
-        found, model = _read_vectors(folder / VECTORS)
+        saved, model = _read_vectors(folder / VECTORS)
         if model != identity_of(self.encoder):
-            raise InputError(
-                f"{folder} was saved by another model or other settings: add its documents to this one anew"
-            )
+            raise InputError(f"{folder} was saved by another model or other settings: add its documents again")
         rows = _read_documents(folder / DOCUMENTS)
-        if len(rows) != len(found):
-            raise InputError(f"{folder} holds {len(rows)} documents and the vectors of {len(found)}: save it again")
-        self._check([each for each, _ in rows], len(rows))
-        found = found.to(device=self.encoder.device)
+        if len(rows) != len(saved):
+            raise InputError(f"{folder} holds {len(rows)} documents and the vectors of {len(saved)}: save it again")
+        self._check([doc_id for doc_id, _ in rows], len(rows))
+        saved = saved.to(device=self.encoder.device)
         self.documents.update(rows)
-        self._take([found.take(chosen_M) for chosen_M in torch.split(torch.arange(len(found)), _BLOCK)])
+        self._append([saved.take(chosen_M) for chosen_M in torch.split(torch.arange(len(saved)), _BLOCK)])
 
 
 def _read_vectors(file: Path) -> tuple[Representation, str]:
-    """What was saved, and which model made it."""
+    """Saved representations, and the identity of their model."""
     from safetensors import SafetensorError, safe_open
 
     if not file.is_file():
         raise InputError(f"{file.parent} holds no {file.name}: give a folder that Retriever.save wrote")
     try:
         with safe_open(file, "pt") as stream:
-            found = Representation(stream.get_tensor("values"), stream.get_tensor("lengths"))
+            saved = Representation(stream.get_tensor("values"), stream.get_tensor("lengths"))
             model = (stream.metadata() or {}).get("model", "")
     except SafetensorError as error:
         raise InputError(f"{file} can't be read ({error}): save the documents again") from error
-    if int(found.lengths_N.sum()) != len(found.values_TD):
-        raise InputError(f"{file} has {len(found.values_TD)} vectors where its lengths say otherwise: save it again")
-    return found, model
+    if (total := int(saved.lengths_N.sum())) != len(saved.values_TD):
+        raise InputError(f"{file} has {len(saved.values_TD)} vectors, and lengths of {total}: save it again")
+    return saved, model
 
 
 def _read_documents(file: Path) -> list[tuple[str, str]]:

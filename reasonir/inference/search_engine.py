@@ -1,4 +1,4 @@
-"""What finds documents that were added to it: with a model (`reasonir.inference.retriever`), or by their words."""
+"""In-memory document search, dense (`reasonir.inference.retriever`) or BM25."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from reasonir.types import Corpus, Text, as_text
 
 
 class Hit(NamedTuple):
-    """A document that was found."""
+    """Retrieved document."""
 
     id: str
     text: str
@@ -23,10 +23,10 @@ class Hit(NamedTuple):
 
 @dataclass(slots=True)
 class SearchEngine(ABC):
-    """Documents in memory that can be searched.
+    """Searchable documents in memory.
 
     Attributes:
-        documents: their texts by their ids, in the order in which they were added.
+        documents: texts by id, in the order of addition.
     """
 
     documents: dict[str, str] = field(init=False, default_factory=dict)
@@ -35,36 +35,36 @@ class SearchEngine(ABC):
         return len(self.documents)
 
     def add_documents(self, texts: Sequence[str], ids: Sequence[str] | None = None) -> list[str]:
-        """Take in documents and search them from now on.
+        """Add documents to the search.
 
         Args:
-            texts: theirs.
-            ids: one a document; None numbers them on, passing over ids that are taken.
+            texts: of the documents.
+            ids: one per document; None takes the next free numbers.
 
         Returns:
-            Their ids.
+            The documents' ids.
 
         Raises:
-            InputError: an empty text, ids of another number than texts, or one that is there already.
+            InputError: an empty text, ids of another number than texts, or a duplicate id.
         """
         if isinstance(texts, str):
             raise InputError("texts is one string: give a list of texts")
-        for place, text in enumerate(texts):
+        for index, text in enumerate(texts):
             if not text.strip():
-                raise InputError(f"text {place} is empty: leave it out")
-        free = (name for name in map(str, count(len(self))) if name not in self.documents)
-        given = [next(free) for _ in texts] if ids is None else list(ids)
-        self._check(given, len(texts))
+                raise InputError(f"text {index} is empty: remove it")
+        free = (doc_id for doc_id in map(str, count(len(self))) if doc_id not in self.documents)
+        doc_ids = [next(free) for _ in texts] if ids is None else list(ids)
+        self._check(doc_ids, len(texts))
         self._index(texts)
-        self.documents.update(zip(given, texts, strict=True))
-        return given
+        self.documents.update(zip(doc_ids, texts, strict=True))
+        return doc_ids
 
     def retrieve(self, query: str | Text, top_k: int = 10) -> list[Hit]:
-        """The best documents of a query, best first."""
+        """Return the best documents of a query, best first."""
         return self.search([query], top_k)[0]
 
     def search(self, queries: Sequence[str | Text], top_k: int = 10) -> list[list[Hit]]:
-        """The best documents of each query, best first.
+        """Return the best documents of each query, best first.
 
         Raises:
             InputError: `top_k` below 1.
@@ -74,48 +74,48 @@ class SearchEngine(ABC):
         if not queries or not self.documents:
             return [[] for _ in queries]
         return [
-            [Hit(each, self.documents[each], score) for each, score in found.items()]
-            for found in self._search([as_text(query) for query in queries], top_k)
+            [Hit(doc_id, self.documents[doc_id], score) for doc_id, score in ranking.items()]
+            for ranking in self._search([as_text(query) for query in queries], top_k)
         ]
 
     def _check(self, ids: Sequence[str], texts: int) -> None:
         if len(ids) != texts:
-            raise InputError(f"{len(ids)} ids for {texts} texts: give each text one, or none")
+            raise InputError(f"{len(ids)} ids for {texts} texts: give one id per text, or none")
         seen: set[str] = set()
-        for each in ids:
-            if not isinstance(each, str) or not each.strip():
-                raise InputError(f"id {each!r} isn't a text: give every document a string")
-            if each in self.documents or each in seen:
-                raise InputError(f"id {each!r} is there already: give every document its own")
-            seen.add(each)
+        for doc_id in ids:
+            if not isinstance(doc_id, str) or not doc_id.strip():
+                raise InputError(f"id {doc_id!r} is no text: give every document a string")
+            if doc_id in self.documents or doc_id in seen:
+                raise InputError(f"duplicate id {doc_id!r}: ids must be unique")
+            seen.add(doc_id)
 
     @abstractmethod
     def _index(self, texts: Sequence[str]) -> None:
-        """Make texts searchable that follow those which are."""
+        """Add texts to the index, after those of `documents`."""
 
     @abstractmethod
     def _search(self, queries: Sequence[Text], top_k: int) -> list[dict[str, float]]:
-        """The ranking of each query."""
+        """Return the scores of each query's best documents by id, best first."""
 
 
 @dataclass(slots=True)
 class Bm25Search(SearchEngine):
-    """Documents found by BM25.
+    """Search engine with BM25.
 
     Attributes:
-        bm25: its settings.
+        bm25: the index with its settings.
     """
 
     bm25: Bm25 = field(default_factory=Bm25)
-    _counted: int = field(init=False, default=0)
+    _indexed: int = field(init=False, default=0)
 
     def _index(self, texts: Sequence[str]) -> None:
-        """Nothing: words are counted when somebody asks, over all documents at once."""
+        """Do nothing: `_search` builds the index over all documents."""
 
     def _search(self, queries: Sequence[Text], top_k: int) -> list[dict[str, float]]:
-        if self._counted != len(self):
+        if self._indexed != len(self):
             self.bm25.build(Corpus(list(self.documents), list(self.documents.values())))
-            self._counted = len(self)
+            self._indexed = len(self)
         names = [str(number) for number in range(len(queries))]
         run = self.bm25.search(dict(zip(names, queries, strict=True)), top_k)
         return [run[name] for name in names]

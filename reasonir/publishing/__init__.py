@@ -1,1 +1,1 @@
-"""How a model leaves the project: card, hub, registry, serving."""
+"""Publishing of trained models: model card, Hugging Face Hub, serving."""

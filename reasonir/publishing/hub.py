@@ -1,4 +1,4 @@
-"""Publishing a run's model: the exported folder with its card, saved here or pushed to the hub, and read from there."""
+"""Hugging Face Hub: save a run's model with its card, upload it, and load it again."""
 
 from __future__ import annotations
 
@@ -24,30 +24,30 @@ def save(run: Path, folder: Path, *, name: str, licence: str | None = None) -> N
 
     Args:
         run: the run's folder.
-        folder: written here.
-        name: what the card opens the model by.
-        licence: of the model, by the hub's names; None says nothing.
+        folder: to write.
+        name: of the model in the card: user/name or a folder.
+        licence: of the model, by the hub's names; None for none.
 
     Raises:
-        InputError: the run has no exported model, or the folder is there already.
+        InputError: the run has no exported model, or the folder exists.
     """
     if not (run / "model").is_dir():
-        raise InputError(f"run={run} has no exported model: let the run end (python -m reasonir.train resume={run})")
+        raise InputError(f"run={run} has no exported model: finish the run (python -m reasonir.train resume={run})")
     if folder.exists():
-        raise InputError(f"{folder} is there already: give a new folder, or remove it")
+        raise InputError(f"{folder} exists: give a new folder, or remove it")
     with atomic_path(folder) as partial:
         shutil.copytree(run / "model", partial)
         (partial / "README.md").write_text(card_of(run, name, licence=licence), encoding="utf-8")
 
 
 def push(folder: Path, to: str, *, private: bool = False) -> str:
-    """Upload a saved folder as the model repository `to`, which is made if it isn't there.
+    """Upload a saved folder to the model repository `to`, which is created if it doesn't exist.
 
     Returns:
-        Its address.
+        The repository's URL.
 
     Raises:
-        InputError: the hub doesn't take it.
+        InputError: the hub refuses the upload.
     """
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError
@@ -59,8 +59,8 @@ def push(folder: Path, to: str, *, private: bool = False) -> str:
     except (HfHubHTTPError, LocalTokenNotFoundError, OSError) as error:
         reason = str(error).strip().splitlines()[0]
         raise InputError(
-            f"to={to}: the hub doesn't take it ({reason}): log in (hf auth login) and try again; what is to be "
-            f"uploaded is in {folder}"
+            f"to={to}: the hub refuses the upload ({reason}): log in (hf auth login) and try again; the model is in "
+            f"{folder}"
         ) from error
     return address
 
@@ -68,10 +68,10 @@ def push(folder: Path, to: str, *, private: bool = False) -> str:
 def load(
     repo: str, *, revision: str | None = None, device: str = "cpu", trust_remote_code: bool = False
 ) -> Retriever | Reranker | Pruner:
-    """What was pushed, at a branch, tag or commit; `reasonir.load` takes the newest, and says what the others mean.
+    """Load a model of the hub at a branch, tag or commit; `reasonir.load` takes the newest one.
 
     Raises:
-        InputError: the hub doesn't give it; or as `reasonir.load`.
+        InputError: the hub doesn't have it; or as `reasonir.load`.
     """
     from reasonir import inference
     from reasonir.model.download import locate
@@ -81,10 +81,10 @@ def load(
 
 
 def check_name(to: str) -> None:
-    """Refuse what can't be a repository.
+    """Refuse a repository name that isn't user/name.
 
     Raises:
-        InputError: it isn't of the form user/name.
+        InputError: naming the value.
     """
     if not _REPOSITORY.fullmatch(to):
         raise InputError(f"to={to}: give the repository as user/name")

@@ -1,8 +1,8 @@
-"""A model's card (README.md), filled from what its run left; what the run doesn't know is left out.
+"""Model card (README.md) from the files of a run; parts without data are omitted.
 
-The header tells the hub the base model, library, task, data and results; the text tells people the results beside their
-baselines, the protocol, the data with its licence and decontamination, the command, and how the model is opened. Paths
-of this machine are cut to their last part.
+The header has base model, library, task, data and results for the hub; the text has results next to baselines, the
+protocol, the data with its licence and decontamination, the command, and a usage snippet. Local paths are cut to their
+last part.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ _PACKAGES = ("reasonir", "torch", "transformers", "sentence-transformers", "pyla
 
 
 def card_of(run: Path, name: str, *, licence: str | None = None) -> str:
-    """The card of a run's model.
+    """Return the card of a run's model.
 
     Args:
-        run: its folder.
-        name: what the model is opened by, `user/name` or a folder.
+        run: the run's folder.
+        name: of the model, user/name or a folder.
         licence: of the model, by the hub's names.
 
     Raises:
@@ -45,7 +45,7 @@ def card_of(run: Path, name: str, *, licence: str | None = None) -> str:
 
     config = saved_config(run)
     manifest, results, environment = (_read(run / file) for file in (DATA, "results.json", "environment.json"))
-    loader = component(config["model"]["head"]["_target_"])  # None for a user's own head where its YAML isn't
+    loader = component(config["model"]["head"]["_target_"])  # None for a user's own head without its YAML
     head: type[Head] | None = loader.__self__ if loader else None
     base = _hub_id(config["model"]["path"])
     header = ModelCardData(
@@ -58,10 +58,10 @@ def card_of(run: Path, name: str, *, licence: str | None = None) -> str:
         model_name=Path(name).name,
         eval_results=list(_listed(results, config["eval"])) or None,
     )
-    origin = f"made from [{base}]({_HUB}/{base})" if base else "trained"
+    source = f"trained from [{base}]({_HUB}/{base})" if base else "trained"
     parts = [
         f"# {Path(name).name}",
-        f"A {head.usage.summary if head else 'model'}, {origin} with reasonir.",
+        f"A {head.usage.summary if head else 'model'}, {source} with reasonir.",
         *_results(results),
         *_protocol(results),
         *_data(manifest),
@@ -72,24 +72,24 @@ def card_of(run: Path, name: str, *, licence: str | None = None) -> str:
 
 
 def _read(file: Path) -> Mapping[str, Any]:
-    found: Mapping[str, Any] = json.loads(file.read_text()) if file.is_file() else {}
-    return found
+    content: Mapping[str, Any] = json.loads(file.read_text()) if file.is_file() else {}
+    return content
 
 
 def _hub_id(path: Any) -> str | None:
-    """A path that is a hub id, and no folder here."""
+    """The path if it is a hub id and no local path, else None."""
     return path if isinstance(path, str) and _HUB_ID.fullmatch(path) and not Path(path).exists() else None
 
 
 def _datasets(source: Mapping[str, Any]) -> Iterator[str]:
-    """The hub ids that a data source reads."""
+    """Yield the hub ids of a data source."""
     for key, value in flatten(source).items():
-        if key.rpartition(".")[2] in ("path", "documents") and (found := _hub_id(value)):
-            yield found
+        if key.rpartition(".")[2] in ("path", "documents") and (hub_id := _hub_id(value)):
+            yield hub_id
 
 
 def _listed(results: Mapping[str, Any], benchmark: Mapping[str, Any]) -> Iterator[Any]:
-    """The trained model's headline figures, as the hub lists them."""
+    """Yield the trained model's headline metric on each task, for the hub."""
     from huggingface_hub import EvalResult
 
     for task, systems in results.get("results", {}).items():
@@ -104,7 +104,7 @@ def _listed(results: Mapping[str, Any], benchmark: Mapping[str, Any]) -> Iterato
 
 
 def _results(results: Mapping[str, Any]) -> Iterator[str]:
-    """The headline metric of every system with its interval, and the trained model's difference from it."""
+    """Yield the results: every system's headline metric with its interval, and the trained model's difference."""
     if not results:
         return
     metric = results["protocol"]["headline"]
@@ -122,40 +122,40 @@ def _results(results: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _protocol(results: Mapping[str, Any]) -> Iterator[str]:
-    """Lengths, prompts, and by what rules the figures came about."""
+    """Yield the evaluation protocol: lengths, prompts, index, seed."""
     stated = {key: value for key, value in results.get("protocol", {}).items() if key not in ("model", "truncation")}
-    known = {key: value for key, value in flatten(stated).items() if value not in ("", None)}
-    if known:
+    values = {key: value for key, value in flatten(stated).items() if value not in ("", None)}
+    if values:
         yield "## Lengths, prompts, protocol"
-        yield "\n".join(f"- {key}: `{json.dumps(value, ensure_ascii=False)}`" for key, value in known.items())
+        yield "\n".join(f"- {key}: `{json.dumps(value, ensure_ascii=False)}`" for key, value in values.items())
 
 
 def _data(manifest: Mapping[str, Any]) -> Iterator[str]:
-    """What it was trained on: how much of what, the licence, and how far it keeps away from BRIGHT."""
+    """Yield the training data: counts, licence, decontamination."""
     if not manifest:
         return
     identity = flatten(manifest["identity"])
-    counts = ", ".join(f"{count:,} {what.replace('_', ' ')}" for what, count in manifest["counts"].items())
+    counts = ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in manifest["counts"].items())
     lines = [f"- {', '.join(manifest['sources'])}: {counts} (prepared set {manifest['fingerprint']})"]
-    for name, said in (("licence", "licence of the data"), ("decontaminate", "decontamination against BRIGHT")):
-        lines += [f"- {said}: {value}" for key, value in identity.items() if key.rpartition(".")[2] == name]
+    for name, label in (("licence", "licence of the data"), ("decontaminate", "decontamination against BRIGHT")):
+        lines += [f"- {label}: {value}" for key, value in identity.items() if key.rpartition(".")[2] == name]
     yield "## Training data"
     yield "\n".join(lines)
 
 
 def _training(run: Path, environment: Mapping[str, Any], seed: int) -> Iterator[str]:
-    """The command, and the versions that it ran with."""
-    given = run / ".hydra" / "overrides.yaml"
-    if given.is_file():
-        words = [str(word) for word in yaml.safe_load(given.read_text())]
+    """Yield the command, seed and package versions."""
+    file = run / ".hydra" / "overrides.yaml"
+    if file.is_file():
+        overrides = [str(override) for override in yaml.safe_load(file.read_text())]
         yield "## Training"
-        yield "\n".join(["```bash", " ".join(["python -m reasonir.train", *map(_quoted, words)]), "```"])
+        yield "\n".join(["```bash", " ".join(["python -m reasonir.train", *map(_quoted, overrides)]), "```"])
     if environment:
         versions = {name.lower(): version for name, version in environment["packages"].items()}
-        known = ", ".join(f"{name} {versions[name]}" for name in _PACKAGES if name in versions)
-        yield f"Seed {seed}; Python {environment['python']}, {known}."
+        packages = ", ".join(f"{name} {versions[name]}" for name in _PACKAGES if name in versions)
+        yield f"Seed {seed}; Python {environment['python']}, {packages}."
 
 
 def _quoted(override: str) -> str:
-    """An override as a shell takes it, without the folders of this machine."""
+    """Override quoted for a shell, without local folders."""
     return shlex.quote(_FOLDERS.sub("", override))

@@ -1,4 +1,4 @@
-"""A model as MLflow serves it: it answers questions over HTTP with what its head is made for.
+"""Model served by MLflow over HTTP: a retriever, reranker or pruner.
 
     export MLFLOW_TRACKING_URI=sqlite:///$PWD/mlflow.db
     mlflow models serve -m models:/<data>-<head>@best --env-manager local --port 5001
@@ -6,13 +6,13 @@
         "dataframe_records": [{"query": "why does it rain", "documents": ["Warm air rises.", "Copper conducts."]}],
         "params": {"top_k": 1}}'
 
-Every record has `query`, and `documents` unless the model was logged with a corpus, which it then searches; either all
-of them have an `instruction` or none. The answer, {"predictions": [...]}, holds for each record a list with the best
-first: of a retriever `id`, `text`, `score`; of a reranker `place` (which of the documents) and `score`; of a pruner
-these with the `kept` text and every sentence's probability. The parameters: `top_k` (ten of a retriever, all of the
-others) and a pruner's `threshold`. Scores are those of `reasonir.load`. This file is the model's code, which
-`reasonir.tracking.model_registry` logs. Whoever serves a model that brings code of its own, or whose configuration
-names a class that isn't reasonir's, says so: REASONIR_TRUST_REMOTE_CODE=1. Nothing in the model can say it.
+Every record has `query`, and `documents` unless the model was logged with a corpus to search; either all records have
+an `instruction` or none. The response, {"predictions": [...]}, has one list per record, best first: `id`, `text`,
+`score` from a retriever; `position` (index in the documents) and `score` from a reranker; from a pruner these, the
+`kept` text and every sentence's probability. Parameters: `top_k` (default 10 for a retriever, all for others) and a
+pruner's `threshold`. `reasonir.tracking.model_registry` logs this file as the model's code. A model with its own code,
+or whose configuration names a class that isn't reasonir's, needs REASONIR_TRUST_REMOTE_CODE=1 in the server's
+environment.
 """
 
 from __future__ import annotations
@@ -35,17 +35,17 @@ from reasonir.inference.retriever import Retriever
 from reasonir.types import Text
 
 TOP_K = 10
-"""Hits of a retriever unless a request says otherwise."""
+"""Default number of a retriever's hits."""
 
 
 class Served(PythonModel):  # type: ignore[misc]
-    """A retriever, reranker or pruner behind one method."""
+    """MLflow model of a retriever, reranker or pruner."""
 
     def load_context(self, context: PythonModelContext) -> None:
         """Load the model, and the corpus that was logged with it."""
         import torch
 
-        self._alone = Lock()  # requests come in threads, and tokenizers aren't for several at once
+        self._lock = Lock()  # requests come in threads, and tokenizers aren't thread-safe
         device = context.model_config["device"]
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -58,13 +58,13 @@ class Served(PythonModel):  # type: ignore[misc]
     def predict(
         self, context: PythonModelContext, model_input: pd.DataFrame, params: dict[str, Any] | None = None
     ) -> list[list[dict[str, Any]]]:
-        """The answer to each record.
+        """Answer each record.
 
         Raises:
-            MlflowException: what is wrong with which record, which a client is told with the status 400.
+            MlflowException: naming the invalid record; clients get status 400.
         """
         answers = []
-        with self._alone:
+        with self._lock:
             for number, record in enumerate(model_input.to_dict("records")):
                 try:
                     answers.append(self._answer(record, params or {}))
@@ -74,20 +74,20 @@ class Served(PythonModel):  # type: ignore[misc]
 
     def _answer(self, record: Mapping[str, Any], params: Mapping[str, Any]) -> list[dict[str, Any]]:
         query = Text(_filled("query", record["query"]), record.get("instruction") or "")
-        given, top_k = record.get("documents"), params.get("top_k")
-        documents = None if given is None else [_filled(f"document {place}", text) for place, text in enumerate(given)]
+        texts, top_k = record.get("documents"), params.get("top_k")
+        documents = None if texts is None else [_filled(f"document {index}", text) for index, text in enumerate(texts)]
         if top_k is not None and top_k < 1:
             raise InputError(f"top_k={top_k}: give 1 or more")
         if isinstance(self._model, Retriever):
-            return self._found(query, documents, top_k or TOP_K)
+            return self._retrieve(query, documents, top_k or TOP_K)
         if documents is None:
-            raise InputError("documents is missing: give the texts that are to be ordered")
+            raise InputError("documents is missing: give the texts to order")
         if isinstance(self._model, Pruner):
-            pruner = _at(self._model, params.get("threshold"))
+            pruner = _with_threshold(self._model, params.get("threshold"))
             return [_as_json(pruned) for pruned in pruner.prune(query, documents, top_k=top_k, reorder=True)]
         return [ranked._asdict() for ranked in self._model.rerank(query, documents, top_k)]
 
-    def _found(self, query: Text, documents: Sequence[str] | None, top_k: int) -> list[dict[str, Any]]:
+    def _retrieve(self, query: Text, documents: Sequence[str] | None, top_k: int) -> list[dict[str, Any]]:
         retriever = self._model
         assert isinstance(retriever, Retriever)
         if documents is not None:
@@ -98,7 +98,7 @@ class Served(PythonModel):  # type: ignore[misc]
         return [hit._asdict() for hit in retriever.retrieve(query, top_k)]
 
 
-def _at(pruner: Pruner, threshold: float | None) -> Pruner:
+def _with_threshold(pruner: Pruner, threshold: float | None) -> Pruner:
     if threshold is None:
         return pruner
     if not 0 <= threshold < 1:
@@ -107,9 +107,9 @@ def _at(pruner: Pruner, threshold: float | None) -> Pruner:
 
 
 def _as_json(pruned: Pruned) -> dict[str, Any]:
-    judged = sorted([*pruned.kept, *pruned.dropped], key=lambda sentence: sentence.start)
-    sentences = [{"text": each.text, "probability": each.probability} for each in judged]
-    return {"place": pruned.place, "score": pruned.score, "kept": pruned.text, "sentences": sentences}
+    ordered = sorted([*pruned.kept, *pruned.dropped], key=lambda sentence: sentence.start)
+    sentences = [{"text": sentence.text, "probability": sentence.probability} for sentence in ordered]
+    return {"position": pruned.position, "score": pruned.score, "kept": pruned.text, "sentences": sentences}
 
 
 def _filled(name: str, text: str) -> str:

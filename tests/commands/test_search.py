@@ -45,7 +45,7 @@ def place(tmp_path_factory, models, corpus):
     home = tmp_path_factory.mktemp("home")
     first = run("search", f"run={models / 'colbert'}", f"corpus={corpus}", "query=why does it rain", *HERE, home=home)
     assert first.status == 0, first.err
-    assert "is kept in" in first.err
+    assert "is cached in" in first.err
     return home
 
 
@@ -82,7 +82,7 @@ def test_a_damaged_index_is_made_anew(place, models, corpus):
         (folder / "vectors.safetensors").write_bytes(b"half")
     words = (f"run={models / 'colbert'}", f"corpus={corpus}", "query=bees", *HERE)
     mended = run("search", *words, home=place)
-    assert "is damaged and is made anew" in mended.err
+    assert "is damaged and is rebuilt" in mended.err
     assert "unchanged" in run("search", *words, home=place).err
 
 
@@ -225,7 +225,7 @@ def read_until(terminal, *wanted):
         (("queries=none.txt",), "queries=none.txt doesn't exist"),
         (("query=a", "corpus=/none.jsonl"), "corpus=/none.jsonl doesn't exist"),
         (("query=a", "run=/none"), "/none"),
-        (("query=a", "reranker={models}/colbert"), "holds a retriever: name a model that can do it"),
+        (("query=a", "reranker={models}/colbert"), "holds a retriever: give a reranker"),
     ],
 )
 def test_wrong_requests_are_refused(words, message, models, corpus, tmp_path):

@@ -199,7 +199,7 @@ def test_a_pipeline_is_its_stages_one_after_the_other(bert, exports, tmp_path):
     hits = pipeline.retriever.retrieve(query, 6)
     expected = pipeline.pruner.prune(query, [hit.text for hit in hits], reorder=True)
     passages, seconds = pipeline.search(query, 8)
-    assert [p.id for p in passages[:6]] == [hits[pruned.place].id for pruned in expected]
+    assert [p.id for p in passages[:6]] == [hits[pruned.position].id for pruned in expected]
     assert [p.kept for p in passages[:6]] == [pruned.text for pruned in expected]
     assert [p.score for p in passages[:6]] == pytest.approx([pruned.score for pruned in expected], abs=1e-6)
     assert [p.id for p in passages[6:]] == [hit.id for hit in pipeline.retriever.retrieve(query, 8)[6:]]
@@ -227,7 +227,7 @@ def test_impossible_pipelines_are_refused(bert, exports, tmp_path, evidence):
             PipelineBenchmark(Rows(), Stages(), **wrong)
     with pytest.raises(InputError, match=r"pruner=.* holds a reranker"):
         Stages(pruner=exports["cross_encoder"]).open(None)
-    with pytest.raises(InputError, match="holds a reranker: name a retriever"):
+    with pytest.raises(InputError, match="holds a reranker: give a retriever"):
         Pipeline.load(exports["cross_encoder"])
     with pytest.raises(InputError, match="threshold=1"):
         Stages(threshold=1.0)

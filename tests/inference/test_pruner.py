@@ -27,7 +27,7 @@ def pruner(bert, tmp_path_factory):
 
 def test_a_document_is_its_kept_sentences_and_the_probabilities_of_all(pruner):
     found = pruner.prune("why does it rain", TEXTS)
-    assert [pruned.place for pruned in found] == [0, 1, 2, 3]
+    assert [pruned.position for pruned in found] == [0, 1, 2, 3]
     for text, pruned in zip(TEXTS, found, strict=True):
         both = sorted((*pruned.kept, *pruned.dropped), key=lambda each: each.start)
         assert tuple((each.start, each.end) for each in both) == sentences(text)
@@ -54,8 +54,8 @@ def test_the_best_come_in_their_order_or_first(pruner):
     every = pruner.prune("rain", TEXTS[:3])
     order = sorted(range(3), key=lambda place: -every[place].score)
     assert len({pruned.score for pruned in every}) == 3
-    assert [pruned.place for pruned in pruner.prune("rain", TEXTS[:3], reorder=True)] == order
-    assert [pruned.place for pruned in pruner.prune("rain", TEXTS[:3], top_k=2)] == sorted(order[:2])
+    assert [pruned.position for pruned in pruner.prune("rain", TEXTS[:3], reorder=True)] == order
+    assert [pruned.position for pruned in pruner.prune("rain", TEXTS[:3], top_k=2)] == sorted(order[:2])
 
 
 def test_titles_are_read_and_kept_with_their_documents(pruner):

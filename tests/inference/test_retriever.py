@@ -68,9 +68,9 @@ def test_saved_documents_are_searched_again_without_being_encoded(exported, tmp_
     assert again.documents == first.documents
     assert again.retrieve("why does it rain") == first.retrieve("why does it rain")
     assert again.add_documents(["one more"]) == ["13"]
-    with pytest.raises(InputError, match="is there already: give a new folder"):
+    with pytest.raises(InputError, match="exists: give a new folder"):
         first.save(tmp_path / "index")
-    with pytest.raises(InputError, match="id '0' is there already"):
+    with pytest.raises(InputError, match="duplicate id '0'"):
         again.load_index(tmp_path / "index")
 
 
@@ -125,9 +125,9 @@ def test_wrong_additions_are_refused_and_nothing_is_taken(bert, tmp_path):
         (["a", " "], None, "text 1 is empty"),
         ("abc", None, "texts is one string"),
         (["a"], ["x", "y"], "2 ids for 1 texts"),
-        (["a", "b"], ["x", "x"], "id 'x' is there already"),
-        (["a"], [""], "id '' isn't a text"),
-        (["a"], [3], "id 3 isn't a text"),
+        (["a", "b"], ["x", "x"], "duplicate id 'x'"),
+        (["a"], [""], "id '' is no text"),
+        (["a"], [3], "id 3 is no text"),
     ):
         with pytest.raises(InputError, match=message):
             retriever.add_documents(texts, ids)
@@ -161,7 +161,7 @@ def test_pruners_rerank_and_prune(bert, tmp_path):
     pruned = pruner.prune("rain", TEXTS)
     assert pruner.score("rain", TEXTS) == [each.score for each in pruned]
     best = max(pruned, key=lambda each: each.score)
-    assert pruner.rerank("rain", TEXTS, top_k=1) == [(best.place, best.score)]
+    assert pruner.rerank("rain", TEXTS, top_k=1) == [(best.position, best.score)]
 
 
 def test_a_run_is_loaded_as_it_was_composed(home):

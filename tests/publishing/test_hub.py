@@ -201,7 +201,7 @@ def test_what_cannot_be_pushed_is_said(runs, uploads, tmp_path, monkeypatch):
         refused = run("push", *words, home=runs.home)
         assert refused.status == 2
         assert message in refused.err
-    with pytest.raises(InputError, match="is there already"):
+    with pytest.raises(InputError, match="exists: give a new folder"):
         save(source, tmp_path, name="me/rain")
 
     def refuses(self, **_):
@@ -211,7 +211,7 @@ def test_what_cannot_be_pushed_is_said(runs, uploads, tmp_path, monkeypatch):
     monkeypatch.setattr("huggingface_hub.HfApi.upload_folder", refuses)
     refused = run("push", f"run={source}", "to=me/rain", home=runs.home)
     assert refused.status == 2
-    assert "the hub doesn't take it (401 Client Error): log in" in refused.err
+    assert "the hub refuses the upload (401 Client Error): log in" in refused.err
 
 
 def test_what_was_pushed_is_loaded_from_the_hubs_cache(runs, tmp_path, hub):

@@ -83,7 +83,7 @@ def test_a_pruner_also_tells_what_it_keeps(packaged):
         for each in (0.0, 0.999)
     )
     pruned = pruner.prune(QUERY, [text, *TEXTS], top_k=4, reorder=True)
-    assert [(each["place"], each["score"]) for each in low] == [(each.place, each.score) for each in pruned]
+    assert [(each["position"], each["score"]) for each in low] == [(each.position, each.score) for each in pruned]
     for mine, theirs in zip(low, pruned, strict=True):
         judged = sorted((*theirs.kept, *theirs.dropped), key=lambda sentence: sentence.start)
         assert mine["sentences"] == [{"text": each.text, "probability": each.probability} for each in judged]
@@ -99,7 +99,7 @@ def test_a_pruner_also_tells_what_it_keeps(packaged):
         ("biencoder", {"query": "x", "documents": ["y", ""]}, {}, "record 0: document 1 is empty: give a text"),
         ("biencoder", {"query": "x", "documents": ["y"]}, {"top_k": 0}, "record 0: top_k=0: give 1 or more"),
         ("biencoder", {"question": "x", "documents": ["y"]}, {}, r"missing inputs \['query'\]"),
-        ("cross_encoder", {"query": "x"}, {}, "record 0: documents is missing: give the texts that"),
+        ("cross_encoder", {"query": "x"}, {}, "record 0: documents is missing: give the texts to"),
         ("cross_encoder", {"query": "x", "documents": "y"}, {}, "Expected data to be list"),
         ("provence", {"query": "x", "documents": ["y"]}, {"threshold": 1.0}, "threshold=1.0: give a probability"),
     ],
@@ -201,5 +201,5 @@ def test_the_server_answers_with_the_same_scores(packaged, server):
     assert "documents is missing" in refused.value.read().decode()
     (ranked,) = asked(server("cross_encoder"), {"dataframe_records": [record]})
     expected = reasonir.load(folder / "cross_encoder").rerank(QUERY, TEXTS)
-    assert [each["place"] for each in ranked] == [each.place for each in expected]
+    assert [each["position"] for each in ranked] == [each.position for each in expected]
     assert [each["score"] for each in ranked] == pytest.approx([each.score for each in expected], abs=1e-5)

@@ -173,7 +173,7 @@ def test_sync_closes_a_run_that_was_killed(home, monkeypatch):
 def test_sync_names_what_it_cannot_deliver(home, tmp_path):
     nothing = run("sync", f"run={tmp_path}", home=home)
     assert nothing.status == 0
-    assert f"There is nothing to deliver in {tmp_path}" in nothing.err
+    assert f"Nothing to deliver in {tmp_path}" in nothing.err
     missing = run("sync", f"run={tmp_path / 'not there'}", home=home)
     assert missing.status == 2
     assert "is no folder" in missing.err
