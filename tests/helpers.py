@@ -1,4 +1,4 @@
-"""Small models and batches, and the plainest possible computation to hold the engine against."""
+"""Small models and batches, and reference computations for the engine."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -166,7 +166,7 @@ def plain_loss(encoder: Encoder, batch: Batch, temperature: float) -> torch.Tens
 
 
 def similarity(encoder: Encoder, query_LD: torch.Tensor, document_LD: torch.Tensor) -> torch.Tensor:
-    """Of two texts by themselves: MaxSim, which is the cosine of single vectors, or the Euclidean distance's."""
+    """Similarity of two texts: MaxSim, which is the cosine for single vectors, or one from the Euclidean distance."""
     if isinstance(encoder.head, Gaussian):
         return -(query_LD - document_LD).square().sum() / (2 * query_LD.shape[1])
     return (query_LD @ document_LD.T).max(-1).values.sum()

@@ -68,10 +68,10 @@ class Hostile:
 
     @property
     def done(self) -> bool:
-        """Whether the code has run, asked once."""
-        found = self.marker.exists()
+        """Return True if the code has run, and reset."""
+        done = self.marker.exists()
         self.marker.unlink(missing_ok=True)
-        return found
+        return done
 
 
 MODEL = {

@@ -12,12 +12,12 @@ from pathlib import Path
 from hydra.core.global_hydra import GlobalHydra
 
 SHORTER = ("model.head.query_length=32", "model.head.document_length=64")
-"""What the tiny demo's ColBERT is told in tests: most of a run's time goes into comparing its tokens."""
+"""Lengths of the tiny demo's ColBERT in tests: most of a run's time is spent on comparing its tokens."""
 
 
 @dataclass
 class Done:
-    """How a command ended: exit status, what it printed, the folder it wrote."""
+    """Result of a command: exit status, output, and the folder it wrote."""
 
     status: int
     out: str
@@ -55,12 +55,12 @@ def run(command: str, *arguments: str, home: Path) -> Done:
     return Done(status, out.getvalue(), err.getvalue(), new[-1] if new else None)
 
 
-def goes_on_unless(folder: Path, changed: str, *, home: Path, steps: int) -> None:
-    """A run is resumed to so many steps and judged on what its source kept back, and not resumed with `changed`."""
-    again = run("train", f"resume={folder}", f"trainer.max_steps={steps}", home=home)
-    assert again.status == 0, again.err
-    judged = run("evaluate", f"run={folder}", "eval=test_split", "logger=csv", "evaluation.baselines=[]", home=home)
-    assert judged.status == 0, judged.err
-    other = run("train", f"resume={folder}", changed, home=home)
-    assert other.status == 2
-    assert "mining= and teacher= now make" in other.err
+def resumes_unless(folder: Path, changed: str, *, home: Path, steps: int) -> None:
+    """Resume a run to `steps` steps, evaluate it on its held-out data, and check that `changed` is refused."""
+    resumed = run("train", f"resume={folder}", f"trainer.max_steps={steps}", home=home)
+    assert resumed.status == 0, resumed.err
+    evaluated = run("evaluate", f"run={folder}", "eval=test_split", "logger=csv", "evaluation.baselines=[]", home=home)
+    assert evaluated.status == 0, evaluated.err
+    refused = run("train", f"resume={folder}", changed, home=home)
+    assert refused.status == 2
+    assert "mining= and teacher= now make" in refused.err

@@ -105,18 +105,10 @@ def run_command(name: str, function: Callable[[DictConfig], Any], arguments: Seq
             sys.stdout.write(help_text(name, arguments))
             return None
         if not _only_informs(arguments):
-            refuse_unlaunchable(name, sys.argv[1:])
-            if not is_leader():
-                folder = wait_for_folder()
-                if folder is None:
-                    return None
-                sys.argv += in_folder(folder)
-            sys.argv[1:] = with_latest(sys.argv[1:])
-            if name == "train":
-                sys.argv[1:] = with_saved_overrides(sys.argv[1:])
-            from reasonir.cli.check import config_errors
-
-            raise_errors(config_errors(name, sys.argv[1:]), "mistake in the configuration")
+            completed = _completed(name, arguments)
+            if completed is None:
+                return None
+            sys.argv[1:] = completed
         with closing_sweep():
             hydra.main(version_base=VERSION_BASE, config_path=str(CONF), config_name=name)(checked)()
     except (hydra.errors.HydraException, OmegaConfBaseException) as error:
@@ -134,6 +126,27 @@ def run_command(name: str, function: Callable[[DictConfig], Any], arguments: Seq
     if refused:
         raise refused[0]
     return results[-1] if results else None
+
+
+def _completed(name: str, arguments: Sequence[str]) -> list[str] | None:
+    """Add the leader's folder and the saved overrides of a resumed run, and check the result.
+
+    None on a rank whose leader has ended without a run.
+    """
+    from reasonir.cli.check import config_errors
+
+    refuse_unlaunchable(name, list(arguments))
+    completed = list(arguments)
+    if not is_leader():
+        folder = wait_for_folder()
+        if folder is None:
+            return None
+        completed += in_folder(folder)
+    completed = with_latest(completed)
+    if name == "train":
+        completed = with_saved_overrides(completed)
+    raise_errors(config_errors(name, completed), "mistake in the configuration")
+    return completed
 
 
 class CallableModule(ModuleType):

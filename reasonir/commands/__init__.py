@@ -1,1 +1,1 @@
-"""What each command does, from a configuration to its results."""
+"""Work of the commands, from a configuration to results."""

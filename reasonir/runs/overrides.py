@@ -48,20 +48,20 @@ def saved_overrides(file: Path) -> list[str]:
     return [str(override) for override in saved]
 
 
-def resumed_command(saved: Sequence[str], given: Sequence[str], *, file: Path, resume: str) -> list[str]:
+def resumed_command(saved: Sequence[str], present: Sequence[str], *, file: Path, resume: str) -> list[str]:
     """Merge saved arguments, in their order, with the present ones, which take precedence.
 
     Args:
         saved: arguments of the command that started the run.
-        given: arguments of the present command.
+        present: arguments of the present command.
         file: source of `saved`, for the message.
         resume: value of `resume=`, for the message.
 
     Raises:
         InputError: saved arguments decide which code runs, and the present command line doesn't repeat them.
     """
-    left = list(given)
-    keys = {_key(argument) for argument in given}
+    left = list(present)
+    keys = {_key(argument) for argument in present}
     kept: list[str] = []
     refused: list[str] = []
     for argument in _joined(saved):

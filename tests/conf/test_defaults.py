@@ -1,4 +1,4 @@
-"""What isn't chosen follows from what is: a head brings its loss, data its evaluation; the command line wins."""
+"""Defaults that follow from choices: the loss from the head, the evaluation from the data; the command line wins."""
 
 import pytest
 

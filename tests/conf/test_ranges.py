@@ -31,7 +31,7 @@ def targets(node):
 
 
 def unbounded(hint):
-    """Whether an annotation has a number without a constraint on it."""
+    """Return True if an annotation has a number without a constraint."""
     if isinstance(hint, str):  # of a class that names what is imported for type checkers only
         return re.search(r"\b(int|float)\b", hint) is not None
     if typing.get_origin(hint) is Annotated:

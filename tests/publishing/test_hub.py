@@ -1,4 +1,4 @@
-"""What is published of a run: its card, by which libraries open the folder with the same scores, and the upload."""
+"""Publishing a run: its card, libraries that open the folder with the same scores, and the upload."""
 
 import json
 import re
@@ -30,7 +30,7 @@ HEADS = {
     "yes_no": ("model=tiny_reranker", "loss=bce", "evaluation.baselines=[]"),
 }
 QUERY, TEXTS = "why does it rain", ["Warm air rises.", "Copper conducts."]
-"""Those of the card's examples."""
+"""Texts of the card's examples."""
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +49,7 @@ def runs(tmp_path_factory):
 
 
 def opened(folder):
-    """What the card's first example, in the model's own library, makes of the saved folder."""
+    """Result of the card's first example, in the model's own library, with the saved folder."""
     theirs, ours = re.findall(r"```python\n(.*?)```", (folder / "README.md").read_text(), re.DOTALL)
     found = [{}, {}]
     for code, names in zip((theirs, ours), found, strict=True):
@@ -162,7 +162,7 @@ def test_folders_of_this_machine_stay_untold(runs, tmp_path):
 
 @pytest.fixture
 def uploads(monkeypatch):
-    """What would have gone over the network."""
+    """Requests that would have gone over the network."""
     from huggingface_hub import HfApi
 
     sent = []

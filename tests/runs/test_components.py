@@ -1,4 +1,4 @@
-"""What a saved configuration may name: reasonir's classes in their places, a user's own that he names himself."""
+"""Components of a saved configuration: reasonir's classes in their roles, and a user's own that his YAML names."""
 
 from pathlib import Path
 

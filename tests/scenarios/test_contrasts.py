@@ -44,7 +44,7 @@ def test_losses_say_what_they_need(loss, needs):
 
 
 def held(tmp_path, *labelled, spans=(), **options):
-    """What batches hold of queries with documents of these labels."""
+    """Contrasts in batches of queries with documents of these labels."""
     examples = [
         Example(
             f"q{number}",

@@ -1,4 +1,4 @@
-"""What only a CUDA device can show: float16 with loss scaling, and the engine's equality there. Run with -m gpu."""
+"""Tests that need a CUDA device: float16 with loss scaling, and the engine's equality there. Run with -m gpu."""
 
 import csv
 

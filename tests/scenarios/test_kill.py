@@ -25,7 +25,7 @@ def start(home, *arguments):
 
 
 def steps_noted(home):
-    """How many training steps the only run of `home` has written to its history."""
+    """Training steps in the metrics.csv of the only run of `home`."""
     return sum(
         file.read_text().count(",train/loss,") for file in home.glob("outputs/*/metrics.csv") if file.stat().st_size
     )
@@ -38,7 +38,7 @@ def only_run(home):
 
 @pytest.fixture(scope="module")
 def reference(tmp_path_factory):
-    """The same command, left alone, in a process too."""
+    """The uninterrupted command, in a process too."""
     home = tmp_path_factory.mktemp("reference")
     process = start(home, *LONG, "checkpoint.every_n_steps=2")
     _, err = process.communicate(timeout=300)

@@ -71,7 +71,7 @@ def test_mining_leaves_split_and_development_task_as_they_are(tmp_path):
 
 
 def test_the_command_mines_what_training_takes(home):
-    from tests.running import goes_on_unless, run
+    from tests.running import resumes_unless, run
 
     options = ("data=demo", "mining=bm25", "mining.range_min=2", "mining.range_max=30", "mining.replace_own=true")
     done = run("mine", *options, home=home)
@@ -89,7 +89,7 @@ def test_the_command_mines_what_training_takes(home):
     trained = run("train", "experiment=demo_tiny", *options, *short, home=home)
     assert trained.status == 0, trained.err
     assert f"Prepared set {folder} is up to date" in trained.err
-    goes_on_unless(trained.folder, "mining.num_negatives=2", home=home, steps=2)
+    resumes_unless(trained.folder, "mining.num_negatives=2", home=home, steps=2)
     by_model = ("mining=model", "mining.relative_margin=null", "hardware=cpu")
     by_run = run("mine", "data=demo", *by_model, f"run={trained.folder}", home=home)
     assert by_run.status == 0, by_run.err

@@ -1,4 +1,4 @@
-"""What a person sees of a sweep in MLflow's interface, in a real browser."""
+"""A sweep in MLflow's interface, in a real browser."""
 
 import contextlib
 import os

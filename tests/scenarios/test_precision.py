@@ -54,7 +54,7 @@ def train(config, folder, head, precision, *, tmp_path, optimiser="adamw", clip=
 
 
 def apart(first, second):
-    """How far two changes of all weights are from each other, over the length of the second."""
+    """Distance of two changes of all weights, relative to the length of the second."""
     one, other = (torch.cat([each[name].flatten() for name in second]) for each in (first, second))
     return float((one - other).norm() / other.norm())
 

@@ -33,13 +33,13 @@ PUBLISHED = {
 
 
 def rows(folder):
-    """What the recipe of context rows is given."""
+    """Data of the recipe of context rows."""
     path = write_rows(folder / "rows.jsonl", 12)
     return [f"data.path={path}", f"eval.path={path}", "loader.dev_size=2"]
 
 
 def facts(folder):
-    """What the recipes on a collection are given."""
+    """Data of the recipes on a collection."""
     path = collection(folder / "collection", dev=(3, 11, 27))
     return [f"data.path={path}", f"eval.path={path}", "eval.split=dev", "loader.dev_size=4"]
 

@@ -14,7 +14,7 @@ from reasonir.inference.reranker import Reranker
 from reasonir.training.datamodule import LoaderOptions, RetrievalData
 from tests.data.test_documents import written
 from tests.rows import write_rows
-from tests.running import goes_on_unless, run
+from tests.running import resumes_unless, run
 from tests.scenarios.test_mining import collection
 from tests.teacher.test_reranker import teacher
 
@@ -52,7 +52,7 @@ def test_a_set_with_teacher_scores_is_prepared_trained_on_resumed_and_evaluated(
     assert trained.status == 0, trained.err
     assert f"Prepared set {folder} is up to date" in trained.err
     assert json.loads((trained.folder / "model" / "training_data.json").read_text()) == manifest
-    goes_on_unless(trained.folder, "teacher.scale=probability", home=home, steps=3)
+    resumes_unless(trained.folder, "teacher.scale=probability", home=home, steps=3)
     second = run(
         "prepare",
         "data=prepared",

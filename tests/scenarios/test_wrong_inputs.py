@@ -1,4 +1,4 @@
-"""What users get wrong, and the one message each gives: the place, the value, the remedy, and a non-zero status."""
+"""Mistakes of users: one message each with location, value and remedy, and exit status 2."""
 
 import json
 

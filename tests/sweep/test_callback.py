@@ -1,4 +1,4 @@
-"""Sweeps: a parent run with a child a job, jobs that fail or are killed beside others, and going on."""
+"""Sweeps: a parent run with a child per job, failed and killed jobs, and resuming."""
 
 import csv
 import json

@@ -1,4 +1,4 @@
-"""What MLflow knows of a run: parameters, numbers, artifacts, datasets, status; and that a run goes on under its id."""
+"""A run in MLflow: parameters, metrics, artifacts, datasets, status; and resuming under its id."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""What a finished run leaves in MLflow as its model, which version is the best one, and that weights lie there once."""
+"""The MLflow model of a finished run: one copy of its weights, and the best version of its registered model."""
 
 import mlflow
 import pytest

@@ -11,7 +11,7 @@ from reasonir.tracking.outbox import UNDELIVERED, Outbox
 
 
 class Service:
-    """What makes calls: fails those that are named, or all while it is locked."""
+    """Makes calls: fails those in `failing`, or all while it is locked."""
 
     def __init__(self, monkeypatch):
         self.made, self.failing, self.locked, self.patience = [], set(), False, []

@@ -62,7 +62,7 @@ def test_weights_that_are_not_finite_are_counted():
 
 
 def left(folder):
-    """What a run left that could be taken for a result."""
+    """Files of a run that look like a result."""
     names = [file.name for file in (folder / "checkpoints").glob("*")] if (folder / "checkpoints").is_dir() else []
     return names + [name for name in ("model", "results.json") if (folder / name).exists()]
 
