@@ -2,6 +2,8 @@
 
 Mined negatives and teacher scores are added to the training rows only. The split and the development and test tasks are
 made from the source's own documents, so runs with and without mining or a teacher are evaluated alike.
+
+`I` counts training items: rows with one or all of their positives.
 """
 
 from __future__ import annotations
