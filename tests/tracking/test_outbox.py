@@ -178,7 +178,7 @@ def test_a_disk_that_is_full_for_the_file_as_well_does_not_raise(service, tmp_pa
     box = opened(service, tmp_path)
     service.locked = True
     with monkeypatch.context() as patch:
-        patch.setattr(outbox, "completed", full)
+        patch.setattr(outbox, "atomic_path", full)
         send(box, "a", "b")
     assert "can't be written ([Errno 28] No space left on device): 2 calls wait in memory" in caplog.text
     send(box, "c")
