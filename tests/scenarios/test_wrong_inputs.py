@@ -78,7 +78,7 @@ WRONG = {
         lambda f: (*DEMO, "evaluation.baselines=[bm52]"),
         ["evaluation.baselines[0]=bm52: choose random, bm25 or untrained", "bm25"],
     ),
-    "unknown logger": (lambda f: (*DEMO, "logger=wandb"), ["logger=wandb", "mlflow, csv or none"]),
+    "unknown logger": (lambda f: (*DEMO, "logger=mlfow"), ["logger=mlfow", "did you mean 'mlflow'"]),
     "missing value": (lambda f: (*TINY, "data=beir", "eval=demo"), ["data.path is missing", "give data.path="]),
     "head and loss": (own_loss, ["ColBERT is a retriever", "Pairs trains reranker heads", "choose another loss="]),
     "words as index": (lambda f: (*DEMO, "index=bm25"), ["index=", "choose index=exact"]),
