@@ -24,8 +24,8 @@ from reasonir.benchmarking.setup import BenchParts, Setting, open_setting
 from reasonir.cli.startup import quiet_libraries
 from reasonir.config import flatten, strip_targets
 from reasonir.report.console import show
-from reasonir.tracking.base import open_tracking
 from reasonir.tracking.database import refuse_unusable
+from reasonir.tracking.open import open_tracking
 from reasonir.utils.files import atomic_path
 
 log = logging.getLogger(__name__)

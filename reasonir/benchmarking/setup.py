@@ -21,6 +21,7 @@ from reasonir.engine.step import Budget
 from reasonir.errors import InputError
 from reasonir.hardware import Hardware
 from reasonir.model.backbone import Model
+from reasonir.model.export import export
 from reasonir.model.head.base import Head
 from reasonir.planning.memory import TextShapes as Lengths
 from reasonir.planning.memory import Training
@@ -152,7 +153,7 @@ def open_setting(parts: BenchParts, peers: Mapping[str, Peer], model: Model) -> 
     _refuse_unfit(peers, type(encoder.head))
     with TemporaryDirectory() as folder:
         path = Path(folder)
-        encoder.save(path / "model")
+        export(encoder, path / "model")
         temperature = 1.0 if model.reads_pairs else encoder.head.temperature
         exported = Model(str(path / "model"), head=plain_head(model), attention=model.attention)
         tokenizer = encoder.head.tokenizer

@@ -26,9 +26,10 @@ from reasonir.report.console import show
 from reasonir.report.html.write import write_report
 from reasonir.report.leaderboard import show_leaderboard
 from reasonir.runs.provenance import refuse_other_data
-from reasonir.tracking.base import open_tracking, resumable_run_id
+from reasonir.tracking.base import resumable_run_id
 from reasonir.tracking.database import refuse_unusable
 from reasonir.tracking.mlflow import deliver
+from reasonir.tracking.open import open_tracking
 from reasonir.training.datamodule import LoaderOptions, RetrievalData
 from reasonir.types import Task
 

@@ -29,9 +29,9 @@ from reasonir.inference.pipeline import BM25, Answer, Pipeline, Stages
 from reasonir.inference.retriever import Retriever
 from reasonir.inference.search_engine import SearchEngine
 from reasonir.model.download import locate
-from reasonir.tracking.base import open_tracking
 from reasonir.tracking.database import address_of, refuse_unusable
 from reasonir.tracking.model_registry import package
+from reasonir.tracking.open import open_tracking
 from reasonir.tracking.outbox import PATIENCE
 from reasonir.types import Text
 from reasonir.utils.files import atomic_path

@@ -35,7 +35,8 @@ from reasonir.report.plan import show_choices, show_plan, show_probe, show_start
 from reasonir.runs.environment import environment
 from reasonir.runs.provenance import DATA, refuse_other_data, refuse_other_rows
 from reasonir.teacher.none import NoTeacher
-from reasonir.tracking.base import Tracking, open_tracking, resumable_run_id
+from reasonir.tracking.base import Tracking, resumable_run_id
+from reasonir.tracking.open import open_tracking
 from reasonir.tracking.tags import parameters
 from reasonir.training.checkpoints import step_of
 from reasonir.training.datamodule import RetrievalData

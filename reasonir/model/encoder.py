@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import Any, Protocol
 
 import torch
@@ -217,9 +216,3 @@ class Encoder(nn.Module):
             record(tokens)
             parts.append(self.head.scores(self.represent(tokens, budget=budget)))
         return torch.cat(parts).float().cpu() if parts else torch.zeros(0)
-
-    def save(self, folder: Path, *, texts: Sequence[str] = ()) -> None:
-        """Export the model, adapters merged (see `reasonir.model.export.export`)."""
-        from reasonir.model.export import export
-
-        export(self, folder, texts=texts)

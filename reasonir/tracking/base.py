@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 FOLDER_TAG = "reasonir.folder"
+PARENT_TAG, NOTE_TAG, ERROR_TAG, KIND_TAG = "mlflow.parentRunId", "mlflow.note.content", "error", "kind"
+RUN, SWEEP = "run", "sweep"
+"""Values of the tag `kind`."""
 _UNKNOWN = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
 
 
@@ -118,45 +121,6 @@ class Tracking:
             raise
         finally:
             self.end(status)
-
-
-def open_tracking(
-    loggers: Loggers,
-    home: Path,
-    *,
-    experiment_name: str,
-    name: str,
-    folder: Path,
-    tags: Mapping[str, str],
-    run: Path | None = None,
-    run_id: str | None = None,
-    resumed_at: int | None = None,
-    parent: str | None = None,
-) -> Tracking:
-    """Open the tracking of a run.
-
-    Args:
-        loggers: destinations.
-        home: root of MLflow's database and the folder mlartifacts.
-        experiment_name: the MLflow experiment.
-        name: of the run.
-        folder: of this command's output.
-        tags: shown in MLflow's interface.
-        run: folder that the run's id leads to, None for `folder`.
-        run_id: an earlier run to continue.
-        resumed_at: the optimiser step that it continues from.
-        parent: MLflow id of the sweep, for a new run of one.
-    """
-    lightning = loggers.open(folder)
-    if not loggers.mlflow:
-        return Tracking(lightning)
-    from reasonir.tracking.mlflow import MlflowTracking
-
-    tracking = MlflowTracking(home, folder, run_id, lightning=lightning)
-    if resumed_at is not None:
-        tracking.rewind(resumed_at)
-    tracking.open(experiment_name=experiment_name, name=name, run=run or folder, tags=tags, parent=parent)
-    return tracking
 
 
 def resumable_run_id(home: Path, folder: Path) -> str | None:

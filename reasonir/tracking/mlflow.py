@@ -20,16 +20,22 @@ from reasonir.errors import InputError
 from reasonir.runs.lock import lock_folder
 from reasonir.runs.outcome import KILLED, RUN_ID
 from reasonir.tracking import outbox
-from reasonir.tracking.base import FOLDER_TAG, Tracking, existing_run_id, saved_run_id
+from reasonir.tracking.base import (
+    FOLDER_TAG,
+    KIND_TAG,
+    NOTE_TAG,
+    PARENT_TAG,
+    RUN,
+    Tracking,
+    existing_run_id,
+    saved_run_id,
+)
 from reasonir.tracking.database import address_of, artifacts_of, client_of, exclusively
 from reasonir.tracking.outbox import OPEN, UNDELIVERED, Call, Outbox
 from reasonir.utils.files import atomic_path
 
 log = logging.getLogger(__name__)
 
-PARENT_TAG, NOTE_TAG, ERROR_TAG, KIND_TAG = "mlflow.parentRunId", "mlflow.note.content", "error", "kind"
-RUN, SWEEP = "run", "sweep"
-"""Values of the tag `kind`."""
 _EXPERIMENT_KIND = {"mlflow.experimentKind": "custom_model_development"}
 """Without this tag MLflow's interface shows the experiment as one about agents."""
 _LONGEST_PARAMETER = 6000

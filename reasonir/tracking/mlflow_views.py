@@ -13,7 +13,7 @@ import zlib
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from reasonir.tracking.mlflow import KIND_TAG, PARENT_TAG, RUN
+from reasonir.tracking.base import KIND_TAG, PARENT_TAG, RUN
 
 _TAG = "mlflow.sharedViewState."
 _ALL = "all-runs"

@@ -35,7 +35,7 @@ def package(
     Args:
         home: root of MLflow's database.
         run_id: of the MLflow run.
-        export: folder that `Encoder.save` wrote.
+        export: folder that `reasonir.model.export.export` wrote.
         run: folder of the run that trained it, if there is one.
         index: folder that `Retriever.save` wrote, with the corpus of a retriever.
         device: to run on; "auto" takes a GPU if there is one.

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from reasonir.runs.outcome import JobRecord
 from reasonir.tracking import outbox
-from reasonir.tracking.base import existing_run_id
+from reasonir.tracking.base import ERROR_TAG, SWEEP, existing_run_id
 from reasonir.tracking.database import refuse_unusable
-from reasonir.tracking.mlflow import ERROR_TAG, SWEEP, MlflowTracking
+from reasonir.tracking.mlflow import MlflowTracking
 
 
 def open_sweep(

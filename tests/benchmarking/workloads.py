@@ -5,6 +5,7 @@ from functools import partial
 from reasonir.benchmarking.base import Workload
 from reasonir.engine.step import Budget
 from reasonir.model.backbone import Model
+from reasonir.model.export import export
 from tests.helpers import HEADS, SENTENCES, load
 
 LENGTHS = {
@@ -18,7 +19,7 @@ LENGTHS = {
 def workload_of(checkpoint, head, folder, *, budget=(300, 400)):
     """Return six queries with a positive and two negatives each, one to forty sentences long."""
     encoder = load(checkpoint, head, **LENGTHS[head])
-    encoder.save(folder)
+    export(encoder, folder)
     tokenizer = encoder.head.tokenizer
     queries = [f"{SENTENCES[i]} {i}" for i in range(6)]
     documents = [[f"{SENTENCES[i + k]}, {i} {k}; " * (1 + 13 * ((i + k) % 4)) for i in range(6)] for k in (1, 3, 6)]

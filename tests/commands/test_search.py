@@ -16,6 +16,7 @@ import reasonir
 from reasonir.eval.trec import read_run
 from reasonir.inference.pruner import Pruner
 from reasonir.inference.retriever import Retriever
+from reasonir.model.export import export
 from reasonir.types import Text
 from tests.helpers import SENTENCES, load
 from tests.running import run
@@ -28,7 +29,7 @@ def models(bert, tmp_path_factory):
     """An exported retriever, reranker and pruner."""
     folder = tmp_path_factory.mktemp("models")
     for head in ("colbert", "cross_encoder", "provence"):
-        load(bert, head).save(folder / head)
+        export(load(bert, head), folder / head)
     return folder
 
 

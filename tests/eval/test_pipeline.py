@@ -19,6 +19,7 @@ from reasonir.inference.pruner import Pruner
 from reasonir.inference.reranker import Reranker
 from reasonir.inference.retriever import Retriever
 from reasonir.inference.search_engine import Bm25Search
+from reasonir.model.export import export
 from reasonir.types import Corpus, Task, Text
 from tests.helpers import load
 from tests.rows import rows
@@ -63,7 +64,7 @@ def exports(bert, tmp_path_factory):
             encoder.head.classifier.classifier.weight.normal_(std=3.0)
             if head == "provence":
                 encoder.head.keep.weight.normal_(std=0.3)
-        encoder.save(folder / head)
+        export(encoder, folder / head)
     return {head: str(folder / head) for head in ("cross_encoder", "provence")}
 
 
@@ -185,7 +186,7 @@ def test_an_evaluated_pruner_reranks_and_prunes_bm25_candidates(exports, tmp_pat
 
 
 def test_a_pipeline_is_its_stages_one_after_the_other(bert, exports, tmp_path):
-    load(bert, "biencoder").save(tmp_path / "retriever")
+    export(load(bert, "biencoder"), tmp_path / "retriever")
     pipeline = Pipeline.load(
         str(tmp_path / "retriever"),
         reranker=exports["provence"],

@@ -5,6 +5,7 @@ import torch
 
 from reasonir.errors import InputError
 from reasonir.inference.pruner import Pruner
+from reasonir.model.export import export
 from reasonir.types import Pair, Text
 from reasonir.utils.sentences import sentences
 from tests.helpers import load
@@ -21,7 +22,7 @@ def pruner(bert, tmp_path_factory):
         encoder.head.keep.weight.normal_(std=0.3)
         encoder.head.classifier.classifier.weight.normal_(std=3.0)
     folder = tmp_path_factory.mktemp("pruner")
-    encoder.save(folder)
+    export(encoder, folder)
     return Pruner.load(str(folder), max_length=48, threshold=0.5)
 
 

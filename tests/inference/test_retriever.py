@@ -13,6 +13,7 @@ from reasonir.index.exact import Exact
 from reasonir.inference.pruner import Pruner
 from reasonir.inference.reranker import Reranker
 from reasonir.inference.retriever import Retriever
+from reasonir.model.export import export
 from reasonir.types import Corpus, Pair, Text
 from tests.helpers import RETRIEVERS, SENTENCES, load
 from tests.running import run
@@ -25,7 +26,7 @@ def exported(request, bert, tmp_path_factory):
     """A retriever's export, loaded without being told its head."""
     folder = tmp_path_factory.mktemp(request.param) / "export"
     encoder = load(bert, request.param)
-    encoder.save(folder)
+    export(encoder, folder)
     loaded = reasonir.load(folder)
     assert isinstance(loaded, Retriever)
     assert type(loaded.encoder.head) is RETRIEVERS[request.param]
@@ -141,7 +142,7 @@ def test_wrong_additions_are_refused_and_nothing_is_taken(bert, tmp_path):
 @pytest.mark.parametrize(("checkpoint", "head"), [("bert", "cross_encoder"), ("decoder", "yes_no")])
 def test_rerankers_order_texts_by_their_scores(request, tmp_path, checkpoint, head):
     encoder = load(request.getfixturevalue(checkpoint), head)
-    encoder.save(tmp_path / "export")
+    export(encoder, tmp_path / "export")
     reranker = reasonir.load(tmp_path / "export")
     assert type(reranker) is Reranker
     assert type(reranker.encoder.head) is type(encoder.head)
@@ -155,7 +156,7 @@ def test_rerankers_order_texts_by_their_scores(request, tmp_path, checkpoint, he
 
 
 def test_pruners_rerank_and_prune(bert, tmp_path):
-    load(bert, "provence").save(tmp_path / "export")
+    export(load(bert, "provence"), tmp_path / "export")
     pruner = reasonir.load(tmp_path / "export")
     assert isinstance(pruner, Pruner)
     pruned = pruner.prune("rain", TEXTS)

@@ -9,6 +9,7 @@ import torch
 import reasonir
 from reasonir.errors import InputError
 from reasonir.model import export_check
+from reasonir.model.export import export
 from reasonir.model.head.biencoder import BiEncoder
 from reasonir.model.lora import LoRA
 from reasonir.model.prompts import Prompts
@@ -60,7 +61,7 @@ def test_a_bidirectional_window_is_restored(tmp_path, head):
     for turn in range(3):
         encoder = load(folder, head)
         assert encoder.backbone.config.sliding_window == 9
-        encoder.save(tmp_path / f"export{turn}")
+        export(encoder, tmp_path / f"export{turn}")
         folder = tmp_path / f"export{turn}"
         assert window(folder) == 16
 
@@ -70,21 +71,21 @@ def test_an_export_that_is_another_model_is_not_published(tmp_path, monkeypatch)
     folder = decoder(tmp_path / "gemma", "gemma3_text", sliding_window=16, use_bidirectional_attention=True)
     encoder = load(folder, "biencoder")
     with pytest.raises(InputError, match=r"outputs by reasonir differ by .* on a text of \d+ words"):
-        encoder.save(tmp_path / "model")
+        export(encoder, tmp_path / "model")
     assert [file.name for file in tmp_path.iterdir()] == ["gemma"]
 
 
 @pytest.mark.parametrize("head", ["colbert", "biencoder", "gaussian", "cross_encoder", "provence"])
 def test_a_decoder_without_a_padding_token_can_be_batched_by_its_ecosystem(tmp_path, head):
     encoder = load(decoder(tmp_path / "qwen", "qwen3", pad=False, side="left"), head)
-    encoder.save(tmp_path / "model")  # compared in batches
+    export(encoder, tmp_path / "model")  # compared in batches
     assert json.loads((tmp_path / "model" / "tokenizer_config.json").read_text())["pad_token"]
 
 
 def test_a_padding_token_of_the_config_is_that_of_the_tokenizer(tmp_path):
     """A decoder's classifier finds the last token by the config's, which decoders state as they like."""
     encoder = load(decoder(tmp_path / "qwen", "qwen3", pad_token_id=7), "cross_encoder")
-    encoder.save(tmp_path / "model")
+    export(encoder, tmp_path / "model")
     stated = json.loads((tmp_path / "model" / "config.json").read_text())
     assert stated["pad_token_id"] == encoder.head.tokenizer.tokenizer.pad_token_id != 7
 
@@ -92,7 +93,7 @@ def test_a_padding_token_of_the_config_is_that_of_the_tokenizer(tmp_path):
 @pytest.mark.parametrize("pooling", ["cls", "mean", "lasttoken"])
 def test_pooling_is_the_same_where_the_tokenizer_padded_on_the_left(tmp_path, pooling):
     encoder = load(decoder(tmp_path / "qwen", "qwen3", side="left"), "biencoder", pooling=pooling)
-    encoder.save(tmp_path / "model")  # compared in batches
+    export(encoder, tmp_path / "model")  # compared in batches
     assert json.loads((tmp_path / "model" / "tokenizer_config.json").read_text())["padding_side"] == "right"
 
 
@@ -104,7 +105,7 @@ def test_the_tokenizer_forgets_how_it_was_called(bert, decoder, tmp_path, head):
     encoder.head.tokenizer([pair]) if head in ("yes_no", "cross_encoder", "provence") else encoder.head.tokenizer(
         [Text("long " * 600)], "document"
     )
-    encoder.save(tmp_path / "model")
+    export(encoder, tmp_path / "model")
     for file in (tmp_path / "model").rglob("tokenizer.json"):
         stated = json.loads(file.read_text())
         assert (stated["truncation"], stated["padding"]) == (None, None)
@@ -118,7 +119,7 @@ def test_settings_that_the_ecosystem_omits_are_in_the_manifest(bert, decoder, tm
     if head in ("cross_encoder", "provence"):
         options = {"max_length": 60, "query_share": 0.3}
     encoder = load(decoder if head == "yes_no" else bert, head, model={"prompts": prompts}, **options).eval()
-    encoder.save(tmp_path / "model")
+    export(encoder, tmp_path / "model")
     again = reasonir.load(tmp_path / "model").encoder
     query = Text("who repairs ovens " * 30, "name the trade")
     if head in ("yes_no", "cross_encoder", "provence"):
@@ -133,7 +134,7 @@ def test_adapters_and_packed_texts_are_compared_too(bert, tmp_path, monkeypatch)
     monkeypatch.setattr(
         export_check.ExportCheck, "_refuse_difference", lambda self, variant, *_: compared.append(variant)
     )
-    load(bert, "colbert", model={"lora": LoRA(rank=2)}).save(tmp_path / "model")
+    export(load(bert, "colbert", model={"lora": LoRA(rank=2)}), tmp_path / "model")
     assert compared == ["of packed texts", "by reasonir", "by PyLate"] * 2
 
 
@@ -152,20 +153,20 @@ def test_a_model_that_is_not_finite_is_not_exported(bert, tmp_path):
     encoder = load(bert, "biencoder")
     next(encoder.backbone.parameters()).data.fill_(torch.nan)
     with pytest.raises(InputError, match="not finite"):
-        encoder.save(tmp_path / "model")
+        export(encoder, tmp_path / "model")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_folder_of_something_else_is_left_alone(bert, tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(InputError, match="holds files that are no export"):
-        load(bert, "biencoder").save(tmp_path)
+        export(load(bert, "biencoder"), tmp_path)
     assert [file.name for file in tmp_path.iterdir()] == ["notes.txt"]
 
 
 def test_an_export_takes_the_place_of_an_earlier_one(bert, tmp_path):
     for length in (30, 40):
-        load(bert, "biencoder", max_length=length).save(tmp_path / "model")
+        export(load(bert, "biencoder", max_length=length), tmp_path / "model")
         assert BiEncoder.limits(tmp_path / "model", {})["query"] == length
     assert [file.name for file in tmp_path.iterdir()] == ["model"]
 
@@ -173,7 +174,7 @@ def test_an_export_takes_the_place_of_an_earlier_one(bert, tmp_path):
 @pytest.fixture(scope="module")
 def exported(bert, tmp_path_factory):
     folder = tmp_path_factory.mktemp("exported") / "model"
-    load(bert, "colbert").save(folder)
+    export(load(bert, "colbert"), folder)
     return folder
 
 
@@ -210,7 +211,7 @@ def test_an_export_killed_at_any_write_leaves_no_model(bert, tmp_path, monkeypat
     for step in ("begin", "finish"):
         monkeypatch.setattr(f"reasonir.model.manifest.{step}", kill)
         with pytest.raises(Killed):
-            encoder.save(tmp_path / "model")
+            export(encoder, tmp_path / "model")
         monkeypatch.undo()
     assert not (tmp_path / "model").exists()
 

@@ -10,6 +10,7 @@ import torch
 import reasonir
 from reasonir.errors import InputError
 from reasonir.inference.retriever import Retriever
+from reasonir.model.export import export
 from reasonir.model.remote_code import refuse_remote_code
 from tests.helpers import load
 from tests.hostile import Hostile, add_module, edit
@@ -24,7 +25,7 @@ def exported(bert, tmp_path_factory):
     """An export of every head that an attack starts from."""
     place = tmp_path_factory.mktemp("exported")
     for head in ("biencoder", "colbert", "cross_encoder"):
-        load(bert, head).save(place / head)
+        export(load(bert, head), place / head)
     return place
 
 

@@ -9,6 +9,7 @@ import pytest
 from reasonir.data.batches.lengths import LengthOptions
 from reasonir.data.triplets import Triplets
 from reasonir.model.backbone import Model
+from reasonir.model.export import export
 from reasonir.model.prompts import Prompts
 from reasonir.planning.lengths import auto_lengths, measure
 from reasonir.training.datamodule import LoaderOptions, RetrievalData
@@ -59,7 +60,7 @@ def test_without_weights_texts_are_laid_out_as_with_them(request, tmp_path, name
     folder = request.getfixturevalue(name)
     prompts = Prompts(query="query: {instruction} ", document="passage: ")
     if saved:  # an exported model states its lengths, markers and prompts itself
-        load(folder, head, model={"prompts": prompts}, **options).save(tmp_path / "model")
+        export(load(folder, head, model={"prompts": prompts}, **options), tmp_path / "model")
         folder, options, prompts = tmp_path / "model", {}, Prompts()
     loaded = load(folder, head, model={"prompts": prompts}, **options).head.tokenizer
     for file in folder.glob("*.safetensors"):

@@ -18,8 +18,10 @@ from mlflow.exceptions import MlflowException
 
 import reasonir
 from reasonir.inference.retriever import Retriever
-from reasonir.tracking.base import Loggers, open_tracking
+from reasonir.model.export import export
+from reasonir.tracking.base import Loggers
 from reasonir.tracking.model_registry import package
+from reasonir.tracking.open import open_tracking
 from reasonir.types import Text
 from tests.helpers import SENTENCES, load
 from tests.running import run
@@ -35,7 +37,7 @@ def packaged(request, bert, decoder, tmp_path_factory):
     folder = tmp_path_factory.mktemp("packaged")
     addresses = {}
     for head, checkpoint in HEADS.items():
-        load({"bert": bert, "decoder": decoder}[checkpoint], head).save(folder / head)
+        export(load({"bert": bert, "decoder": decoder}[checkpoint], head), folder / head)
         tracking = open_tracking(Loggers(mlflow=True), folder, experiment_name="p", name=head, folder=folder, tags={})
         with tracking.closing():
             addresses[head] = package(folder, tracking.run_id, folder / head, run=None)

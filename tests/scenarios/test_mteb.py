@@ -4,6 +4,7 @@ import pytest
 
 from reasonir.eval.stats.ranking_metrics import mean, per_query
 from reasonir.index.exact import Exact
+from reasonir.model.export import export
 from reasonir.model.prompts import Prompts
 from reasonir.types import Corpus, Text
 from tests.helpers import SENTENCES, load
@@ -50,7 +51,7 @@ def test_an_exported_bi_encoder_gets_our_figures_in_mteb(bert, tmp_path):
 
     prompts = Prompts(query="question: ", document="passage: ")
     encoder = load(bert, "biencoder", model={"prompts": prompts}, pooling="mean").eval()
-    encoder.save(tmp_path / "model")
+    export(encoder, tmp_path / "model")
     index = Exact(encoder)
     index.build(Corpus(list(CORPUS), list(CORPUS.values())))
     run = index.search({key: Text(text) for key, text in QUERIES.items()}, 36)

@@ -15,9 +15,11 @@ from reasonir.inference.pipeline import Pipeline
 from reasonir.inference.pruner import Pruner
 from reasonir.inference.reranker import Reranker
 from reasonir.inference.retriever import Retriever
+from reasonir.model.export import export
 from reasonir.publishing.hub import load as load_pushed
-from reasonir.tracking.base import Loggers, open_tracking
+from reasonir.tracking.base import Loggers
 from reasonir.tracking.model_registry import package
+from reasonir.tracking.open import open_tracking
 from tests.helpers import load
 from tests.hostile import DATA, Hostile, add_module, edit, sign
 from tests.running import run
@@ -62,7 +64,7 @@ RUN = {
 def place(tmp_path_factory, bert):
     """A home, an export and a corpus."""
     folder = tmp_path_factory.mktemp("security")
-    load(bert, "biencoder").save(folder / "export")
+    export(load(bert, "biencoder"), folder / "export")
     (folder / "corpus.txt").write_text("Warm air rises.\nCopper conducts.\n")
     return folder
 

@@ -13,8 +13,9 @@ import yaml
 
 from reasonir.errors import InputError
 from reasonir.runs.environment import environment
-from reasonir.tracking.base import Loggers, Tracking, folder_of_run, open_tracking
+from reasonir.tracking.base import Loggers, Tracking, folder_of_run
 from reasonir.tracking.database import client_of
+from reasonir.tracking.open import open_tracking
 from reasonir.training import callbacks
 from tests.running import run
 

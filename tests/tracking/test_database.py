@@ -10,6 +10,7 @@ import pytest
 from mlflow.exceptions import MlflowException
 
 from reasonir.errors import InputError
+from reasonir.model.export import export
 from reasonir.tracking.database import blocked, client_of, database_of, refuse_unusable
 from reasonir.tracking.model_registry import METRIC
 from reasonir.tracking.outbox import UNDELIVERED
@@ -135,7 +136,7 @@ def test_an_experiment_that_was_deleted_is_named(database):
 def test_first_commands_in_an_empty_home_all_work(tmp_path, bert):
     home, corpus = tmp_path / "home", tmp_path / "docs.txt"
     corpus.write_text("Warm air rises.\nCopper conducts.\n")
-    load(bert, "biencoder").save(tmp_path / "model")
+    export(load(bert, "biencoder"), tmp_path / "model")
     small = ("experiment=demo_tiny", "model/head=biencoder", "trainer.max_steps=1", "evaluation.baselines=[]")
     commands = [
         ("train", *small, "seed=1"),

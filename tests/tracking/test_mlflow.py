@@ -11,9 +11,10 @@ from mlflow import MlflowClient
 
 from reasonir.errors import InputError
 from reasonir.tracking import outbox
-from reasonir.tracking.base import Loggers, Tracking, open_tracking
+from reasonir.tracking.base import Loggers, Tracking
 from reasonir.tracking.database import client_of, database_of
 from reasonir.tracking.mlflow import MlflowTracking
+from reasonir.tracking.open import open_tracking
 from reasonir.tracking.outbox import UNDELIVERED
 from reasonir.training.callbacks import TrainingMonitor
 from tests.running import run

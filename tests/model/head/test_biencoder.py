@@ -7,6 +7,7 @@ import torch
 
 from reasonir.data.batch import Representation
 from reasonir.errors import InputError
+from reasonir.model.export import export
 from reasonir.model.head.biencoder import BiEncoder
 from reasonir.model.prompts import Prompts
 from reasonir.types import Text
@@ -50,7 +51,7 @@ def test_the_export_gives_the_same_vectors_with_the_same_prompts(request, tmp_pa
     encoder = load(
         request.getfixturevalue(name), "biencoder", model={"prompts": prompts}, pooling="mean", max_length=24
     )
-    encoder.save(tmp_path / "model")
+    export(encoder, tmp_path / "model")
     theirs = SentenceTransformer(str(tmp_path / "model"), device="cpu")
     strings = [text.text for text in TEXTS]
     for side, found in (("query", theirs.encode_query(strings)), ("document", theirs.encode_document(strings))):
@@ -94,7 +95,7 @@ def test_matryoshka_loss_is_the_mean_over_dimensions(bert):
 
 
 def test_a_colbert_checkpoint_becomes_a_mean_pooled_bi_encoder(bert, tmp_path):
-    load(bert, "colbert").save(tmp_path / "model")
+    export(load(bert, "colbert"), tmp_path / "model")
     encoder = load(tmp_path / "model", "biencoder")
     assert encoder.head.pooling == "mean"
     assert encoder.encode(TEXTS, "query").values_TD.shape == (len(TEXTS), 64)

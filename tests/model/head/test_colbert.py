@@ -11,6 +11,7 @@ from reasonir.distributed.ranks import Alone
 from reasonir.engine.step import Budget, run_step
 from reasonir.errors import InputError
 from reasonir.loss.cached_contrastive import CachedContrastive
+from reasonir.model.export import export
 from reasonir.model.head.colbert import ColBERT
 from reasonir.types import Document, Example, Text
 from tests.helpers import SENTENCES, batch_of, gradients, load
@@ -57,7 +58,7 @@ def test_tokens_are_laid_out_as_pylate_does(bert, options):
 @pytest.mark.parametrize("options", [{}, {"query_expansion": False}, {"skiplist": ["the", "no-such-word"]}])
 def test_the_export_gives_the_same_scores_in_pylate(request, tmp_path, name, options):
     encoder = load(request.getfixturevalue(name), "colbert", query_length=20, document_length=40, **options)
-    encoder.save(tmp_path / "model")
+    export(encoder, tmp_path / "model")
     assert (tmp_path / "model" / "model.safetensors").is_file()
     expected = pylate_scores(pylate(tmp_path / "model"), QUERIES, DOCUMENTS)
     torch.testing.assert_close(scores(encoder, QUERIES, DOCUMENTS), expected, rtol=1e-4, atol=1e-4)
@@ -74,7 +75,7 @@ def test_adapters_are_merged_into_the_export(bert, tmp_path):
             if "lora_B" in name:
                 parameter.normal_()
     expected = scores(encoder, QUERIES, DOCUMENTS)
-    encoder.save(tmp_path / "model")
+    export(encoder, tmp_path / "model")
     assert not any("lora" in name for name in load_file(tmp_path / "model" / "model.safetensors"))
     torch.testing.assert_close(
         pylate_scores(pylate(tmp_path / "model"), QUERIES, DOCUMENTS), expected, rtol=1e-4, atol=1e-4

@@ -9,6 +9,7 @@ from reasonir.distributed.ranks import Alone
 from reasonir.engine.step import Budget, run_step
 from reasonir.errors import InputError
 from reasonir.loss.bce import Bce
+from reasonir.model.export import export
 from reasonir.model.lora import LoRA
 from reasonir.types import Pair, Text
 from tests.helpers import batch_of, examples, gradients, largest_difference, load
@@ -162,7 +163,7 @@ def test_the_export_scores_the_same_in_transformers_and_here(classifier, tmp_pat
             if parameter.requires_grad:
                 parameter.add_(0.05 * torch.randn_like(parameter))
     scores = encoder.score_pairs(PAIRS)
-    encoder.save(tmp_path / "model")
+    export(encoder, tmp_path / "model")
     assert torch.equal(encoder.score_pairs(PAIRS), scores)
     assert torch.allclose(transformers_scores(tmp_path / "model", PAIRS, 100), scores, atol=1e-5)
     again = load(tmp_path / "model", "cross_encoder", max_length=100).eval()

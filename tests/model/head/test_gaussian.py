@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from reasonir.errors import InputError
+from reasonir.model.export import export
 from reasonir.model.head.gaussian import Gaussian
 from reasonir.types import Text
 from tests.helpers import SENTENCES, load
@@ -36,7 +37,7 @@ def test_the_export_gives_the_same_vectors_in_sentence_transformers_and_here(ber
 
     encoder = load(bert, "gaussian", **options).eval()
     expected = encoder.encode(TEXTS, "document").values_TD
-    encoder.save(tmp_path / "model")
+    export(encoder, tmp_path / "model")
     model = SentenceTransformer(str(tmp_path / "model"), device="cpu")
     assert model.similarity_fn_name == "euclidean"
     vectors = torch.tensor(model.encode([text.text for text in TEXTS]))

@@ -12,6 +12,7 @@ from reasonir.loss.bce import Bce
 from reasonir.loss.listwise import Listwise
 from reasonir.loss.provence import ProvenceLoss
 from reasonir.loss.sum import Sum
+from reasonir.model.export import export
 from reasonir.model.lora import LoRA
 from reasonir.model.span_scoring import score_spans
 from reasonir.types import Pair, Text
@@ -161,7 +162,7 @@ def test_the_export_ranks_in_transformers_and_prunes_here_as_before(bert, tmp_pa
                 parameter.add_(0.05 * torch.randn_like(parameter))
     tokens, _ = encoder.head.tokenizer(PAIRS)
     expected = encoder.represent(tokens)
-    encoder.save(tmp_path / "model")
+    export(encoder, tmp_path / "model")
     again = load(tmp_path / "model", "provence").eval()
     assert torch.allclose(again.represent(tokens).values_TD, expected.values_TD, atol=1e-5)
     logits = load_file(tmp_path / "model" / "pruning_head.safetensors")
@@ -204,7 +205,7 @@ def test_a_published_checkpoint_of_one_file_is_read(bert, tmp_path):
 def test_a_layer_of_another_size_is_refused(bert, tmp_path):
     from safetensors.torch import save_file
 
-    load(bert, "provence").save(tmp_path)
+    export(load(bert, "provence"), tmp_path)
     wrong = {"pruning_head.classifier.weight": torch.zeros(2, 8), "pruning_head.classifier.bias": torch.zeros(2)}
     save_file(wrong, tmp_path / "pruning_head.safetensors")
     (tmp_path / "reasonir.json").unlink()

@@ -8,6 +8,7 @@ from hydra.utils import get_object
 
 from reasonir.config import CONF, loss_of
 from reasonir.errors import InputError
+from reasonir.model.export import export
 from reasonir.model.head.recognise import head_of, heads
 from tests.helpers import HEADS, load
 
@@ -29,7 +30,7 @@ def test_derived_heads_are_tried_before_their_base():
 @pytest.mark.parametrize("head", HEADS)
 def test_an_export_is_recognised_by_its_files(head, request, tmp_path):
     checkpoint = request.getfixturevalue("decoder" if head == "yes_no" else "bert")
-    load(checkpoint, head).save(tmp_path / "model")
+    export(load(checkpoint, head), tmp_path / "model")
     assert head_of(tmp_path / "model") is HEADS[head]
 
 

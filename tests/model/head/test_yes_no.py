@@ -9,6 +9,7 @@ from reasonir.errors import InputError
 from reasonir.loss.bce import Bce
 from reasonir.loss.listwise import Listwise
 from reasonir.loss.sum import Sum
+from reasonir.model.export import export
 from reasonir.model.head.yes_no import INSTRUCTION, PREFIX, SUFFIX, body
 from reasonir.model.lora import LoRA
 from reasonir.types import Pair, Text
@@ -144,7 +145,7 @@ def test_the_export_scores_the_same_in_transformers_and_in_cross_encoder(decoder
             if "lora_B" in name or (not rank and parameter.requires_grad):
                 parameter.add_(0.02 * torch.randn_like(parameter))
     scores = encoder.score_pairs(PAIRS[:2])
-    encoder.save(tmp_path / "model")
+    export(encoder, tmp_path / "model")
     assert torch.allclose(whole_scores(tmp_path / "model", encoder, PAIRS[:2]), scores, atol=1e-4)
     again = load(tmp_path / "model", "yes_no").eval()
     assert torch.allclose(again.score_pairs(PAIRS[:2]), scores, atol=1e-4)
