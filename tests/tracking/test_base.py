@@ -201,7 +201,7 @@ def test_a_killed_run_is_marked_and_goes_on_under_its_id(home_with_runs, monkeyp
 @pytest.mark.parametrize("why", ["copied", "deleted", "deleted with its experiment"])
 def test_a_run_that_mlflow_does_not_have_any_more_goes_on_under_a_new_one(home_with_runs, tmp_path, why):
     home, folder, entry, client = home_with_runs
-    words, said = ["logger=mlflow", "evaluation.baselines=[]"], f"The run {entry.info.run_id} of {folder} was deleted"
+    words, said = ["logger=mlflow", "evaluation.baselines=[]"], f"Run {entry.info.run_id} of {folder} was deleted"
     if why == "copied":
         folder = shutil.copytree(folder, tmp_path / "copy")
         (folder / "run_id").write_text("0" * 32)
