@@ -35,7 +35,7 @@ class Hardware(Validated):
         nodes: number of machines.
         precision: 32-true, 16-mixed, bf16-mixed, or auto for the best that the device supports.
         supported_precisions: precisions that the device supports natively.
-        memory_gib: memory of one device; None for the free memory of the present one.
+        memory_gib: memory of one device; None for all of the present GPU's, or what is free on a CPU.
         attention: attention implementation that runs on the device.
         strategy: Lightning strategy: a name, or an instance.
         micro_batch_tokens: padded tokens per segment; None fits them to the memory.

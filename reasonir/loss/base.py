@@ -2,8 +2,8 @@
 
 Objectives know neither the model nor how its representations were fitted into memory, so every objective is correct
 under gradient caching, accumulation, mixed precision and several devices: the engine handles those. A new objective is
-one file here and one YAML in conf/loss. Outputs hold this device's pairs; `ranks.mean` and `ranks.gather` cover all
-devices.
+one file, here or in a user's own folder, and one YAML in conf/loss. Outputs hold this device's pairs; `ranks.mean` and
+`ranks.gather` cover all devices.
 
 Shape letters: P labelled pairs, Q queries of this device, N documents of all devices, T document tokens.
 """
