@@ -12,6 +12,7 @@ from huggingface_hub.errors import HfHubHTTPError
 
 import reasonir
 from reasonir.errors import InputError
+from reasonir.model.export import export
 from reasonir.model.head.provence import Provence
 from reasonir.publishing.hub import load, save
 from reasonir.publishing.model_card import card_of
@@ -86,7 +87,7 @@ def test_the_card_opens_the_saved_folder_with_the_runs_scores(head, runs, tmp_pa
 
 
 def test_a_pruners_export_is_opened_as_its_card_says(bert, tmp_path):
-    load_untrained(bert, "provence").save(tmp_path / "model")
+    export(load_untrained(bert, "provence"), tmp_path / "model")
     found = {}
     exec(Provence.usage.library_code.replace("{name}", str(tmp_path / "model")), found)
     scores = found["model"].predict([(QUERY, text) for text in TEXTS])
@@ -196,7 +197,7 @@ def test_what_cannot_be_pushed_is_said(runs, uploads, tmp_path, monkeypatch):
     for words, message in (
         ((f"run={source}", "to=rain"), "to=rain: give the repository as user/name"),
         (("run=nothing", "to=me/rain"), "run=nothing is"),
-        ((f"run={tmp_path}", "to=me/rain"), "has no exported model: let the run end"),
+        ((f"run={tmp_path}", "to=me/rain"), "has no exported model: finish the run"),
     ):
         refused = run("push", *words, home=runs.home)
         assert refused.status == 2

@@ -129,7 +129,7 @@ def test_a_retriever_packaged_with_a_corpus_searches_it(packaged, tmp_path):
     assert [hit["text"] for hit in model.predict([{"query": QUERY, "documents": ["a bee"]}])[0]] == ["a bee"]
     for name, logger, message in (
         ("bm25", "mlflow", "run=bm25 is no retriever"),
-        (folder / "biencoder", "csv", "package=true logger=csv"),
+        (folder / "biencoder", "csv", "package=true logs the model to MLflow: give logger=mlflow"),
     ):
         refused = run("search", f"run={name}", f"logger={logger}", *words, home=tmp_path)
         assert refused.status == 2
