@@ -27,7 +27,7 @@ def require(*checks: Callable[[], Any]) -> None:
             problem = str(error)
         if isinstance(problem, str):
             problems.append(problem)
-    raise_errors(problems, "unmet requirement")
+    raise_errors(problems, "requirement not met")
 
 
 def quiet_libraries() -> None:

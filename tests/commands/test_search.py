@@ -185,7 +185,7 @@ def test_a_terminal_is_left_quietly(corpus, tmp_path):
         env={**os.environ, "REASONIR_HOME": str(tmp_path), "TERM": "dumb", "COLUMNS": "100"},
     )
     os.close(theirs)
-    read_until(ours, "leaves.", "> ")
+    read_until(ours, "quits.", "> ")
     os.write(ours, b"bees dance\n")
     seen = read_until(ours, " ms", "> ")
     assert interrupted(process) == 0, seen

@@ -375,5 +375,5 @@ def test_a_loss_without_its_teacher_is_refused_before_training(home):
     done = run("train", "model=tiny_reranker", "loss=kl", "loss.target=bge", "data=demo", "eval=demo", home=home)
     assert done.status == 2
     assert "teacher 'bge'" in done.err
-    assert "none: name one it has" in done.err
+    assert "none: name a teacher that it has" in done.err
     assert "teacher=reranker teacher.name=bge" in done.err

@@ -112,7 +112,7 @@ def test_trust_of_one_model_is_no_trust_of_another(place, hostile):
     refused(done, hostile, "modules.json has type: evil.Evil")
     wrong = said((*EVALUATE, "run={it}", "eval=demo", "trust_remote_code=no"), folder, place)
     assert (wrong.status, hostile.done) == (2, False)
-    assert "trust_remote_code=no: choose true or false" in wrong.err
+    assert "trust_remote_code='no': expected true or false" in wrong.err
 
 
 @pytest.mark.parametrize("command", list(RUN))

@@ -281,7 +281,7 @@ def test_a_model_is_loaded_by_the_id_of_its_run(home_with_runs, monkeypatch):
     texts = ["Bees dance.", "It rains."]
     by_id = reasonir.load(entry.info.run_id).score(["why does it rain"], texts)
     assert by_id.tolist() == reasonir.load(folder).score(["why does it rain"], texts).tolist()
-    with pytest.raises(InputError, match="neither a folder nor the id of a run"):
+    with pytest.raises(InputError, match=r"no run in .* has this id: give the run's folder"):
         reasonir.load("0" * 32)
 
 
