@@ -94,7 +94,6 @@ def _plan(parts: TrainParts, data: RetrievalData) -> tuple[TrainParts, Plan]:
     if parts.resume and (parts.folder / DATA).is_file():
         refuse_other_data(data.source, parts.folder)
     try:
-        data.prepare_data()
         data.setup()
     except NotHereError as error:
         if not parts.dry_run:

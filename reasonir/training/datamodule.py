@@ -110,7 +110,8 @@ class RetrievalData(LightningDataModule):
 
     def prepare_data(self) -> None:
         """Write the prepared set, and the sets with mined negatives and teacher scores, unless they exist."""
-        self._add_stages(prepare(self.source, self.home))
+        if self.rows is None:
+            self._add_stages(prepare(self.source, self.home))
 
     def _add_stages(self, folder: Path) -> Path:
         """Add mined negatives and teacher scores to the source's prepared set."""
