@@ -9,6 +9,7 @@ import select
 import signal
 import subprocess
 import sys
+from functools import partial
 
 import pytest
 
@@ -183,6 +184,7 @@ def test_a_terminal_is_left_quietly(corpus, tmp_path):
         stdout=theirs,
         stderr=theirs,
         env={**os.environ, "REASONIR_HOME": str(tmp_path), "TERM": "dumb", "COLUMNS": "100"},
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),  # a background job ignores it
     )
     os.close(theirs)
     read_until(ours, "quits.", "> ")
