@@ -10,9 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from reasonir.cli.configuration import register_resolvers
-
-register_resolvers()  # for tests that compose
+import reasonir.cli.configuration  # noqa: F401  (registers what YAML files call, for tests that compose)
 
 
 @pytest.fixture(scope="session")

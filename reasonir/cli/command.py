@@ -23,7 +23,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from reasonir.cli.configuration import register_resolvers
+import reasonir.cli.configuration  # noqa: F401  (registers what YAML files call)
 from reasonir.cli.help import help_text
 from reasonir.config import CONF, VERSION_BASE, reasonir_home, run_folder
 from reasonir.distributed.launch import in_folder, is_leader, publish_folder, refuse_unlaunchable, wait_for_folder
@@ -97,7 +97,6 @@ def run_command(name: str, function: Callable[[DictConfig], Any], arguments: Seq
                 raise  # Hydra continues with the other jobs and reports this one
             refused.append(error)
 
-    register_resolvers()
     os.environ["HYDRA_FULL_ERROR"] = "1"  # let Hydra raise exceptions instead of printing them
     argv, sys.argv = sys.argv, [sys.argv[0], *arguments]
     try:

@@ -29,6 +29,9 @@ def register_resolvers() -> None:
     OmegaConf.register_new_resolver("run_folder", run_folder, replace=True, use_cache=True)  # one per command
 
 
+register_resolvers()  # at import, since sweeps' jobs get their configuration in other processes
+
+
 def build(node: Any) -> Any:
     """Build the object of a `_target_` node, its children first; return plain values as they are.
 

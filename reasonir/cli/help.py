@@ -11,7 +11,7 @@ import yaml
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
-from reasonir.cli.configuration import register_resolvers
+import reasonir.cli.configuration  # noqa: F401  (registers what YAML files call)
 from reasonir.cli.explain import OVERHEAD, explained_keys, groups, introduction, option_file
 from reasonir.config import CONF, VERSION_BASE, user_conf_folder
 
@@ -43,7 +43,6 @@ def help_text(name: str, arguments: Sequence[str]) -> str:
 
 def composed(name: str, overrides: Sequence[str]) -> DictConfig:
     """A command's configuration with Hydra's own, nothing in it resolved."""
-    register_resolvers()
     with initialize_config_dir(str(CONF), version_base=VERSION_BASE, job_name=f"reasonir-{name}"):
         return compose(name, list(overrides), return_hydra_config=True)
 

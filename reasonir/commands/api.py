@@ -18,7 +18,6 @@ from omegaconf import DictConfig, open_dict
 from reasonir import inference
 from reasonir.cli.check import config_errors, problems
 from reasonir.cli.command import run_command, with_latest, with_saved_overrides
-from reasonir.cli.configuration import register_resolvers
 from reasonir.commands.compose import EvaluateParts, TrainParts, compose_evaluate, compose_train
 from reasonir.commands.evaluate import evaluate as run_evaluation
 from reasonir.commands.train import train as run_training
@@ -63,7 +62,6 @@ def compose(*overrides: str) -> TrainParts:
     Raises:
         InputError: all mistakes of the overrides and the composition.
     """
-    register_resolvers()
     arguments = with_saved_overrides(with_latest(overrides))
     raise_errors(config_errors("train", arguments), "mistake in the configuration")
     GlobalHydra.instance().clear()

@@ -178,6 +178,7 @@ def _work(
 def _call(work: str, config: DictConfig, hydra_config: Any, folder: Path) -> float | None:
     """Start the job's run, or resume it from its last checkpoint."""
     module, _, name = work.partition(":")
+    function = getattr(importlib.import_module(module), name)  # registers the resolvers of the configuration
     setup_globals()
     HydraConfig.instance().cfg = hydra_config
     configure_log(hydra_config.hydra.job_logging, hydra_config.hydra.verbose)
@@ -186,7 +187,7 @@ def _call(work: str, config: DictConfig, hydra_config: Any, folder: Path) -> flo
         config.resume = str(folder)
     else:
         (folder / "metrics.csv").unlink(missing_ok=True)
-    value: float | None = getattr(importlib.import_module(module), name)(config, folder)
+    value: float | None = function(config, folder)
     return value
 
 
