@@ -8,7 +8,6 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from importlib.util import find_spec
-from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -44,13 +43,19 @@ def run_folder(resume: str | None, parent: str, name: str = "") -> str:
         path = Path(resume).expanduser()
         return str(path.parent.parent if path.suffix == ".ckpt" else path)
     stem = "_".join(part for part in (time.strftime("%Y-%m-%d_%H-%M-%S"), name) if part)
-    for number in count(1):
-        folder = Path(parent) / (stem if number == 1 else f"{stem}_{number}")
-        with suppress(FileExistsError):
-            with suppress(PermissionError, NotADirectoryError):  # reported when the command writes there
-                folder.mkdir(parents=True)
-            break
-    return str(folder)
+    base, number = Path(parent), 1
+    with suppress(OSError):
+        base.mkdir(parents=True, exist_ok=True)
+    while True:
+        folder = base / (stem if number == 1 else f"{stem}_{number}")
+        try:
+            folder.mkdir()
+        except FileExistsError:
+            number += 1
+            continue
+        except OSError:
+            pass  # reported when the command writes there
+        return str(folder)
 
 
 def hydra_subfolder(resume: str | None, time: str) -> str:

@@ -140,6 +140,15 @@ def test_runs_of_one_second_get_folders_of_their_own(tmp_path, monkeypatch):
     assert run_folder(None, str(tmp_path / "multirun")) == str(tmp_path / "multirun" / "2026-11-26_05-30-49")
 
 
+def test_a_folder_that_cannot_be_made_is_named_all_the_same(tmp_path):
+    (tmp_path / "gone").symlink_to(tmp_path / "unmounted")
+    (tmp_path / "file").touch()
+    for parent in (tmp_path / "gone", tmp_path / "file"):
+        folder = Path(run_folder(None, str(parent), "demo"))
+        assert folder.parent == parent
+        assert not folder.exists()
+
+
 def test_nested_values_are_flattened_and_targets_left_out():
     assert flatten(strip_targets({"a": {"_target_": "x", "b": {"c": 1}}, "d": [2]})) == {"a.b.c": 1, "d": [2]}
 
