@@ -39,6 +39,7 @@ def bench(parts: BenchParts) -> None:
             disagree.
     """
     quiet_libraries()
+    parts.loggers.open(parts.folder)  # refused before the work
     if parts.loggers.mlflow:
         refuse_unusable(parts.home, parts.experiment_name)
     folder = parts.folder

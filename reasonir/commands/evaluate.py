@@ -46,6 +46,8 @@ def evaluate(parts: EvaluateParts) -> None:
     """
     quiet_libraries()
     tracks = is_leader() and parts.loggers.mlflow
+    if is_leader():
+        parts.loggers.open(parts.folder)  # refused before the work
     if tracks:
         refuse_unusable(parts.home, parts.experiment_name)
     if parts.trec:

@@ -31,7 +31,7 @@ RUN, SWEEP = "run", "sweep"
 _UNKNOWN = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Loggers:
     """Destinations of a run's metrics (config group `logger`).
 
@@ -44,13 +44,16 @@ class Loggers:
     mlflow: bool = False
     csv: bool = True
     lightning: Mapping[str, Callable[..., Logger]] = field(default_factory=dict)
+    _opened: dict[Path, list[Logger]] = field(default_factory=dict, init=False, repr=False)
 
     def open(self, folder: Path) -> list[Logger]:
-        """Build the Lightning loggers of a run in `folder`.
+        """Build the Lightning loggers of a run in `folder`, once: building one may already begin a run elsewhere.
 
         Raises:
             InputError: the library of a logger isn't installed, or it refuses its options.
         """
+        if folder in self._opened:
+            return self._opened[folder]
         loggers = []
         for name, factory in self.lightning.items():
             options = {"save_dir": str(folder)} if "save_dir" in inspect.signature(factory).parameters else {}
@@ -58,6 +61,7 @@ class Loggers:
                 loggers.append(factory(**options))
             except (ImportError, TypeError, ValueError) as error:
                 raise InputError(f"logger.lightning.{name}: {error}") from error
+        self._opened[folder] = loggers
         return loggers
 
 

@@ -3,8 +3,10 @@
 import csv
 import json
 from dataclasses import FrozenInstanceError
+from functools import wraps
 
 import pytest
+from lightning.pytorch.loggers import CSVLogger
 
 import reasonir
 from reasonir.commands.compose import TrainParts
@@ -102,7 +104,11 @@ def test_a_users_own_logger_and_callback_take_part(home, tmp_path, monkeypatch):
     )
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("REASONIR_HOME", str(home))
+    built, init = [], CSVLogger.__init__
+    counted = wraps(init)(lambda self, *given, **named: built.append(init(self, *given, **named)))
+    monkeypatch.setattr(CSVLogger, "__init__", counted)
     done = reasonir.train(*TINY, "trainer.max_steps=2", "logger=mine", "callbacks=timer")
+    assert len(built) == 1
     (file,) = done.folder.rglob("table/*/metrics.csv")
     rows = list(csv.DictReader(file.open()))
     assert {"train/loss", "dev/ndcg_at_10", "eval/demo/ndcg_at_10"} <= set(rows[0])
@@ -118,5 +124,9 @@ def test_a_logger_whose_library_is_missing_is_refused_before_any_work(logger, ho
         assert done.status == 2
         assert f"logger.lightning.{logger}: " in done.err
         assert not (done.folder / "metrics.csv").exists()
+        done = run("evaluate", "model=tiny", "eval=demo", "hardware=cpu", f"logger={logger}", home=home)
+        assert done.status == 2
+        assert f"logger.lightning.{logger}: " in done.err
+        assert not (done.folder / "results.json").exists()
     else:
         pytest.skip(f"{logger} is installed")
