@@ -12,12 +12,12 @@ from lightning import seed_everything
 
 from reasonir.cli.startup import quiet_libraries, require
 from reasonir.commands.compose import EvaluateParts
-from reasonir.commands.train_session import stamp, track_results
+from reasonir.commands.train_session import evaluation_of, track_results
 from reasonir.data.base import Source
 from reasonir.distributed.encoding_pool import join_pool, run_together
 from reasonir.distributed.launch import is_leader, publish_folder
 from reasonir.errors import InputError
-from reasonir.eval.evaluator import Evaluation, read_benchmark
+from reasonir.eval.evaluator import read_benchmark
 from reasonir.eval.result_table import result_table
 from reasonir.eval.results import Results
 from reasonir.eval.systems import evaluate_systems, run_file_system
@@ -75,25 +75,10 @@ def evaluate(parts: EvaluateParts) -> None:
     first = untrained.load(seed=parts.model_seed).to(hardware.torch_device) if wants_untrained else None
     encoder = trained.load(seed=parts.model_seed).to(hardware.torch_device) if trained else first
     assert encoder is not None
-    if error := benchmark.incompatibility(
-        type(encoder.head)
-    ):  # a run's head isn't in the configuration that was checked
+    if error := benchmark.incompatibility(type(encoder.head)):  # no configuration names the head of a run
         raise InputError(error)
-    protocol = {
-        "model": (trained or untrained).path,
-        **stamp(encoder, hardware, parts.index_stamp),
-        "seed": parts.seed,
-    }
-    evaluation = Evaluation(
-        tasks,
-        options,
-        parts.index,
-        parts.folder,
-        protocol,
-        parts.seed,
-        groups=benchmark.groups,
-        headline=benchmark.headline,
-        analyse=benchmark.analyse,
+    evaluation = evaluation_of(
+        parts, tasks, encoder, path=(trained or untrained).path, hardware=hardware, benchmark=benchmark
     )
     name = "untrained" if trained is None else "trained"
     if trained is None:

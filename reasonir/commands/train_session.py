@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from lightning import Trainer, seed_everything
 from lightning.pytorch.loggers.logger import Logger
 from lightning.pytorch.strategies import FSDPStrategy
 
-from reasonir.commands.compose import TrainParts
+from reasonir.commands.compose import EvaluateParts, TrainParts
 from reasonir.distributed.encoding_pool import broadcast_weights, join_pool, run_together
 from reasonir.distributed.launch import own_rank
 from reasonir.engine.step import Budget
 from reasonir.errors import InputError
+from reasonir.eval.base import Benchmark
 from reasonir.eval.evaluator import ANALYSIS, Evaluation, read_benchmark
 from reasonir.eval.result_table import result_table
 from reasonir.eval.results import Results
@@ -77,25 +77,8 @@ class TrainingRun:
             batch_size=parts.loader.batch_size,
         )
         data.assemble = self.encoder.head.tokenizer.collate
-        self.evaluation = self._evaluation(tasks)
-
-    def _evaluation(self, tasks: Sequence[Task]) -> Evaluation:
-        parts, benchmark = self.parts, self.parts.benchmark
-        protocol = {
-            "model": parts.model.path,
-            **stamp(self.encoder, self.hardware, parts.index_stamp),
-            "seed": parts.seed,
-        }
-        return Evaluation(
-            tasks,
-            parts.evaluation,
-            parts.index,
-            self.folder,
-            protocol,
-            parts.seed,
-            groups=benchmark.groups,
-            headline=benchmark.headline,
-            analyse=benchmark.analyse,
+        self.evaluation = evaluation_of(
+            parts, tasks, self.encoder, path=parts.model.path, hardware=self.hardware, benchmark=parts.benchmark
         )
 
     def run(self, interrupt: Interrupt) -> float | None:
@@ -253,14 +236,44 @@ def total_steps(batches: int, trainer: Trainer) -> int:
     return min(bounds)
 
 
-def stamp(encoder: Encoder, hardware: Hardware, index: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the properties of model, machine and index that metrics depend on, for the protocol of the results."""
-    return {
+def evaluation_of(
+    parts: TrainParts | EvaluateParts,
+    tasks: Sequence[Task],
+    encoder: Encoder,
+    *,
+    path: str,
+    hardware: Hardware,
+    benchmark: Benchmark,
+) -> Evaluation:
+    """Return the evaluation of a command, with everything that its metrics depend on in the protocol.
+
+    Args:
+        parts: of the command.
+        tasks: the benchmark's tasks, read; empty on ranks that only encode.
+        encoder: the evaluated model.
+        path: hub id or folder of its checkpoint.
+        hardware: the resolved profile.
+        benchmark: with its held-out queries, where it needs any.
+    """
+    protocol = {
+        "model": path,
         **encoder.head.tokenizer.stamp(),
         "dtype": str(next(encoder.parameters()).dtype).removeprefix("torch."),
         "device": hardware.accelerator,
-        "index": dict(index),
+        "index": dict(parts.index_stamp),
+        "seed": parts.seed,
     }
+    return Evaluation(
+        tasks,
+        parts.evaluation,
+        parts.index,
+        parts.folder,
+        protocol,
+        parts.seed,
+        groups=benchmark.groups,
+        headline=benchmark.headline,
+        analyse=benchmark.analyse,
+    )
 
 
 def track_results(results: Results, system: str, folder: Path, tracking: Tracking) -> None:
