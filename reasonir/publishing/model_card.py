@@ -14,13 +14,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from reasonir.config import flatten
 from reasonir.eval.result_table import CI, metric_name
 from reasonir.model.head.base import Head
 from reasonir.runs.components import component
 from reasonir.runs.folder import saved_config
+from reasonir.runs.overrides import saved_overrides
 from reasonir.runs.provenance import DATA
 from reasonir.utils.table import TEXT, Table
 
@@ -147,9 +146,9 @@ def _training(run: Path, environment: Mapping[str, Any], seed: int) -> Iterator[
     """Yield the command, seed and package versions."""
     file = run / ".hydra" / "overrides.yaml"
     if file.is_file():
-        overrides = [str(override) for override in yaml.safe_load(file.read_text())]
         yield "## Training"
-        yield "\n".join(["```bash", " ".join(["python -m reasonir.train", *map(_quoted, overrides)]), "```"])
+        command = " ".join(["python -m reasonir.train", *map(_quoted, saved_overrides(file))])
+        yield f"```bash\n{command}\n```"
     if environment:
         versions = {name.lower(): version for name, version in environment["packages"].items()}
         packages = ", ".join(f"{name} {versions[name]}" for name in _PACKAGES if name in versions)

@@ -16,10 +16,9 @@ from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any
 
-import yaml
-
 from reasonir.config import user_conf_folder
 from reasonir.errors import HOW_TO_TRUST, InputError
+from reasonir.utils.files import read_yaml
 
 _OURS = re.compile(r"reasonir(\.\w+){2,}")
 _SPECIAL = re.compile(r"_\w+_")
@@ -131,10 +130,7 @@ def _own_targets() -> set[str]:
     """Every `_target_` of the user's own YAML files."""
     folder, targets = user_conf_folder(), set[str]()
     for file in sorted(folder.rglob("*.yaml")) if folder else ():
-        try:
-            values = yaml.safe_load(file.read_text(encoding="utf-8"))
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise InputError(f"{file} can't be read as YAML ({error}): fix it, or move it elsewhere") from error
+        values = read_yaml(file, remedy="fix it, or move it elsewhere")
         targets |= {str(value) for path, value in _leaves(values, "") if path.endswith("._target_")}
     return targets
 

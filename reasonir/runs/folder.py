@@ -11,13 +11,12 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from reasonir.errors import InputError
 from reasonir.model import manifest
 from reasonir.model.backbone import Model
 from reasonir.runs.components import build_saved, refuse_unknown_components
 from reasonir.runs.outcome import RUN_ID
+from reasonir.utils.files import read_yaml
 
 
 def folder_of_id(run_id: str, home: Path) -> Path:
@@ -43,10 +42,7 @@ def saved_config(folder: Path) -> Mapping[str, Any]:
     file = folder / "config.yaml"
     if not file.is_file():
         raise InputError(f"{folder} is no tracked run: it has no config.yaml")
-    try:
-        saved = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{file} can't be read as YAML ({error}): copy the folder again") from error
+    saved = read_yaml(file, remedy="copy the folder again")
     if not isinstance(saved, dict):
         raise InputError(f"{file} is no configuration of a run: copy the folder again")
     return saved

@@ -12,11 +12,11 @@ import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 
 from reasonir.errors import InputError
+from reasonir.utils.files import read_yaml
 
 _SPECIAL = ("_target_", "_args_", "_partial_", "_convert_", "_recursive_")
 _UNTRUSTED = re.compile(r"\+*([\w.]+\.)?trust_remote_code=false")
@@ -39,10 +39,7 @@ def saved_overrides(file: Path) -> list[str]:
     Raises:
         InputError: the file is no list of overrides.
     """
-    try:
-        saved = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{file} can't be read as YAML ({error}): copy the folder again") from error
+    saved = read_yaml(file, remedy="copy the folder again")
     if not isinstance(saved, list):
         raise InputError(f"{file} is no list of overrides: copy the folder again")
     return [str(override) for override in saved]

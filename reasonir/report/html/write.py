@@ -24,6 +24,7 @@ from reasonir.report.html.page import LEVELS, Figure, Page
 from reasonir.report.html.queries import examples_of
 from reasonir.runs.environment import environment
 from reasonir.runs.metrics_csv import History
+from reasonir.runs.overrides import saved_overrides
 from reasonir.types import Task
 from reasonir.utils.files import atomic_path
 
@@ -198,7 +199,7 @@ def _overrides(folder: Path) -> list[str] | None:
     file = resumed[-1] if resumed else first
     if not file.is_file():
         return None
-    return [word for word in yaml.safe_load(file.read_text()) if not word.lstrip("+").startswith("resume=")]
+    return [word for word in saved_overrides(file) if not word.lstrip("+").startswith("resume=")]
 
 
 def _runtime(folder: Path) -> dict[str, Any]:
