@@ -21,16 +21,11 @@ from reasonir.training.callbacks import TrainingMonitor
 from tests.running import run
 from tests.runs.locking import Locker, locked
 
+pytestmark = pytest.mark.usefixtures("hurried")
 RUN = (
     *("experiment=demo_tiny", "logger=mlflow", "data.variants=1", "evaluation.baselines=[]", "model/head=biencoder"),
     *("trainer.max_steps=6", "checkpoint.every_n_steps=4"),
 )
-
-
-@pytest.fixture(autouse=True)
-def hurried(monkeypatch):
-    monkeypatch.setattr(outbox, "PATIENCE", 0.2)
-    monkeypatch.setattr(outbox, "LAST_PATIENCE", 0.4)
 
 
 @pytest.fixture(scope="module")

@@ -3,18 +3,13 @@
 import pytest
 
 from reasonir.runs.outcome import FAILED, FINISHED, KILLED, JobRecord
-from reasonir.tracking import outbox
 from reasonir.tracking.database import client_of, database_of
 from reasonir.tracking.mlflow import deliver
 from reasonir.tracking.sweep_runs import close_sweep, mark_failed, open_sweep
 from tests.running import run
 from tests.runs.locking import locked
 
-
-@pytest.fixture(autouse=True)
-def hurried(monkeypatch):
-    monkeypatch.setattr(outbox, "PATIENCE", 0.2)
-    monkeypatch.setattr(outbox, "LAST_PATIENCE", 0.4)
+pytestmark = pytest.mark.usefixtures("hurried")
 
 
 @pytest.fixture(scope="module")
