@@ -17,7 +17,7 @@ from reasonir.config import CONF, VERSION_BASE, user_conf_folder
 
 _WIDTH = 120
 _ALIGNED = 44
-"""Columns of a key and its value that comments are aligned behind; longer ones get theirs on the line above."""
+"""Columns of a key and its value that comments are aligned behind; the comment of a longer one is on the line above."""
 
 
 def help_text(name: str, arguments: Sequence[str]) -> str:

@@ -1,7 +1,7 @@
 """Launch of a command by torchrun: rank 0 composes the run, the other ranks wait for its folder.
 
-Rank 0 composes, prepares the data and plans, then publishes its folder; only then do the others compose, with that
-folder as theirs: one run, one folder, nothing prepared twice. Lightning's own launcher has the same effect, since it
+Rank 0 composes, prepares the data and plans, then publishes its folder; only then do the others compose, in that
+folder: one run, one folder, nothing prepared twice. Lightning's own launcher has the same effect, since it
 starts the other ranks no earlier.
 """
 
