@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from omegaconf import DictConfig
 
 from reasonir.cli.command import command
+from reasonir.cli.configuration import output_folder
 
 
 @command("bench")
 def main(config: DictConfig) -> None:
     """Time a training step."""
-    from hydra.core.hydra_config import HydraConfig
-
     from reasonir.benchmarking.compare import bench
     from reasonir.benchmarking.setup import BenchParts
     from reasonir.cli.configuration import build
     from reasonir.commands.compose import command_parts
 
     parts = BenchParts(
-        **command_parts(config, Path(HydraConfig.get().runtime.output_dir)),
+        **command_parts(config, output_folder()),
         model=build(config.model),
         hardware=build(config.hardware),
         texts=build(config.workload),

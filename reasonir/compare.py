@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from omegaconf import DictConfig
 
 from reasonir.cli.command import command
+from reasonir.cli.configuration import output_folder
 
 
 @command("compare")
 def main(config: DictConfig) -> None:
     """Compare runs."""
-    from hydra.core.hydra_config import HydraConfig
-
     from reasonir.commands.compare import compare_runs
 
-    compare_runs(config, Path(HydraConfig.get().runtime.output_dir))
+    compare_runs(config, output_folder())
 
 
 if __name__ == "__main__":

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 
 from omegaconf import DictConfig
 
 from reasonir.cli.command import CallableModule, command
+from reasonir.cli.configuration import output_folder
 
 sys.modules[__name__].__class__ = CallableModule
 
@@ -15,12 +15,10 @@ sys.modules[__name__].__class__ = CallableModule
 @command("evaluate")
 def main(config: DictConfig) -> None:
     """Evaluate a run, a model or run files."""
-    from hydra.core.hydra_config import HydraConfig
-
     from reasonir.commands.compose import compose_evaluate
     from reasonir.commands.evaluate import evaluate
 
-    evaluate(compose_evaluate(config, Path(HydraConfig.get().runtime.output_dir)))
+    evaluate(compose_evaluate(config, output_folder()))
 
 
 if __name__ == "__main__":

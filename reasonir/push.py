@@ -8,6 +8,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from reasonir.cli.command import command
+from reasonir.cli.configuration import output_folder
 
 log = logging.getLogger(__name__)
 
@@ -15,14 +16,12 @@ log = logging.getLogger(__name__)
 @command("push")
 def main(config: DictConfig) -> None:
     """Save the model with its card and, unless in a dry run, upload it."""
-    from hydra.core.hydra_config import HydraConfig
-
     from reasonir.publishing.hub import check_name, push, save
     from reasonir.tracking.base import folder_of_run
 
     check_name(config.to)
     run = folder_of_run(str(config.run), Path(config.home))
-    folder = Path(HydraConfig.get().runtime.output_dir) / Path(config.to).name
+    folder = output_folder() / Path(config.to).name
     save(run, folder, name=config.to, licence=config.license)
     if config.dry_run:
         log.info("This would be uploaded: %s", folder)

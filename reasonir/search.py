@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from omegaconf import DictConfig
 
 from reasonir.cli.command import command
+from reasonir.cli.configuration import output_folder
 
 
 @command("search")
 def main(config: DictConfig) -> None:
     """Search a corpus."""
-    from hydra.core.hydra_config import HydraConfig
-
     from reasonir.commands.search import search
 
-    search(config, Path(HydraConfig.get().runtime.output_dir))
+    search(config, output_folder())
 
 
 if __name__ == "__main__":

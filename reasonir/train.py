@@ -8,6 +8,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from reasonir.cli.command import CallableModule, command
+from reasonir.cli.configuration import output_folder
 
 sys.modules[__name__].__class__ = CallableModule
 
@@ -18,7 +19,7 @@ def main(config: DictConfig) -> float | None:
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
 
-    folder = Path(HydraConfig.get().runtime.output_dir)
+    folder = output_folder()
     if HydraConfig.get().mode == RunMode.MULTIRUN and not config.dry_run:
         from reasonir.sweep.job_process import run_job
 

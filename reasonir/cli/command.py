@@ -128,12 +128,10 @@ def run_command(name: str, function: Callable[[DictConfig], Any], arguments: Seq
 
 
 def _completed(name: str, arguments: Sequence[str]) -> list[str] | None:
-    """Add the leader's folder and the saved overrides of a resumed run, and check the result.
+    """Add the leader's folder, on a rank that follows one; complete and check the arguments.
 
     None on a rank whose leader has ended without a run.
     """
-    from reasonir.cli.check import config_errors
-
     refuse_unlaunchable(name, list(arguments))
     completed = list(arguments)
     if not is_leader():
@@ -141,7 +139,18 @@ def _completed(name: str, arguments: Sequence[str]) -> list[str] | None:
         if folder is None:
             return None
         completed += in_folder(folder)
-    completed = with_latest(completed)
+    return checked_arguments(name, completed)
+
+
+def checked_arguments(name: str, arguments: Sequence[str]) -> list[str]:
+    """Resolve `latest`, add the saved overrides of a resumed run, and check the result.
+
+    Raises:
+        InputError: all mistakes of the arguments and the composition, or the run can't be resumed.
+    """
+    from reasonir.cli.check import config_errors
+
+    completed = with_latest(arguments)
     if name == "train":
         completed = with_saved_overrides(completed)
     raise_errors(config_errors(name, completed), "mistake in the configuration")

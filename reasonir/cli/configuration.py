@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import hydra
@@ -30,6 +31,11 @@ def register_resolvers() -> None:
 
 
 register_resolvers()  # at import, since sweeps' jobs get their configuration in other processes
+
+
+def output_folder() -> Path:
+    """Return the folder that Hydra made for the present command's output."""
+    return Path(HydraConfig.get().runtime.output_dir)
 
 
 def build(node: Any) -> Any:

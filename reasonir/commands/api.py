@@ -16,8 +16,9 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, open_dict
 
 from reasonir import inference
-from reasonir.cli.check import config_errors, problems
-from reasonir.cli.command import run_command, with_latest, with_saved_overrides
+from reasonir.cli.check import problems
+from reasonir.cli.command import checked_arguments, run_command
+from reasonir.cli.configuration import output_folder
 from reasonir.commands.compose import EvaluateParts, TrainParts, compose_evaluate, compose_train
 from reasonir.commands.evaluate import evaluate as run_evaluation
 from reasonir.commands.train import train as run_training
@@ -62,8 +63,7 @@ def compose(*overrides: str) -> TrainParts:
     Raises:
         InputError: all mistakes of the overrides and the composition.
     """
-    arguments = with_saved_overrides(with_latest(overrides))
-    raise_errors(config_errors("train", arguments), "mistake in the configuration")
+    arguments = checked_arguments("train", overrides)
     GlobalHydra.instance().clear()
     try:
         with initialize_config_dir(str(CONF), version_base=VERSION_BASE):
@@ -91,7 +91,7 @@ def train(*overrides: str) -> RunResult:
     def work(config: DictConfig) -> Path:
         if config.dry_run or config.probe:
             raise InputError("dry_run and probe train no model: use python -m reasonir.train, or compose()")
-        folder = _output_folder()
+        folder = output_folder()
         with lock_folder(folder):
             run_training(compose_train(config, folder))
         return folder
@@ -111,7 +111,7 @@ def evaluate(*overrides: str) -> RunResult:
     """
 
     def work(config: DictConfig) -> EvaluateParts:
-        parts = compose_evaluate(config, _output_folder())
+        parts = compose_evaluate(config, output_folder())
         if parts.trec:
             raise InputError("trec= evaluates run files, which have no model: use python -m reasonir.evaluate")
         run_evaluation(parts)
@@ -127,10 +127,6 @@ def _run(name: str, work: Any, overrides: Sequence[str]) -> Any:
     if sweep := next((each for each in overrides if each in _SWEEPS), None):
         raise InputError(f"{sweep}: a sweep has many results: use python -m reasonir.{name}")
     return run_command(name, work, overrides)
-
-
-def _output_folder() -> Path:
-    return Path(HydraConfig.get().runtime.output_dir)
 
 
 def _metrics(folder: Path, system: str) -> dict[str, dict[str, float]]:

@@ -48,7 +48,6 @@ class Command:
         loggers: destinations of metrics.
         experiment_name: the MLflow experiment.
         tags: of the tracked run.
-        trust_remote_code: True to run code that a checkpoint or a saved configuration names.
         values: the resolved configuration, as plain values.
         line: the command line, to repeat the command.
     """
@@ -59,7 +58,6 @@ class Command:
     loggers: Loggers
     experiment_name: str
     tags: Mapping[str, str]
-    trust_remote_code: bool
     values: Mapping[str, Any]
     line: Sequence[str]
 
@@ -262,7 +260,6 @@ def command_parts(config: DictConfig, folder: Path) -> dict[str, Any]:
         "loggers": build(config.logger),
         "experiment_name": config.experiment_name,
         "tags": {key: str(value) for key, value in config.tags.items()},
-        "trust_remote_code": config.trust_remote_code,
         "values": to_container(config),
         "line": ["python", "-m", str(hydra.job.name).replace("-", "."), *map(str, hydra.overrides.task)],
     }
