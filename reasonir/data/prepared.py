@@ -158,6 +158,13 @@ class Report:
         self.counts: Counter[str] = Counter()
         self.first: dict[str, list[str]] = {}
 
+    @classmethod
+    def of(cls, rejected: Iterable[Rejected]) -> Report:
+        """Return the report of these parts."""
+        report = cls()
+        list(report.filter(rejected))
+        return report
+
     def filter(self, items: Iterable[Example | Rejected]) -> Iterator[Example]:
         """Yield the examples and count the rejected items."""
         for item in items:
@@ -172,10 +179,14 @@ class Report:
         """Return plain values, for the manifest."""
         return {kind: {"count": count, "first": self.first[kind]} for kind, count in sorted(self.counts.items())}
 
+    def lines(self) -> list[str]:
+        """Return each kind with its count."""
+        return [f"{count} {kind.replace('_', ' ')}" for kind, count in self.counts.items()]
+
     def log(self) -> None:
         """Log the counts, one line per kind."""
-        for kind, count in sorted(self.counts.items()):
-            log.info("Left out: %d %s, for instance %s", count, kind.replace("_", " "), self.first[kind][0])
+        for line, first in zip(self.lines(), self.first.values(), strict=True):
+            log.info("Left out: %s, for instance %s", line, first[0])
 
 
 def read_manifest(folder: Path) -> Manifest:

@@ -18,12 +18,23 @@ class BeirBenchmark(Benchmark):
         path: folder, or dataset repository on the hub.
         split: name of the qrels file.
         revision: branch, tag or commit of a hub id.
+        ignore_identical_ids: never rank the document with a query's id for it, unless it is judged relevant to it.
+        strict: raise on what can't be evaluated, instead of leaving it out.
     """
 
     path: str
     split: str = "test"
     revision: str | None = None
+    ignore_identical_ids: bool = True
+    strict: bool = False
 
     def tasks(self, *, corpus: bool = True) -> Iterator[Task]:
         """Yield the one task."""
-        yield read_task(self.path, self.split, revision=self.revision, key="eval")
+        yield read_task(
+            self.path,
+            self.split,
+            revision=self.revision,
+            ignore_identical_ids=self.ignore_identical_ids,
+            strict=self.strict,
+            key="eval",
+        )

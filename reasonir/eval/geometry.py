@@ -21,7 +21,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from reasonir.data.beir import read_task
 from reasonir.errors import InputError
 from reasonir.eval.base import EvaluatedSystem
 from reasonir.eval.beir import BeirBenchmark
@@ -65,7 +64,7 @@ class Geometry(BeirBenchmark):
         Raises:
             InputError: reading fails, or the collection has too few documents.
         """
-        task = read_task(self.path, self.split, revision=self.revision, key="eval")
+        (task,) = BeirBenchmark.tasks(self, corpus=corpus)
         if len(task.corpus) <= AT:
             raise InputError(
                 f"eval.path={self.path} has {len(task.corpus)} documents, too few for vector-space metrics: choose "

@@ -3,9 +3,14 @@ import shutil
 
 import pytest
 
-from reasonir.data.base import Collection
+from reasonir.data.base import Collection, Rejected, content_key
 from reasonir.data.beir import Beir, read_task
+from reasonir.data.prepared import Report
 from reasonir.errors import InputError
+from reasonir.eval.results import Results
+from reasonir.eval.systems import evaluate_systems, search_system
+from reasonir.index.bm25 import Bm25
+from reasonir.types import Example
 
 CORPUS = [
     {"_id": "d1", "title": "Salt", "text": "lowers the freezing point"},
@@ -87,13 +92,13 @@ def test_a_repository_on_the_hub_is_found_in_its_cache_parquet_or_not(tmp_path, 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"corpus": []}, "corpus.jsonl is empty: a corpus needs at least one document"),
-        ({"corpus": [*CORPUS, CORPUS[0]]}, "corpus.jsonl, line 4: duplicate id 'd1'"),
-        ({"corpus": [{"_id": "d1", "text": ""}]}, "line 1: 'd1' has no text"),
-        ({"qrels": [("q1", "d9", 1)]}, "train.tsv, line 2: document 'd9' isn't in the corpus"),
-        ({"qrels": [("q9", "d1", 1)]}, "train.tsv, line 2: query 'q9' isn't among the queries"),
+        ({"corpus": []}, "corpus.jsonl has no document with a text"),
+        ({"corpus": [{"_id": "d1", "text": " "}]}, "corpus.jsonl has no document with a text"),
+        ({"corpus": [*CORPUS, {"_id": "d1", "text": "other"}]}, "corpus.jsonl, line 4: id 'd1' has a second text"),
+        ({"qrels": [("q1", "d9", 1)]}, "train.tsv has no qrels of .*left out: 1 judgements of missing documents"),
         ({"qrels": [("q1", "d1", "x")]}, "line 2: score is 'x', expected a whole number"),
-        ({"qrels": [("q1", "d1", 1), ("q2", "d3", 0)]}, "line 3: query 'q2' has no relevant document"),
+        ({"qrels": [("q1", "d1", 0.5)]}, "line 2: score is '0.5', expected a whole number"),
+        ({"qrels": [("q1", "d1", 1), ("q1", "d1", 2)]}, "line 3: query 'q1' and document 'd1' have the scores 1 and 2"),
         ({"qrels": []}, "train.tsv has no qrels"),
     ],
 )
@@ -125,3 +130,103 @@ def test_the_collection_is_the_whole_corpus_with_or_without_qrels(tmp_path):
         ("d 2", "water expands"),
         ("d3", "ice floats"),
     ]
+
+
+FAULTY = {
+    "corpus": [*CORPUS, {"_id": "empty", "title": "", "text": " "}],
+    "queries": [*QUERIES, {"_id": "q3", "text": "who"}, {"_id": "mute", "text": ""}],
+    "qrels": [
+        *QRELS,
+        QRELS[0],  # a repeated row
+        ("q1", "d9", 1),
+        ("q1", "empty", 1),
+        ("q9", "d1", 1),
+        ("mute", "d1", 1),
+        ("q3", "d1", 0),
+    ],
+}
+COUNTS = (
+    "1 documents without text, 1 queries without text, 2 judgements of missing documents, "
+    "2 judgements of missing queries, 1 queries without a relevant document"
+)
+
+
+def test_what_cannot_be_evaluated_is_left_out_counted_and_logged(tmp_path, caplog):
+    caplog.set_level("INFO")
+    task = read_task(str(write(tmp_path / "col", **FAULTY)), "train")
+    assert task.qrels == {"q1": {"d1": 1}, "q2": {"d 2": 2, "d3": 0}}
+    assert list(task.queries) == ["q1", "q2"]
+    assert list(task.corpus.ids) == ["d1", "d 2", "d3"]
+    assert task.protocol["left out"] == COUNTS
+    assert "Left out: 2 judgements of missing documents, for instance" in caplog.text
+    assert read_task(str(write(tmp_path / "clean")), "train").protocol["left out"] == "nothing"
+
+
+def test_training_leaves_out_the_same_and_reports_it(tmp_path):
+    items = list(Beir(str(write(tmp_path / "col", **FAULTY))).examples())
+    assert [item.query_id for item in items if isinstance(item, Example)] == ["q1", "q2"]
+    assert ", ".join(Report.of(item for item in items if isinstance(item, Rejected)).lines()) == COUNTS
+
+
+def test_strict_refuses_all_of_it_in_one_block(tmp_path):
+    path = str(write(tmp_path / "col", **FAULTY))
+    for refused in (lambda: read_task(path, "train", strict=True), lambda: list(Beir(path, strict=True).examples())):
+        with pytest.raises(InputError, match=r"5 faults in data\.path") as error:
+            refused()
+        assert f"{tmp_path}/col/qrels/train.tsv, line 6: d9" in str(error.value)
+    assert len(read_task(str(write(tmp_path / "clean")), "train", strict=True).queries) == 2
+
+
+ARGUMENTS = {
+    "corpus": [*CORPUS, {"_id": "q1", "text": "why salt roads"}, {"_id": "q2", "text": "by chance"}],
+    "qrels": [*QRELS, ("q2", "q2", 1)],
+}
+
+
+def test_a_document_with_a_querys_id_is_not_ranked_for_it_unless_relevant(tmp_path):
+    path = str(write(tmp_path / "col", **ARGUMENTS))
+    task = read_task(path, "train")
+    assert task.excluded == {"q1": frozenset({"q1"})}
+    assert task.protocol["documents with a query's id"] == "not ranked for it (1)"
+    results = evaluate_systems([task], {"bm25": search_system(Bm25(), depth=10)}, Results())
+    assert results.values["col"]["bm25"]["q1"]["mrr"] == 1.0
+    ranked = read_task(path, "train", ignore_identical_ids=False)
+    assert not ranked.excluded
+    assert ranked.protocol["documents with a query's id"] == "ranked"
+    results = evaluate_systems([ranked], {"bm25": search_system(Bm25(), depth=10)}, Results())
+    assert results.values["col"]["bm25"]["q1"]["mrr"] == 0.5
+
+
+def test_a_querys_own_document_is_never_its_mined_negative(tmp_path):
+    path = str(write(tmp_path / "col", **ARGUMENTS))
+    assert [example.excluded for example in Beir(path).examples()] == [(content_key("why salt roads"),), ()]
+    assert [example.excluded for example in Beir(path, ignore_identical_ids=False).examples()] == [(), ()]
+
+
+def _parquet(folder, name, rows):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    (folder / name).parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.Table.from_pylist(rows), folder / name)
+
+
+def test_configurations_with_a_file_per_split_and_scores_as_floats_are_read(tmp_path):
+    folder = tmp_path / "col"
+    _parquet(folder, "corpus/test-00000-of-00001.parquet", CORPUS[:2])
+    _parquet(folder, "corpus/dev-00000-of-00001.parquet", CORPUS)
+    _parquet(folder, "queries/test-00000-of-00001.parquet", QUERIES)
+    _parquet(folder, "queries/dev-00000-of-00001.parquet", QUERIES[:1])
+    judged = [dict(zip(("query-id", "corpus-id", "score"), (q, d, float(s)), strict=True)) for q, d, s in QRELS]
+    _parquet(folder, "qrels/test-00000-of-00001.parquet", judged[:2])
+    _parquet(
+        folder,
+        "qrels/dev-00000-of-00001.parquet",
+        [{k: row[k] for k in ("query-id", "corpus-id")} for row in judged[:1]],
+    )
+    test = read_task(str(folder), "test")
+    assert (list(test.corpus.ids), test.qrels) == (["d1", "d 2"], {"q1": {"d1": 1}, "q2": {"d 2": 2}})
+    dev = read_task(str(folder), "dev")
+    assert (len(dev.corpus), dev.qrels) == (3, {"q1": {"d1": 1}})
+    with pytest.raises(InputError, match="corpus has the splits dev, test: choose one of these"):
+        read_task(str(folder), "train")

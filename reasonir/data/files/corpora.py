@@ -11,10 +11,10 @@ from collections.abc import Iterator, Mapping
 from itertools import chain
 from pathlib import Path
 
-from reasonir.data.beir import CORPUS, document_text
+from reasonir.data.files.beir import document_text, part_files
 from reasonir.data.files.hub import local_data
 from reasonir.data.files.raw_documents import IDS, RawText, read_texts
-from reasonir.data.files.records import SUFFIXES, find, read
+from reasonir.data.files.records import SUFFIXES, read
 from reasonir.errors import InputError
 
 
@@ -51,7 +51,7 @@ def content_of(documents: Mapping[str, str]) -> str:
 
 
 def _documents(path: Path) -> Iterator[RawText]:
-    tables = find(path, CORPUS) if path.is_dir() else [path] if path.name.lower().endswith(SUFFIXES) else []
+    tables = part_files(path, "corpus") if path.is_dir() else [path] if path.name.lower().endswith(SUFFIXES) else []
     if not tables:
         yield from read_texts(path, key="corpus")
     for number, record in enumerate(chain.from_iterable(map(read, tables)), 1):
