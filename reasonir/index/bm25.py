@@ -1,6 +1,9 @@
 """BM25 by bm25s (Lu 2024, arXiv:2407.03618) with Lucene's term weights, English stop words and Snowball stems.
 
-The baseline of every trained retriever. Like Lucene, it ranks only documents that share a word with the query.
+The baseline of every trained retriever. Like Lucene, it ranks only documents that share a word with the query. Words
+are runs of two letters, digits or marks and more, and names like C++ and F#. Scripts without spaces between words
+(Chinese, Japanese, Thai, ...) give their characters and pairs of characters, as Lucene's analyser for them does.
+
 `weigh_query` also gives the query's words BM25 weights, as if the query were a document: BRIGHT's code does so without
 documenting it, and plain BM25 doesn't reproduce its published row.
 
@@ -11,10 +14,14 @@ from __future__ import annotations
 
 import logging
 import math
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
+from itertools import pairwise
 from typing import Any, ClassVar
+from unicodedata import normalize
 
 import numpy as np
 
@@ -22,8 +29,10 @@ from reasonir.index.base import excluded_positions
 from reasonir.types import Corpus, Run, Text
 from reasonir.utils.progress import progress
 from reasonir.utils.ranges import NonNegativeFloat, Share, Validated
+from reasonir.utils.scripts import UNSPACED, marks
 
 _TEXTS_PER_BLOCK = 8192
+_WORDS = "of 2 characters and more; 1 and 2 characters in scripts without spaces"
 
 
 @dataclass(slots=True)
@@ -60,6 +69,7 @@ class Bm25(Validated):
             "stemmer": self.stemmer,
             "stopwords": self.stopwords,
             "weigh_query": self.weigh_query,
+            "words": _WORDS,
         }
 
     def build(self, corpus: Corpus) -> None:
@@ -71,7 +81,7 @@ class Bm25(Validated):
         self._index = bm25s.BM25(method="lucene", k1=self.k1, b=self.b)
         words = self._tokens(corpus.texts)
         self._mean_length = sum(map(len, words)) / len(words)
-        self._index.index(words, show_progress=False)
+        self._index.index(words if self._mean_length else [[""]] * len(words), show_progress=False)
 
     def search(
         self, queries: Mapping[str, Text], k: int, *, exclude: Mapping[str, frozenset[str]] | None = None
@@ -88,7 +98,7 @@ class Bm25(Validated):
         """Yield scores_N of each query with every document of the corpus; 0 without a shared word."""
         words_of = self._tokens([query.text for query in queries])
         for words in progress(words_of, "Searching by words", total=len(queries)):
-            yield self._scores(words) if words else np.zeros(len(self.corpus))
+            yield self._scores(words) if words and self._mean_length else np.zeros(len(self.corpus))
 
     def _scores(self, query: Sequence[str]) -> np.ndarray:
         """Return scores_N of a query's words."""
@@ -114,13 +124,39 @@ class Bm25(Validated):
         starts = range(0, len(texts), _TEXTS_PER_BLOCK)
         for start in progress(starts, "Reading words, in blocks of texts", total=len(starts)):
             tokens += bm25s.tokenize(
-                list(texts[start : start + _TEXTS_PER_BLOCK]),
+                [spaced(text) for text in texts[start : start + _TEXTS_PER_BLOCK]],
+                token_pattern=_word().pattern,
                 stopwords=self.stopwords or [],
                 stemmer=stem,
                 return_ids=False,
                 show_progress=False,
             )
         return tokens
+
+
+def spaced(text: str) -> str:
+    """Return a text, its accents composed, with spaces between the characters, and pairs, of scripts without spaces.
+
+    >>> spaced("梅雨は rain")
+    ' 梅 雨 は 梅雨 雨は  rain'
+    """
+    return text if text.isascii() else _unspaced().sub(_characters_and_pairs, normalize("NFC", text))
+
+
+def _characters_and_pairs(run: re.Match[str]) -> str:
+    word = run.group()
+    return f" {' '.join([*word, *map(''.join, pairwise(word))])} "
+
+
+@lru_cache(maxsize=1)
+def _unspaced() -> re.Pattern[str]:
+    return re.compile(rf"(?:(?=[\w{marks()}])[{UNSPACED}])+")
+
+
+@lru_cache(maxsize=1)
+def _word() -> re.Pattern[str]:
+    letter = rf"[\w{marks()}]"
+    return re.compile(rf"{letter}{{2,}}|(?={letter})[{UNSPACED}]|\w(?:\+\+|#)")
 
 
 def _top(scores_N: np.ndarray, k: int) -> np.ndarray:

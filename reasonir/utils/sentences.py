@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import re
 
+from reasonir.utils.scripts import UNSPACED
+
 _KANA = re.compile("[぀-ヿ]")
 _LINE = re.compile(r"[^\n]+")
 _PARAGRAPH = re.compile(r"(?:[^\n]|\n(?!\s*\n))+")
-_UNSPACED = re.compile(r"[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]")
+_UNSPACED = re.compile(f"[{UNSPACED}]")
 Span = tuple[int, int]
 
 
@@ -41,7 +43,7 @@ def sentences(text: str, language: str = "auto", *, wrapped: bool = False) -> tu
 
 
 def count_words(text: str) -> int:
-    """Return the number of words; two characters of a script without spaces (Chinese, Japanese) count as one.
+    """Return the number of words; two characters of a script without spaces (Chinese, Thai, ...) count as one.
 
     >>> count_words("two words"), count_words("雨が降る")
     (2, 2)

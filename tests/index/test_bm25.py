@@ -68,3 +68,49 @@ def test_scores_cover_every_document():
         **index.search({"q": Text("freezing road")}, 3)["q"],
     }
     assert unknown.tolist() == [0.0, 0.0, 0.0]
+
+
+def ranked(query, *documents, **options):
+    index = Bm25(**options)
+    index.build(Corpus([str(number) for number in range(len(documents))], documents))
+    return list(index.search({"q": Text(query)}, 10)["q"])
+
+
+@pytest.mark.parametrize(
+    ("query", "relevant", "other"),
+    [
+        ("梅雨とは", "台風のあとに梅雨がくる。", "桜が咲く"),
+        ("水", "毎日水を飲む", "犬が走る"),
+        ("天气", "今天天气很好", "我喜欢吃苹果"),
+        ("อากาศ", "วันนี้อากาศดีมาก", "ฉันชอบกินข้าว"),
+        ("ຂ້ອຍ", "ຂ້ອຍກິນເຂົ້າ", "ໝາແລ່ນ"),
+        ("မြန်မာ", "ကျွန်တော်မြန်မာစကားပြောသည်", "ဟက"),
+        ("ភាសា", "ខ្ញុំនិយាយភាសាខ្មែរ", "ឆ្កែ"),
+        ("हिन्दी", "मुझे हिन्दी भाषा आती है", "कुत्ता दौड़ता है"),
+        ("தமிழ்", "நான் தமிழ் பேசுகிறேன்", "நாய் ஓடுகிறது"),
+        ("한국어", "나는 한국어 책을 읽는다", "개가 달린다"),
+        ("погода", "сегодня хорошая погода", "собака бежит"),
+        ("cafe\u0301", "the café is open", "the cafe is open"),
+        ("C++ templates", "templates in C++", "templates in Java"),
+        ("what is C#", "C# is a language", "C++ is a language"),
+        ("iPhone15を買う", "iphone15 costs less", "buy a book"),
+    ],
+)
+def test_every_script_has_words(query, relevant, other):
+    assert ranked(query, other, relevant)[0] == "1"
+    assert "1" in ranked(query, other, relevant, weigh_query=True)
+
+
+@pytest.mark.parametrize("documents", [[""], ["? !", "a"], ["", "the"]])
+@pytest.mark.parametrize("query", ["", "the", "ice", "水"])
+@pytest.mark.parametrize("weigh_query", [True, False])
+def test_texts_without_words_rank_nothing(documents, query, weigh_query):
+    assert ranked(query, *documents, weigh_query=weigh_query) == []
+
+
+def test_english_words_are_those_of_the_usual_pattern():
+    import bm25s
+
+    texts = ["What isn't salt-water_2, at 3.5 degrees? A B52 of O'Neill's; x + y = z: Na+ & K+ (Ca2+) naïve №5"]
+    index = Bm25(stemmer=None)
+    assert index._tokens(texts) == bm25s.tokenize(texts, stopwords="en", return_ids=False, show_progress=False)

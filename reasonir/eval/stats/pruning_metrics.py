@@ -10,7 +10,6 @@ Shape letters: S sentences.
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -21,8 +20,6 @@ from reasonir.types import Corpus, Example, Text
 
 GRID = tuple(round(0.01 * step, 2) for step in range(1, 100))
 """Thresholds to tune over."""
-_UNSPACED = "\u3040-\u30ff\u3400-\u9fff"
-"""Kana and Chinese characters, as a range of a regular expression."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,22 +95,12 @@ class Sentences:
 
 def bm25_scores(rows: Sequence[Example]) -> np.ndarray:
     """Return every sentence's BM25 score for its row's query, among all sentences of the task."""
-    sentences = [spaced(d.text[start:end]) for row in rows for d in row.documents for start, end in d.spans]
+    sentences = [d.text[start:end] for row in rows for d in row.documents for start, end in d.spans]
     index = Bm25()
     index.build(Corpus([str(number) for number in range(len(sentences))], sentences))
     scores: list[float] = []
     for row in rows:
-        values = index.search({row.query_id: Text(spaced(row.query))}, len(sentences))[row.query_id]
+        values = index.search({row.query_id: Text(row.query)}, len(sentences))[row.query_id]
         count = sum(len(document.spans) for document in row.documents)
         scores += [values.get(str(number), 0.0) for number in range(len(scores), len(scores) + count)]
     return np.array(scores)
-
-
-def spaced(text: str) -> str:
-    """Split runs of scripts without spaces between words into character bigrams, separated by spaces."""
-    words: list[str] = []
-    for word in text.split():
-        for run in re.findall(f"[{_UNSPACED}]+|[^{_UNSPACED}]+", word):
-            pairs = [run[start : start + 2] for start in range(max(1, len(run) - 1))]
-            words += pairs if re.match(f"[{_UNSPACED}]", run) else [run]
-    return " ".join(words)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from reasonir.eval.stats.pruning_metrics import Sentences, bm25_scores, spaced
+from reasonir.eval.stats.pruning_metrics import Sentences, bm25_scores
 from reasonir.types import Document, Example
 
 ROWS = [
@@ -72,7 +72,6 @@ def test_a_threshold_is_tuned_on_the_other_half():
 def test_bm25_scores_sentences_in_either_script():
     assert bm25_scores(rows()).argmax() in (0, 3)
     assert bm25_scores(rows())[[1, 2, 4]].tolist() == [0, 0, 0]
-    assert spaced("梅雨は rain。") == "梅雨 雨は rain。"
     japanese = [
         Example(
             "a",
