@@ -94,6 +94,19 @@ def content_id(text: str) -> str:
     return f"{content_key(text) & 0xFFFFFFFFFFFFFFFF:016x}"
 
 
-def content_key(text: str) -> int:
-    """Return a signed 64-bit key of a text's content: equal texts have equal keys, whatever their ids."""
-    return int.from_bytes(hashlib.blake2b(text.strip().encode(), digest_size=8).digest(), signed=True)
+def content_key(text: str, instruction: str = "") -> int:
+    """Return a signed 64-bit key of a text's content: equal texts have equal keys, whatever their ids.
+
+    Under another instruction a text is another item, with another key.
+    """
+    content = f"{instruction.strip()}\0{text.strip()}" if instruction.strip() else text.strip()
+    return int.from_bytes(hashlib.blake2b(content.encode(), digest_size=8).digest(), signed=True)
+
+
+def copy_key(text: str, instruction: str = "") -> int:
+    """Return a signed 64-bit key that a text shares with its copies, which differ in case and white space only.
+
+    An uncased tokenizer reads copies alike. So a copy of a relevant document is no negative, and not another document
+    when splits are held out.
+    """
+    return content_key("".join(text.casefold().split()), instruction)

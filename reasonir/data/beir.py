@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from reasonir.data.base import Rejected, content_key
+from reasonir.data.base import Rejected, copy_key
 from reasonir.data.files.beir import Split, layout, qrels_files, read_documents, read_split
 from reasonir.data.files.hub import local_data
 from reasonir.data.files.records import digests
@@ -148,7 +148,7 @@ class Beir:
             documents = tuple(
                 Document(doc_id, content.documents[doc_id], label=float(grade)) for doc_id, grade in labels.items()
             )
-            excluded = tuple(content_key(content.documents[doc_id]) for doc_id in own.get(query_id, ()))
+            excluded = tuple(copy_key(content.documents[doc_id]) for doc_id in own.get(query_id, ()))
             yield Example(query_id, content.queries[query_id], documents, excluded=excluded)
 
     def collection(self) -> Iterator[Document]:

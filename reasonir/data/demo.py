@@ -18,7 +18,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from reasonir.data.base import content_key
+from reasonir.data.base import copy_key
 from reasonir.types import Corpus, Document, Example, Task, Text
 from reasonir.utils.ranges import NonNegative, Positive, Validated
 
@@ -163,7 +163,7 @@ class Demo(Validated):
             wrong = [*world.distractors[situation.principle], *world.distractors[situation.setting]]
             documents = [Document(situation.principle, world.documents[situation.principle])]
             documents += [Document(doc, world.documents[doc], label=0.0) for doc in wrong if doc != situation.case]
-            excluded = (content_key(world.documents[situation.case]),) if situation.case else ()
+            excluded = (copy_key(world.documents[situation.case]),) if situation.case else ()
             yield Example(situation.query_id, situation.text, tuple(documents), excluded=excluded)
 
     def dev(self) -> Task | None:

@@ -18,7 +18,7 @@ from zlib import crc32
 
 import numpy as np
 
-from reasonir.data.base import Rejected, Source, Tested, content_key
+from reasonir.data.base import Rejected, Source, Tested, copy_key
 from reasonir.data.splits.shares import drop_held_out
 from reasonir.errors import InputError, did_you_mean
 from reasonir.types import Example, Task
@@ -144,9 +144,9 @@ def _held_out_keys(source: Source) -> frozenset[int]:
     dev = source.dev()
     for task in [*([dev] if dev else []), *(source.tests() if isinstance(source, Tested) else [])]:
         texts = dict(zip(task.corpus.ids, task.corpus.texts, strict=True))
-        keys.update(content_key(query.text) for query in task.queries.values())
+        keys.update(copy_key(query.text) for query in task.queries.values())
         for labels in task.qrels.values():
-            keys.update(content_key(texts[doc_id]) for doc_id, label in labels.items() if label > 0)
+            keys.update(copy_key(texts[doc_id]) for doc_id, label in labels.items() if label > 0)
     return frozenset(keys)
 
 

@@ -1,11 +1,11 @@
 """Prepared sets: the examples of a source as memory-mapped Arrow, with a manifest.
 
 One row per query. `query`, `pos` and `neg` (lists of [instruction, text]) have the schema of the ReasonIR trainers.
-Further columns are ids, a 64-bit key of every text, the keys of excluded documents, the source (rows of one source of a
-mixture are consecutive), and, for the positives followed by the negatives, labels, labelled spans and one column of
-scores per teacher. A set is written to a temporary folder and renamed once it is complete; the folder's name has a
-fingerprint of everything the examples depend on, so a set is reused exactly while nothing changed.
-`datasets.load_from_disk` opens it.
+Further columns are ids, a 64-bit key of every text, which copies share (`copy_key`), the keys of excluded documents,
+the source (rows of one source of a mixture are consecutive), and, for the positives followed by the negatives, labels,
+labelled spans and one column of scores per teacher. A set is written to a temporary folder and renamed once it is
+complete; the folder's name has a fingerprint of everything the examples depend on, so a set is reused exactly while
+nothing changed. `datasets.load_from_disk` opens it.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ import logging
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from reasonir.data.base import HasNotes, Rejected, Source, content_key
+from reasonir.data.base import HasNotes, Rejected, Source, copy_key
 from reasonir.data.files.records import digests
 from reasonir.errors import InputError, raise_errors
 from reasonir.types import Document, Example, Task
@@ -30,7 +30,7 @@ from reasonir.utils.progress import progress
 
 log = logging.getLogger(__name__)
 
-FORMAT = 2
+FORMAT = 3
 MANIFEST = "manifest.json"
 TEACHER = "teacher."
 """Prefix of the names of teacher columns."""
@@ -82,7 +82,8 @@ def write_set(
     with atomic_path(folder) as partial:
         partial.mkdir()
         report = Report()
-        counts, sources = _write(progress(report.filter(examples()), what, total=total), partial, name)
+        kept = report.filter(_without_copies(examples()))
+        counts, sources = _write(progress(kept, what, total=total), partial, name)
         manifest = {
             "fingerprint": fingerprint,
             "identity": identity,
@@ -149,6 +150,18 @@ class Prepared:
     def dev(self) -> Task | None:
         """Return None: part of the rows is held out."""
         return None
+
+
+def _without_copies(items: Iterable[Example | Rejected]) -> Iterator[Example | Rejected]:
+    """Yield the examples without negatives that are copies of their positives, each rejected."""
+    for item in items:
+        if isinstance(item, Rejected):
+            yield item
+            continue
+        relevant = {copy_key(document.text) for document in item.positives}
+        copies = [document for document in item.negatives if copy_key(document.text) in relevant]
+        yield from (Rejected("negative_equals_positive", item.query_id, document.text) for document in copies)
+        yield replace(item, documents=tuple(d for d in item.documents if d not in copies)) if copies else item
 
 
 class Report:
@@ -294,9 +307,9 @@ def row_of(example: Example) -> dict[str, Any]:
         "labels": [document.label for document in documents],
         "spans": [[list(span) for span in document.spans] for document in documents],
         "span_labels": [list(document.span_labels) for document in documents],
-        "query_key": content_key(example.query),
-        "pos_keys": [content_key(document.text) for document in positives],
-        "neg_keys": [content_key(document.text) for document in negatives],
+        "query_key": copy_key(example.query),
+        "pos_keys": [copy_key(document.text) for document in positives],
+        "neg_keys": [copy_key(document.text) for document in negatives],
         "excluded_keys": list(example.excluded),
         **{f"{TEACHER}{name}": [document.teachers.get(name) for document in documents] for name in teachers},
     }

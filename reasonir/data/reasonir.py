@@ -20,7 +20,7 @@ from typing import Annotated, Any, Literal
 
 from annotated_types import Gt, Le, MinLen
 
-from reasonir.data.base import Rejected, content_key
+from reasonir.data.base import Rejected, content_key, copy_key
 from reasonir.data.files import bright
 from reasonir.data.files.hub import local_data
 from reasonir.data.files.records import Record, digests, find, read
@@ -100,7 +100,7 @@ class ReasonIR(Validated):
         named, repeated = self._first_pass(folder)
         bench = Decontamination.read(documents, self.decontaminate, self.overlap)
         texts = _resolve(documents, bench.gold | named.keys()) if named or bench.gold else {}
-        bench = replace(bench, gold_keys=frozenset(content_key(texts[i][1]) for i in bench.gold if i in texts))
+        bench = replace(bench, gold_keys=frozenset(copy_key(texts[i][1]) for i in bench.gold if i in texts))
         self._check_resolved(named, texts)
         waiting: dict[int, list[Example]] = {}
         seen: set[tuple[int, ...]] = set()
@@ -111,7 +111,7 @@ class ReasonIR(Validated):
                     if isinstance(item, Rejected):
                         yield item
                         continue
-                    key = content_key(item.query)
+                    key = content_key(item.query, item.instruction)
                     whole = (key, *(content_key(document.text) for document in item.documents))
                     if whole in seen:
                         yield Rejected("duplicate_row", record.location, item.query)
@@ -148,7 +148,7 @@ class ReasonIR(Validated):
         for subset in self.subsets:
             for record in progress(self._rows(folder, subset), f"ReasonIR {subset}: first pass"):
                 query = _pair(record.values.get("query"))
-                counts[content_key(query[1]) if query else 0] += 1
+                counts[content_key(query[1], query[0]) if query else 0] += 1
                 for pair in _pairs(record.values.get("pos")) if subset == "hq" else ():
                     if pair:
                         named.setdefault(pair[1], []).append(record.location)
@@ -200,11 +200,7 @@ class _Reader:
         elif self.subset == "vl" and negatives and _longest(*positives, *negatives) <= self.source.label_words:
             yield Rejected("label_like", record.location, f"{positives[0].text!r} against {negatives[0].text!r}")
         else:
-            relevant = {content_key(document.text) for document in positives}
-            equal = [document for document in negatives if content_key(document.text) in relevant]
-            yield from (Rejected("negative_equals_positive", record.location, document.text) for document in equal)
-            documents = (*positives, *(document for document in negatives if document not in equal))
-            yield Example(_query_id(self.subset, record.location), query[1], documents, query[0])
+            yield Example(_query_id(self.subset, record.location), query[1], (*positives, *negatives), query[0])
 
     def _document(self, side: str, pair: tuple[str, str] | None, location: str) -> Document | Rejected:
         instruction, value = pair or ("", "")

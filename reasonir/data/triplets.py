@@ -61,7 +61,7 @@ class Triplets(Validated):
         return {"source": "triplets", **options, "files": digests(files, files[0].parent)}
 
     def examples(self) -> Iterator[Example | Rejected]:
-        """Yield one example per distinct query."""
+        """Yield one example per distinct query and instruction."""
         columns = TripletColumns(self.columns, self.ignore)
         triplets: dict[int, Triplet] = {}
         for record in self._records(columns):
@@ -70,7 +70,7 @@ class Triplets(Validated):
                 yield Rejected("row_of_another_split", record.location, str(split[1]))
                 continue
             row = Triplet.read(record, columns)
-            if first := triplets.get(key := content_key(row.query)):
+            if first := triplets.get(key := content_key(row.query, row.instruction)):
                 first.add(row)
             else:
                 row.query_id = row.query_id or f"q{len(triplets)}"

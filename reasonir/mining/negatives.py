@@ -19,8 +19,8 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from annotated_types import Gt, Le
 
-from reasonir.data.base import Collection, Source, content_key
-from reasonir.data.batches.collate import positives_of_repeated_queries
+from reasonir.data.base import Collection, Source, copy_key
+from reasonir.data.batches.collate import SameQuery, positives_of_repeated_queries
 from reasonir.data.prepared import TEACHER, example_of, notes_of, read, read_manifest, write_set
 from reasonir.mining.base import Candidate, Ranker, Searcher
 from reasonir.mining.report import MiningTally, sentence
@@ -134,14 +134,15 @@ class HardNegatives(Validated):
             for q, doc_ids in wanted.items()
         }
 
-    def _ineligible(self, row: Any, same_query: Mapping[int, Sequence[int]]) -> dict[str, str]:
+    def _ineligible(self, row: Any, same_query: SameQuery) -> dict[str, str]:
         """Return the documents that can't be new negatives of a row, whatever their score, each with the reason."""
         own = () if self.replace_own else row["neg_keys"]
+        elsewhere = same_query.get((row["query_key"], row["instruction"]), ())
         reasons = {
             **dict.fromkeys(own, "already_negative"),
             row["query_key"]: "equals_query",
             **dict.fromkeys(row["excluded_keys"], "excluded"),
-            **dict.fromkeys((*row["pos_keys"], *same_query.get(row["query_key"], ())), "relevant"),
+            **dict.fromkeys((*row["pos_keys"], *elsewhere), "relevant"),
         }
         return {str(key): reason for key, reason in reasons.items()}
 
@@ -194,7 +195,7 @@ class HardNegatives(Validated):
 
 
 def _pool(source: Source, rows: Any) -> dict[str, Document]:
-    """Return every distinct text of the source's collection and of the prepared rows, by the key of its content.
+    """Return every distinct text of the source's collection and of the prepared rows, by its key, equal for copies.
 
     Labels, spans and teacher scores are dropped, since they hold for one query only.
     """
@@ -203,5 +204,5 @@ def _pool(source: Source, rows: Any) -> dict[str, Document]:
     pool: dict[str, Document] = {}
     for document in chain(collection, labelled):
         unlabelled = replace(document, label=0.0, teachers={}, spans=(), span_labels=())
-        pool.setdefault(str(content_key(document.text)), unlabelled)
+        pool.setdefault(str(copy_key(document.text)), unlabelled)
     return pool

@@ -3,7 +3,7 @@ import shutil
 
 import pytest
 
-from reasonir.data.base import Collection, Rejected, content_key
+from reasonir.data.base import Collection, Rejected, copy_key
 from reasonir.data.beir import Beir, read_task
 from reasonir.data.prepared import Report
 from reasonir.errors import InputError
@@ -199,7 +199,7 @@ def test_a_document_with_a_querys_id_is_not_ranked_for_it_unless_relevant(tmp_pa
 
 def test_a_querys_own_document_is_never_its_mined_negative(tmp_path):
     path = str(write(tmp_path / "col", **ARGUMENTS))
-    assert [example.excluded for example in Beir(path).examples()] == [(content_key("why salt roads"),), ()]
+    assert [example.excluded for example in Beir(path).examples()] == [(copy_key("why salt roads"),), ()]
     assert [example.excluded for example in Beir(path, ignore_identical_ids=False).examples()] == [(), ()]
 
 

@@ -3,7 +3,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from reasonir.data.base import content_key
+from reasonir.data.base import copy_key
 from reasonir.data.demo import Demo
 from reasonir.data.prepared import Prepared, example_of, prepare, read, read_manifest, validate
 from reasonir.errors import InputError
@@ -35,7 +35,7 @@ EXAMPLE = Example(
     "why",
     (Document("a", "because", "passage", 2.0), Document("b", "no", label=0.0), Document("c", "also", label=1.0)),
     "find the cause",
-    excluded=(content_key("secret"),),
+    excluded=(copy_key("secret"),),
 )
 
 
@@ -45,10 +45,10 @@ def test_examples_survive_the_round_trip(tmp_path):
     first, second = (example_of(row) for row in rows)
     assert first.documents == (EXAMPLE.documents[0], EXAMPLE.documents[2], EXAMPLE.documents[1])
     assert (first.query_id, first.query, first.instruction) == ("q1", "why", "find the cause")
-    assert (first.excluded, second.excluded) == ((content_key("secret"),), ())
+    assert (first.excluded, second.excluded) == ((copy_key("secret"),), ())
     assert second.negatives == ()
     assert rows[0]["pos"] == [["passage", "because"], ["", "also"]]
-    assert rows[0]["pos_keys"] == [content_key("because"), content_key("also")]
+    assert rows[0]["pos_keys"] == [copy_key("because"), copy_key("also")]
     assert read_manifest(folder)["counts"] == {"queries": 2, "positives": 3, "negatives": 1, "distinct_documents": 4}
     assert validate(folder)["identity"]["mark"] == "1"
 
@@ -104,7 +104,7 @@ def test_damage_is_detected(tmp_path):
     with pytest.raises(InputError, match="don't match the manifest"):
         validate(folder)
     (folder / "manifest.json").write_text(json.dumps({"identity": {"format": 0}}))
-    with pytest.raises(InputError, match="has format 0, this version reads 2"):
+    with pytest.raises(InputError, match="has format 0, this version reads 3"):
         read(folder)
     (folder / "manifest.json").unlink()
     with pytest.raises(InputError, match="isn't a prepared set"):
@@ -125,3 +125,11 @@ def test_a_prepared_set_is_a_source_itself(tmp_path):
     assert [example_of(row) for row in read(again)] == [example_of(row) for row in read(first)]
     with pytest.raises(InputError, match="isn't a prepared set"):
         prepare(Prepared(str(tmp_path)), tmp_path)
+
+
+def test_copies_of_a_positive_are_no_negatives_and_are_counted(tmp_path):
+    copies = (Document("b", " Because\n it RAINS", label=0.0), Document("c", "because it snows", label=0.0))
+    folder = prepare(Given([Example("q", "why", (Document("a", "because it rains"), *copies))]), tmp_path)
+    assert read(folder)[0]["neg_ids"] == ["c"]
+    rejected = read_manifest(folder)["report"]["negative_equals_positive"]
+    assert rejected == {"count": 1, "first": ["q:  Because\n it RAINS"]}

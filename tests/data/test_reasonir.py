@@ -118,7 +118,6 @@ def test_positives_are_resolved_and_instructions_stay_apart(tmp_path):
     ]
     assert len(bees.negatives) == 2
     assert examples["Which groups are cyclic?"].positives[0].text.startswith("Theorem five")
-    assert examples["Equal to its negative"].negatives == ()
     assert len({example.query_id for example in examples.values()}) == len(examples)
 
 

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from reasonir.data.base import Rejected, content_key
+from reasonir.data.base import Rejected, copy_key
 from reasonir.data.triplets import Triplets
 from reasonir.errors import InputError
 from reasonir.types import Example
@@ -48,6 +48,16 @@ def test_rows_with_equal_queries_become_one_example(tmp_path):
         {"query": "q ", "positive": "b", "negative": "d"},
     )
     assert read(path) == [("", "q", ["a", "b"], ["d"]), ("", "r", ["c"], [])]
+
+
+def test_a_query_under_two_instructions_is_two_examples(tmp_path):
+    path = jsonl(
+        tmp_path,
+        {"query": ["find", "q"], "positive": "a"},
+        {"query": ["solve", "q"], "positive": "b"},
+        {"query": ["find", "q"], "positive": [["x", "a"], ["y", "a"]]},
+    )
+    assert read(path) == [("find", "q", ["a", "a", "a"], []), ("solve", "q", ["b"], [])]
 
 
 def test_columns_can_be_named_and_files_be_csv_or_parquet(tmp_path):
@@ -101,12 +111,12 @@ def test_documents_that_must_not_be_mined_are_kept_by_their_content(tmp_path):
         {"query": "s", "positive": "p", "source_document": ""},
     ]
     first, second = Triplets(jsonl(tmp_path, *rows)).examples()
-    assert set(first.excluded) == {content_key("written from this"), content_key("and this")}
+    assert set(first.excluded) == {copy_key("written from this"), copy_key("and this")}
     assert second.excluded == ()
     (named,) = Triplets(
         jsonl(tmp_path, {"query": "q", "positive": "p", "from": "x"}), columns={"excluded": "from"}
     ).examples()
-    assert named.excluded == (content_key("x"),)
+    assert named.excluded == (copy_key("x"),)
 
 
 def many(folder, count=40):

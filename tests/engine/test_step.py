@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from reasonir.data.base import content_key
+from reasonir.data.base import copy_key
 from reasonir.distributed.ranks import Alone
 from reasonir.engine.step import Budget, embed, run_step
 from reasonir.loss.bce import Bce
@@ -212,7 +212,7 @@ def test_known_positives_and_equal_texts_are_never_negatives(bert):
     )
     contrasted, _ = step(encoder, replace(batch, relation=nothing), Budget(ALL, ALL))
     first = batch.relation.known_K[batch.relation.known_query_K == 0]
-    assert set(first.tolist()) == {content_key(text) for text in ("why do they dance", "to tell the way", copy)}
+    assert set(first.tolist()) == {copy_key(text) for text in ("why do they dance", "to tell the way", copy)}
     assert contrasted > masked + 0.01
 
 

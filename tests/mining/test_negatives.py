@@ -4,7 +4,7 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
-from reasonir.data.base import content_key
+from reasonir.data.base import copy_key
 from reasonir.data.beir import Beir
 from reasonir.data.prepared import example_of, prepare, read, read_manifest
 from reasonir.errors import InputError
@@ -48,7 +48,7 @@ class Table:
 def example(number=0, *, query="why", positives=("p",), negatives=(), excluded=()):
     documents = [Document(f"{number}.{text}", text) for text in positives]
     documents += [Document(f"{number}.{text}", text, label=0.0) for text in negatives]
-    return Example(f"q{number}", query, tuple(documents), excluded=tuple(map(content_key, excluded)))
+    return Example(f"q{number}", query, tuple(documents), excluded=tuple(map(copy_key, excluded)))
 
 
 def others(*texts):

@@ -6,7 +6,7 @@ Shape letters: I items, P query-document pairs, K known relations, T tokens.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from reasonir.data.base import copy_key
 from reasonir.data.batch import Batch, PairBatch, Relation, Tokens
 from reasonir.data.batches.loader import BatchPlan
 from reasonir.data.prepared import example_of, row_of
@@ -23,6 +24,8 @@ from reasonir.types import Document, Example, Pair, Side, Text
 Tokenize = Callable[[Sequence[Text], Side], Tokens]
 TokenizePairs = Callable[[Sequence[Pair]], tuple[Tokens, Tensor]]
 Assemble = Callable[[int, "Sequence[QueryGroup]"], Any]
+SameQuery = Mapping[tuple[int, str], Sequence[int]]
+"""(query key, instruction) -> keys of all its positives, for queries that occur in several rows."""
 ALL, NONE = -1, -2
 
 
@@ -71,7 +74,7 @@ class Batches(Dataset[Any]):
         negatives: hard negatives drawn per item, fewer where the row has fewer.
         dropped: keys of documents that training must not see.
         seed: determines the draws, together with the item and how often it was taken.
-        same_query: query key -> keys of all its positives, for queries that occur in several rows.
+        same_query: see `SameQuery`.
     """
 
     rows: Any
@@ -80,7 +83,7 @@ class Batches(Dataset[Any]):
     negatives: int
     dropped: frozenset[int]
     seed: int
-    same_query: dict[int, list[int]]
+    same_query: SameQuery
 
     def __getitem__(self, plan: BatchPlan) -> Any:
         taken = zip(plan.items.tolist(), plan.turn_I.tolist(), strict=True)
@@ -89,17 +92,21 @@ class Batches(Dataset[Any]):
     def _group(self, item: int, turn: int) -> QueryGroup:
         row = self.rows[int(self.items.row_I[item])]
         # A document that equals the query is no negative of it either.
-        known = {row["query_key"], *row["pos_keys"], *self.same_query.get(row["query_key"], ())}
-        return QueryGroup(Text(row["query"], row["instruction"]), frozenset(known), list(self._drawn(row, item, turn)))
+        same_query = self.same_query.get((row["query_key"], row["instruction"]), ())
+        known = frozenset({row["query_key"], *row["pos_keys"], *same_query})
+        return QueryGroup(Text(row["query"], row["instruction"]), known, list(self._drawn(row, item, turn, known)))
 
-    def _drawn(self, row: Any, item: int, turn: int) -> Iterator[tuple[int, Document]]:
-        """Yield an item's documents with their keys: its positives, then hard negatives drawn without repetition."""
+    def _drawn(self, row: Any, item: int, turn: int, known: frozenset[int]) -> Iterator[tuple[int, Document]]:
+        """Yield an item's documents with their keys: its positives, then hard negatives drawn without repetition.
+
+        Documents of `known` are no negatives.
+        """
         documents = example_of(row).documents
         positive = int(self.items.positive_I[item])
         chosen = {ALL: range(len(row["pos"])), NONE: ()}.get(positive, (positive,))
         for index in chosen:
             yield row["pos_keys"][index], documents[index]
-        allowed = [i for i, key in enumerate(row["neg_keys"]) if key not in self.dropped]
+        allowed = [i for i, key in enumerate(row["neg_keys"]) if key not in self.dropped and key not in known]
         if allowed and self.negatives:
             draw = np.random.default_rng([self.seed, turn, item])
             for index in draw.choice(allowed, min(self.negatives, len(allowed)), replace=False).tolist():
@@ -107,22 +114,33 @@ class Batches(Dataset[Any]):
 
 
 def contrast(step: int, groups: Sequence[QueryGroup], *, tokenize: Tokenize) -> Batch:
-    """Return the batch of a retriever: each distinct document once, for all queries."""
-    texts: dict[int, Text] = {}
-    index_of: dict[int, int] = {}
+    """Return the batch of a retriever: each distinct document once, for all queries.
+
+    Under another instruction a document is another one. Documents with the same tokens are copies: where one is
+    relevant to a query, none is its negative.
+    """
+    distinct: dict[int, tuple[int, Document]] = {}
     pairs, drawn = [], []
     for number, group in enumerate(groups):
         for key, document in group.documents:
-            texts.setdefault(key, Text(document.text, document.instruction))
-            pairs.append((number, index_of.setdefault(key, len(index_of))))
+            item = copy_key(document.text, document.instruction)
+            distinct.setdefault(item, (key, document))
+            pairs.append((number, item))
             drawn.append(document)
-    query_P, document_P = zip(*pairs, strict=True)
-    known = [(number, key) for number, group in enumerate(groups) for key in sorted(group.known)]
+    index_of = {item: index for index, item in enumerate(distinct)}
+    documents = tokenize([Text(document.text, document.instruction) for _, document in distinct.values()], "document")
+    copies = _copies(list(distinct), [key for key, _ in distinct.values()], documents)
+    known = [
+        (number, key)
+        for number, group in enumerate(groups)
+        for key in sorted(group.known.union(*(copies.get(key, ()) for key in group.known)))
+    ]
     known_query_K, known_K = zip(*known, strict=True)
+    query_P, document_P = zip(*((number, index_of[item]) for number, item in pairs), strict=True)
     return Batch(
         step=step,
         queries=tokenize([group.query for group in groups], "query"),
-        documents=tokenize(list(texts.values()), "document"),
+        documents=documents,
         relation=Relation(
             torch.tensor(query_P),
             torch.tensor(document_P),
@@ -133,6 +151,18 @@ def contrast(step: int, groups: Sequence[QueryGroup], *, tokenize: Tokenize) -> 
             torch.tensor(known_K),
         ),
     )
+
+
+def _copies(items: Sequence[int], keys: Sequence[int], documents: Tokens) -> dict[int, list[int]]:
+    """Return the items that have the text of a key, or the same tokens, by key."""
+    same_tokens: dict[bytes, list[int]] = defaultdict(list)
+    for index, ids in enumerate(torch.split(documents.ids_T, documents.lengths_N.tolist())):
+        same_tokens[ids.numpy().tobytes()].append(index)
+    alike: dict[int, list[int]] = defaultdict(list)
+    for indices in same_tokens.values():
+        for index in indices:
+            alike[keys[index]] += [items[other] for other in indices]
+    return alike
 
 
 def pair(step: int, groups: Sequence[QueryGroup], *, tokenize: TokenizePairs) -> PairBatch:
@@ -169,14 +199,14 @@ def groups_of(examples: Sequence[Example]) -> list[QueryGroup]:
     return batches[plan]  # type: ignore[no-any-return]
 
 
-def positives_of_repeated_queries(rows: Any) -> dict[int, list[int]]:
-    """Return the keys of all positives of each query that occurs in several rows, by query key."""
+def positives_of_repeated_queries(rows: Any) -> SameQuery:
+    """Return the positives of the queries that occur in several rows."""
     keys = rows["query_key"][:]
     repeated = {key for key, count in zip(*np.unique(keys, return_counts=True), strict=True) if count > 1}
     if not repeated:
         return {}
-    positives_of: dict[int, list[int]] = defaultdict(list)
-    for key, positives in zip(keys, rows["pos_keys"][:], strict=True):
+    positives_of: dict[tuple[int, str], list[int]] = defaultdict(list)
+    for key, instruction, positives in zip(keys, rows["instruction"][:], rows["pos_keys"][:], strict=True):
         if key in repeated:
-            positives_of[key] += positives
+            positives_of[key, instruction] += positives
     return dict(positives_of)

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from reasonir.data.base import content_id, content_key
+from reasonir.data.base import content_id, content_key, copy_key
 from reasonir.data.files.records import Record
 from reasonir.errors import InputError
 from reasonir.types import Document, Example
@@ -115,7 +115,7 @@ class Triplet:
         if own := columns.find(record, "instruction"):
             instruction = _text(record, *own)
         excluded = columns.find(record, "excluded")
-        keys = {content_key(document.text) for document in _side(record, *excluded, 0.0)} if excluded else set()
+        keys = {copy_key(document.text) for document in _side(record, *excluded, 0.0)} if excluded else set()
         triplet = cls(str(record.values.get("query_id") or ""), query, instruction, {}, keys)
         for document in [*_positives(record, columns), *_negatives(record, columns)]:
             triplet._add(document)
@@ -133,9 +133,10 @@ class Triplet:
         return Example(self.query_id, self.query, documents, self.instruction, excluded=excluded)
 
     def _add(self, document: Document) -> None:
-        first = self.documents.setdefault(content_key(document.text), document)
+        key = content_key(document.text, document.instruction)
+        first = self.documents.setdefault(key, document)
         if first.label < document.label:  # a positive of one row beats a negative of another
-            self.documents[content_key(document.text)] = document
+            self.documents[key] = document
 
 
 def _positives(record: Record, columns: TripletColumns) -> Iterator[Document]:

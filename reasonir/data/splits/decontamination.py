@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from reasonir.data.base import content_key
+from reasonir.data.base import copy_key
 from reasonir.data.files import bright
 
 Level = Literal["none", "gold", "excluded", "queries"]
@@ -86,7 +86,7 @@ class Decontamination:
     def contains(self, doc_id: str, text: str) -> bool:
         """Return whether a document is one of BRIGHT's gold documents, a copy of one, or excluded from a query."""
         bare = doc_id.split(":", 1)[-1]
-        return bare in self.gold or bare in self.excluded or content_key(text) in self.gold_keys
+        return bare in self.gold or bare in self.excluded or copy_key(text) in self.gold_keys
 
     def resembles(self, query: str) -> bool:
         """Return whether a query is a near-duplicate of one of BRIGHT's."""

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from reasonir.data.base import content_key
+from reasonir.data.base import copy_key
 from reasonir.data.prepared import example_of
 from reasonir.errors import InputError
 from reasonir.types import Corpus, Task, Text
@@ -81,15 +81,15 @@ def _count(size: float, total: int) -> int:
 
 
 def relevant_keys(task: Task) -> frozenset[int]:
-    """Return the content keys of all documents that are relevant to a query of the task."""
+    """Return the keys of all documents that are relevant to a query of the task."""
     least = task.relevant_from
     relevant = {doc_id for labels in task.qrels.values() for doc_id, label in labels.items() if label >= least}
     texts = zip(task.corpus.ids, task.corpus.texts, strict=True)
-    return frozenset(content_key(text) for doc_id, text in texts if doc_id in relevant)
+    return frozenset(copy_key(text) for doc_id, text in texts if doc_id in relevant)
 
 
 def held_out_task(rows: Any, held: np.ndarray, *, name: str, documents: int | None = None, seed: int = 0) -> Task:
-    """Return the retrieval task of held-out rows over documents of the whole set; equal texts are one document.
+    """Return the retrieval task of held-out rows over documents of the whole set; copies are one document.
 
     Args:
         rows: the prepared set.

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Annotated
 
-from reasonir.data.base import Rejected, content_key
+from reasonir.data.base import Rejected, copy_key
 from reasonir.errors import InputError
 from reasonir.types import Example
 from reasonir.utils.ranges import NonNegativeFloat, Rule
@@ -41,13 +41,13 @@ def drop_held_out(example: Example, held: frozenset[int]) -> Iterator[Example | 
 
     Args:
         example: a training example.
-        held: content keys of held-out queries and documents.
+        held: keys of held-out queries and documents.
     """
     texts = (example.query, *(positive.text for positive in example.positives))
-    if held.intersection(map(content_key, texts)):
+    if held.intersection(map(copy_key, texts)):
         yield Rejected("held_out", example.query_id, example.query)
         return
-    dropped = [document for document in example.negatives if content_key(document.text) in held]
+    dropped = [document for document in example.negatives if copy_key(document.text) in held]
     for document in dropped:
         yield Rejected("held_out_negative", example.query_id, document.text)
     yield replace(example, documents=tuple(document for document in example.documents if document not in dropped))
