@@ -17,6 +17,7 @@ from reasonir.data.base import Source
 from reasonir.distributed.encoding_pool import join_pool, run_together
 from reasonir.distributed.launch import is_leader, publish_folder
 from reasonir.errors import InputError
+from reasonir.eval.digest import digests_of
 from reasonir.eval.evaluator import read_benchmark
 from reasonir.eval.result_table import result_table
 from reasonir.eval.results import Results
@@ -94,7 +95,13 @@ def _evaluate_run_files(parts: EvaluateParts, path: Path) -> None:
     tasks = list(parts.benchmark.tasks(corpus=False))
     depth = parts.evaluation.top_k
     results = Results(
-        {"scorer": "pytrec_eval", "depth": depth, "headline": parts.benchmark.headline, "trec": str(path)},
+        {
+            "scorer": "pytrec_eval",
+            "depth": depth,
+            "headline": parts.benchmark.headline,
+            "trec": str(path),
+            "digests": digests_of(tasks),
+        },
         parts.benchmark.groups,
     )
     name = path.resolve().name.strip(".").split(".")[0]  # resolved, so that trec=. has a name

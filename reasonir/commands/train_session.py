@@ -18,6 +18,7 @@ from reasonir.distributed.launch import own_rank
 from reasonir.engine.step import Budget
 from reasonir.errors import InputError
 from reasonir.eval.base import Benchmark
+from reasonir.eval.digest import whole
 from reasonir.eval.evaluator import ANALYSIS, Evaluation, read_benchmark
 from reasonir.eval.result_table import result_table
 from reasonir.eval.results import Results
@@ -279,6 +280,8 @@ def evaluation_of(
 def track_results(results: Results, system: str, folder: Path, tracking: Tracking) -> None:
     """Track all metrics of a system as eval/<task>/<metric>, and the headline of others as eval/<task>/<name>/<metric>.
 
+    Each task is logged as a dataset with the digest of its content.
+
     Args:
         results: of all systems.
         system: name of the evaluated system.
@@ -293,6 +296,8 @@ def track_results(results: Results, system: str, folder: Path, tracking: Trackin
     for task, measured in results.measured.items():
         if system in measured:
             tracking.metrics({f"eval/{task}/index_{metric}": value for metric, value in measured[system].items()})
+    for task, digests in results.protocol["digests"].items():
+        tracking.dataset(task, whole(digests), str(folder / "results.json"), "evaluation")
     for name in ("results.json", "per_query.parquet"):
         tracking.artifact(folder / name)
     tracking.artifact(folder / "runs", "runs")

@@ -26,6 +26,7 @@ from reasonir.data.base import HeldOut
 from reasonir.data.files.context_rows import read_examples, task_of
 from reasonir.errors import InputError
 from reasonir.eval.base import Benchmark, EvaluatedSystem
+from reasonir.eval.digest import digest_of
 from reasonir.eval.results import HEADLINE, ExtraMetrics
 from reasonir.eval.stats.pruning_metrics import Sentences, bm25_scores
 from reasonir.eval.stats.ranking_metrics import per_query
@@ -95,8 +96,14 @@ class ContextRelevanceBenchmark(Benchmark, Validated):
         """
         for name, spec in self._sets().items():
             split = "held-out" if self.path is None else self.split
-            protocol = {"collection": spec, "split": split, "revision": self.revision or "newest"}
-            yield task_of(name, self._rows(name), protocol)
+            rows = self._rows(name)
+            labels = digest_of(
+                (row.query_id, document.doc_id, repr((document.spans, document.span_labels)))
+                for row in rows
+                for document in row.documents
+            )
+            protocol = {"collection": spec, "split": split, "revision": self.revision or "newest", "sentences": labels}
+            yield task_of(name, rows, protocol)
 
     def analyse(self, system: EvaluatedSystem, folder: Path) -> Mapping[str, ExtraMetrics]:
         """Return a pruner's pruning metrics; empty for other systems."""

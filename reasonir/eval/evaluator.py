@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +15,7 @@ from annotated_types import Ge
 
 from reasonir.errors import InputError
 from reasonir.eval.base import Benchmark, EvaluatedSystem
+from reasonir.eval.digest import digests_of
 from reasonir.eval.reranking import rerank_candidates, reranking
 from reasonir.eval.results import HEADLINE, ExtraMetrics, Results, read_analysis, read_values, run_file
 from reasonir.eval.systems import System, check_task, evaluate_systems, random_system, search_system
@@ -105,14 +107,19 @@ class Evaluation:
         }
         if "bm25" in self.options.baselines:
             protocol["bm25"] = self.options.bm25.settings
+        protocol["digests"] = digests_of(self.tasks)
         self.results = Results(protocol, self.groups)
 
     def baselines(self, encoder: Encoder | None, workers: EncoderBackend = LOCAL) -> None:
         """Evaluate the baselines, `encoder` being the untrained model, or reuse their results in the folder."""
         wanted = [name for name in self.options.baselines if name != "untrained" or encoder is not None]
+        if encoder is not None:
+            self.results.protocol["untrained"] = identity_of(encoder)
         if self._reuse(wanted):
             log.info("Reusing the baselines of %s", self.folder / "results.json")
             return
+        for results in (self.folder / ANALYSIS, self.folder / "runs"):  # of systems evaluated on something else
+            shutil.rmtree(results, ignore_errors=True)
         systems: dict[str, System] = {
             "random": random_system(depth=self.options.top_k, seed=self.seed),
             "bm25": search_system(self.options.bm25, depth=self.options.top_k),
@@ -179,7 +186,7 @@ class Evaluation:
             )
 
     def _reuse(self, wanted: Iterable[str]) -> bool:
-        """Load the baselines' results if the folder has them under the same protocol; return False otherwise."""
+        """Load the baselines' results if the folder has them for the same content and protocol, else return False."""
         try:
             saved = json.loads((self.folder / "results.json").read_text())
         except FileNotFoundError:

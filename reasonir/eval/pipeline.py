@@ -24,10 +24,11 @@ from typing import Annotated, Any
 
 from annotated_types import MinLen
 
-from reasonir.data.files.context_rows import read_examples
+from reasonir.data.files.context_rows import files_of, read_examples
 from reasonir.data.splits.stratified import normalise
 from reasonir.errors import InputError
 from reasonir.eval.base import Benchmark, EvaluatedSystem
+from reasonir.eval.digest import digest_of
 from reasonir.eval.leaderboard import Leaderboard
 from reasonir.eval.results import HEADLINE, ExtraMetrics
 from reasonir.eval.stats.ranking_metrics import per_query
@@ -36,7 +37,7 @@ from reasonir.eval.test_split import SourceTestSplit
 from reasonir.eval.trec import ordered
 from reasonir.inference.pipeline import Pipeline, Stages
 from reasonir.types import Run, Task, Text
-from reasonir.utils.files import atomic_path
+from reasonir.utils.files import atomic_path, sha256
 from reasonir.utils.plotting import drawing, look
 from reasonir.utils.progress import progress
 from reasonir.utils.ranges import NonNegative, Positive, Rule, Validated
@@ -106,11 +107,10 @@ class PipelineBenchmark(Benchmark, Validated):
             InputError: a task has candidates of its own, or the collection can't be read.
         """
         stamp = {
-            "reranker": str(self.stages.reranker),
-            "pruner": f"{self.stages.pruner}, threshold {self.stages.threshold:g}",
+            **self.stages.stamp(),
             "depths": ", ".join(map(str, self.depths)),
             "context": str(self.context),
-            "evidence": str(self.evidence),
+            "evidence": self._evidence_stamp(),
         }
         for task in self.collection.tasks(corpus=corpus):
             if task.candidates:
@@ -187,6 +187,12 @@ class PipelineBenchmark(Benchmark, Validated):
             name: [doc for doc, _ in ordered(run[name]) if doc not in task.excluded.get(name, ())][:top_k]
             for name in task.queries
         }
+
+    def _evidence_stamp(self) -> str:
+        if self.evidence is None:
+            return "none"
+        files = files_of(self.evidence, self.evidence_split, None, None, "eval")
+        return f"{self.evidence} ({digest_of((sha256(file),) for file in files)})"
 
     def _answers(self, task: Task) -> dict[str, frozenset[str]] | None:
         """Return the known answering sentences by question; None without evidence.

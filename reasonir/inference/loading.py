@@ -6,6 +6,7 @@ other folder or hub id is recognised by its files.
 
 from __future__ import annotations
 
+import hashlib
 import re
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from reasonir.model.export import exported_as
 from reasonir.model.head.recognise import head_of
 from reasonir.runs.folder import exported_model, folder_of_id
 from reasonir.runs.outcome import refuse_sweep
+from reasonir.utils.files import sha256
 
 
 def read_encoder(path: str, *, device: str = "cpu", trust_remote_code: bool = False) -> Encoder:
@@ -38,6 +40,18 @@ def read_encoder(path: str, *, device: str = "cpu", trust_remote_code: bool = Fa
     else:
         model = exported_model(run, trust_remote_code=trust_remote_code)
     return model.load().eval().to(device)
+
+
+def weights_digest(path: str, *, trust_remote_code: bool = False) -> str:
+    """Return a short hash of the weight files of a model that `read_encoder` can load.
+
+    Raises:
+        InputError: the model is unreachable.
+    """
+    run = run_of(path)
+    folder = run / "model" if run else locate(path, trust_remote_code=trust_remote_code)
+    files = sorted(file for file in folder.rglob("*") if file.suffix in manifest.WEIGHTS)
+    return hashlib.sha256("".join(sha256(file) for file in files).encode()).hexdigest()[:16]
 
 
 def run_of(path: str) -> Path | None:

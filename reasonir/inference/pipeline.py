@@ -18,7 +18,7 @@ from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from reasonir.errors import InputError
-from reasonir.inference.loading import read_encoder
+from reasonir.inference.loading import read_encoder, weights_digest
 from reasonir.inference.pruner import Pruned, Pruner
 from reasonir.inference.reranker import Reranker
 from reasonir.inference.retriever import Retriever
@@ -181,6 +181,19 @@ class Stages(Validated):
         if reranker is None or reranker is pruner:
             return Pipeline(first, prunes if reranker is not None else None, prunes)
         return Pipeline(first, Pruner(reranker) if reranker.head.kind == "pruner" else Reranker(reranker), prunes)
+
+    def stamp(self) -> dict[str, str]:
+        """Return the models with the hashes of their weights, and the threshold, for the protocol of results.
+
+        Raises:
+            InputError: a model can't be reached.
+        """
+        models = {"reranker": self.reranker, "pruner": self.pruner}
+        stamps = {
+            stage: f"{path} ({weights_digest(path, trust_remote_code=self.trust_remote_code)})" if path else "none"
+            for stage, path in models.items()
+        }
+        return {**stamps, "threshold": f"{self.threshold:g}"}
 
     def _load(self, stage: str, path: str | None, device: str) -> Encoder | None:
         """The model of a stage; one that is given for two stages is loaded once."""

@@ -16,7 +16,7 @@ from reasonir.utils.files import sha256
 
 MANIFEST = "reasonir.json"
 _FORMAT = 1
-_WEIGHTS = (".safetensors", ".bin")
+WEIGHTS = (".safetensors", ".bin")
 
 
 def begin(folder: Path) -> None:
@@ -64,7 +64,7 @@ def read(folder: Path, *, weights: bool = True) -> dict[str, Any]:
     if not files:
         raise InputError(f"{folder} is an unfinished export: wait for its run to end, or copy the whole model again")
     for name, expected in files.items():
-        if weights or not name.endswith(_WEIGHTS):
+        if weights or not name.endswith(WEIGHTS):
             _check(folder / name, expected)
     return dict(model)
 
