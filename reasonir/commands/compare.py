@@ -9,12 +9,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain, count, product
 from pathlib import Path
 from string import ascii_uppercase
+from typing import Any, NamedTuple
 
 from omegaconf import DictConfig
 
 from reasonir.errors import InputError
+from reasonir.eval.digest import different_conditions, refuse_other_content
 from reasonir.eval.result_table import CI, metric_name
-from reasonir.eval.results import read_values
+from reasonir.eval.results import read_protocol, read_values
 from reasonir.eval.stats.comparison import OVERALL, PairwiseComparison, changed_queries, compare
 from reasonir.eval.stats.ranking_metrics import PerQuery
 from reasonir.report.console import show
@@ -34,14 +36,23 @@ def compare_runs(config: DictConfig, folder: Path) -> None:
     """Compare `config.runs` and write comparison.json, queries.csv and comparison.png to `folder`.
 
     Raises:
-        InputError: fewer than two runs, a missing run, or runs with different protocols.
+        InputError: fewer than two runs, a missing run, or runs that were evaluated on different content.
     """
     runs = [str(run) for run in config.runs]
     systems = read_systems(runs, Path(config.home))
     if len(systems) < 2:
         raise InputError(f"runs={runs}: give two or more, runs=[outputs/first,outputs/second], or a sweep's folder")
-    comparisons = compare(systems, config.metric, seed=config.seed)
-    document = {"metric": config.metric, "runs": runs, "contrasts": [each.to_dict() for each in comparisons]}
+    protocols = {name: system.protocol for name, system in systems.items()}
+    refuse_other_content(protocols)
+    conditions = different_conditions(protocols)
+    values = {name: system.values for name, system in systems.items()}
+    comparisons = compare(values, config.metric, seed=config.seed)
+    document = {
+        "metric": config.metric,
+        "runs": runs,
+        "conditions": conditions,
+        "contrasts": [each.to_dict() for each in comparisons],
+    }
     with atomic_path(folder / "comparison.json") as partial:
         partial.write_text(json.dumps(document, indent=2))
     with atomic_path(folder / "queries.csv") as partial, partial.open("w", newline="") as stream:
@@ -49,35 +60,42 @@ def compare_runs(config: DictConfig, folder: Path) -> None:
         rows.writerow(["task", "first", "second", "query_id", "change"])
         for pair in comparisons:
             if pair.task != OVERALL:
-                for query, change in changed_queries(systems, pair, config.metric):
+                for query, change in changed_queries(values, pair, config.metric):
                     rows.writerow([pair.task, pair.first, pair.second, query, change])
     plot_comparisons(comparisons, config.metric, folder / "comparison.png")
-    show(_table(comparisons, config.metric))
+    show(_table(comparisons, config.metric, conditions))
     log.info("Everything is in %s", folder)
 
 
-def read_systems(runs: Sequence[str], home: Path) -> dict[str, Mapping[str, PerQuery]]:
-    """Read the per-query values of systems, by their shortest distinct names; a sweep's jobs are named by choices.
+class ComparedSystem(NamedTuple):
+    """Per-query values of a system by task, and the protocol of its evaluation."""
+
+    values: Mapping[str, PerQuery]
+    protocol: Mapping[str, Any]
+
+
+def read_systems(runs: Sequence[str], home: Path) -> dict[str, ComparedSystem]:
+    """Read systems, by their shortest distinct names; a sweep's jobs are named by choices.
 
     Raises:
         InputError: a system is named twice or can't be read.
     """
-    values: dict[tuple[Path, str], Mapping[str, PerQuery]] = {}
+    systems: dict[tuple[Path, str], ComparedSystem] = {}
     for run in chain.from_iterable(map(_jobs, runs)):
-        folder, system, system_values = read_system(run, home)
-        if (folder, system) in values:
+        folder, name, system = read_system(run, home)
+        if (folder, name) in systems:
             raise InputError(f"runs: {run} is named twice: give different runs, or systems of a run (RUN:untrained)")
-        values[folder, system] = system_values
-    names = {folder: (*folder.parts[:-1], _name(folder)) for folder, _ in values}
+        systems[folder, name] = system
+    names = {folder: (*folder.parts[:-1], _name(folder)) for folder, _ in systems}
     depth = next(n for n in count(1) if len({parts[-n:] for parts in names.values()}) == len(names))
     return {
-        "/".join(names[folder][-depth:]) + (f":{system}" if system else ""): system_values
-        for (folder, system), system_values in values.items()
+        "/".join(names[folder][-depth:]) + (f":{name}" if name else ""): system
+        for (folder, name), system in systems.items()
     }
 
 
-def read_system(run: str, home: Path) -> tuple[Path, str, Mapping[str, PerQuery]]:
-    """Read one system of a run, "RUN" or "RUN:system": its folder, the given system or "", and its per-query values.
+def read_system(run: str, home: Path) -> tuple[Path, str, ComparedSystem]:
+    """Read one system of a run, "RUN" or "RUN:system": its folder, the given name or "", and the system.
 
     Raises:
         InputError: the run wasn't evaluated, or has no such system.
@@ -91,7 +109,8 @@ def read_system(run: str, home: Path) -> tuple[Path, str, Mapping[str, PerQuery]
     system = given or next((name for name in _PREFERRED if name in names), names[0])
     if system not in names:
         raise InputError(f"run={run}: there is no system {system!r}: choose {', '.join(names)}")
-    return folder, given, {task: systems[system] for task, systems in values.items() if system in systems}
+    of_system = {task: systems[system] for task, systems in values.items() if system in systems}
+    return folder, given, ComparedSystem(of_system, read_protocol(folder))
 
 
 def _jobs(run: str) -> list[str]:
@@ -112,7 +131,9 @@ def _letters() -> Iterator[str]:
     return (letter for length in count(1) for letter in map("".join, product(ascii_uppercase, repeat=length)))
 
 
-def _table(comparisons: Sequence[PairwiseComparison], metric: str) -> Table:
+def _table(
+    comparisons: Sequence[PairwiseComparison], metric: str, conditions: Mapping[str, Mapping[str, Any]]
+) -> Table:
     names = dict.fromkeys(name for each in comparisons for name in (each.first, each.second))
     letters = dict(zip(names, _letters(), strict=False))
     columns = {
@@ -130,10 +151,14 @@ def _table(comparisons: Sequence[PairwiseComparison], metric: str) -> Table:
         ]
         for each in comparisons
     ]
+    differing = [
+        f"evaluated differently, {key}: {', '.join(f'{letters[name]} {value}' for name, value in by_system.items())}"
+        for key, by_system in conditions.items()
+    ]
     return Table(
         f"{metric}: first minus second",
         columns,
         rows,
         {number for number, each in enumerate(comparisons) if each.p_holm < _LEVEL},
-        "\n".join(f"{letter}: {name}" for name, letter in letters.items()),
+        "\n".join([*(f"{letter}: {name}" for name, letter in letters.items()), *differing]),
     )

@@ -7,11 +7,16 @@ Metrics are compared, reused and averaged where these agree, whatever files and 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
+from itertools import chain
+from typing import Any
 
+from reasonir.config import flatten
+from reasonir.errors import InputError, raise_errors
 from reasonir.types import Corpus, Qrels, Task
 
 DOCUMENTS, QUERIES, JUDGEMENTS, EXCLUDED, CANDIDATES = "documents", "queries", "judgements", "excluded", "candidates"
+_NO_CONDITIONS = ("model", "untrained", "trec", "truncation", "device", "seed", "digests")
 Digests = Mapping[str, str]
 """Digest by part; documents and exclusions are absent if the documents are unknown (run files)."""
 
@@ -39,9 +44,58 @@ def whole(digests: Digests) -> str:
     return digest_of(digests.items()).partition("-")[2]
 
 
+def count_of(digest: str) -> int:
+    """Return the number of items of a digest."""
+    return int(digest.partition("-")[0])
+
+
 def different_parts(first: Digests, second: Digests) -> list[str]:
     """Return the parts that both have and whose digests differ."""
     return [part for part in first if part in second and first[part] != second[part]]
+
+
+def refuse_other_content(protocols: Mapping[str, Mapping[str, Any]]) -> None:
+    """Refuse to compare systems that were evaluated on different content under the same task name.
+
+    Queries may differ in wording and instruction, but not in their judgements.
+
+    Args:
+        protocols: protocol of results by system.
+
+    Raises:
+        InputError: the content of a task differs, or an evaluation has no digests; names task, part and systems.
+    """
+    if missing := [name for name, protocol in protocols.items() if "digests" not in protocol]:
+        raise InputError(f"{missing[0]} was evaluated without digests of its content: evaluate it again")
+    (first, reference), *others = protocols.items()
+    faults = [
+        f"{task}: the {part} of {first} ({digests[part]}) and {name} ({protocol['digests'][task][part]}) differ: "
+        "evaluate both on the same data"
+        for name, protocol in others
+        for task, digests in reference["digests"].items()
+        for part in different_parts(digests, protocol["digests"].get(task, {}))
+        if part != QUERIES
+    ]
+    raise_errors(faults, "difference between the evaluations")
+
+
+def different_conditions(protocols: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Return conditions of evaluation, besides model and content, that differ between systems, by key and system.
+
+    Args:
+        protocols: protocol of results by system; tasks that aren't common to all are ignored.
+    """
+    shared = set.intersection(*(set(protocol["digests"]) for protocol in protocols.values()))
+    flat = {name: _conditions(protocol, shared) for name, protocol in protocols.items()}
+    values = {key: {name: flat[name].get(key) for name in flat} for key in dict.fromkeys(chain(*flat.values()))}
+    return {key: by_system for key, by_system in values.items() if len(set(map(str, by_system.values()))) > 1}
+
+
+def _conditions(protocol: Mapping[str, Any], tasks: Container[str]) -> dict[str, Any]:
+    stated = {key: value for key, value in protocol.items() if key not in _NO_CONDITIONS}
+    stamps = {task: stamp for task, stamp in protocol.get("tasks", {}).items() if task in tasks}
+    wordings = {task: {QUERIES: digests[QUERIES]} for task, digests in protocol["digests"].items() if task in tasks}
+    return flatten({**stated, "tasks": stamps, "digests": wordings})
 
 
 def digest_of(items: Iterable[Sequence[str]]) -> str:

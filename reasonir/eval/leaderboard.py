@@ -17,12 +17,15 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any, Literal
 
+from reasonir.eval.digest import Digests, count_of
 from reasonir.eval.results import HEADLINE, Results
 from reasonir.eval.systems import CORRECTED
 from reasonir.utils.files import atomic_path
 from reasonir.utils.table import RIGHT, TEXT, Table
 
-_SCORING_RULES = ("protocol", "judgements")
+CONTENT = "content"
+"""Condition that documents and queries are those of the benchmark, judged by their numbers."""
+_SCORING_RULES = ("protocol", "judgements", CONTENT)
 """Conditions that are known of a run file too: all others precede the file."""
 
 
@@ -77,6 +80,7 @@ class Leaderboard:
         tasks: tasks whose mean rows are ranked by.
         usual: conditions of a row unless it gives others.
         rows: the published results.
+        counts: number of documents and of queries of each task, where known.
     """
 
     title: str = ""
@@ -84,6 +88,7 @@ class Leaderboard:
     tasks: Sequence[str] = ()
     usual: Mapping[str, str] = field(default_factory=dict)
     rows: Sequence[Row] = ()
+    counts: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
     def standings(self, results: Results, system: str) -> Standings | None:
         """Rank the evaluation's systems among the published ones; None if no task of the board was evaluated."""
@@ -115,8 +120,15 @@ class Leaderboard:
         }
         if "trec" in results.protocol:  # a usual value is only a default
             rules = {key: value for key, value in rules.items() if key in _SCORING_RULES or value != self.usual[key]}
+        if CONTENT in self.usual:
+            other = [task for task in tasks if self._other_counts(task, results.protocol["digests"][task])]
+            rules[CONTENT] = f"other counts ({', '.join(other)})" if other else self.usual[CONTENT]
         words = results.protocol.get("bm25")
         return rules | ({"bm25": "weighed query" if words["weigh_query"] else "bag of words"} if words else {})
+
+    def _other_counts(self, task: str, digests: Digests) -> bool:
+        """Return whether a task was evaluated on other numbers of documents or queries than the published ones."""
+        return any(part in digests and count_of(digests[part]) != n for part, n in self.counts.get(task, {}).items())
 
     def _rows(self, results: Results, system: str, tasks: Sequence[str], rules: Mapping[str, str]) -> Iterator[Row]:
         """Yield rows of the evaluation's systems, and of `system` by the corrected judgements."""
@@ -152,7 +164,7 @@ def read_leaderboard(file: Path, board: str) -> Leaderboard:
         if table["board"] == board
         for entry in table["rows"]
     ]
-    return Leaderboard(chosen["title"], chosen["metric"], chosen["tasks"], usual, rows)
+    return Leaderboard(chosen["title"], chosen["metric"], chosen["tasks"], usual, rows, chosen["counts"])
 
 
 def _published(

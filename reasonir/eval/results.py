@@ -14,6 +14,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from reasonir.errors import InputError
 from reasonir.eval.stats.ranking_metrics import NAMES, PerQuery, mean
 from reasonir.eval.stats.significance import (
     Difference,
@@ -200,6 +201,19 @@ def read_analysis(document: Mapping[str, Any], task: str, system: str) -> ExtraM
 def run_file(folder: Path, task: str, system: str) -> Path:
     """Return the path of a system's ranking of a task in the folder of an evaluation."""
     return folder / "runs" / f"{task}.{system}.trec"
+
+
+def read_protocol(folder: Path) -> Mapping[str, Any]:
+    """Return the protocol of the evaluation in a folder.
+
+    Raises:
+        InputError: there is none.
+    """
+    file = folder / "results.json"
+    if not file.is_file():
+        raise InputError(f"{folder} holds no results.json: let the run finish, or evaluate it")
+    protocol: Mapping[str, Any] = json.loads(file.read_text())["protocol"]
+    return protocol
 
 
 def read_values(folder: Path) -> Mapping[str, Mapping[str, PerQuery]]:

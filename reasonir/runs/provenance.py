@@ -23,7 +23,7 @@ def refuse_other_data(source: Source, folder: Path) -> None:
     """
     if not (folder / DATA).is_file():
         raise InputError(f"{folder} has no {DATA} that names its training data: train it again")
-    if (expected := origin_of(_trained_on(folder))) != (actual := fingerprint_of(source)):
+    if (expected := data_of(folder)) != (actual := fingerprint_of(source)):
         raise InputError(
             f"{folder} was trained on the prepared set {expected}, its source now makes {actual}: the data changed, so "
             "its held-out split may leak: restore the data's files and options, or start a new run"
@@ -42,6 +42,11 @@ def refuse_other_rows(prepared: Path, folder: Path) -> None:
             f"{folder} was trained on the prepared set {expected}, mining= and teacher= now make {actual} of the same "
             "source: restore their options and models, or start a new run"
         )
+
+
+def data_of(folder: Path) -> str:
+    """Return the fingerprint of the data that the run in `folder` was trained on, before mining and teachers."""
+    return origin_of(_trained_on(folder))
 
 
 def _trained_on(folder: Path) -> Manifest:

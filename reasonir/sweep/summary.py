@@ -11,6 +11,7 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any, NamedTuple
 
+from reasonir.eval.digest import digest_of, whole
 from reasonir.eval.results import HEADLINE
 from reasonir.report.console import show
 from reasonir.runs.outcome import FINISHED, JobRecord
@@ -32,12 +33,14 @@ class Job:
         choices: its swept parameters.
         record: its status and result.
         value: the headline metric averaged over the benchmark's tasks; nan without.
+        content: digest of what it was evaluated on; empty without.
     """
 
     name: str
     choices: Mapping[str, str]
     record: JobRecord
     value: float
+    content: str = ""
 
     @property
     def development(self) -> float:
@@ -47,7 +50,7 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class SummaryGroup:
-    """Finished jobs that differ in their seeds only.
+    """Finished jobs that differ in their seeds only, evaluated on the same content.
 
     Attributes:
         choices: their swept parameters, without the seed.
@@ -98,25 +101,40 @@ def summarise(sweep: SweepRecord, jobs: Mapping[Path, JobRecord], folder: Path) 
 
 def groups(jobs: Sequence[Job]) -> list[SummaryGroup]:
     """Group the finished jobs that differ in their seeds only, in the order of their first job."""
-    values_by_choices: dict[tuple[tuple[str, str], ...], list[float]] = {}
+    values: dict[tuple[str, tuple[tuple[str, str], ...]], list[float]] = {}
     for job in jobs:
         if job.record.status == FINISHED and not isnan(job.value):
             shared = tuple((key, value) for key, value in job.choices.items() if key != SEED)
-            values_by_choices.setdefault(shared, []).append(job.value)
-    return [SummaryGroup(dict(shared), values) for shared, values in values_by_choices.items()]
+            values.setdefault((job.content, shared), []).append(job.value)
+    return [SummaryGroup(dict(shared), metrics) for (_, shared), metrics in values.items()]
+
+
+def other_content(jobs: Sequence[Job]) -> str:
+    """Return a note on jobs that were evaluated on different content; empty if there are none."""
+    names: dict[str, list[str]] = {}
+    for job in jobs:
+        if job.content:
+            names.setdefault(job.content, []).append(job.name)
+    groups_of_jobs = "; ".join(", ".join(each) for each in names.values())
+    return (
+        f"Evaluated on different documents, queries or judgements, so not comparable: jobs {groups_of_jobs}"
+        if len(names) > 1
+        else ""
+    )
 
 
 def _read(sweep: SweepRecord, jobs: Mapping[Path, JobRecord]) -> tuple[str, list[Job]]:
     """Headline metric, and a row per job."""
     metric, rows = HEADLINE, []
     for folder, record in jobs.items():
-        value = nan
+        value, content = nan, ""
         if record.status == FINISHED and (folder / "results.json").is_file():
             document = json.loads((folder / "results.json").read_text())
             metric = document["protocol"].get("headline", HEADLINE)
             tasks = document["protocol"]["tasks"]
             value = fmean(document["results"][task]["trained"][metric] for task in tasks)
-        rows.append(Job(folder.name, sweep.choices(record.overrides), record, value))
+            content = digest_of((task, whole(parts)) for task, parts in document["protocol"]["digests"].items())
+        rows.append(Job(folder.name, sweep.choices(record.overrides), record, value, content))
     return metric, rows
 
 
@@ -160,14 +178,15 @@ def _markdown(by_seed: Sequence[SummaryGroup], jobs: Sequence[Job], metric: str)
         rows.append([*(group.choices.get(key) for key in keys), group.mean, span, len(group.values)])
     unfinished = [job for job in jobs if job.record.status != FINISHED]
     lines = [f"- job {job.name} ({title(job.choices)}): {job.record.error}" for job in unfinished]
-    return "\n".join([Table("Sweep", columns, rows).markdown(), "", *lines]).strip() + "\n"
+    notes = [f"- {note}" for note in [other_content(jobs)] if note]
+    return "\n".join([Table("Sweep", columns, rows).markdown(), "", *notes, *lines]).strip() + "\n"
 
 
 def _table(jobs: Sequence[Job], metric: str) -> Table:
     head, *rows = _rows(jobs, metric)
     shown = [number for number, name in enumerate(head) if name != "run" and any(row[number] != "" for row in rows)]
     columns = {head[number]: TEXT if head[number] in ("status", "error") else RIGHT for number in shown}
-    return Table("Sweep", columns, [[row[number] for number in shown] for row in rows])
+    return Table("Sweep", columns, [[row[number] for number in shown] for row in rows], note=other_content(jobs))
 
 
 def _plot(by_seed: Sequence[SummaryGroup], metric: str, file: Path) -> Path:

@@ -19,6 +19,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from reasonir.errors import InputError
 from reasonir.runs.lock import lock_folder
 from reasonir.runs.outcome import KILLED, RUN_ID
+from reasonir.runs.provenance import data_of
 from reasonir.tracking import outbox
 from reasonir.tracking.base import (
     FOLDER_TAG,
@@ -272,13 +273,13 @@ class MlflowTracking(Tracking):
         assert self.run_id is not None
         folder = self._file(run)
         address = package(self._home, self.run_id, folder / "model", run=folder)
-        return {"call": "version", "address": address, "name": name, "metric": metric}
+        return {"call": "version", "address": address, "name": name, "metric": metric, "data": data_of(folder)}
 
-    def _version(self, address: str, name: str, metric: float | None) -> None:
+    def _version(self, address: str, name: str, metric: float | None, data: str) -> None:
         from reasonir.tracking.model_registry import register
 
         assert self.run_id is not None
-        register(self._home, address, name, self.run_id, metric)
+        register(self._home, address, name, self.run_id, metric=metric, data=data)
 
     def _view(self, headline: str) -> None:
         from reasonir.tracking.mlflow_views import BROWSER, save_runs_view

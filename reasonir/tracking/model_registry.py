@@ -2,7 +2,7 @@
 
 The MLflow model holds the weights, which aren't logged as an artifact again, and the run's configuration, so that it is
 loaded like the run. Models of the same data and head are versions of one registered model; the alias `best` points to
-the one with the highest development metric.
+the one with the highest development metric, among those whose data has the content of the newest version's.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ from reasonir.tracking.database import address_of, client_of, exclusively
 MODEL, BEST = "model", "best"
 METRIC = f"dev/{DEV_METRIC}"
 """Tag of a version with its development metric."""
+DATA = "data"
+"""Tag of a version with the fingerprint of its training data; metrics on other data aren't compared."""
 _INVALID_IN_NAME = re.compile("[/:]")
 
 
@@ -65,7 +67,7 @@ def package(
     return str(logged.model_uri)
 
 
-def register(home: Path, address: str, name: str, run_id: str, metric: float | None) -> None:
+def register(home: Path, address: str, name: str, run_id: str, *, metric: float | None, data: str) -> None:
     """Register a logged model as a version of `name`, and point the alias `best` to the best version.
 
     Args:
@@ -74,6 +76,7 @@ def register(home: Path, address: str, name: str, run_id: str, metric: float | N
         name: of the registered model.
         run_id: of the MLflow run.
         metric: the best development metric.
+        data: fingerprint of the training data.
     """
     import mlflow
     from mlflow.exceptions import MlflowException
@@ -87,17 +90,20 @@ def register(home: Path, address: str, name: str, run_id: str, metric: float | N
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
         if not any(version.source == address for version in client.search_model_versions(f"name='{name}'")):
-            tags = {} if metric is None else {METRIC: repr(metric)}
+            tags = {DATA: data, **({} if metric is None else {METRIC: repr(metric)})}
             client.create_model_version(name, address, run_id, tags=tags, model_id=address.removeprefix("models:/"))
         point_to_best(client, name)
 
 
 def point_to_best(client: Any, name: str) -> None:
-    """Point the alias `best` to the version with the highest metric, the earliest one of several."""
+    """Point the alias `best` to the version with the highest metric on the newest version's data, the earliest one."""
+    versions = client.search_model_versions(f"name='{name}'")
+    newest = max(versions, key=lambda version: int(version.version))
     evaluated = [
         version
-        for version in client.search_model_versions(f"name='{name}'")
-        if isfinite(float(version.tags.get(METRIC, "nan")))  # nan compares as neither better nor worse
+        for version in versions
+        if version.tags.get(DATA) == newest.tags.get(DATA)
+        and isfinite(float(version.tags.get(METRIC, "nan")))  # nan compares as neither better nor worse
     ]
     if evaluated:
         best = max(evaluated, key=lambda version: (float(version.tags[METRIC]), -int(version.version)))

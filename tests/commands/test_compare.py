@@ -1,10 +1,13 @@
-"""Systems of runs by names that tell them apart."""
+"""Systems of runs by names that tell them apart, and compared on equal content only."""
+
+import json
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from omegaconf import OmegaConf
 
-from reasonir.commands.compare import read_systems
+from reasonir.commands.compare import compare_runs, read_systems
 from reasonir.errors import InputError
 from reasonir.inference.loading import run_of
 from reasonir.runs.outcome import FINISHED, KILLED, JobRecord
@@ -21,12 +24,20 @@ def sweeps(tmp_path):
             {"task": "t", "system": system, "query_id": "q", "ndcg_at_10": value} for system in ("trained", "random")
         ]
         pq.write_table(pa.Table.from_pylist(rows), folder / "per_query.parquet")
+        stamp(folder)
     return tmp_path
+
+
+def stamp(folder, *, depth=1000, **parts):
+    """Write results.json with a protocol of these digests."""
+    digests = {"documents": "9-ab", "queries": "1-cd", "judgements": "1-ef", "excluded": "0-00", **parts}
+    protocol = {"depth": depth, "model": folder.name, "digests": {"t": digests}, "tasks": {"t": {"split": "test"}}}
+    (folder / "results.json").write_text(json.dumps({"protocol": protocol}))
 
 
 def test_runs_of_two_sweeps_that_are_called_alike_are_told_apart(sweeps):
     found = read_systems([f"{sweeps}/monday/0", f"{sweeps}/tuesday/0"], sweeps)
-    assert {name: values["t"]["q"]["ndcg_at_10"] for name, values in found.items()} == {
+    assert {name: system.values["t"]["q"]["ndcg_at_10"] for name, system in found.items()} == {
         "monday/0": 0.1,
         "tuesday/0": 0.3,
     }
@@ -55,3 +66,44 @@ def test_a_sweep_is_no_run(sweeps):
         folder_of_run(f"{sweeps}/monday", sweeps)
     with pytest.raises(InputError, match="is an unfinished job: continue with"):
         run_of(f"{sweeps}/monday/0")
+
+
+def compared(sweeps, *runs):
+    """Compare the runs, and return the content of comparison.json."""
+    config = {"runs": [f"{sweeps}/{run}" for run in runs], "home": str(sweeps), "metric": "ndcg_at_10", "seed": 0}
+    compare_runs(OmegaConf.create(config), sweeps)
+    return json.loads((sweeps / "comparison.json").read_text())
+
+
+@pytest.mark.parametrize("part", ["documents", "judgements", "excluded"])
+def test_runs_evaluated_on_other_content_are_not_compared(sweeps, part):
+    stamp(sweeps / "monday/1", **{part: "9-other"})
+    with pytest.raises(InputError, match=f"t: the {part} of 0 .* and 1 .*9-other.* differ: evaluate both on the same"):
+        compared(sweeps, "monday/0", "monday/1")
+    assert not (sweeps / "comparison.json").exists()
+
+
+def test_run_files_are_compared_by_what_is_known_of_them(sweeps):
+    protocol = json.loads((sweeps / "monday/1/results.json").read_text())
+    del protocol["protocol"]["digests"]["t"]["documents"]
+    (sweeps / "monday/1/results.json").write_text(json.dumps(protocol))
+    assert compared(sweeps, "monday/0", "monday/1")["conditions"] == {}
+
+
+def test_results_without_digests_or_protocol_are_refused(sweeps):
+    (sweeps / "monday/1/results.json").write_text(json.dumps({"protocol": {}}))
+    with pytest.raises(InputError, match="1 was evaluated without digests of its content: evaluate it again"):
+        compared(sweeps, "monday/0", "monday/1")
+    (sweeps / "monday/1/results.json").unlink()
+    with pytest.raises(InputError, match=r"monday/1 holds no results.json: let the run finish"):
+        compared(sweeps, "monday/0", "monday/1")
+
+
+def test_other_conditions_are_stated(sweeps, capsys):
+    stamp(sweeps / "monday/1", depth=100, queries="1-reworded")
+    conditions = compared(sweeps, "monday/0", "monday/1")["conditions"]
+    assert conditions == {
+        "depth": {"0": 1000, "1": 100},
+        "digests.t.queries": {"0": "1-cd", "1": "1-reworded"},
+    }
+    assert "evaluated differently, depth: A 1000, B 100" in capsys.readouterr().out

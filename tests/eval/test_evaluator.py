@@ -1,6 +1,10 @@
 """Further metrics of a benchmark are reported; baselines under another protocol aren't reused."""
 
 import json
+import shutil
+from dataclasses import replace
+
+import pytest
 
 from reasonir.eval.base import Benchmark
 from reasonir.eval.demo import DemoBenchmark
@@ -95,3 +99,42 @@ def test_bm25_is_searched_again_when_its_settings_change(tmp_path, caplog):
     (task,) = first.values
     assert again.values == fresh.values
     assert again.values[task] != first.values[task]
+
+
+def reused(folder, task, caplog):
+    """Evaluate the BM25 baseline of a task, and return whether results in the folder were reused."""
+    caplog.clear()
+    evaluation = Evaluation([task], EvaluationOptions(["bm25"], 100), lambda _: Bm25(), folder, {}, 0)
+    with caplog.at_level("INFO"):
+        evaluation.baselines(None)
+    fresh = Evaluation([task], EvaluationOptions(["bm25"], 100), lambda _: Bm25(), folder / "fresh", {}, 0)
+    fresh.baselines(None)
+    shutil.rmtree(folder / "fresh")
+    assert evaluation.results.values == fresh.results.values
+    return "Reusing the baselines of" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda task: {"qrels": {q: dict.fromkeys(list(task.corpus.ids)[:2], 1) for q in task.qrels}},
+        lambda task: {
+            "qrels": {**task.qrels, "new": {task.corpus.ids[0]: 1}},
+            "queries": {**task.queries, "new": Text("x")},
+        },
+        lambda task: {"queries": {q: Text(text.text, "find it") for q, text in task.queries.items()}},
+        lambda task: {"corpus": Corpus(task.corpus.ids, [f"{text} more" for text in task.corpus.texts])},
+        lambda task: {"excluded": {}},
+        lambda task: {"candidates": {q: list(labels) for q, labels in task.qrels.items()}},
+    ],
+)
+def test_baselines_of_other_content_are_not_reused(tmp_path, caplog, change):
+    (task,) = DemoBenchmark().tasks()
+    assert not reused(tmp_path, task, caplog)
+    assert reused(tmp_path, task, caplog)
+    (tmp_path / ANALYSIS).mkdir()
+    (tmp_path / ANALYSIS / "demo.old.parquet").touch()
+    changed = replace(task, **change(task))
+    assert not reused(tmp_path, changed, caplog)
+    assert not (tmp_path / ANALYSIS).exists()
+    assert reused(tmp_path, changed, caplog)

@@ -1,6 +1,7 @@
 """The published table is consistent, and an evaluation is ranked in it."""
 
 import csv
+from dataclasses import replace
 from statistics import fmean
 
 import pytest
@@ -59,6 +60,7 @@ def test_the_published_rows_are_distinct_and_have_sources():
     assert (short.metric, tuple(short.tasks)) == ("ndcg_at_10", SPLITS)
     assert (long.metric, tuple(long.tasks)) == ("recall_at_1", LONG_SPLITS)
     for leaderboard in (short, long):
+        assert list(leaderboard.counts) == list(leaderboard.tasks)
         assert len({(row.model, *row.rules.items()) for row in leaderboard.rows}) == len(leaderboard.rows)
         assert all(row.source and row.rules.keys() >= leaderboard.usual.keys() for row in leaderboard.rows)
     rows = {row.model: row for row in short.rows if row.rules == short.usual}
@@ -140,6 +142,26 @@ def test_corrected_judgements_have_a_row_without_a_rank():
     assert (row.model, row.mean, row.rank, row.kind) == ("mine (here)", pytest.approx(80.0), None, "unranked")
 
 
+@pytest.mark.parametrize(
+    ("digests", "other"),
+    [
+        ({"documents": "9-ab", "queries": "2-cd"}, ""),
+        ({"queries": "2-cd"}, ""),  # of a run file
+        ({"documents": "8-ab", "queries": "2-cd"}, "content: other counts (a)"),
+        ({"documents": "9-ab", "queries": "1-cd"}, "content: other counts (a)"),
+    ],
+)
+def test_an_evaluation_on_other_documents_or_queries_is_not_ranked_among_the_published(digests, other):
+    published = board()
+    usual = {**USUAL, "content": "complete"}
+    rows = [replace(row, rules={**row.rules, "content": "complete"}) for row in published.rows]
+    published = replace(published, usual=usual, rows=rows, counts={"a": {"documents": 9, "queries": 2}})
+    results = results_of({"a": {"mine": [0.5]}, "b": {"mine": [0.5]}}, protocol={"digests": {"a": digests, "b": {}}})
+    ranked = {row.model: row for row in published.standings(results, "mine").rows}
+    assert ranked["mine (here)"].conditions == ((other,) if other else ())
+    assert (ranked["left"].rank is None) == bool(other)
+
+
 def test_nothing_is_shown_if_nothing_is_published_or_evaluated():
     results = results_of({"a": {"mine": [0.5]}})
     assert Leaderboard().standings(results, "mine") is None
@@ -189,5 +211,6 @@ def test_the_command_ranks_a_folder_of_run_files(tmp_path, home, monkeypatch):
     mine = [row["model"] for row in rows].index("mine (here)")
     assert (rows[mine]["mean"], rows[mine]["biology"]) == ("50.00", "50.00")
     assert float(rows[mine - 1]["mean"]) > 50 > float(rows[mine + 1]["mean"])
+    assert rows[mine]["conditions"] == "content: other counts (biology)"  # two queries instead of 103
     assert "Reason-ModernColBERT" in done.out
     assert (done.folder / "leaderboard.png").stat().st_size > 1000

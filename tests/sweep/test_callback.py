@@ -8,7 +8,7 @@ import pytest
 from reasonir.errors import InputError
 from reasonir.runs.outcome import FAILED, FINISHED, KILLED, JobRecord
 from reasonir.sweep.jobs import SweepRecord, title
-from reasonir.sweep.summary import Job, groups
+from reasonir.sweep.summary import Job, groups, other_content
 from tests.killing import FLAG
 from tests.running import run
 
@@ -175,3 +175,15 @@ def test_seeds_are_averaged_with_their_interval():
     assert one.margin == pytest.approx(12.7062 * 0.1, rel=1e-4)  # t(.975, 1 degree) times the standard error
     assert other.values == [0.9]
     assert other.margin != other.margin
+
+
+def test_jobs_evaluated_on_other_content_are_neither_averaged_nor_compared_silently():
+    def job(name, content, seed):
+        return Job(name, {"t": "1", "seed": seed}, JobRecord([], FINISHED), 0.5, content)
+
+    same = [job("0", "ab", "1"), job("1", "ab", "2")]
+    assert [group.values for group in groups(same)] == [[0.5, 0.5]]
+    assert other_content(same) == ""
+    mixed = [*same, job("2", "cd", "3")]
+    assert [group.values for group in groups(mixed)] == [[0.5, 0.5], [0.5]]
+    assert other_content(mixed).endswith("so not comparable: jobs 0, 1; 2")

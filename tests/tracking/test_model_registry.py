@@ -5,7 +5,7 @@ import pytest
 from mlflow import MlflowClient
 
 import reasonir
-from reasonir.tracking.model_registry import METRIC, package, point_to_best, register
+from reasonir.tracking.model_registry import DATA, METRIC, package, point_to_best, register
 from reasonir.types import Text
 from tests.running import run
 
@@ -59,8 +59,8 @@ def test_the_best_version_has_the_highest_metric(finished):
     for name in "ab":
         client.create_registered_model(name)
 
-    def add(name, metric):
-        tags = {} if metric is None else {METRIC: repr(metric)}
+    def add(name, metric, data="one"):
+        tags = {DATA: data, **({} if metric is None else {METRIC: repr(metric)})}
         client.create_model_version(name, version.source, version.run_id, tags=tags)
         point_to_best(client, name)
 
@@ -68,6 +68,9 @@ def test_the_best_version_has_the_highest_metric(finished):
         add("a", metric)
         found = client.get_registered_model("a").aliases.get("best")
         assert found is best or int(found) == best
+    for metric, data, best in ((0.1, "two", 8), (0.05, "two", 8), (0.3, "one", 7)):
+        add("a", metric, data)
+        assert int(client.get_registered_model("a").aliases["best"]) == best
     add("b", 0.1)
     assert int(client.get_model_version_by_alias("b", "best").version) == 1
 
@@ -76,7 +79,7 @@ def test_a_model_is_registered_once_however_often_that_is_tried(finished):
     home, _, client = finished
     (version,) = client.search_model_versions("name='demo-biencoder'")
     for _ in range(2):
-        register(home, version.source, "rain/2:1", version.run_id, 0.5)
+        register(home, version.source, "rain/2:1", version.run_id, metric=0.5, data="x")
     (registered,) = client.search_model_versions("name='rain_2_1'")
     assert registered.tags[METRIC] == "0.5"
 
