@@ -30,8 +30,9 @@ from reasonir.errors import InputError
 from reasonir.eval.base import EvaluatedSystem
 from reasonir.eval.results import ExtraMetrics
 from reasonir.eval.stats import pair_metrics as pairs
-from reasonir.eval.stats.pair_metrics import BootstrapDraws, Floats, ScoredPairs
+from reasonir.eval.stats.pair_metrics import BootstrapDraws, ScoredPairs
 from reasonir.eval.stats.ranking_metrics import chance_ndcg, per_query
+from reasonir.eval.stats.significance import Floats
 from reasonir.eval.test_split import SourceTestSplit
 from reasonir.types import Qrels, Run, Task
 from reasonir.utils.files import atomic_path
@@ -81,7 +82,7 @@ class GradedBenchmark(SourceTestSplit):
         figures = {**bootstrap.points, **above_chance(ranked, {query: task.qrels[query] for query in ranked})}
         shown = ", ".join(f"{name} {figures[name]:.3f}" for name in _SHOWN if name in figures)
         log.info("%s, %s: %s", task.name, system.name, shown)
-        differences = {name: bootstrap.difference_from(BootstrapDraws.of(other)) for name, other in others.items()}
+        differences = {name: pairs.differences(scored, other) for name, other in others.items()}
         return {task.name: ExtraMetrics(figures, bootstrap.intervals(), differences)}
 
 

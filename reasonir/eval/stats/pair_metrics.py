@@ -1,26 +1,29 @@
 """Metrics of graded pairs: correlation, classification and calibration of scores against relevance.
 
 Every metric is a function of query weights: all 1 for its value, multinomial draws for its confidence interval
-(bootstrap over queries, since pairs of one query aren't independent). All systems share the draws, so differences are
-paired. Ties get their mean rank, and undefined precision and recall are 0, as in scipy and scikit-learn; the
-calibration error has ten bins of equal width (Guo et al. 2017, arXiv:1706.04599).
+(bootstrap over queries, since pairs of one query aren't independent), 0 and 1 for differences: under the null
+hypothesis two systems may swap a query's predictions, so a permutation test weighs the pairs of both. Ties get their
+mean rank, and undefined precision and recall are 0, as in scipy and scikit-learn; the calibration error has ten bins of
+equal width (Guo et al. 2017, arXiv:1706.04599).
 
-Shape letters: P pairs, Q queries, B sets of weights, G distinct values.
+Shape letters: P pairs, Q queries, B sets of weights, G distinct values, J groups of queries, C bins.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from reasonir.eval.stats.significance import Difference, Interval
+from reasonir.eval.stats.significance import Difference, Floats, Interval, bca_interval, normal_quantile
 
-Floats = NDArray[np.float64]
 RESAMPLES = 999
 BINS = 10
+_GROUPS = 200
+"""Groups of queries, at most, that are left out one by one for the skewness of a metric."""
 _TOGETHER = 32
 """Sets of weights per block, which bounds memory."""
 
@@ -35,7 +38,7 @@ class ScoredPairs:
         relevant_P: True for pairs that count as relevant.
         score_P: the system's score.
         probability_P: its probability of being relevant.
-        threshold: least probability to predict relevance at, tuned on other pairs.
+        threshold: least probability to predict relevance at, tuned on other pairs; or one per pair.
     """
 
     query_P: NDArray[np.int64]
@@ -43,7 +46,7 @@ class ScoredPairs:
     relevant_P: NDArray[np.bool_]
     score_P: Floats
     probability_P: Floats
-    threshold: float
+    threshold: float | Floats
 
     @property
     def queries(self) -> int:
@@ -59,7 +62,7 @@ def figures(pairs: ScoredPairs, weight_BQ: Floats) -> dict[str, Floats]:
         values |= {f"{name}{suffix}": values_B for name, values_B in decided.items()}
     squares_P = (pairs.probability_P - pairs.relevant_P) ** 2
     values["brier"] = _total(pairs, squares_P, weight_BQ) / _total(pairs, np.ones_like(squares_P), weight_BQ)
-    values["ece"] = _calibration_error(pairs, weight_BQ)
+    values["ece"] = np.abs(_gaps(pairs, weight_BQ)).sum(1)
     for name, correlation in (("spearman", _spearman), ("kendall", _kendall)):
         correlation_Q = _by_query(pairs, correlation)
         known_Q = ~np.isnan(correlation_Q)
@@ -74,41 +77,101 @@ def figures(pairs: ScoredPairs, weight_BQ: Floats) -> dict[str, Floats]:
 
 @dataclass(frozen=True, slots=True)
 class BootstrapDraws:
-    """Defined metrics of a system, and their values under the bootstrap draws that all systems share."""
+    """Defined metrics of a system with their bootstrap draws, and their values without each group of queries."""
 
+    pairs: ScoredPairs
     points: Mapping[str, float]
     draws: Mapping[str, Floats]
+    without: Mapping[str, Floats]
 
     @classmethod
     def of(cls, pairs: ScoredPairs, *, seed: int = 0) -> BootstrapDraws:
         """Compute all metrics; Kendall's tau over all pairs has no draws."""
         count = pairs.queries
         drawn_BQ = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), size=RESAMPLES)
-        values = figures(pairs, np.vstack([np.ones(count), drawn_BQ]))
-        points = {name: float(value_B[0]) for name, value_B in values.items()}
+        groups = min(count, _GROUPS)
+        without_JQ = (np.arange(count) % groups != np.arange(groups)[:, None]).astype(float)
+        values = figures(pairs, np.vstack([np.ones(count), drawn_BQ, without_JQ]))
+        points = {name: float(value[0]) for name, value in values.items()}
         points["kendall"] = _kendall(pairs.relevance_P, pairs.score_P)
+        defined = {name: value for name, value in values.items() if np.isfinite(value[0])}
         return cls(
+            pairs,
             {name: value for name, value in points.items() if np.isfinite(value)},
-            {name: value_B[1:] for name, value_B in values.items() if np.isfinite(value_B[0])},
+            {name: value[1 : RESAMPLES + 1] for name, value in defined.items()},
+            {name: value[RESAMPLES + 1 :] for name, value in defined.items()},
         )
 
     def intervals(self) -> dict[str, Interval]:
-        """Return the 95% percentile bootstrap interval of every metric with draws."""
-        return {
-            name: Interval(self.points[name], *(float(end) for end in np.nanquantile(draw_B, [0.025, 0.975])))
-            for name, draw_B in self.draws.items()
-        }
+        """Return the 95% BCa interval of every metric with draws; the calibration error has its own."""
+        intervals = {}
+        for name, draws_B in self.draws.items():
+            without_J = self.without[name][np.isfinite(self.without[name])]
+            intervals[name] = bca_interval(self.points[name], draws_B, [without_J.mean() - without_J])
+        return intervals | {"ece": calibration_interval(self.pairs)}
 
-    def difference_from(self, other: BootstrapDraws) -> dict[str, Difference]:
-        """Return these metrics minus another system's, with two-sided bootstrap p values."""
-        differences = {}
-        for name in self.draws.keys() & other.draws.keys():
-            gap_B = self.draws[name] - other.draws[name]
-            gap_B = gap_B[~np.isnan(gap_B)]
-            tail = min((gap_B <= 0).sum(), (gap_B >= 0).sum())
-            p = min(1.0, 2 * (tail + 1) / (len(gap_B) + 1))
-            differences[name] = Difference(self.points[name] - other.points[name], float(p))
-        return differences
+
+def differences(first: ScoredPairs, second: ScoredPairs, *, seed: int = 0) -> dict[str, Difference]:
+    """Return the defined metrics of one system minus another's on the same pairs, with two-sided p values.
+
+    Scores count by their rank within their system, so that scores of any scale can be swapped.
+    """
+    count = first.queries
+    kept_BQ = np.random.default_rng(seed).integers(0, 2, (RESAMPLES, count)).astype(float)
+    kept_BQ = np.vstack([np.ones(count), kept_BQ])
+    swapped_BQ = np.vstack([np.hstack([kept_BQ, 1 - kept_BQ]), np.hstack([1 - kept_BQ, kept_BQ])])
+    differences = {}
+    for name, value_B in figures(_stacked(first, second), swapped_BQ).items():
+        gap_B = value_B[: len(kept_BQ)] - value_B[len(kept_BQ) :]
+        if np.isfinite(gap_B[0]):
+            finite_B = gap_B[np.isfinite(gap_B)]  # the observed one among them
+            extreme = int((np.abs(finite_B) >= abs(gap_B[0]) - 1e-12).sum())
+            differences[name] = Difference(float(gap_B[0]), extreme / len(finite_B))
+    return differences
+
+
+def _stacked(first: ScoredPairs, second: ScoredPairs) -> ScoredPairs:
+    """Return the pairs of both systems, the queries of the second numbered after those of the first."""
+
+    def joined(name: str) -> Any:
+        return np.concatenate([getattr(first, name), getattr(second, name)])
+
+    return ScoredPairs(
+        query_P=np.concatenate([first.query_P, first.queries + second.query_P]),
+        relevance_P=joined("relevance_P"),
+        relevant_P=joined("relevant_P"),
+        score_P=np.concatenate([_ranks(first.score_P), _ranks(second.score_P)]),
+        probability_P=joined("probability_P"),
+        threshold=np.concatenate([np.broadcast_to(each.threshold, each.score_P.shape) for each in (first, second)]),
+    )
+
+
+def calibration_interval(pairs: ScoredPairs, *, seed: int = 0) -> Interval:
+    """Return the expected calibration error with its 95% interval, 0 included where perfect calibration is plausible.
+
+    The error is a sum of absolute gaps, which noise alone makes positive. So the interval holds the errors under which
+    the observed one is plausible: the gaps are scaled, the bootstrap's noise is added, and the smallest and the largest
+    scale are those at which the observed error is at the 97.5 % and the 2.5 % quantile. The observed error is always
+    included.
+    """
+    count = pairs.queries
+    drawn_BQ = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), size=RESAMPLES)
+    gap_BC = _gaps(pairs, np.vstack([np.ones(count), drawn_BQ]))
+    gap_C, wide = gap_BC[0], normal_quantile([np.ones(count)]) / normal_quantile([])
+    noise_BC = wide * (gap_BC[1:] - gap_C)
+    error = float(np.abs(gap_C).sum())
+
+    def scale_at(quantile: float) -> float:
+        low, high = 0.0, 4.0
+        if np.quantile(np.abs(noise_BC).sum(1), quantile) >= error:
+            return 0.0
+        for _ in range(40):
+            scale = (low + high) / 2
+            below = np.quantile(np.abs(scale * gap_C + noise_BC).sum(1), quantile) < error
+            low, high = (scale, high) if below else (low, scale)
+        return low
+
+    return Interval(error, min(1.0, scale_at(0.975)) * error, min(1.0, max(1.0, scale_at(0.025)) * error))
 
 
 def best_threshold(probability_P: Floats, relevant_P: NDArray[np.bool_]) -> float:
@@ -164,7 +227,7 @@ def levels(pairs: ScoredPairs) -> Iterator[dict[str, float]]:
         }
 
 
-def confusion(pairs: ScoredPairs, threshold: float) -> dict[str, int]:
+def confusion(pairs: ScoredPairs, threshold: float | Floats) -> dict[str, int]:
     """Return the confusion matrix at a threshold."""
     predicted_P, relevant_P = pairs.probability_P >= threshold, pairs.relevant_P
     return {
@@ -181,7 +244,7 @@ def _total(pairs: ScoredPairs, value_P: Floats, weight_BQ: Floats) -> Floats:
     return total_B
 
 
-def _decided(pairs: ScoredPairs, threshold: float, weight_BQ: Floats) -> dict[str, Floats]:
+def _decided(pairs: ScoredPairs, threshold: float | Floats, weight_BQ: Floats) -> dict[str, Floats]:
     predicted_P, relevant_P = pairs.probability_P >= threshold, pairs.relevant_P
     hit_B, predicted_B, relevant_B = (
         _total(pairs, mask_P.astype(float), weight_BQ) for mask_P in (predicted_P & relevant_P, predicted_P, relevant_P)
@@ -201,11 +264,20 @@ def _bin(probability_P: Floats) -> NDArray[np.int64]:
     return bin_P
 
 
-def _calibration_error(pairs: ScoredPairs, weight_BQ: Floats) -> Floats:
+def _gaps(pairs: ScoredPairs, weight_BQ: Floats) -> Floats:
+    """Return gap_BC: mean probability minus share of relevant pairs of each bin, times the bin's share of the pairs."""
     gap_P, bin_P = pairs.probability_P - pairs.relevant_P, _bin(pairs.probability_P)
-    gaps = [np.abs(_total(pairs, np.where(bin_P == number, gap_P, 0), weight_BQ)) for number in range(BINS)]
-    error_B: Floats = np.sum(gaps, 0) / _total(pairs, np.ones_like(gap_P), weight_BQ)
-    return error_B
+    gaps = [_total(pairs, np.where(bin_P == number, gap_P, 0), weight_BQ) for number in range(BINS)]
+    gap_BC: Floats = np.stack(gaps, 1) / _total(pairs, np.ones_like(gap_P), weight_BQ)[:, None]
+    return gap_BC
+
+
+def _ranks(score_P: Floats) -> Floats:
+    """Return the mid-ranks of scores."""
+    from scipy.stats import rankdata
+
+    ranks_P: Floats = rankdata(score_P)
+    return ranks_P
 
 
 def _by_value(value_P: Floats, weight_BP: Floats) -> tuple[Floats, NDArray[np.int64]]:

@@ -6,11 +6,14 @@ from scipy.stats import kendalltau, spearmanr
 from sklearn import metrics
 from sklearn.linear_model import LogisticRegression
 
+from reasonir.eval.stats import pair_metrics
 from reasonir.eval.stats.pair_metrics import (
     BootstrapDraws,
     ScoredPairs,
     best_threshold,
+    calibration_interval,
     confusion,
+    differences,
     figures,
     levels,
     logistic,
@@ -116,10 +119,10 @@ def test_intervals_contain_their_values_and_a_better_system_differs():
     for drawn_figures in (better, worse):
         for name, span in drawn_figures.intervals().items():
             assert span.low <= drawn_figures.points[name] <= span.high, name
-    gap = better.difference_from(worse)["auc"]
+    gap = differences(better.pairs, worse.pairs)["auc"]
     assert gap.delta == pytest.approx(better.points["auc"] - worse.points["auc"])
     assert gap.p < 0.01
-    assert all(each == (0, 1) for each in better.difference_from(better).values())
+    assert all(each == pytest.approx((0, 1)) for each in differences(better.pairs, better.pairs).values())
 
 
 def test_the_best_threshold_equals_exhaustive_search():
@@ -142,3 +145,34 @@ def test_the_logistic_curve_equals_scikit_learn():
 def test_constant_scores_give_the_share_of_relevant_pairs():
     relevant_P = np.array([True, True, True, False])
     assert logistic(np.zeros(4), relevant_P)(np.zeros(4)) == pytest.approx(np.full(4, 0.75), abs=1e-3)
+
+
+def system(draw, queries, *, noise=1.0, scale=1.0, shift=0.0):
+    """Return pairs whose relevance has the logistic probability of a logit, scored with noise on any scale."""
+    query_P = np.repeat(np.arange(queries), 4)
+    logit_P = draw.normal(0, 1, queries)[query_P] + draw.normal(0, 1, len(query_P))
+    relevant_P = draw.random(len(query_P)) < 1 / (1 + np.exp(-logit_P))
+    noisy = [logit_P + noise * draw.normal(size=len(query_P)) for _ in range(2)]
+    return [
+        ScoredPairs(
+            query_P, relevant_P.astype(float), relevant_P, scale * score_P, 1 / (1 + np.exp(-logit_P - shift)), 0.5
+        )
+        for score_P, scale in zip(noisy, (1.0, scale), strict=True)
+    ]
+
+
+def test_systems_that_are_equally_good_rarely_differ_whatever_their_scales(monkeypatch):
+    monkeypatch.setattr(pair_metrics, "RESAMPLES", 199)
+    draw = np.random.default_rng(0)
+    values = [differences(*system(draw, 20, scale=50.0))["auc"].p for _ in range(150)]
+    assert np.mean(np.array(values) <= 0.05) <= 0.08
+    assert 0.4 < np.mean(values) < 0.6
+
+
+def test_the_interval_of_the_calibration_error_covers_zero_for_calibrated_probabilities_and_always_its_own_value():
+    draw = np.random.default_rng(0)
+    spans = [calibration_interval(system(draw, 30)[0]) for _ in range(60)]
+    assert all(span.low <= span.mean <= span.high for span in spans)
+    assert np.mean([span.low == 0 for span in spans]) >= 0.9
+    off = [calibration_interval(system(draw, 60, shift=2.0)[0]) for _ in range(20)]
+    assert all(span.low > 0.1 and span.low <= span.mean <= span.high for span in off)
