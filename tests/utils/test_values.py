@@ -1,11 +1,12 @@
 """Tests of the gate for values from outside."""
 
 import math
+from decimal import Decimal
 
 import pytest
 
 from reasonir.errors import InputError
-from reasonir.utils.values import MAX_GRADE, check_grade, check_id, check_number, check_text, is_encodable
+from reasonir.utils.values import MAX_GRADE, MAX_NUMBER, check_grade, check_id, check_number, check_text, is_encodable
 
 HALF = "half \ud83d pair"
 
@@ -32,6 +33,12 @@ def test_long_values_are_shortened_in_messages():
     with pytest.raises(InputError) as error:
         check_text(["x" * 10_000] * 10_000, "'query'")
     assert len(str(error.value)) < 500
+    deep: list = []
+    for _ in range(100_000):
+        deep = [deep]
+    for value in ([10**5000], deep):  # Python writes neither
+        with pytest.raises(InputError, match="is a value of type list that is too long to show"):
+            check_text(value, "'query'")
 
 
 @pytest.mark.parametrize(
@@ -41,18 +48,45 @@ def test_an_id_is_a_text_or_a_whole_number(value, expected):
     assert check_id(value, "'id'") == expected
 
 
-@pytest.mark.parametrize("value", [None, True, 1.0, math.nan, [], {}, "", " ", HALF])
+@pytest.mark.parametrize(
+    "value", [None, True, 1.0, math.nan, [], {}, "", " ", HALF, b"x", Decimal(1), pytest.param(10**5000, id="huge")]
+)
 def test_what_is_no_id_is_refused(value):
     with pytest.raises(InputError, match=r"'id' is .*: fill it in"):
         check_id(value, "'id'")
 
 
-@pytest.mark.parametrize(("value", "expected"), [(1, 1.0), (0.5, 0.5), ("1e-3", 0.001), (" 2 ", 2.0), (-1, -1.0)])
+@pytest.mark.parametrize("value", ["a\tb", "a\nb", "\rb", "\ufeffid"])
+def test_an_id_that_a_run_file_cant_carry_is_refused(value):
+    with pytest.raises(InputError, match=r"'id' is .*, expected an id without tabs, line breaks .*: rename it"):
+        check_id(value, "'id'")
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (1, 1.0),
+        (0.5, 0.5),
+        ("1e-3", 0.001),
+        (" 2 ", 2.0),
+        (-1, -1.0),
+        (Decimal("0.5"), 0.5),
+        (-MAX_NUMBER, -MAX_NUMBER),
+    ],
+)
 def test_a_number_is_finite_and_may_be_written_in_digits(value, expected):
     assert check_number(value, "'label'") == expected
 
 
-@pytest.mark.parametrize("value", [None, True, "x", "", "1_000", math.nan, math.inf, "nan", "-inf", [], {}, 10**400])
+@pytest.mark.parametrize("value", ["1e39", -1e300, Decimal("1e50")])
+def test_a_number_that_isnt_finite_in_single_precision_is_refused(value):
+    with pytest.raises(InputError, match=r"'label' is .*, expected a number from -3.4\S* to 3.4\S*: fix the row"):
+        check_number(value, "'label'")
+
+
+@pytest.mark.parametrize(
+    "value", [None, True, "x", "", "1_000", math.nan, math.inf, "nan", "-inf", [], {}, 10**400, Decimal("sNaN")]
+)
 def test_what_is_no_number_is_refused(value):
     with pytest.raises(InputError, match=r"'label' is .*, expected a number: fix the row"):
         check_number(value, "'label'")
