@@ -23,7 +23,7 @@ from typing import Any
 
 from reasonir.data.base import Rejected, content_key
 from reasonir.data.files.hub import local_data
-from reasonir.data.files.records import SUFFIXES, Record, digests, find, read
+from reasonir.data.files.records import Record, digests, find, id_of, is_table, read
 from reasonir.data.files.triplet_rows import Role, Triplet, TripletColumns
 from reasonir.errors import InputError
 from reasonir.types import Example, Task
@@ -64,16 +64,22 @@ class Triplets(Validated):
         """Yield one example per distinct query and instruction."""
         columns = TripletColumns(self.columns, self.ignore)
         triplets: dict[int, Triplet] = {}
+        ids: set[str] = set()
         for record in self._records(columns):
             split = columns.find(record, "split")
-            if split and split[1] != self.split:
-                yield Rejected("row_of_another_split", record.location, str(split[1]))
+            if split and (name := id_of(record, [split[0]])) != self.split:
+                yield Rejected("row_of_another_split", record.location, name)
                 continue
             row = Triplet.read(record, columns)
             if first := triplets.get(key := content_key(row.query, row.instruction)):
                 first.add(row)
             else:
                 row.query_id = row.query_id or f"q{len(triplets)}"
+                if row.query_id in ids:
+                    raise InputError(
+                        f"{record.location}: 'query_id' {row.query_id!r} is another query's: ids must be unique"
+                    )
+                ids.add(row.query_id)
                 triplets[key] = row
         yield from (triplet.example() for triplet in triplets.values())
 
@@ -96,7 +102,7 @@ class Triplets(Validated):
         if local.is_file():
             return [local]
         patterns = [f"{root}{self.split}{rest}" for root in ("", "data/", "*/") for rest in (".*", "-*.parquet")]
-        files = [file for file in find(local, patterns) if file.name.endswith(SUFFIXES)]
+        files = [file for file in find(local, patterns) if is_table(file)]
         if not files:
             names = ", ".join(sorted(file.name for file in local.iterdir())[:8]) or "nothing"
             raise InputError(f"data.split={self.split}: {local} has no such file (it has {names}): choose another")

@@ -27,7 +27,7 @@ from reasonir.data.files.bright import (
     read_queries,
 )
 from reasonir.data.files.corpus_store import StoredCorpus
-from reasonir.data.files.records import Record, read, text_of
+from reasonir.data.files.records import Record, id_of, read, text_of
 from reasonir.errors import InputError
 from reasonir.eval.base import Benchmark
 from reasonir.eval.instructions import Instructions
@@ -173,9 +173,14 @@ class Bright(Benchmark, Validated):
         file = Path(self.queries).expanduser()
         if not file.is_file():
             return {row.values["id"]: row.values["query"] for row in read_queries(folder, split, self.queries)}
-        return {
-            text_of(row, "id"): text_of(row, "query") for row in read(file) if row.values.get("split", split) == split
-        }
+        rewritten: dict[str, str] = {}
+        for row in read(file):
+            if row.values.get("split") not in (None, "", split):
+                continue
+            query_id, query = id_of(row), text_of(row, "query")
+            if rewritten.setdefault(query_id, query) != query:
+                raise InputError(f"{row.location}: query {query_id!r} has a second text: ids must be unique in a split")
+        return rewritten
 
     def _corrected(
         self, folder: Path, split: str, official: Qrels, excluded: Mapping[str, frozenset[str]], documents: StoredCorpus

@@ -221,7 +221,9 @@ def test_malformed_rows_are_named_with_their_line(tmp_path, row, message):
 
 def test_missing_columns_are_named_with_the_remedy(tmp_path):
     path = table(tmp_path, ("q", "n", 3), header=("query", "name", "relevance"))
-    with pytest.raises(InputError, match=r"no column 'description' among query, name, relevance: .*data.columns"):
+    with pytest.raises(
+        InputError, match=r"no column 'entity_id', 'description' among query, name, relevance: .*data.columns"
+    ):
         everything(path)
     with pytest.raises(InputError, match="no column 'entity_id' among"):
         everything(path, columns=RatingColumns(document="entity_id", text=("name",)))

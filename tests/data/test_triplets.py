@@ -136,7 +136,7 @@ LABELLED = [
 
 def test_labels_mark_relevant_documents(tmp_path):
     assert read(jsonl(tmp_path, *LABELLED)) == [("", "q", ["a"], ["b"]), ("", "r", [], ["c"])]
-    listed = {"query": "q", "positive": ["a", "b", "c"], "labels": [0, 1, True]}
+    listed = {"query": "q", "positive": ["a", "b", "c"], "labels": [0, 1, 1.0]}
     assert read(jsonl(tmp_path, listed)) == [("", "q", ["b", "c"], ["a"])]
     named = jsonl(tmp_path, {"query": "q", "positive": "a", "gold": 0})
     assert read(named, columns={"label": "gold"}) == [("", "q", [], ["a"])]

@@ -10,14 +10,13 @@ text.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from reasonir.data.base import Rejected
 from reasonir.data.files.hub import local_data
-from reasonir.data.files.records import find, read, text_of
+from reasonir.data.files.records import document_text, find, id_of, read
 from reasonir.errors import InputError
 from reasonir.utils.values import check_grade
 
@@ -111,11 +110,8 @@ def read_split(files: Layout) -> Split:
     """
     rejected: list[Rejected] = []
     documents, queries = (
-        _texts(paths, text, kind, rejected)
-        for paths, text, kind in (
-            (files.corpus, document_text, "documents_without_text"),
-            (files.queries, query_text, "queries_without_text"),
-        )
+        _texts(paths, kind, rejected)
+        for paths, kind in ((files.corpus, "documents_without_text"), (files.queries, "queries_without_text"))
     )
     judged = _judgements(files.qrels, documents, queries, rejected)
     return Split(documents, queries, judged, tuple(rejected))
@@ -127,17 +123,7 @@ def read_documents(files: Iterable[Path]) -> dict[str, str]:
     Raises:
         InputError: a malformed row, or one id with two contents.
     """
-    return _texts(files, document_text, "documents_without_text", [])
-
-
-def document_text(values: Mapping[str, Any]) -> str:
-    """Return a document's title and text as one string."""
-    return f"{values.get('title') or ''} {values.get('text') or ''}".strip()
-
-
-def query_text(values: Mapping[str, Any]) -> str:
-    """Return a query's text."""
-    return str(values.get("text") or "").strip()
+    return _texts(files, "documents_without_text", [])
 
 
 def _stem(file: Path) -> str:
@@ -146,13 +132,11 @@ def _stem(file: Path) -> str:
     return _SHARD.sub("", name.removesuffix("".join(Path(name).suffixes[-1:])))
 
 
-def _texts(
-    files: Iterable[Path], text_in: Callable[[Mapping[str, Any]], str], kind: str, rejected: list[Rejected]
-) -> dict[str, str]:
+def _texts(files: Iterable[Path], kind: str, rejected: list[Rejected]) -> dict[str, str]:
     texts: dict[str, str] = {}
     for file in files:
         for record in read(file):
-            key, text = text_of(record, "_id" if "_id" in record.values else "id"), text_in(record.values)
+            key, text = id_of(record, ("_id", "id")), document_text(record)
             if texts.setdefault(key, text) != text:
                 raise InputError(f"{record.location}: id {key!r} has a second text: ids must be unique")
             if not text:
@@ -192,6 +176,6 @@ def _judgements(
 def _rows(file: Path) -> Iterator[tuple[str, str, int, str]]:
     """Yield (query id, document id, grade, location) of the rows of a qrels file."""
     for record in read(file):
-        query_id, doc_id = (text_of(record, name) for name in ("query-id", "corpus-id"))
+        query_id, doc_id = (id_of(record, [name]) for name in ("query-id", "corpus-id"))
         grade = check_grade(record.values["score"], f"{record.location}: score") if "score" in record.values else 1
         yield query_id, doc_id, grade, record.location

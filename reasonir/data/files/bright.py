@@ -10,12 +10,12 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from reasonir.data.files.corpus_store import StoredCorpus, store
 from reasonir.data.files.hub import local_data
-from reasonir.data.files.records import Record, find, read, text_of
+from reasonir.data.files.records import Record, find, id_of, read, text_of, value_of
 from reasonir.errors import InputError
+from reasonir.utils.values import check_id, check_text, shorten
 
 HUB_ID = "xlangai/BRIGHT"
 REVISION = "a75a0eb483f6a5233a6efc2d63d71540a4443dfb"
@@ -80,10 +80,8 @@ def documents(folder: Path, split: str, *, long: bool = False) -> Iterator[tuple
         InputError: no files, or a malformed row.
     """
     for record in _rows(folder, _configuration(long=long), split):
-        doc_id, text = text_of(record, "id"), record.values.get("content")
-        if not isinstance(text, str):
-            raise InputError(f"{record.location}: 'content' is {text!r}, expected a string: fix the row")
-        yield doc_id, text, record.location
+        content = check_text(record.values.get("content"), f"{record.location}: 'content'", blank=True)
+        yield id_of(record), content, record.location
 
 
 def read_queries(folder: Path, split: str, configuration: str = "examples") -> Iterator[Record]:
@@ -94,15 +92,14 @@ def read_queries(folder: Path, split: str, configuration: str = "examples") -> I
     """
     seen: set[str] = set()
     for record in _rows(folder, configuration, split):
-        values = dict(record.values)
-        query_id = text_of(record, "id")
-        text_of(record, "query")
+        query_id = id_of(record)
+        values = {**record.values, "id": query_id, "query": text_of(record, "query")}
         if query_id in seen:
             raise InputError(f"{record.location}: duplicate query id {query_id!r}: remove one of the rows")
         seen.add(query_id)
         for key in ("gold_ids", "gold_ids_long", "excluded_ids"):
             values[key] = _ids(record, key)
-        yield Record(record.location, values)
+        yield record._replace(values=values)
 
 
 def _configuration(*, long: bool) -> str:
@@ -111,12 +108,12 @@ def _configuration(*, long: bool) -> str:
 
 def _ids(record: Record, key: str) -> list[str]:
     """Return a list of ids; BRIGHT writes ["N/A"] or [] for none."""
-    value: Any = record.values.get(key)
-    value = [] if value is None else value
-    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-        raise InputError(f"{record.location}: {key!r} is {value!r}, expected a list of ids: fix the row")
+    value = value_of(record, key)
+    if value is not None and not isinstance(value, list):
+        raise InputError(f"{record.location}: '{key}' is {shorten(value)}, expected a list of ids: fix the row")
+    ids = [check_id(item, f"{record.location}: an item of '{key}'", remedy="fix the row") for item in value or ()]
     # Interned, since all queries of aops exclude the same few thousand documents.
-    return [sys.intern(item) for item in value if item != _NONE]
+    return [sys.intern(doc_id) for doc_id in ids if doc_id != _NONE]
 
 
 def _rows(folder: Path, configuration: str, split: str) -> Iterator[Record]:

@@ -9,15 +9,15 @@ within a row may not.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from math import isnan
 from pathlib import Path
 from typing import Any
 
 from reasonir.data.base import content_id, content_key
 from reasonir.data.files.hub import local_data
-from reasonir.data.files.records import SUFFIXES, Record, find, read, text_of
+from reasonir.data.files.records import Record, find, id_of, is_table, read, text_of, value_of
 from reasonir.errors import InputError
 from reasonir.types import Corpus, Document, Example, Task, Text
+from reasonir.utils.values import check_number, check_text, shorten
 
 TEACHER = "teacher_scores."
 
@@ -34,25 +34,24 @@ def read_examples(
     """Yield the rows of a set as examples, with each distinct text once.
 
     Raises:
-        InputError: a row can't be used; names file, row, field, value and remedy.
+        InputError: a row can't be used, or has another row's id; names file, row, field, value and remedy.
     """
+    ids: set[str] = set()
     for file in files_of(path, split, subset, revision, key):
-        for record in _records(file):
-            yield _example(record, teacher_column)
+        for record in read(file):
+            example = _example(record, teacher_column)
+            if example.query_id in ids:
+                raise InputError(f"{record.location}: duplicate id {example.query_id!r}: ids must be unique")
+            ids.add(example.query_id)
+            yield example
 
 
 def task_of(name: str, rows: Iterable[Example], protocol: Mapping[str, str]) -> Task:
-    """Return the task of ranking the texts of each row.
-
-    Raises:
-        InputError: two rows have the same id.
-    """
+    """Return the task of ranking the texts of each row."""
     texts: dict[str, str] = {}
     queries: dict[str, Text] = {}
     qrels, candidates = {}, {}
     for row in rows:
-        if row.query_id in queries:
-            raise InputError(f"task {name}: duplicate id {row.query_id!r}: ids must be unique")
         queries[row.query_id] = Text(row.query)
         qrels[row.query_id] = {document.doc_id: int(document.label > 0) for document in row.documents}
         candidates[row.query_id] = [document.doc_id for document in row.documents]
@@ -72,7 +71,7 @@ def files_of(path: str, split: str, subset: str | None, revision: str | None, ke
     within = f"{subset}/" if subset not in (None, "default") and folder == local else ""
     saved = find(folder, [f"{split}/data-*.arrow", *(["data-*.arrow"] if (folder / "state.json").is_file() else [])])
     patterns = [f"{root}{within}{split}{rest}" for root in ("", "data/", "default/") for rest in (".*", "-*.parquet")]
-    files = saved or [file for file in find(folder, patterns) if file.name.endswith(SUFFIXES)]
+    files = saved or [file for file in find(folder, patterns) if is_table(file)]
     if not files:
         names = ", ".join(sorted(file.name for file in folder.iterdir())[:8]) or "nothing"
         of = f" of {key}.subset={subset}" if subset else ""
@@ -80,24 +79,13 @@ def files_of(path: str, split: str, subset: str | None, revision: str | None, ke
     return files
 
 
-def _records(file: Path) -> Iterator[Record]:
-    if file.suffix != ".arrow":
-        yield from read(file)
-        return
-    from datasets import Dataset
-
-    for number, row in enumerate(Dataset.from_file(str(file)), 1):
-        yield Record(f"{file}, row {number}", row)
-
-
 def _example(record: Record, teacher_column: str | None) -> Example:
-    values = record.values
-    query_id, query = str(values.get("id") or text_of(record, "id")), text_of(record, "query")
+    query_id, query = id_of(record), text_of(record, "query")
     texts = _list(record, "texts", None)
     if not texts:
         raise InputError(f"{record.location}: 'texts' is empty: give at least one, or remove the row")
     lists = {key: _list(record, key, len(texts)) for key in ("labels", "context_spans", "context_spans_relevance")}
-    columns = [name for name in values if name.startswith(TEACHER)]
+    columns = [name for name in record.values if name.startswith(TEACHER)]
     if teacher_column is not None and teacher_column not in columns:
         raise InputError(
             f"{record.location}: data.teacher_column={teacher_column} doesn't exist, the row's teacher columns are "
@@ -109,8 +97,7 @@ def _example(record: Record, teacher_column: str | None) -> Example:
     }
     documents: dict[int, Document] = {}
     for index, text in enumerate(texts):
-        if not isinstance(text, str) or not text.strip():
-            raise InputError(f"{record.location}: 'texts', item {index}, is {text!r}: give a text, or remove it")
+        check_text(text, f"{record.location}: 'texts', item {index},", remedy="give a text, or remove it")
         spans = _spans(record, index, lists["context_spans"][index], text)
         document = Document(
             content_id(text),
@@ -129,9 +116,11 @@ def _example(record: Record, teacher_column: str | None) -> Example:
 
 
 def _list(record: Record, key: str, length: int | None) -> list[Any]:
-    value = record.values.get(key)
+    value = value_of(record, key)
     if not isinstance(value, list):
-        state = f"is {value!r}" if key in record.values else f"is missing (the row has {', '.join(record.values)})"
+        state = (
+            f"is {shorten(value)}" if key in record.values else f"is missing (the row has {', '.join(record.values)})"
+        )
         raise InputError(f"{record.location}: '{key}' {state}, expected a list: fill it in or rename the column")
     if length is not None and len(value) != length:
         raise InputError(f"{record.location}: '{key}' has {len(value)} items and 'texts' {length}: give one for each")
@@ -139,9 +128,7 @@ def _list(record: Record, key: str, length: int | None) -> list[Any]:
 
 
 def _number(record: Record, key: str, index: int, value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or isnan(value):
-        raise InputError(f"{record.location}: '{key}', item {index}, is {value!r}, expected a number: fill it in")
-    return float(value)
+    return check_number(value, f"{record.location}: '{key}', item {index},", remedy="fill it in")
 
 
 def _spans(record: Record, index: int, spans: Any, text: str) -> tuple[tuple[int, int], ...]:
@@ -157,18 +144,18 @@ def _spans(record: Record, index: int, spans: Any, text: str) -> tuple[tuple[int
         else:
             checked.append((span[0], span[1]))
             continue
-        raise InputError(f"{record.location}: 'context_spans', item {index}, has {span!r}, {fault}: fix the row")
+        raise InputError(f"{record.location}: 'context_spans', item {index}, has {shorten(span)}, {fault}: fix the row")
     return tuple(checked)
 
 
 def _relevance(record: Record, index: int, values: Any, spans: int) -> tuple[float, ...]:
     """Return 1 per span that helps, else 0, from a mask (one 0 or 1 per span) or the numbers of spans that help."""
-    whole = isinstance(values, list) and all(type(value) in (int, bool) for value in values)
-    if whole and len(values) == spans and set(values) <= {0, 1}:
+    if isinstance(values, list) and len(values) == spans and all(value in (0, 1) for value in values):
         return tuple(float(value) for value in values)
-    if whole and len(set(values)) == len(values) and all(0 <= value < spans for value in values):
+    numbers = isinstance(values, list) and all(type(value) is int and 0 <= value < spans for value in values)
+    if numbers and len(set(values)) == len(values):
         return tuple(float(number in values) for number in range(spans))
     raise InputError(
-        f"{record.location}: 'context_spans_relevance', item {index}, is {values!r} for {spans} spans: give a 0 or 1 "
-        "for each, or the numbers of those that help, counted from 0"
+        f"{record.location}: 'context_spans_relevance', item {index}, is {shorten(values)} for {spans} spans: give "
+        "a 0 or 1 for each, or the numbers of those that help, counted from 0"
     )

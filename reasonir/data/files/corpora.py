@@ -11,10 +11,10 @@ from collections.abc import Iterator, Mapping
 from itertools import chain
 from pathlib import Path
 
-from reasonir.data.files.beir import document_text, part_files
+from reasonir.data.files.beir import part_files
 from reasonir.data.files.hub import local_data
 from reasonir.data.files.raw_documents import IDS, RawText, read_texts
-from reasonir.data.files.records import SUFFIXES, read
+from reasonir.data.files.records import document_text, id_of, is_table, read
 from reasonir.errors import InputError
 
 
@@ -51,9 +51,8 @@ def content_of(documents: Mapping[str, str]) -> str:
 
 
 def _documents(path: Path) -> Iterator[RawText]:
-    tables = part_files(path, "corpus") if path.is_dir() else [path] if path.name.lower().endswith(SUFFIXES) else []
+    tables = part_files(path, "corpus") if path.is_dir() else [path] if is_table(path) else []
     if not tables:
         yield from read_texts(path, key="corpus")
     for number, record in enumerate(chain.from_iterable(map(read, tables)), 1):
-        doc_id = next((record.values[name] for name in IDS if record.values.get(name) is not None), number)
-        yield RawText(str(doc_id), document_text(record.values), record.location)
+        yield RawText(id_of(record, IDS, number=number), document_text(record), record.location)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from reasonir.data.files.records import SUFFIXES, not_utf8, read, text_of
+from reasonir.data.files.records import id_of, is_table, open_text, read, text_of
 from reasonir.errors import InputError
 from reasonir.types import Text
 
@@ -24,7 +24,7 @@ def read_queries(file: Path) -> dict[str, Text]:
     if not file.is_file():
         raise InputError(f"queries={file} doesn't exist: check the path")
     queries: dict[str, Text] = {}
-    for location, query_id, text in _rows(file) if file.name.lower().endswith(SUFFIXES) else _lines(file):
+    for location, query_id, text in _rows(file) if is_table(file) else _lines(file):
         if query_id in queries:
             raise InputError(f"{location}: duplicate id {query_id!r}: ids must be unique")
         queries[query_id] = text
@@ -35,16 +35,13 @@ def read_queries(file: Path) -> dict[str, Text]:
 
 def _rows(file: Path) -> Iterator[tuple[str, str, Text]]:
     for number, record in enumerate(read(file), 1):
-        query_id = next((record.values[key] for key in _IDS if record.values.get(key) is not None), number)
         query = text_of(record, "text" if "text" in record.values and "query" not in record.values else "query")
-        yield record.location, str(query_id), Text(query, str(record.values.get("instruction") or ""))
+        text = Text(query, text_of(record, "instruction", required=False))
+        yield record.location, id_of(record, _IDS, number=number), text
 
 
 def _lines(file: Path) -> Iterator[tuple[str, str, Text]]:
-    try:
-        with file.open(encoding="utf-8-sig") as lines:
-            for number, line in enumerate(lines, 1):
-                if line.strip():
-                    yield f"{file}, line {number}", str(number), Text(line.strip())
-    except UnicodeDecodeError as error:
-        raise not_utf8(file, error) from error
+    with open_text(file) as lines:
+        for number, line in enumerate(lines, 1):
+            if line.strip():
+                yield f"{file}, line {number}", str(number), Text(line.strip())

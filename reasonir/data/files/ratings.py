@@ -7,18 +7,18 @@ column, or several joined by ". ".
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from reasonir.data.base import Rejected, content_id
 from reasonir.data.files.hub import local_data
-from reasonir.data.files.records import SUFFIXES, Record, find, read, text_of
+from reasonir.data.files.records import SUFFIXES, Record, find, id_of, is_table, read, text_of
 from reasonir.data.splits.stratified import normalise
 from reasonir.errors import InputError
+from reasonir.utils.values import check_number
 
 _FILES = ("*.parquet", "data/*.parquet", "*/*.parquet", "*.csv*", "*.tsv*", "*.jsonl*", "*.json")
 
@@ -90,7 +90,7 @@ def files_of(path: str, *, revision: str | None) -> list[Path]:
     local = local_data(path, revision=revision)
     if local.is_file():
         return [local]
-    files = [file for file in find(local, _FILES) if file.name.endswith(SUFFIXES)]
+    files = [file for file in find(local, _FILES) if is_table(file)]
     if not files:
         raise InputError(f"data.path={path}: {local} has no {' or '.join(SUFFIXES)} file: give the file")
     return files
@@ -113,15 +113,22 @@ def read_ratings(
     """
     for file in files:
         for record in read(file):
-            first, *others = columns.text
-            texts = [text_of(record, first), *(str(_value(record, name) or "") for name in others)]
+            _check_columns(record, columns)
+            texts = [text_of(record, name, required=name == columns.text[0]) for name in columns.text]
             if max_words:
                 texts[-1] = " ".join(texts[-1].split()[:max_words])
-            query, text = text_of(record, columns.query).strip(), ". ".join(t.strip() for t in texts if t.strip())
+            query, text = text_of(record, columns.query).strip(), ". ".join(t.strip() for t in texts if t)
             if lower:
                 query, text = query.lower(), text.lower()
-            doc_id = content_id(text) if columns.document is None else str(_value(record, columns.document))
-            yield Rating(record.location, query, doc_id, text, _relevance(record, columns.relevance, scale))
+            doc_id = content_id(text) if columns.document is None else id_of(record, [columns.document])
+            relevance = check_number(
+                record.values[columns.relevance],
+                f"{record.location}: '{columns.relevance}'",
+                low=scale[0],
+                high=scale[1],
+                remedy="fix the row, or set data.scale to the lowest and highest relevance",
+            )
+            yield Rating(record.location, query, doc_id, text, relevance)
 
 
 def gather(rows: Iterable[Rating]) -> tuple[dict[str, RatedQuery], dict[str, str], list[Rejected]]:
@@ -137,25 +144,10 @@ def gather(rows: Iterable[Rating]) -> tuple[dict[str, RatedQuery], dict[str, str
     return queries, texts, list(others.values())
 
 
-def _relevance(record: Record, name: str, scale: Sequence[float]) -> float:
-    value = _value(record, name)
-    try:
-        relevance = float(value)
-    except (TypeError, ValueError):
-        relevance = math.nan
-    low, high = scale
-    if not low <= relevance <= high:
+def _check_columns(record: Record, columns: RatingColumns) -> None:
+    named = (columns.query, columns.document, *columns.text, columns.relevance)
+    if missing := [repr(name) for name in named if name is not None and name not in record.values]:
         raise InputError(
-            f"{record.location}: '{name}' is {value!r}, expected a number from {low:g} to {high:g}: fix the row, "
-            "or set data.scale to the lowest and highest relevance"
+            f"{record.location}: there is no column {', '.join(missing)} among {', '.join(record.values)}: set the "
+            "names in data.columns"
         )
-    return relevance
-
-
-def _value(record: Record, name: str) -> Any:
-    if name not in record.values:
-        raise InputError(
-            f"{record.location}: there is no column '{name}' among {', '.join(record.values)}: set its name in "
-            "data.columns"
-        )
-    return record.values[name]

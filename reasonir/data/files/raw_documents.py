@@ -10,8 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from reasonir.data.files.records import SUFFIXES, not_utf8, read, text_of
+from reasonir.data.files.records import SUFFIXES, id_of, is_table, open_text, read, text_of
 from reasonir.errors import InputError
+from reasonir.utils.values import check_id
 
 _KINDS = (".txt", ".md")
 IDS = ("_id", "id", "doc_id")
@@ -33,7 +34,7 @@ def text_files(path: Path, *, key: str = "data.path") -> list[Path]:
         InputError: the file is of another kind, or the folder has none.
     """
     if path.is_file():
-        if not path.name.lower().endswith((*_KINDS, *SUFFIXES)):
+        if path.suffix.lower() not in _KINDS and not is_table(path):
             raise InputError(f"{key}={path} is of an unknown kind: expected one of {', '.join(_KINDS + SUFFIXES)}")
         return [path]
     files = sorted(file for file in path.rglob("*") if file.suffix.lower() in _KINDS and file.is_file())
@@ -51,13 +52,13 @@ def read_texts(path: Path, *, key: str = "data.path") -> Iterator[RawText]:
     files = text_files(path, key=key)
     if path.is_dir():
         for file in files:
-            yield RawText(str(file.relative_to(path)), "".join(_lines(file)).strip(), str(file))
+            doc_id = check_id(str(file.relative_to(path)), f"the name of {str(file)!r}", remedy="rename it")
+            yield RawText(doc_id, "".join(_lines(file)).strip(), str(file))
     elif path.suffix.lower() in _KINDS:
         yield from _of_text_file(path)
     else:
         for number, record in enumerate(read(path), 1):
-            doc_id = next((record.values[name] for name in IDS if name in record.values), number)
-            yield RawText(str(doc_id), text_of(record, "text").strip(), record.location)
+            yield RawText(id_of(record, IDS, number=number), text_of(record, "text").strip(), record.location)
 
 
 def _of_text_file(file: Path) -> Iterator[RawText]:
@@ -91,8 +92,5 @@ def _has_blank_lines(file: Path) -> bool:
 
 
 def _lines(file: Path) -> Iterator[str]:
-    try:
-        with file.open(encoding="utf-8-sig") as lines:
-            yield from lines
-    except UnicodeDecodeError as error:
-        raise not_utf8(file, error) from error
+    with open_text(file) as lines:
+        yield from lines

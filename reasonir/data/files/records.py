@@ -1,19 +1,34 @@
-"""Rows of any common file as dictionaries, each with its location for error messages."""
+"""Rows of any common file as dictionaries, each with its location for error messages, and their values as checked.
+
+Gzipped files are recognised by their content, kinds by the suffix in upper or lower case. Names of columns and keys are
+unique. Cells of csv and tsv are strings; a cell that is a JSON list is that list: read where a field may hold one,
+refused where it must be a text, as in the other formats. Csv quotes as spreadsheets do, tsv quotes nothing, since ids
+in qrels may contain quotation marks.
+"""
 
 from __future__ import annotations
 
 import csv
 import gzip
+import io
 import json
+import re
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from reasonir.errors import InputError
 from reasonir.utils.files import sha256
+from reasonir.utils.values import check_id, check_text, is_encodable, shorten
 
-SUFFIXES = (".jsonl", ".json", ".csv", ".tsv", ".parquet", ".jsonl.gz", ".csv.gz", ".tsv.gz")
+_KINDS = (".jsonl", ".json", ".csv", ".tsv", ".parquet")
+SUFFIXES = (*_KINDS, *(f"{kind}.gz" for kind in _KINDS))
+_GZIP = b"\x1f\x8b"
+_STRINGS = re.compile(r"""\s*\[\s*["'].*["']\s*\]\s*""", re.DOTALL)
+"""Pattern of a list of strings as Python prints it, which pandas writes into a csv cell."""
+csv.field_size_limit(2**31 - 1)
 
 
 class _Quoted(csv.excel):
@@ -26,51 +41,72 @@ class _Bare(csv.excel_tab):
 
 
 class Record(NamedTuple):
-    """One row; `location` is like "file, line 7"."""
+    """One row; `location` is like "file, line 7"; `cells` is true for csv and tsv, whose values are all strings."""
 
     location: str
     values: dict[str, Any]
+    cells: bool = False
+
+
+def is_table(file: Path) -> bool:
+    """Return whether `read` knows the kind of a file, by its suffix."""
+    return file.name.lower().endswith(SUFFIXES)
 
 
 def read(file: Path) -> Iterator[Record]:
-    """Yield the rows of a jsonl, json, csv, tsv or parquet file, gzipped or not.
+    """Yield the rows of a jsonl, json, csv, tsv or parquet file, gzipped or not, or of one that `datasets` saved.
 
     Raises:
         InputError: the file or a row doesn't have the format that the file's name claims.
     """
-    if not file.is_file():
-        raise InputError(f"{file} doesn't exist: check the path")
-    try:
-        yield from _rows(file)
-    except UnicodeDecodeError as error:
-        raise not_utf8(file, error) from error
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise InputError(f"{file} isn't a complete gzip file ({error}): fetch it again") from error
-
-
-def not_utf8(file: Path, error: UnicodeDecodeError) -> InputError:
-    """Return the error for a file in another encoding."""
-    byte = error.object[error.start]
-    return InputError(f"{file} isn't UTF-8 (byte {byte:#04x}): convert it, for instance with iconv -f cp1252 -t utf-8")
-
-
-def _rows(file: Path) -> Iterator[Record]:
-    kind = file.name.removesuffix(".gz").rsplit(".", 1)[-1]
-    if kind == "parquet":
-        yield from _parquet(file)
+    kind = file.name.lower().removesuffix(".gz").rpartition(".")[2]
+    if kind in ("parquet", "arrow"):
+        yield from _arrow(file, kind)
     elif kind == "jsonl":
         yield from _jsonl(file)
     elif kind == "json":
         yield from _json(file)
     elif kind in ("csv", "tsv"):
-        yield from _separated(file, "," if kind == "csv" else "\t")
+        yield from _separated(file, _Quoted if kind == "csv" else _Bare)
     else:
         raise InputError(f"{file} is of an unknown kind: expected one of {', '.join(SUFFIXES)}")
 
 
+@contextmanager
+def open_bytes(file: Path) -> Iterator[io.BufferedReader | gzip.GzipFile]:
+    """Open a file, gzipped or not, for reading; errors of reading in the block are the user's.
+
+    Raises:
+        InputError: the file can't be read, isn't UTF-8 or isn't a complete gzip file.
+    """
+    if not file.is_file():
+        state = "is a folder: give a file" if file.is_dir() else "doesn't exist: check the path"
+        raise InputError(f"{file} {state}")
+    try:
+        with file.open("rb") as raw:
+            yield gzip.GzipFile(fileobj=raw) if raw.peek(2).startswith(_GZIP) else raw
+    except UnicodeDecodeError as error:
+        raise _not_utf8(file, error) from error
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise InputError(f"{file} isn't a complete gzip file ({error}): fetch it again") from error
+    except OSError as error:
+        raise InputError(f"{file} can't be read ({error}): check the file and its permissions") from error
+
+
+@contextmanager
+def open_text(file: Path, *, newline: str | None = None) -> Iterator[io.TextIOWrapper]:
+    """Open a UTF-8 file as `open_bytes` does, without the byte-order mark that spreadsheets write."""
+    with open_bytes(file) as stream:
+        yield io.TextIOWrapper(stream, encoding="utf-8-sig", newline=newline)
+
+
 def find(folder: Path, names: Iterable[str]) -> list[Path]:
-    """Return the files of the first glob pattern in `names` that matches any, sorted; empty when none does."""
-    for name in names:
+    """Return the files of the first glob pattern in `names` that matches any, sorted; empty when none does.
+
+    Upper and lower case count as equal where no file matches otherwise.
+    """
+    names = list(names)
+    for name in [*names, *map(_any_case, names)]:
         if files := sorted(file for file in folder.glob(name) if file.is_file()):
             return files
     return []
@@ -81,29 +117,90 @@ def digests(files: Sequence[Path], root: Path) -> dict[str, str]:
     return {str(file.relative_to(root) if file.is_relative_to(root) else file): sha256(file) for file in files}
 
 
-def text_of(record: Record, key: str) -> str:
-    """Return the non-empty string under `key`.
+def text_of(record: Record, key: str, *, required: bool = True) -> str:
+    """Return the text under `key`, or "" for a missing, null or blank one that isn't `required`.
 
     Raises:
-        InputError: it is missing, not a string, or blank.
+        InputError: it is missing or isn't a text.
     """
+    value = value_of(record, key)
+    if not required and (value is None or (isinstance(value, str) and not value.strip())):
+        return ""
     if key not in record.values:
-        columns = ", ".join(record.values) or "nothing"
-        raise InputError(f"{record.location}: '{key}' is missing (the row has {columns}): add it or rename the column")
-    value = record.values[key]
-    if not isinstance(value, str) or not value.strip():
-        raise InputError(f"{record.location}: '{key}' is {value!r}, expected a string: fill it in or remove the row")
+        raise _missing(record, key)
+    return check_cell(record, key, value)
+
+
+def check_cell(record: Record, key: str, value: object) -> str:
+    """Return a value of the column `key` that is a text.
+
+    Raises:
+        InputError: it isn't one, or it is the cell of a csv with several texts in Python's form.
+    """
+    if record.cells and isinstance(value, str) and _STRINGS.fullmatch(value):
+        raise InputError(
+            f"{record.location}: '{key}' is {shorten(value)}, which looks like a list, expected a string or a JSON "
+            'list such as ["a", "b"]: fix the row, or use .jsonl'
+        )
+    return check_text(value, f"{record.location}: '{key}'")
+
+
+def value_of(record: Record, key: str) -> Any:
+    """Return the value under `key`, None if there is none; a cell that is a JSON list gives that list."""
+    value = record.values.get(key)
+    if record.cells and isinstance(value, str) and value.lstrip().startswith("["):
+        try:
+            listed = json.loads(value)
+        except (ValueError, RecursionError):
+            return value
+        return listed
     return value
 
 
-def _open(file: Path) -> IO[str]:
-    if file.suffix == ".gz":
-        return gzip.open(file, "rt", encoding="utf-8-sig", newline="")
-    return file.open(encoding="utf-8-sig", newline="")  # spreadsheets write a byte-order mark
+def id_of(record: Record, names: Sequence[str] = ("id",), *, number: int | None = None) -> str:
+    """Return the id under the first of `names` that the row has, or its `number` where all are missing or empty.
+
+    Raises:
+        InputError: it isn't an id, or there is neither an id nor a number.
+    """
+    for name in names:
+        if (value := record.values.get(name)) not in (None, ""):
+            return check_id(value, f"{record.location}: '{name}'")
+    if number is not None:
+        return str(number)
+    if names[0] not in record.values:
+        raise _missing(record, names[0])
+    return check_id(record.values[names[0]], f"{record.location}: '{names[0]}'")
+
+
+def document_text(record: Record) -> str:
+    """Return a document's title and text as one string; either may be missing or empty.
+
+    Raises:
+        InputError: one isn't a string.
+    """
+    return f"{text_of(record, 'title', required=False)} {text_of(record, 'text', required=False)}".strip()
+
+
+def _missing(record: Record, key: str) -> InputError:
+    columns = ", ".join(record.values) or "nothing"
+    return InputError(f"{record.location}: '{key}' is missing (the row has {columns}): add it or rename the column")
+
+
+def _any_case(pattern: str) -> str:
+    return "".join(f"[{char.lower()}{char.upper()}]" if char.isascii() and char.isalpha() else char for char in pattern)
+
+
+def _not_utf8(file: Path, error: UnicodeDecodeError) -> InputError:
+    other = "utf-16" if error.object[:2] in (b"\xff\xfe", b"\xfe\xff") else "cp1252"
+    return InputError(
+        f"{file} isn't UTF-8 (byte {error.object[error.start]:#04x}): convert it, for instance with iconv -f {other} "
+        "-t utf-8"
+    )
 
 
 def _jsonl(file: Path) -> Iterator[Record]:
-    with _open(file) as lines:
+    with open_text(file) as lines:
         for number, line in enumerate(lines, 1):
             location = f"{file}, line {number}"
             if line.strip():
@@ -111,7 +208,7 @@ def _jsonl(file: Path) -> Iterator[Record]:
 
 
 def _json(file: Path) -> Iterator[Record]:
-    with _open(file) as stream:
+    with open_text(file) as stream:
         rows = _parse(str(file), stream.read())
     if not isinstance(rows, list):
         raise InputError(
@@ -121,46 +218,82 @@ def _json(file: Path) -> Iterator[Record]:
         yield _record(f"{file}, item {number}", row)
 
 
-def _separated(file: Path, separator: str) -> Iterator[Record]:
-    with _open(file) as stream:
-        # Tab-separated qrels quote nothing: ids may contain quotation marks.
-        rows = csv.DictReader(stream, dialect=_Quoted if separator == "," else _Bare)
+def _separated(file: Path, dialect: type[csv.Dialect]) -> Iterator[Record]:
+    header: list[str] = []
+    with open_text(file, newline="") as stream:
+        rows = csv.reader(stream, dialect=dialect)
         while True:
+            location = f"{file}, line {rows.line_num + 1}"
             try:
-                row = next(rows)
-            except StopIteration:
-                return
+                row = next(rows, None)
             except csv.Error as error:
-                raise InputError(f"{file}, line {rows.line_num + 1}: {error}: fix the row") from error
-            location = f"{file}, line {rows.line_num}"
-            if None in row or None in row.values():
-                expected = len(rows.fieldnames or [])
-                raise InputError(f"{location}: the row doesn't have the {expected} columns of the header: fix the row")
-            yield Record(location, row)
+                raise InputError(f"{location}: {error}: fix the row") from error
+            if row is None:
+                return
+            if not row:
+                continue
+            if not header:
+                header = row
+                _check_names(location, [name for name in header if name])  # a column without a name isn't read
+            elif len(row) == len(header):
+                yield Record(location, dict(zip(header, row, strict=True)), cells=True)
+            else:
+                raise InputError(
+                    f"{location}: the row doesn't have the {len(header)} columns of the header: fix the row"
+                )
 
 
-def _parquet(file: Path) -> Iterator[Record]:
-    import pyarrow.parquet as pq
-
-    try:
-        table = pq.ParquetFile(file)
-    except Exception as error:
-        raise InputError(f"{file} isn't a readable parquet file ({error}): fetch or write it again") from error
+def _arrow(file: Path, kind: str) -> Iterator[Record]:
     number = 0
-    for batch in table.iter_batches(batch_size=2048):
-        for row in batch.to_pylist():
+    for names, rows in _batches(file, kind):
+        _check_names(str(file), names)
+        for row in rows:
             number += 1
             yield Record(f"{file}, row {number}", row)
 
 
+def _batches(file: Path, kind: str) -> Iterator[tuple[list[str], list[dict[str, Any]]]]:
+    """Yield the names of the columns and some rows."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    with open_bytes(file) as stream:
+        source = io.BytesIO(stream.read()) if isinstance(stream, gzip.GzipFile) else stream
+        try:
+            for batch in pa.ipc.open_stream(source) if kind == "arrow" else pq.ParquetFile(source).iter_batches(2048):
+                yield batch.schema.names, batch.to_pylist()
+        except (pa.ArrowException, ValueError, OSError) as error:
+            raise InputError(f"{file} isn't a readable {kind} file ({error}): fetch or write it again") from error
+
+
 def _parse(location: str, text: str) -> Any:
     try:
-        return json.loads(text)
+        return json.loads(text, object_pairs_hook=_object)
     except json.JSONDecodeError as error:
         raise InputError(f"{location}: not valid JSON ({error.msg} at column {error.colno}): fix the row") from error
+    except (ValueError, RecursionError) as error:  # a key twice, an int of more than 4,300 digits, lists in lists
+        raise InputError(f"{location}: not usable as JSON ({error}): fix the row") from error
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        raise ValueError(f"an object has a key twice among {shorten([name for name, _ in pairs])}")
+    return values
 
 
 def _record(location: str, row: Any) -> Record:
     if not isinstance(row, dict):
         raise InputError(f"{location}: holds {type(row).__name__}, expected an object with named fields: fix the row")
+    _check_names(location, row)
     return Record(location, row)
+
+
+def _check_names(location: str, names: Iterable[str]) -> None:
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            raise InputError(f"{location}: two columns are named {name!r}: rename or remove one")
+        if not is_encodable(name):
+            raise InputError(f"{location}: {name!r} has half of a surrogate pair, which UTF-8 can't write: rename it")
+        seen.add(name)

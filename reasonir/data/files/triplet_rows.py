@@ -8,9 +8,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from reasonir.data.base import content_id, content_key, copy_key
-from reasonir.data.files.records import Record
+from reasonir.data.files.records import Record, check_cell, id_of, value_of
 from reasonir.errors import InputError
 from reasonir.types import Document, Example
+from reasonir.utils.values import check_number, check_text, number_of, shorten
 
 Role = Literal[
     "query",
@@ -67,7 +68,7 @@ class TripletColumns:
         names = self.names(role)
         for name in names:
             if name in record.values and name not in self.ignored:
-                value = record.values[name]
+                value = value_of(record, name)
                 return None if value in _EMPTY and role not in ("query", "positive") else (name, value)
         if role in ("query", "positive") or self.named.get(role) is not None:
             raise InputError(
@@ -113,10 +114,11 @@ class Triplet:
         assert named is not None
         instruction, query = _element(record, *named)
         if own := columns.find(record, "instruction"):
-            instruction = _text(record, *own)
+            instruction = check_cell(record, *own)
         excluded = columns.find(record, "excluded")
         keys = {copy_key(document.text) for document in _side(record, *excluded, 0.0)} if excluded else set()
-        triplet = cls(str(record.values.get("query_id") or ""), query, instruction, {}, keys)
+        query_id = "" if record.values.get("query_id") in _EMPTY else id_of(record, ["query_id"])
+        triplet = cls(query_id, query, instruction, {}, keys)
         for document in [*_positives(record, columns), *_negatives(record, columns)]:
             triplet._add(document)
         return triplet
@@ -155,14 +157,15 @@ def _negatives(record: Record, columns: TripletColumns) -> Iterator[Document]:
     numbered = re.compile(rf"({'|'.join(map(re.escape, columns.names('negative')))})(_?\d+)?")
     documents = [
         document
-        for name, value in record.values.items()
-        if numbered.fullmatch(name) and value not in _EMPTY and name not in columns.ignored
+        for name in record.values
+        if numbered.fullmatch(name) and name not in columns.ignored
+        if (value := value_of(record, name)) not in _EMPTY
         for document in _side(record, name, value, 0.0)
     ]
     if documents and (label := columns.find(record, "label")):
         raise InputError(
-            f"{record.location}: the row has negatives, and '{label[0]}' is {label[1]!r}: labels are for rows without "
-            f"negatives; set data.ignore=[{label[0]}] to skip the column"
+            f"{record.location}: the row has negatives, and '{label[0]}' is {shorten(label[1])}: labels are for rows "
+            f"without negatives; set data.ignore=[{label[0]}] to skip the column"
         )
     yield from _scored(record, columns, "negative_scores", documents)
 
@@ -175,25 +178,24 @@ def _scored(record: Record, columns: TripletColumns, role: Role, documents: Sequ
         return
     name, value = column
     for document, score in zip(documents, _aligned(record, name, value, len(documents)), strict=True):
-        number = _number(score)
-        if number is None:
-            raise InputError(f"{record.location}: '{name}' is {score!r}, expected a number: fix the row")
-        yield replace(document, teachers={TEACHER: number})
+        yield replace(document, teachers={TEACHER: check_number(score, f"{record.location}: '{name}'")})
 
 
 def _aligned(record: Record, name: str, value: Any, count: int) -> list[Any]:
     """Return a column's values, one per document; a single value stands for a list of one."""
     values = value if isinstance(value, list) else [value]
     if len(values) != count:
-        raise InputError(f"{record.location}: '{name}' is {value!r} for {count} documents: give one value per document")
+        raise InputError(
+            f"{record.location}: '{name}' is {shorten(value)} for {count} documents: give one value per document"
+        )
     return values
 
 
 def _label(record: Record, name: str, value: Any) -> float:
-    number = _number(value)
+    number = number_of(value)
     if number not in (0.0, 1.0):
         raise InputError(
-            f"{record.location}: '{name}' is {value!r}, expected 1 (relevant) or 0 (not): {_on_a_scale(name)}"
+            f"{record.location}: '{name}' is {shorten(value)}, expected 1 (relevant) or 0 (not): {_on_a_scale(name)}"
         )
     return number
 
@@ -205,20 +207,6 @@ def _on_a_scale(name: str) -> str:
         "data.columns.text=[<name>] data.columns.document=null data.scale=[<lowest>,<highest>] "
         "data.threshold=<relevant from here on>"
     )
-
-
-def _number(value: Any) -> float | None:
-    """Return the number in a cell, also from a string; None if there is none."""
-    try:
-        return float(value)
-    except (TypeError, ValueError):
-        return None
-
-
-def _text(record: Record, name: str, value: Any) -> str:
-    if not isinstance(value, str):
-        raise InputError(f"{record.location}: '{name}' is {value!r}, expected a string: fix the row, or leave it empty")
-    return value
 
 
 def _side(record: Record, name: str, value: Any, label: float) -> list[Document]:
@@ -233,6 +221,4 @@ def _side(record: Record, name: str, value: Any, label: float) -> list[Document]
 def _element(record: Record, name: str, element: Any) -> tuple[str, str]:
     """Return (instruction, text) of a text or an [instruction, text]."""
     instruction, text = element if isinstance(element, list) and len(element) == 2 else ("", element)
-    if not isinstance(text, str) or not text.strip() or not isinstance(instruction, str):
-        raise InputError(f"{record.location}: '{name}' is {element!r}, expected a string: fill it in or remove the row")
-    return instruction, text
+    return check_text(instruction, f"{record.location}: '{name}'", blank=True), check_cell(record, name, text)
