@@ -1,43 +1,63 @@
 """TREC files, plain or gzipped: rankings ("query Q0 document rank score name"), judgements ("query 0 document label").
 
-Document ids may contain spaces, so lines are parsed from both ends.
+Columns are separated by spaces or by tabs. Ids may contain spaces: a line of such ids is written with tabs, and read
+from both ends where it isn't. The columns Q0 and rank are not used, as in trec_eval.
 """
 
 from __future__ import annotations
 
-import gzip
-import math
 import re
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
+from reasonir.data.files.records import open_text
 from reasonir.errors import InputError
 from reasonir.types import Run
 from reasonir.utils.files import atomic_path
+from reasonir.utils.values import check_grade, check_id, check_number
 
-_RANKED = re.compile(r"(?P<query>.+?)\s+Q0\s+(?P<document>.+?)\s+\d+\s+(?P<score>\S+)\s+\S+", re.IGNORECASE)
-_JUDGED = re.compile(r"(?P<query>\S+)\s+\S+\s+(?P<document>.+?)\s+(?P<label>-?\d+)")
+_SPACE = " \t\v\f"
+"""White space within a line, as in C: other spaces belong to ids."""
+_CELL, _GAP = f"[^{_SPACE}]+", f"[{_SPACE}]+"
+_RANKED = re.compile(rf"(?P<ids>.+?){_GAP}(?P<rank>{_CELL}){_GAP}(?P<score>{_CELL}){_GAP}{_CELL}")
+_BETWEEN = (re.compile(rf"{_GAP}Q0(?={_GAP})", re.IGNORECASE), re.compile(rf"{_GAP}0(?={_GAP})"))
+"""Second column where ids contain spaces: Q0, or 0 where there is no Q0."""
+_WHOLE = re.compile(r"[+-]?\d+(\.0*)?")
+_JUDGED = re.compile(rf"(?P<query>{_CELL}){_GAP}{_CELL}{_GAP}(?P<document>.+?){_GAP}(?P<label>{_CELL})")
 
 
 def write_run(run: Run, file: Path, name: str) -> None:
-    """Write a run, each query's documents in trec_eval's order; the file appears only when it is complete."""
-    with atomic_path(file) as partial, partial.open("w", encoding="utf-8") as stream:
+    """Write a run, each query's documents in trec_eval's order; the file appears only when it is complete.
+
+    Raises:
+        InputError: an id or a score is one that `read_run` couldn't read.
+    """
+    name = re.sub(r"\s+", "_", name)
+    with atomic_path(file) as partial, partial.open("w", encoding="utf-8", newline="\n") as stream:
         for query_id, ranking in run.items():
             for rank, (doc_id, score) in enumerate(ordered(ranking), 1):
-                stream.write(f"{query_id} Q0 {doc_id} {rank} {score!r} {name.replace(' ', '_')}\n")
+                ids = [check_id(each, f"{file}: an id", remedy="rename it") for each in (query_id, doc_id)]
+                separator = "\t" if any(space in each for each in ids for space in _SPACE) else " "
+                stream.write(separator.join((ids[0], "Q0", ids[1], str(rank), repr(float(score)), name)) + "\n")
 
 
 def ordered(ranking: dict[str, float]) -> list[tuple[str, float]]:
-    """Return a query's documents in trec_eval's order: by score in single precision, ties by id, both descending."""
-    return sorted(ranking.items(), key=lambda item: (_single(item[1]), item[0]), reverse=True)
+    """Return a query's documents in trec_eval's order: by score in single precision, ties by id, both descending.
 
+    Scores that differ beyond seven digits are ties.
 
-def _single(score: float) -> float:
-    """Round a score to single precision, as trec_eval does: scores that differ beyond seven digits are ties."""
-    return float(np.float32(score))
+    Raises:
+        InputError: a score isn't finite.
+    """
+    with np.errstate(over="ignore"):
+        singles_D = np.array(list(ranking.values()), dtype=np.float64).astype(np.float32)
+    if not np.isfinite(singles_D).all():
+        doc_id, score = list(ranking.items())[int(np.argmin(np.isfinite(singles_D)))]
+        raise InputError(f"the score of document {doc_id!r} is {score}, expected a number: check the model or run file")
+    ranked = sorted(zip(singles_D.tolist(), ranking, strict=True), reverse=True)
+    return [(doc_id, ranking[doc_id]) for _, doc_id in ranked]
 
 
 def read_run(file: Path) -> Run:
@@ -47,20 +67,13 @@ def read_run(file: Path) -> Run:
         InputError: a line is malformed, or ranks a document twice for a query.
     """
     run: Run = {}
-    for number, line in _lines(file):
-        match = _RANKED.fullmatch(line)
-        score = _number(match["score"]) if match else math.nan
-        if match is None or math.isnan(score):
-            raise InputError(
-                f"{file}, line {number}: expected 'query Q0 document rank score name', found {line[:80]!r}"
-            )
-        ranking = run.setdefault(match["query"], {})
-        if match["document"] in ranking:
-            raise InputError(
-                f"{file}, line {number}: {match['document']!r} is ranked twice for query {match['query']!r}: "
-                "remove one of the lines"
-            )
-        ranking[match["document"]] = score
+    for location, line in _lines(file):
+        query_id, doc_id, cell = _ranked(location, line)
+        score = check_number(cell, f"{location}: the score", remedy="fix the line")
+        ranking = run.setdefault(query_id, {})
+        if doc_id in ranking:
+            raise InputError(f"{location}: {doc_id!r} is ranked twice for query {query_id!r}: remove one of the lines")
+        ranking[doc_id] = score
     return run
 
 
@@ -68,34 +81,64 @@ def read_judgements(file: Path) -> dict[str, dict[str, int]]:
     """Read judgements: query -> document -> label.
 
     Raises:
-        InputError: a line is malformed, or the file has none.
+        InputError: a line is malformed, two lines contradict each other, or the file has none.
     """
     qrels: dict[str, dict[str, int]] = {}
-    for number, line in _lines(file):
-        match = _JUDGED.fullmatch(line)
-        if match is None:
-            raise InputError(f"{file}, line {number}: expected 'query 0 document label', found {line[:80]!r}")
-        qrels.setdefault(match["query"], {})[match["document"]] = int(match["label"])
+    for location, line in _lines(file):
+        columns = line.split("\t")
+        if len(columns) == 4:
+            query_id, _, doc_id, label = columns
+        elif match := _JUDGED.fullmatch(line.strip(_SPACE)):
+            query_id, doc_id, label = match["query"], match["document"], match["label"]
+        else:
+            raise InputError(f"{location}: expected 'query 0 document label', found {line[:80]!r}")
+        grade = check_grade(label, f"{location}: the label", remedy="fix the line")
+        labels = qrels.setdefault(_id(location, query_id), {})
+        if labels.setdefault(_id(location, doc_id), grade) != grade:
+            raise InputError(
+                f"{location}: {doc_id!r} has label {grade} for query {query_id!r}, and {labels[doc_id]} before: remove "
+                "one of the lines"
+            )
     if not qrels:
         raise InputError(f"{file} holds no judgements: fetch it again")
     return qrels
 
 
-def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        return math.nan
+def _ranked(location: str, line: str) -> tuple[str, str, str]:
+    """Return query id, document id and score of a line."""
+    columns = line.split("\t")
+    if len(columns) == 6:
+        return _id(location, columns[0]), _id(location, columns[2]), columns[4]
+    if match := _RANKED.fullmatch(line.strip(_SPACE)):
+        query_id, doc_id = _around_q0(match["ids"], match["rank"])
+        if doc_id:
+            return _id(location, query_id), _id(location, doc_id), match["score"]
+    raise InputError(
+        f"{location}: expected 'query Q0 document rank score name', found {line[:80]!r}: fix the line, or separate the "
+        "columns with tabs"
+    )
 
 
-def _lines(file: Path) -> Iterator[tuple[int, str]]:
-    if not file.is_file():
-        raise InputError(f"{file} doesn't exist: check the path")
-    try:
-        archive = file.suffix == ".gz"
-        with gzip.open(file, "rt", encoding="utf-8-sig") if archive else file.open(encoding="utf-8-sig") as stream:
-            for number, line in enumerate(stream, 1):
-                if line.strip():
-                    yield number, line.strip()
-    except (UnicodeDecodeError, gzip.BadGzipFile, zlib.error, EOFError) as error:
-        raise InputError(f"{file} can't be read as UTF-8 text ({error}): fetch it again") from error
+def _around_q0(ids: str, rank: str) -> tuple[str, str]:
+    """Return the ids of "query Q0 document"; empty ones if it isn't clear where they end."""
+    cells = re.split(_GAP, ids)
+    if len(cells) == 3:
+        return cells[0], cells[2]
+    for between in _BETWEEN if _WHOLE.fullmatch(rank) else ():
+        if len(parts := between.split(ids)) == 2:
+            return parts[0], parts[1].lstrip(_SPACE)
+        if len(parts) > 2:
+            break
+    return "", ""
+
+
+def _id(location: str, text: str) -> str:
+    return check_id(text, f"{location}: the id", remedy="fix the line")
+
+
+def _lines(file: Path) -> Iterator[tuple[str, str]]:
+    """Yield the location and the text of each line that isn't blank."""
+    with open_text(file) as stream:
+        for number, line in enumerate(stream, 1):
+            if line.strip():
+                yield f"{file}, line {number}", line.removesuffix("\n")
