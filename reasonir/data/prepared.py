@@ -17,7 +17,7 @@ import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from reasonir.errors import InputError, raise_errors
 from reasonir.types import Document, Example, Task
 from reasonir.utils.files import atomic_path
 from reasonir.utils.progress import progress
+from reasonir.utils.values import MAX_NUMBER, check_text
 
 log = logging.getLogger(__name__)
 
@@ -144,7 +145,12 @@ class Prepared:
         return {"source": "prepared", "of": identity, "files": _arrow_digests(self._folder)}
 
     def examples(self) -> Iterator[Example]:
-        """Yield the examples of the rows."""
+        """Yield the examples of the rows.
+
+        Raises:
+            InputError: rows were changed, so that training can't use them; lists the first faults.
+        """
+        raise_errors(list(islice(_faults_of(self._folder), _EXAMPLES)), "fault in the prepared set")
         yield from map(example_of, read(self._folder))
 
     def dev(self) -> Task | None:
@@ -209,10 +215,10 @@ def read_manifest(folder: Path) -> Manifest:
         InputError: the folder isn't a prepared set, or has another format.
     """
     try:
-        manifest: Manifest = json.loads((folder / MANIFEST).read_text())
-    except (OSError, json.JSONDecodeError) as error:
+        manifest: Manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        version = manifest["identity"]["format"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{folder} isn't a prepared set (no readable {MANIFEST}): prepare it again") from error
-    version = manifest.get("identity", {}).get("format")
     if version != FORMAT:
         raise InputError(f"{folder} has format {version}, this version reads {FORMAT}: delete it and prepare it again")
     return manifest
@@ -228,19 +234,19 @@ def read(folder: Path) -> Any:
     """Return the rows of a prepared set, memory-mapped: a `datasets.Dataset`.
 
     Raises:
-        InputError: see `read_manifest`; or the rows are missing or damaged.
+        InputError: see `read_manifest`; or the rows are missing, damaged, or of other columns.
     """
     manifest = read_manifest(folder)
     from datasets import load_from_disk
 
     try:
         rows = load_from_disk(str(folder))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{folder} can't be opened ({error}): delete it and prepare it again") from error
-    if len(rows) != manifest["counts"]["queries"]:
-        raise InputError(
-            f"{folder} has {len(rows)} rows, its manifest {manifest['counts']['queries']}: delete it and prepare again"
-        )
+    if rows.features != _features(rows.column_names):
+        raise InputError(f"{folder} has other columns than a prepared set ({rows.features}): prepare it again")
+    if len(rows) != (count := manifest.get("counts", {}).get("queries")):
+        raise InputError(f"{folder} has {len(rows)} rows, its manifest {count}: delete it and prepare again")
     return rows
 
 
@@ -248,18 +254,20 @@ def validate(folder: Path) -> Manifest:
     """Check a prepared set row by row against its schema and manifest, and return the manifest.
 
     Raises:
-        InputError: the set is damaged; lists about ten faults.
+        InputError: the set is damaged; lists the first ten faults.
     """
     manifest = read_manifest(folder)
     if (digests_now := _arrow_digests(folder)) != manifest["arrow"]:
         raise InputError(f"{folder}: the Arrow files don't match the manifest ({digests_now}): prepare it again")
-    faults = []
-    for number, row in enumerate(read(folder)):
-        faults += [f"{folder}, row {number} (query {row['query_id']!r}): {fault}" for fault in _faults(row)]
-        if len(faults) >= 10:
-            break
-    raise_errors(faults, "fault in the prepared set")
+    raise_errors(list(islice(_faults_of(folder), 2 * _EXAMPLES)), "fault in the prepared set")
     return manifest
+
+
+def _faults_of(folder: Path) -> Iterator[str]:
+    """Yield the faults of a prepared set's rows."""
+    for number, row in enumerate(read(folder)):
+        for fault in _faults(row):
+            yield f"{folder}, row {number} (query {row['query_id']!r}): {fault}"
 
 
 def example_of(row: Mapping[str, Any]) -> Example:
@@ -352,7 +360,7 @@ def _write(examples: Iterable[Example], folder: Path, name: str) -> tuple[dict[s
     documents: set[int] = set()
     raw = folder / "raw" / "rows.arrow"
     raw.parent.mkdir()
-    rows = _checked(examples)
+    rows = _checked(examples, name)
     first = next(rows)
     with ArrowWriter(path=str(raw), features=_features(first)) as writer:
         for row in chain([first], rows):
@@ -369,48 +377,81 @@ def _write(examples: Iterable[Example], folder: Path, name: str) -> tuple[dict[s
     return {**total, "distinct_documents": len(documents)}, sources
 
 
-def _checked(examples: Iterable[Example]) -> Iterator[dict[str, Any]]:
-    """Yield the rows of the examples, checked for what training can't use."""
+def _checked(examples: Iterable[Example], name: str) -> Iterator[dict[str, Any]]:
+    """Yield the rows of the examples, checked for what training can't use; messages call the source `name`."""
     seen: set[str] = set()
     columns: set[str] = set()
     for example in examples:
+        if faults := list(_unreadable(example)):
+            raise InputError(f"{name}: query {example.query_id!r}: {'; '.join(faults)}: fix it in the source")
         row = row_of(example)
         columns = columns or set(row)
-        faults = _faults(row)
-        if different := sorted(name.removeprefix(TEACHER) for name in columns ^ set(row)):
+        faults = list(_faults(row))
+        if different := sorted(column.removeprefix(TEACHER) for column in columns ^ set(row)):
             faults.append(f"teacher {different[0]!r} scored some queries and not others")
         if example.query_id in seen:
             faults.append("duplicate id")
         seen.add(example.query_id)
         if faults:
-            raise InputError(f"query {example.query_id!r}: {'; '.join(faults)}: fix it in the source")
+            raise InputError(f"{name}: query {example.query_id!r}: {'; '.join(faults)}: fix it in the source")
         yield row
     if not seen:
-        raise InputError("the source gives no examples: check its path and split")
+        raise InputError(f"{name}: the source gives no examples: check its path and split")
 
 
-def _faults(row: Mapping[str, Any]) -> list[str]:
-    faults = []
-    if not row["query"].strip():
-        faults.append("the query is empty")
+def _unreadable(example: Example) -> Iterator[str]:
+    """Yield the faults of an example that has no row."""
+    pairs = [[document.instruction, document.text] for document in example.documents]
+    yield from _text_faults({"query": example.query, "instruction": example.instruction, "pos": pairs, "neg": []})
+    for document in example.documents:
+        if not abs(document.label) <= MAX_NUMBER:
+            yield f"the label of document {document.doc_id!r} is {document.label}, expected a number"
+
+
+def _faults(row: Mapping[str, Any]) -> Iterator[str]:
+    broken = [f"'{name}' lacks a value" for name, value in row.items() if _lacks_value(value)] or [*_text_faults(row)]
+    if broken:
+        yield from broken
+        return
     if not row["pos"] and not row["neg"]:
-        faults.append("it has no document")
+        yield "it has no document"
     for kind in ("pos", "neg"):
-        if any(len(pair) != 2 or not pair[1].strip() for pair in row[kind]):
-            faults.append(f"a document of '{kind}' is empty or isn't [instruction, text]")
         if not len(row[kind]) == len(row[f"{kind}_ids"]) == len(row[f"{kind}_keys"]):
-            faults.append(f"'{kind}' and its ids differ in number")
-    for name in ("labels", "spans", "span_labels", *(name for name in row if name.startswith(TEACHER))):
+            yield f"'{kind}' and its ids differ in number"
+    numbers = ["labels", *(name for name in row if name.startswith(TEACHER))]
+    for name in (*numbers, "spans", "span_labels"):
         if len(row[name]) != len(row["pos"]) + len(row["neg"]):
-            faults.append(f"'{name}' and the documents differ in number")
-        elif None in row[name]:
-            faults.append(f"'{name}' lacks a value")
+            yield f"'{name}' and the documents differ in number"
+        elif name in numbers and not all(abs(number) <= MAX_NUMBER for number in row[name]):
+            yield f"'{name}' has a number that isn't finite"
     for (_, text), spans, labels in zip(row["pos"] + row["neg"], row["spans"], row["span_labels"], strict=False):
         if len(spans) != len(labels):
-            faults.append(f"{len(spans)} spans have {len(labels)} labels")
+            yield f"{len(spans)} spans have {len(labels)} labels"
         if any(not 0 <= start < end <= len(text) for start, end in spans):
-            faults.append("a span is outside its document")
-    return faults
+            yield "a span is outside its document"
+
+
+def _lacks_value(value: Any) -> bool:
+    return value is None or (isinstance(value, list) and any(map(_lacks_value, value)))
+
+
+def _text_faults(row: Mapping[str, Any]) -> Iterator[str]:
+    yield from _text_fault("the query", row["query"])
+    yield from _text_fault("the instruction", row["instruction"], blank=True)
+    for kind in ("pos", "neg"):
+        for pair in row[kind]:
+            if len(pair) == 2:
+                yield from _text_fault("a document's instruction", pair[0], blank=True)
+                yield from _text_fault("a document", pair[1])
+            else:
+                yield f"a document of '{kind}' isn't [instruction, text]"
+
+
+def _text_fault(what: str, value: object, *, blank: bool = False) -> Iterator[str]:
+    try:
+        check_text(value, what, blank=blank, remedy="give a text")
+    except InputError as error:
+        yield str(error)
 
 
 def _arrow_digests(folder: Path) -> dict[str, str]:

@@ -23,13 +23,14 @@ from annotated_types import Gt, Le, MinLen
 from reasonir.data.base import Rejected, content_key, copy_key
 from reasonir.data.files import bright
 from reasonir.data.files.hub import local_data
-from reasonir.data.files.records import Record, digests, find, read
+from reasonir.data.files.records import Record, digests, find, read, value_of
 from reasonir.data.splits.decontamination import Decontamination, Level
 from reasonir.errors import InputError
 from reasonir.types import Document, Example, Task
 from reasonir.utils.progress import progress
 from reasonir.utils.ranges import NonNegative, NonNegativeFloat, Validated
 from reasonir.utils.sentences import count_words
+from reasonir.utils.values import is_encodable, shorten
 
 log = logging.getLogger(__name__)
 Subset = Literal["hq", "vl"]
@@ -147,9 +148,9 @@ class ReasonIR(Validated):
         counts: Counter[int] = Counter()
         for subset in self.subsets:
             for record in progress(self._rows(folder, subset), f"ReasonIR {subset}: first pass"):
-                query = _pair(record.values.get("query"))
+                query = _pair(value_of(record, "query"))
                 counts[content_key(query[1], query[0]) if query else 0] += 1
-                for pair in _pairs(record.values.get("pos")) if subset == "hq" else ():
+                for pair in _pairs(value_of(record, "pos")) if subset == "hq" else ():
                     if pair:
                         named.setdefault(pair[1], []).append(record.location)
         return named, {key for key, count in counts.items() if count > 1}
@@ -178,9 +179,9 @@ class _Reader:
 
     def row(self, record: Record) -> Iterator[Example | Rejected]:
         """Yield the row's example, if it has one, and what is rejected of it."""
-        location, query = record.location, _pair(record.values.get("query"))
+        location, query = record.location, _pair(value_of(record, "query"))
         if query is None:
-            yield Rejected("malformed_query", location, repr(record.values.get("query")))
+            yield Rejected("malformed_query", location, shorten(record.values.get("query")))
         elif not query[1].strip():
             yield Rejected("empty_query", location, "")
         elif self.bench.resembles(query[1]):
@@ -191,7 +192,7 @@ class _Reader:
     def _with_documents(self, record: Record, query: tuple[str, str]) -> Iterator[Example | Rejected]:
         kept: dict[str, list[Document]] = {}
         for side in ("pos", "neg"):
-            items = [self._document(side, pair, record.location) for pair in _pairs(record.values.get(side))]
+            items = [self._document(side, pair, record.location) for pair in _pairs(value_of(record, side))]
             yield from (item for item in items if isinstance(item, Rejected))
             kept[side] = [item for item in items if isinstance(item, Document)]
         positives, negatives = kept["pos"], kept["neg"]
@@ -253,10 +254,10 @@ def _resolve(folder: Path, wanted: frozenset[str]) -> dict[str, tuple[str, str]]
 
 
 def _pair(value: Any) -> tuple[str, str] | None:
-    """Return (instruction, text) of an [instruction, text], or None for anything else."""
+    """Return (instruction, text) of an [instruction, text] that UTF-8 can write, or None for anything else."""
     if isinstance(value, Sequence) and not isinstance(value, str) and len(value) == 2:
         instruction, text = value
-        if isinstance(instruction, str) and isinstance(text, str):
+        if all(isinstance(each, str) and is_encodable(each) for each in value):
             return instruction.strip(), text
     return None
 

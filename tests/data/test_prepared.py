@@ -85,11 +85,23 @@ def test_an_interrupted_preparation_leaves_nothing(tmp_path):
 @pytest.mark.parametrize(
     ("examples", "message"),
     [
-        ([], "the source gives no examples"),
+        ([], "given: the source gives no examples"),
+        ([Example("q", 3, (Document("a", "x"),))], "query 'q': the query is 3, expected a string"),
+        (
+            [Example("q", "why", (Document("a", ["x"]),))],
+            r"query 'q': a document is \['x'\], expected a string",
+        ),
+        ([Example("q", "\ud800", (Document("a", "x"),))], "half of a surrogate pair"),
+        ([Example("q", "why", (Document("a", "x", None),))], "a document's instruction is None, expected a string"),
+        (
+            [Example("q", "why", (Document("a", "x", label=float("nan")),))],
+            "the label of document 'a' is nan, expected a number",
+        ),
+        ([Example("q", "why", (Document("a", "x", teachers={"t": 1e39}),))], "'teacher.t' has a number that isn't"),
         ([EXAMPLE, EXAMPLE], "query 'q1': duplicate id"),
         ([Example("q", "why", ())], "query 'q': it has no document"),
-        ([Example("q", " ", (Document("a", "x"),))], "query 'q': the query is empty"),
-        ([Example("q", "why", (Document("a", ""),))], "query 'q': a document of 'pos' is empty"),
+        ([Example("q", " ", (Document("a", "x"),))], "given: query 'q': the query is ' ', expected a string"),
+        ([Example("q", "why", (Document("a", ""),))], "query 'q': a document is '', expected a string"),
     ],
 )
 def test_examples_that_no_training_can_use_are_refused(tmp_path, examples, message):
@@ -133,3 +145,38 @@ def test_copies_of_a_positive_are_no_negatives_and_are_counted(tmp_path):
     assert read(folder)[0]["neg_ids"] == ["c"]
     rejected = read_manifest(folder)["report"]["negative_equals_positive"]
     assert rejected == {"count": 1, "first": ["q:  Because\n it RAINS"]}
+
+
+def changed(folder, change):
+    """The same prepared set with its rows changed, as a user's script does it."""
+    rows = read(folder).map(change, load_from_cache_file=False)
+    rows.save_to_disk(str(folder.with_name("changed")))
+    (folder.with_name("changed") / "manifest.json").write_text((folder / "manifest.json").read_text())
+    return folder.with_name("changed")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"query": None}, r"row 0 .query 'q1'.: 'query' lacks a value"),
+        ({"pos": None}, r"row 0 .query 'q1'.: 'pos' lacks a value"),
+        ({"pos": [["", None]]}, "'pos' lacks a value"),
+        ({"pos": [["only one"]]}, r"a document of 'pos' isn't \[instruction, text\]"),
+        ({"query": " "}, "the query is ' ', expected a string"),
+        ({"labels": [float("inf"), 0.0, 0.0]}, "'labels' has a number that isn't finite"),
+        ({"labels": []}, "'labels' and the documents differ in number"),
+        ({"more": 1}, "has other columns than a prepared set"),
+    ],
+)
+def test_rows_changed_by_a_user_are_checked(tmp_path, change, message):
+    folder = changed(prepare(Given([EXAMPLE]), tmp_path), lambda _: change)
+    with pytest.raises(InputError, match=message):
+        prepare(Prepared(str(folder)), tmp_path)
+
+
+@pytest.mark.parametrize("manifest", ["[]", "{}", '{"identity": 3}', "\x00", '{"identity": {"format": 2}}'])
+def test_a_manifest_changed_by_a_user_is_refused(tmp_path, manifest):
+    folder = prepare(Given([EXAMPLE]), tmp_path)
+    (folder / "manifest.json").write_text(manifest)
+    with pytest.raises(InputError, match=r"prepare (it )?again"):
+        read(folder)
