@@ -83,7 +83,7 @@ def write_set(
     with atomic_path(folder) as partial:
         partial.mkdir()
         report = Report()
-        kept = report.filter(_without_copies(examples()))
+        kept = report.filter(_without_copies(_readable(examples(), name)))
         counts, sources = _write(progress(kept, what, total=total), partial, name)
         manifest = {
             "fingerprint": fingerprint,
@@ -156,6 +156,23 @@ class Prepared:
     def dev(self) -> Task | None:
         """Return None: part of the rows is held out."""
         return None
+
+
+def _readable(items: Iterable[Example | Rejected], name: str) -> Iterator[Example | Rejected]:
+    """Yield the items of the source `name`.
+
+    Raises:
+        InputError: an example's texts aren't texts, or a label isn't a number.
+    """
+    for item in items:
+        if isinstance(item, Example):
+            pairs = [[document.instruction, document.text] for document in item.documents]
+            faults = [*_text_faults({"query": item.query, "instruction": item.instruction, "pos": pairs, "neg": []})]
+            if not all(abs(document.label) <= MAX_NUMBER for document in item.documents):
+                faults.append("a label isn't a finite number")
+            if faults:
+                raise InputError(f"{name}: query {item.query_id!r}: {'; '.join(faults)}: fix it in the source")
+        yield item
 
 
 def _without_copies(items: Iterable[Example | Rejected]) -> Iterator[Example | Rejected]:
@@ -382,8 +399,6 @@ def _checked(examples: Iterable[Example], name: str) -> Iterator[dict[str, Any]]
     seen: set[str] = set()
     columns: set[str] = set()
     for example in examples:
-        if faults := list(_unreadable(example)):
-            raise InputError(f"{name}: query {example.query_id!r}: {'; '.join(faults)}: fix it in the source")
         row = row_of(example)
         columns = columns or set(row)
         faults = list(_faults(row))
@@ -397,15 +412,6 @@ def _checked(examples: Iterable[Example], name: str) -> Iterator[dict[str, Any]]
         yield row
     if not seen:
         raise InputError(f"{name}: the source gives no examples: check its path and split")
-
-
-def _unreadable(example: Example) -> Iterator[str]:
-    """Yield the faults of an example that has no row."""
-    pairs = [[document.instruction, document.text] for document in example.documents]
-    yield from _text_faults({"query": example.query, "instruction": example.instruction, "pos": pairs, "neg": []})
-    for document in example.documents:
-        if not abs(document.label) <= MAX_NUMBER:
-            yield f"the label of document {document.doc_id!r} is {document.label}, expected a number"
 
 
 def _faults(row: Mapping[str, Any]) -> Iterator[str]:

@@ -95,7 +95,7 @@ def test_an_interrupted_preparation_leaves_nothing(tmp_path):
         ([Example("q", "why", (Document("a", "x", None),))], "a document's instruction is None, expected a string"),
         (
             [Example("q", "why", (Document("a", "x", label=float("nan")),))],
-            "the label of document 'a' is nan, expected a number",
+            "a label isn't a finite number",
         ),
         ([Example("q", "why", (Document("a", "x", teachers={"t": 1e39}),))], "'teacher.t' has a number that isn't"),
         ([EXAMPLE, EXAMPLE], "query 'q1': duplicate id"),

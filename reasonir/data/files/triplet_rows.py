@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from reasonir.data.base import content_id, content_key, copy_key
-from reasonir.data.files.records import Record, check_cell, id_of, value_of
+from reasonir.data.files.records import Record, check_cell, id_of, text_of, value_of
 from reasonir.errors import InputError
 from reasonir.types import Document, Example
 from reasonir.utils.values import check_number, check_text, number_of, shorten
@@ -114,7 +114,7 @@ class Triplet:
         assert named is not None
         instruction, query = _element(record, *named)
         if own := columns.find(record, "instruction"):
-            instruction = check_cell(record, *own)
+            instruction = text_of(record, own[0], required=False)
         excluded = columns.find(record, "excluded")
         keys = {copy_key(document.text) for document in _side(record, *excluded, 0.0)} if excluded else set()
         query_id = "" if record.values.get("query_id") in _EMPTY else id_of(record, ["query_id"])
