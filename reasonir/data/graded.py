@@ -228,7 +228,7 @@ class Graded(Validated):
         for part, share in zip(PARTS, self.splits, strict=True):
             if share and part not in part_of.values():
                 raise InputError(
-                    f"data.splits={list(self.splits)}: {len(queries)} queries leave none for {part}: give more rows, "
-                    "or set its share to 0"
+                    f"data.splits={list(self.splits)}: the {len(queries)} queries of data.path={self.path} leave none "
+                    f"for {part}: give more rows, or set its share to 0"
                 )
         return Judgements(queries, part_of, texts, others)

@@ -135,13 +135,9 @@ def check_cell(record: Record, key: str, value: object) -> str:
     """Return a value of the column `key` that is a text.
 
     Raises:
-        InputError: it isn't one, or it is the cell of a csv with several texts in Python's form.
+        InputError: it isn't one, or it is a cell with a list in Python's form.
     """
-    if record.cells and isinstance(value, str) and _STRINGS.fullmatch(value):
-        raise InputError(
-            f"{record.location}: '{key}' is {shorten(value)}, which looks like a list, expected a string or a JSON "
-            'list such as ["a", "b"]: fix the row, or use .jsonl'
-        )
+    _check_no_list(record, key, value)
     return check_text(value, f"{record.location}: '{key}'")
 
 
@@ -164,7 +160,8 @@ def id_of(record: Record, names: Sequence[str] = ("id",), *, number: int | None 
         InputError: it isn't an id, or there is neither an id nor a number.
     """
     for name in names:
-        if (value := record.values.get(name)) not in (None, ""):
+        if (value := value_of(record, name)) not in (None, ""):
+            _check_no_list(record, name, value)
             return check_id(value, f"{record.location}: '{name}'")
     if number is not None:
         return str(number)
@@ -180,6 +177,14 @@ def document_text(record: Record) -> str:
         InputError: one isn't a string.
     """
     return f"{text_of(record, 'title', required=False)} {text_of(record, 'text', required=False)}".strip()
+
+
+def _check_no_list(record: Record, key: str, value: object) -> None:
+    if record.cells and isinstance(value, str) and _STRINGS.fullmatch(value):
+        raise InputError(
+            f"{record.location}: '{key}' is {shorten(value)}, which looks like a list, expected a string or a JSON "
+            'list such as ["a", "b"]: fix the row, or use .jsonl'
+        )
 
 
 def _missing(record: Record, key: str) -> InputError:

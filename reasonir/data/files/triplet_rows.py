@@ -117,7 +117,7 @@ class Triplet:
             instruction = text_of(record, own[0], required=False)
         excluded = columns.find(record, "excluded")
         keys = {copy_key(document.text) for document in _side(record, *excluded, 0.0)} if excluded else set()
-        query_id = "" if record.values.get("query_id") in _EMPTY else id_of(record, ["query_id"])
+        query_id = "" if record.values.get("query_id") in (None, "") else id_of(record, ["query_id"])
         triplet = cls(query_id, query, instruction, {}, keys)
         for document in [*_positives(record, columns), *_negatives(record, columns)]:
             triplet._add(document)
