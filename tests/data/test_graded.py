@@ -235,7 +235,7 @@ def test_files_that_arent_utf8_or_hold_nothing_are_refused(tmp_path):
     (tmp_path / "latin.csv").write_bytes("query,text,relevance\ncafé,n,3\n".encode("latin-1"))
     with pytest.raises(InputError, match=r"latin.csv isn't UTF-8 .*iconv"):
         everything(str(tmp_path / "latin.csv"), columns=RatingColumns())
-    with pytest.raises(InputError, match="0 queries leave none for train"):
+    with pytest.raises(InputError, match=r"the 0 queries of data.path=.*csv leave none for train"):
         everything(table(tmp_path))
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match=r"has no .jsonl or"):
@@ -261,7 +261,7 @@ def test_options_out_of_range_are_refused(options, message):
 
 
 def test_too_few_queries_are_refused(tmp_path):
-    with pytest.raises(InputError, match="1 queries leave none for dev"):
+    with pytest.raises(InputError, match=r"the 1 queries of data.path=\S* leave none for dev"):
         source(table(tmp_path, *PAIRS)).dev()
     rows = [(f"q{number}", number, f"thing {number}", "", 3) for number in range(10)]
     with pytest.raises(InputError, match=r"none of the .* dev queries has 2 rated documents"):
