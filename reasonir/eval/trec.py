@@ -21,10 +21,10 @@ from reasonir.utils.values import check_grade, check_id, check_number
 _SPACE = " \t\v\f"
 """White space within a line, as in C: other spaces belong to ids."""
 _CELL, _GAP = f"[^{_SPACE}]+", f"[{_SPACE}]+"
-_RANKED = re.compile(rf"(?P<ids>.+?){_GAP}(?P<rank>{_CELL}){_GAP}(?P<score>{_CELL}){_GAP}{_CELL}")
+_CELLS, _GAPS = re.compile(_CELL), re.compile(_GAP)
+_RANKED = re.compile(rf"(?P<ids>.+?){_GAP}[+-]?\d+(?:\.0*)?{_GAP}(?P<score>{_CELL}){_GAP}{_CELL}")
 _BETWEEN = (re.compile(rf"{_GAP}Q0(?={_GAP})", re.IGNORECASE), re.compile(rf"{_GAP}0(?={_GAP})"))
 """Second column where ids contain spaces: Q0, or 0 where there is no Q0."""
-_WHOLE = re.compile(r"[+-]?\d+(\.0*)?")
 _JUDGED = re.compile(rf"(?P<query>{_CELL}){_GAP}{_CELL}{_GAP}(?P<document>.+?){_GAP}(?P<label>{_CELL})")
 
 
@@ -37,10 +37,11 @@ def write_run(run: Run, file: Path, name: str) -> None:
     name = re.sub(r"\s+", "_", name)
     with atomic_path(file) as partial, partial.open("w", encoding="utf-8", newline="\n") as stream:
         for query_id, ranking in run.items():
+            for each in (query_id, *ranking):
+                check_id(each, f"{file}: an id")
             for rank, (doc_id, score) in enumerate(ordered(ranking), 1):
-                ids = [check_id(each, f"{file}: an id", remedy="rename it") for each in (query_id, doc_id)]
-                separator = "\t" if any(space in each for each in ids for space in _SPACE) else " "
-                stream.write(separator.join((ids[0], "Q0", ids[1], str(rank), repr(float(score)), name)) + "\n")
+                separator = "\t" if _GAPS.search(query_id) or _GAPS.search(doc_id) else " "
+                stream.write(separator.join((query_id, "Q0", doc_id, str(rank), repr(float(score)), name)) + "\n")
 
 
 def ordered(ranking: dict[str, float]) -> list[tuple[str, float]]:
@@ -67,8 +68,10 @@ def read_run(file: Path) -> Run:
         InputError: a line is malformed, or ranks a document twice for a query.
     """
     run: Run = {}
+    checked: set[str] = set()
     for location, line in _lines(file):
         query_id, doc_id, cell = _ranked(location, line)
+        checked.update(_id(location, each) for each in (query_id, doc_id) if each not in checked)
         score = check_number(cell, f"{location}: the score", remedy="fix the line")
         ranking = run.setdefault(query_id, {})
         if doc_id in ranking:
@@ -107,29 +110,18 @@ def read_judgements(file: Path) -> dict[str, dict[str, int]]:
 def _ranked(location: str, line: str) -> tuple[str, str, str]:
     """Return query id, document id and score of a line."""
     columns = line.split("\t")
-    if len(columns) == 6:
-        return _id(location, columns[0]), _id(location, columns[2]), columns[4]
+    if len(columns) != 6:
+        columns = _CELLS.findall(line)
+    if len(columns) == 6 and (columns[1].upper() == "Q0" or "Q0" not in columns):
+        return columns[0], columns[2], columns[4]
     if match := _RANKED.fullmatch(line.strip(_SPACE)):
-        query_id, doc_id = _around_q0(match["ids"], match["rank"])
-        if doc_id:
-            return _id(location, query_id), _id(location, doc_id), match["score"]
+        splits = [ids for between in _BETWEEN if len(ids := between.split(match["ids"])) > 1]
+        if splits and len(splits[0]) == 2:
+            return splits[0][0], splits[0][1].lstrip(_SPACE), match["score"]
     raise InputError(
         f"{location}: expected 'query Q0 document rank score name', found {line[:80]!r}: fix the line, or separate the "
         "columns with tabs"
     )
-
-
-def _around_q0(ids: str, rank: str) -> tuple[str, str]:
-    """Return the ids of "query Q0 document"; empty ones if it isn't clear where they end."""
-    cells = re.split(_GAP, ids)
-    if len(cells) == 3:
-        return cells[0], cells[2]
-    for between in _BETWEEN if _WHOLE.fullmatch(rank) else ():
-        if len(parts := between.split(ids)) == 2:
-            return parts[0], parts[1].lstrip(_SPACE)
-        if len(parts) > 2:
-            break
-    return "", ""
 
 
 def _id(location: str, text: str) -> str:

@@ -33,6 +33,7 @@ def test_ids_with_spaces_survive(tmp_path):
         ("1 Q0 d 2 1_0 name", "line 2: the score is '1_0', expected a number"),
         ("1 Q0 d 1 0.5 2 name", "line 2: expected 'query Q0 document rank score name'"),
         ("x Q0 y Q0 d 1 0.5 name", "or separate the columns with tabs"),
+        ("my query Q0 d 1 0.5", "line 2: expected 'query Q0 document rank score name'"),
         ("x 0 y 0 d 1 0.5 name", "or separate the columns with tabs"),
         ("x y d 1 0.5 name more", "line 2: expected 'query Q0 document rank score name'"),
         ("1\tQ0\t\t1\t0.5\tname", "line 2: the id is ''"),
