@@ -1,5 +1,6 @@
 """The context-relevance schema: every form of a row, the selection of texts, and every error."""
 
+import csv
 import json
 from collections import Counter
 
@@ -60,6 +61,15 @@ def test_relevance_is_a_mask_or_numbers_of_spans(tmp_path, given, expected):
     [
         ({"labels": [1, 0]}, r"line 1: 'labels' has 2 items and 'texts' 3"),
         ({"labels": [1, 0, None]}, r"'labels', item 2, is None"),
+        ({"labels": [1, 0, True]}, r"'labels', item 2, is True, expected a number"),
+        ({"labels": [1, 0, float("inf")]}, r"'labels', item 2, is inf, expected a number"),
+        ({"teacher_scores.c": [1, 0, 1e39]}, r"'teacher_scores.c', item 2, is 1e\+39, expected a number"),
+        ({"texts": ["Yes 0. No.", ["a"], "b"]}, r"'texts', item 1, is \['a'\], expected a string"),
+        ({"texts": ["Yes 0. No.", "\ud800", "b"]}, r"'texts', item 1, is .*half of a surrogate pair"),
+        ({"query": ["why"]}, r"'query' is \['why'\], expected a string"),
+        ({"id": ["a"]}, r"'id' is \['a'\], expected a string or a whole number"),
+        ({"context_spans_relevance": [[True], [0], [0]]}, r"item 0, is \[True\] for 2 spans"),
+        ({"teacher_scores.\ud800": [1, 0, 0]}, r"line 1: 'teacher_scores..ud800' has half of a surrogate pair"),
         ({"labels": "1"}, r"'labels' is '1', expected a list"),
         ({"texts": []}, r"'texts' is empty"),
         ({"texts": ["Yes 0. No.", " ", "b"]}, r"'texts', item 1, is ' '"),
@@ -200,3 +210,23 @@ def test_a_prepared_set_keeps_spans_and_teachers(tmp_path):
     rows = read(prepare(ContextRelevance(path, items=2), tmp_path))
     assert rows[0]["spans"] == [[[0, 6], [7, 10]], rows[0]["spans"][1]]
     assert rows[0]["teacher.a"][0] == pytest.approx(0.9)
+
+
+def test_ids_may_be_numbers_and_are_unique(tmp_path):
+    assert [each.query_id for each in examples(write(tmp_path, row(id=0), row(1, id=7)))] == ["0", "7"]
+    with pytest.raises(InputError, match="line 2: duplicate id '7'"):
+        examples(write(tmp_path, row(id=7), row(1, id="7")))
+
+
+def test_a_csv_holds_lists_as_json(tmp_path):
+    with (tmp_path / "set.csv").open("w", newline="") as stream:
+        table = csv.writer(stream)
+        table.writerows([row(), [each if isinstance(each, str) else json.dumps(each) for each in row().values()]])
+    assert examples(str(tmp_path / "set.csv")) == examples(write(tmp_path, row()))
+
+
+def test_a_damaged_file_of_datasets_is_named(tmp_path):
+    (tmp_path / "train").mkdir()
+    (tmp_path / "train" / "data-00000-of-00001.arrow").write_bytes(b"no")
+    with pytest.raises(InputError, match=r"data-00000-of-00001\.arrow isn't a readable arrow file"):
+        examples(str(tmp_path))

@@ -225,6 +225,9 @@ def test_wrong_options_are_named(options, message):
             "no train document has two sentences",
         ),
         ("t.jsonl", b'{"body": "x"}', "line 1: 'text' is missing"),
+        ("t.jsonl", b'{"text": ["One. Two."]}', r"line 1: 'text' is \['One. Two.'\], expected a string"),
+        ("t.jsonl", b'{"text": "One. Two.", "id": {"a": 1}}', "line 1: 'id' is .*, expected a string or a whole"),
+        ("t.jsonl", b'{"text": "One. \\ud800 Two."}', "line 1: 'text' is .*half of a surrogate pair"),
         ("t.csv", b"id,text\n1,One. Two.\n1,Three. Four.\n", "line 3: duplicate id '1'"),
         ("l.csv", b"text\ncaf\xe9\n", "l.csv isn't UTF-8"),
     ],
@@ -239,3 +242,14 @@ def test_unusable_files_are_named(tmp_path, name, content, message):
 def test_an_empty_folder_is_named(tmp_path):
     with pytest.raises(InputError, match=r"the folder has no \.txt or \.md file"):
         Documents(str(tmp_path)).identity()
+
+
+def test_ids_of_zero_and_null_are_no_texts(tmp_path):
+    (tmp_path / "t.jsonl").write_text('{"id": 0, "text": "a"}\n{"id": null, "text": "b"}\n{"_id": "None", "text": "c"}')
+    assert [each.doc_id for each in read_texts(tmp_path / "t.jsonl")] == ["0", "2", "None"]
+
+
+def test_a_file_whose_name_is_no_id_is_named(tmp_path):
+    (tmp_path / "a\tb.txt").write_text("One.")
+    with pytest.raises(InputError, match=r"the name of '.*a.*tb\.txt' is .*, expected an id without tabs"):
+        list(read_texts(tmp_path))

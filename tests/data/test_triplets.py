@@ -92,6 +92,18 @@ def test_a_folder_is_read_by_split_and_a_repository_from_the_cache(tmp_path, hub
         ([{"query": "q", "positive": []}], "line 1: 'positive' is empty"),
         ([{"query": 3, "positive": "p"}], "line 1: 'query' is 3, expected a string"),
         ([{"query": "q", "positive": "p", "negative": ["n", 4]}], "line 1: 'negative' is 4"),
+        ([{"query": ["find", {"a": 1}], "positive": "p"}], "line 1: 'query' is .*'a': 1.*, expected a string"),
+        ([{"query": [3, "q"], "positive": "p"}], "line 1: 'query' is 3, expected a string"),
+        ([{"query": "q", "positive": "\ud800"}], "line 1: 'positive' is .*half of a surrogate pair"),
+        ([{"query": "q", "positive": "p", "query_id": ["a"]}], r"line 1: 'query_id' is \['a'\], expected a string or"),
+        (
+            [{"query": "q", "positive": "p", "split": ["train"]}],
+            r"line 1: 'split' is \['train'\], expected a string or",
+        ),
+        (
+            [{"query": "q", "positive": "p", "query_id": 1}, {"query": "r", "positive": "p", "query_id": "1"}],
+            "line 2: 'query_id' '1' is another query's",
+        ),
     ],
 )
 def test_malformed_rows_are_named_with_their_line(tmp_path, rows, message):
@@ -186,6 +198,10 @@ def test_rows_of_another_split_are_dropped_and_counted(tmp_path):
         ({"query": "q", "positive": "p", "teacher_scores.bge": 0.1}, "column 'teacher_scores.bge'"),
         ({"query": "q", "pos": ["p"], "pos_scores": [1, 2]}, r"'pos_scores' is \[1, 2\] for 1 documents"),
         ({"query": "q", "pos": ["p"], "pos_scores": ["high"]}, "'pos_scores' is 'high', expected a number"),
+        ({"query": "q", "pos": ["p"], "pos_scores": [float("nan")]}, "'pos_scores' is nan, expected a number"),
+        ({"query": "q", "pos": ["p"], "pos_scores": [True]}, "'pos_scores' is True, expected a number"),
+        ({"query": "q", "positive": "p", "label": True}, "'label' is True, expected 1"),
+        ({"query": "q", "positive": "p", "label": 1.9}, r"'label' is 1\.9, expected 1"),
         ({"query": "q", "pos": ["p"], "prompt": 3}, "'prompt' is 3, expected a string"),
     ],
 )
@@ -213,3 +229,31 @@ def test_columns_and_what_is_ignored_are_part_of_the_identity(tmp_path):
 def test_a_spreadsheets_csv_is_read(tmp_path):
     (tmp_path / "t.csv").write_text("query,positive,negative\nq,p,n\n", encoding="utf-8-sig")
     assert read(str(tmp_path / "t.csv")) == [("", "q", ["p"], ["n"])]
+
+
+def test_an_id_of_zero_is_an_id_and_null_is_none(tmp_path):
+    rows = [
+        {"query": f"q{n}", "positive": "p", "query_id": query_id} for n, query_id in enumerate((None, 0, "", "a b"))
+    ]
+    assert [each.query_id for each in Triplets(jsonl(tmp_path, *rows)).examples()] == ["q0", "0", "q2", "a b"]
+
+
+def test_lists_in_csv_cells_are_read_as_lists(tmp_path):
+    header = "query,pos,neg,pos_scores,neg_scores\n"
+    row = '"[""find"", ""q""]","[""a"", ""b""]","[[""passage"", ""n""]]","[1, 0.5]",[0]\n'
+    (tmp_path / "t.csv").write_text(header + row)
+    (example,) = Triplets(str(tmp_path / "t.csv")).examples()
+    assert (example.instruction, example.query) == ("find", "q")
+    assert [(d.text, d.instruction, d.teachers["scores"]) for d in example.documents] == [
+        ("a", "", 1.0),
+        ("b", "", 0.5),
+        ("n", "passage", 0.0),
+    ]
+    (tmp_path / "t.csv").write_text("query,positive\nq,\"['a', 'b']\"\n")
+    with pytest.raises(InputError, match=r"line 2: 'positive' is .* looks like a list"):
+        read(str(tmp_path / "t.csv"))
+
+
+def test_a_split_in_capitals_is_found_in_a_folder(tmp_path):
+    (tmp_path / "train.CSV").write_text("query,positive\nq,p\n")
+    assert read(str(tmp_path)) == [("", "q", ["p"], [])]

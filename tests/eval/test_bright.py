@@ -173,3 +173,36 @@ def test_wrong_options_and_missing_splits_are_named(folder):
         Bright(splits=["aops"], long=True)
     with pytest.raises(InputError, match="has no examples of split pony"):
         list(bright(folder, "pony").tasks(corpus=False))
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ('{"id": "q1", "query": ["x"]}', r"line 2: 'query' is \['x'\], expected a string"),
+        ('{"id": ["q1"], "query": "x"}', r"line 2: 'id' is \['q1'\], expected a string or a whole number"),
+        ('{"id": "q1", "query": "other"}', "line 2: query 'q1' has a second text"),
+    ],
+)
+def test_rewritten_queries_are_checked(folder, tmp_path, row, message):
+    (tmp_path / "mine.jsonl").write_text('{"id": "q1", "query": "Newton"}\n' + row)
+    with pytest.raises(InputError, match=message):
+        list(bright(folder, "aops", queries=str(tmp_path / "mine.jsonl")).tasks())
+    (tmp_path / "mine.jsonl").write_text('{"id": "q1", "query": "Newton", "split": null}\n' * 2)
+    (aops,) = bright(folder, "aops", queries=str(tmp_path / "mine.jsonl")).tasks()
+    assert aops.queries["q1"].text == "Newton"
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"gold_ids": "x"}, "'gold_ids' is 'x', expected a list of ids"),
+        ({"gold_ids": [["x"]]}, r"an item of 'gold_ids' is \['x'\], expected a string or a whole number"),
+        ({"excluded_ids": [None]}, "an item of 'excluded_ids' is None, expected a string or a whole number"),
+        ({"query": 3}, "'query' is 3, expected a string"),
+        ({"id": None}, "'id' is None, expected a string or a whole number"),
+    ],
+)
+def test_malformed_queries_are_named(folder, changed, message):
+    put(folder, "aops", examples=[{**row, **changed} for row in EXAMPLES["aops"]])
+    with pytest.raises(InputError, match=f"line 1: {message}"):
+        list(bright(folder, "aops").tasks())

@@ -52,14 +52,22 @@ def test_text_files_are_documents(tmp_path):
 
 
 def test_numbers_are_ids_and_rows_without_one_are_numbered(tmp_path):
-    rows = [{"doc_id": 7, "text": "x"}, {"id": None, "text": "y"}, {"text": "z"}]
-    assert read_documents(str(jsonl(tmp_path / "rows.jsonl", rows))) == {"7": "x", "2": "y", "3": "z"}
+    rows = [{"doc_id": 0, "text": "x"}, {"id": None, "text": "y"}, {"text": "z"}]
+    assert read_documents(str(jsonl(tmp_path / "rows.jsonl", rows))) == {"0": "x", "2": "y", "3": "z"}
 
 
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
         ([{"id": "a", "text": " "}], r"rows.jsonl, line 1: document 'a' has no text"),
+        ([{"id": "a", "title": ["T"], "text": "x"}], r"line 1: 'title' is \['T'\], expected a string"),
+        ([{"id": "a", "title": 3, "text": "x"}], r"line 1: 'title' is 3, expected a string"),
+        ([{"id": "a", "text": {"en": "x"}}], r"line 1: 'text' is \{'en': 'x'\}, expected a string"),
+        ([{"id": "a", "text": "\ud800"}], r"line 1: 'text' is .*half of a surrogate pair"),
+        ([{"id": "\ud800", "text": "x"}], r"line 1: 'id' is .*half of a surrogate pair"),
+        ([{"id": ["a"], "text": "x"}], r"line 1: 'id' is \['a'\], expected a string or a whole number"),
+        ([{"id": True, "text": "x"}], r"line 1: 'id' is True, expected a string or a whole number"),
+        ([{"id": "a\tb", "text": "x"}], r"line 1: 'id' is .*expected an id without tabs"),
         ([{"id": "a", "body": "x"}], r"rows.jsonl, line 1: document 'a' has no text"),
         ([{"id": "a", "text": "x"}, {"id": "a", "text": "y"}], r"rows.jsonl, line 2: duplicate id 'a'"),
         ([], r"corpus=.*rows.jsonl has no documents"),
@@ -87,3 +95,12 @@ def test_ids_texts_and_their_order_decide_the_name():
     assert names[0] == names[1]
     assert len(set(names[1:])) == 4
     assert content_of({"ab": "c"}) != content_of({"a": "bc"})
+
+
+def test_a_list_in_a_csv_cell_is_no_text(tmp_path):
+    for text in ('["a", "b"]', "['a', 'b']"):
+        path = separated(tmp_path / "rows.csv", [{"id": "a", "text": text}])
+        with pytest.raises(InputError, match=r"rows\.csv, line 2: 'text' is .* expected a string"):
+            read_documents(str(path))
+        path.unlink()
+        assert read_documents(str(jsonl(tmp_path / "rows.jsonl", [{"id": "a", "text": text}]))) == {"a": text}

@@ -26,6 +26,8 @@ def written(folder, name, text):
             '{"_id": "b", "text": "why does it rain", "instruction": "Find causes."}',
             None,
         ),
+        ("q.CSV", "query_id,query,instruction\na,how do bees dance,\nb,why does it rain,Find causes.\n", None),
+        ("q.jsonl", '{"id": 0, "query": "how do bees dance", "instruction": null}', {"0": BEES}),
         ("q.json", '[{"query": "how do bees dance"}, {"query": "x", "text": "y"}]', {"1": BEES, "2": Text("x")}),
     ],
 )
@@ -39,6 +41,17 @@ def test_every_form_is_read(name, text, expected, tmp_path):
         ("q.jsonl", '{"id": "a", "query": "x"}\n{"id": "a", "query": "y"}', r"q.jsonl, line 2: duplicate id 'a'"),
         ("q.jsonl", '{"id": "a", "question": "x"}', r"q.jsonl, line 1: 'query' is missing"),
         ("q.tsv", "id\tquery\na\t\n", r"q.tsv, line 2: 'query' is ''"),
+        (
+            "q.jsonl",
+            '{"query": "x", "instruction": ["find"]}',
+            r"line 1: 'instruction' is \['find'\], expected a string",
+        ),
+        ("q.jsonl", '{"query": "x", "instruction": 3}', "line 1: 'instruction' is 3, expected a string"),
+        ("q.jsonl", '{"query": ["x"]}', r"line 1: 'query' is \['x'\], expected a string"),
+        ("q.jsonl", r'{"query": "\ud800"}', "line 1: 'query' is .*half of a surrogate pair"),
+        ("q.jsonl", '{"id": {"a": 1}, "query": "x"}', "line 1: 'id' is .*, expected a string or a whole number"),
+        ("q.csv", 'id,query\na,"[""x"", ""y""]"\n', r"q.csv, line 2: 'query' is \['x', 'y'\], expected a string"),
+        ("q.csv", "id,query,query\na,x,y\n", "q.csv, line 1: two columns are named 'query'"),
         ("q.txt", "\n \n", r"queries=.*q.txt has no queries"),
     ],
 )
