@@ -90,7 +90,7 @@ def check_number(
     number = number_of(value)
     if low <= number <= high:
         return number
-    bounds = f" from {low:g} to {high:g}" if math.isfinite(number) or -low != high != MAX_NUMBER else ""
+    bounds = f" from {low:g} to {high:g}" if math.isfinite(number) or (low, high) != (-MAX_NUMBER, MAX_NUMBER) else ""
     raise InputError(f"{what} is {shorten(value)}, expected a number{bounds}: {remedy}")
 
 

@@ -93,8 +93,9 @@ def test_what_is_no_number_is_refused(value):
 
 
 def test_a_number_outside_its_bounds_is_refused_with_them():
-    with pytest.raises(InputError, match="'label' is 6, expected a number from 1 to 5"):
-        check_number(6, "'label'", low=1, high=5)
+    for value in (6, "x"):
+        with pytest.raises(InputError, match=rf"'label' is {value!r}, expected a number from -5 to 5"):
+            check_number(value, "'label'", low=-5, high=5)
 
 
 @pytest.mark.parametrize(

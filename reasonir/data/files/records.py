@@ -113,8 +113,15 @@ def find(folder: Path, names: Iterable[str]) -> list[Path]:
 
 
 def digests(files: Sequence[Path], root: Path) -> dict[str, str]:
-    """Return the SHA-256 of each file, by its path relative to `root`."""
-    return {str(file.relative_to(root) if file.is_relative_to(root) else file): sha256(file) for file in files}
+    """Return the SHA-256 of each file, by its path relative to `root`.
+
+    Raises:
+        InputError: a file can't be read.
+    """
+    try:
+        return {str(file.relative_to(root) if file.is_relative_to(root) else file): sha256(file) for file in files}
+    except OSError as error:
+        raise InputError(f"{error.filename} can't be read ({error}): check the file and its permissions") from error
 
 
 def text_of(record: Record, key: str, *, required: bool = True) -> str:
@@ -214,7 +221,11 @@ def _jsonl(file: Path) -> Iterator[Record]:
 
 def _json(file: Path) -> Iterator[Record]:
     with open_text(file) as stream:
-        rows = _parse(str(file), stream.read())
+        text = stream.read()
+    if text.lstrip().startswith("{") and "\n{" in text:  # JSON lines, which many sets on the hub name .json
+        yield from _jsonl(file)
+        return
+    rows = _parse(str(file), text)
     if not isinstance(rows, list):
         raise InputError(
             f"{file} holds {type(rows).__name__}, expected a list of objects: wrap it in [ ] or use .jsonl"

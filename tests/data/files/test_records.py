@@ -110,9 +110,14 @@ def test_incomplete_archives_other_encodings_and_folders_are_named(tmp_path):
 
 def test_a_file_that_may_not_be_read_is_named(tmp_path, monkeypatch):
     file = written(tmp_path, "r.csv")
-    monkeypatch.setattr(type(file), "open", lambda *_: (_ for _ in ()).throw(PermissionError(13, "Permission denied")))
-    with pytest.raises(InputError, match=r"r\.csv can't be read .*Permission denied.*: check the file"):
-        list(read(file))
+
+    def refuse(path, *_):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(type(file), "open", refuse)
+    for reading in (lambda: list(read(file)), lambda: digests([file], tmp_path)):
+        with pytest.raises(InputError, match=r"r\.csv can't be read .*Permission denied.*: check the file"):
+            reading()
 
 
 def test_long_cells_quoted_line_breaks_and_crlf_are_read(tmp_path):
@@ -123,6 +128,11 @@ def test_long_cells_quoted_line_breaks_and_crlf_are_read(tmp_path):
     assert second.location.endswith("line 5")
     (tmp_path / "r.tsv").write_text(f"a\tb\n{long}\t1\n")
     assert next(read(tmp_path / "r.tsv")).values == {"a": long, "b": "1"}
+
+
+def test_json_lines_may_be_named_json(tmp_path):
+    written(tmp_path, "r.jsonl").rename(tmp_path / "r.json")
+    assert [record.values for record in read(tmp_path / "r.json")] == ROWS
 
 
 def test_columns_without_a_name_are_not_read_and_may_be_several(tmp_path):
