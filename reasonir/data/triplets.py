@@ -23,7 +23,7 @@ from typing import Any
 
 from reasonir.data.base import Rejected, content_key
 from reasonir.data.files.hub import local_data
-from reasonir.data.files.records import Record, digests, find, id_of, is_table, read
+from reasonir.data.files.records import Record, digests, find, id_of, read
 from reasonir.data.files.triplet_rows import Role, Triplet, TripletColumns
 from reasonir.errors import InputError
 from reasonir.types import Example, Task
@@ -102,7 +102,7 @@ class Triplets(Validated):
         if local.is_file():
             return [local]
         patterns = [f"{root}{self.split}{rest}" for root in ("", "data/", "*/") for rest in (".*", "-*.parquet")]
-        files = [file for file in find(local, patterns) if is_table(file)]
+        files = find(local, patterns, tables=True)
         if not files:
             names = ", ".join(sorted(file.name for file in local.iterdir())[:8]) or "nothing"
             raise InputError(f"data.split={self.split}: {local} has no such file (it has {names}): choose another")

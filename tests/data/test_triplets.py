@@ -255,5 +255,6 @@ def test_lists_in_csv_cells_are_read_as_lists(tmp_path):
 
 
 def test_a_split_in_capitals_is_found_in_a_folder(tmp_path):
+    (tmp_path / "train.md").write_text("about the files")
     (tmp_path / "train.CSV").write_text("query,positive\nq,p\n")
     assert read(str(tmp_path)) == [("", "q", ["p"], [])]

@@ -14,7 +14,7 @@ from typing import Any
 
 from reasonir.data.base import content_id, content_key
 from reasonir.data.files.hub import local_data
-from reasonir.data.files.records import Record, find, id_of, is_table, read, text_of, value_of
+from reasonir.data.files.records import Record, find, id_of, read, text_of, value_of
 from reasonir.errors import InputError
 from reasonir.types import Corpus, Document, Example, Task, Text
 from reasonir.utils.values import check_number, check_text, shorten
@@ -71,7 +71,7 @@ def files_of(path: str, split: str, subset: str | None, revision: str | None, ke
     within = f"{subset}/" if subset not in (None, "default") and folder == local else ""
     saved = find(folder, [f"{split}/data-*.arrow", *(["data-*.arrow"] if (folder / "state.json").is_file() else [])])
     patterns = [f"{root}{within}{split}{rest}" for root in ("", "data/", "default/") for rest in (".*", "-*.parquet")]
-    files = saved or [file for file in find(folder, patterns) if is_table(file)]
+    files = saved or find(folder, patterns, tables=True)
     if not files:
         names = ", ".join(sorted(file.name for file in folder.iterdir())[:8]) or "nothing"
         of = f" of {key}.subset={subset}" if subset else ""

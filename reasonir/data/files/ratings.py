@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from reasonir.data.base import Rejected, content_id
 from reasonir.data.files.hub import local_data
-from reasonir.data.files.records import SUFFIXES, Record, find, id_of, is_table, read, text_of
+from reasonir.data.files.records import SUFFIXES, Record, find, id_of, read, text_of
 from reasonir.data.splits.stratified import normalise
 from reasonir.errors import InputError
 from reasonir.utils.values import check_number
@@ -90,7 +90,7 @@ def files_of(path: str, *, revision: str | None) -> list[Path]:
     local = local_data(path, revision=revision)
     if local.is_file():
         return [local]
-    files = [file for file in find(local, _FILES) if is_table(file)]
+    files = find(local, _FILES, tables=True)
     if not files:
         raise InputError(f"data.path={path}: {local} has no {' or '.join(SUFFIXES)} file: give the file")
     return files

@@ -100,14 +100,15 @@ def open_text(file: Path, *, newline: str | None = None) -> Iterator[io.TextIOWr
         yield io.TextIOWrapper(stream, encoding="utf-8-sig", newline=newline)
 
 
-def find(folder: Path, names: Iterable[str]) -> list[Path]:
+def find(folder: Path, names: Iterable[str], *, tables: bool = False) -> list[Path]:
     """Return the files of the first glob pattern in `names` that matches any, sorted; empty when none does.
 
-    Upper and lower case count as equal where no file matches otherwise.
+    Upper and lower case count as equal where no file matches otherwise. With `tables`, other files don't match.
     """
     names = list(names)
     for name in [*names, *map(_any_case, names)]:
-        if files := sorted(file for file in folder.glob(name) if file.is_file()):
+        found = (file for file in folder.glob(name) if file.is_file())
+        if files := sorted(file for file in found if is_table(file) or not tables):
             return files
     return []
 
