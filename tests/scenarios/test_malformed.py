@@ -569,6 +569,17 @@ def test_the_row_of_a_case_is_read_in_every_format(name):
     )
 
 
+@pytest.mark.parametrize("name", [name for name in CASES if CASES[name].formats != ("trec",)])
+def test_a_missing_column_is_refused_or_optional(name):
+    case = CASES[name]
+    for key in case.row:
+        row = {other: value for other, value in case.row.items() if other != key}
+        found = [outcome(case, f"{case.place}.{kind}", write(row, kind).content) for kind in case.formats]
+        assert len({each is None for each in found}) == 1
+        if case.rules.get((key,)) in ("text", "element", "side", "id", "rating"):
+            assert found[0] is None
+
+
 @settings(max_examples=200, **HYPOTHESIS)
 @given(st.one_of(a_value(), a_damage()), st.booleans())
 def test_malformed_files_are_refused_or_read_as_written(drawn, python):
