@@ -154,10 +154,9 @@ def value_of(record: Record, key: str) -> Any:
     value = record.values.get(key)
     if record.cells and isinstance(value, str) and value.lstrip().startswith("["):
         try:
-            listed = json.loads(value)
-        except (ValueError, RecursionError):
+            return json.loads(value)
+        except (ValueError, RecursionError):  # a text that begins with a bracket
             return value
-        return listed
     return value
 
 
