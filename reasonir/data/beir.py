@@ -42,20 +42,8 @@ def read_task(
     Raises:
         InputError: a malformed row, an empty corpus, or no query with a relevant document; each with its location.
     """
-    files = layout(path, split, revision=revision, key=key)
-    content = read_split(files)
-    if strict:
-        _reject(content, path, split, key)
-    report = Report.of(content.rejected)
+    content, report = _open(path, split, revision=revision, strict=strict, key=key)
     report.log()
-    if not content.documents:
-        raise InputError(f"{files.corpus[0]} has no document with a text: a corpus needs at least one document")
-    if not content.qrels:
-        counts = ", ".join(report.lines()) or "nothing"
-        raise InputError(
-            f"{files.qrels[0]} has no qrels of a query with a relevant document (score above 0; left out: {counts}): "
-            "choose another split"
-        )
     own = own_documents(content) if ignore_identical_ids else {}
     name = Path(path).expanduser().absolute().name
     return Task(
@@ -84,17 +72,30 @@ def own_documents(content: Split) -> dict[str, frozenset[str]]:
     }
 
 
-def _reject(content: Split, path: str, split: str, key: str) -> None:
-    """Raise on everything that was left out.
+def _open(path: str, split: str, *, revision: str | None, strict: bool, key: str) -> tuple[Split, Report]:
+    """Read a split, with the report of what was left out.
 
     Raises:
-        InputError: something was; gives the count and the first of each kind.
+        InputError: nothing is left, or something was left out and `strict`.
     """
+    files = layout(path, split, revision=revision, key=key)
+    content = read_split(files)
     report = Report.of(content.rejected)
-    raise_errors(
-        [f"{count}, the first: {first[0]}" for count, first in zip(report.lines(), report.first.values(), strict=True)],
-        f"fault in {key}.path={path}, split {split}, which strict=false leaves out",
-    )
+    if not content.documents:
+        raise InputError(f"{files.corpus[0]} has no document with a text: a corpus needs at least one document")
+    if strict:
+        counts_and_first = zip(report.lines(), report.first.values(), strict=True)
+        raise_errors(
+            [f"{count}, the first: {first[0]}" for count, first in counts_and_first],
+            f"fault in {key}.path={path}, split {split}, which strict=false leaves out",
+        )
+    if not content.qrels:
+        counts = ", ".join(report.lines()) or "nothing"
+        raise InputError(
+            f"{files.qrels[0]} has no qrels of a query with a relevant document (score above 0; left out: {counts}): "
+            "choose another split"
+        )
+    return content, report
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,14 +135,13 @@ class Beir:
             "split": self.split,
             "dev_split": self.dev_split,
             "ignore_identical_ids": self.ignore_identical_ids,
+            "strict": self.strict,
             "files": digests([*files.corpus, *files.queries, *files.qrels, *dev], files.folder),
         }
 
     def examples(self) -> Iterator[Example | Rejected]:
         """Yield one example per query with qrels, and what was left out."""
-        content = read_split(layout(self.path, self.split, revision=self.revision))
-        if self.strict:
-            _reject(content, self.path, self.split, "data")
+        content, _ = _open(self.path, self.split, revision=self.revision, strict=self.strict, key="data")
         yield from content.rejected
         own = own_documents(content) if self.ignore_identical_ids else {}
         for query_id, labels in content.qrels.items():

@@ -37,7 +37,7 @@ class Faiss(Validated):
         encoder: the model; its head gives one vector per text.
         kind: flat (exact), ivf (only the nearest cells) or hnsw (a graph of neighbours).
         cells: cells of ivf; None takes four times the square root of the number of documents.
-        n_probe: cells of ivf that are searched.
+        n_probe: cells of ivf that are searched, more for a query whose ranking isn't full.
         neighbours: neighbours of a document in hnsw's graph.
         effort: candidates that hnsw keeps while searching.
         tokens: padded tokens of an encoding micro-batch.
@@ -76,7 +76,7 @@ class Faiss(Validated):
         import faiss
 
         documents, size = self._vectors_ND.shape
-        metric = faiss.METRIC_L2 if self._euclidean else faiss.METRIC_INNER_PRODUCT
+        metric = self._metric
         if self.kind == "flat":
             return faiss.IndexFlat(size, metric)
         if self.kind == "hnsw":
@@ -88,6 +88,12 @@ class Faiss(Validated):
         index.cp.min_points_per_centroid = 1  # FAISS otherwise warns about small corpora
         index.train(self._vectors_ND)
         return index
+
+    @property
+    def _metric(self) -> int:
+        import faiss
+
+        return faiss.METRIC_L2 if self._euclidean else faiss.METRIC_INNER_PRODUCT  # type: ignore[no-any-return]
 
     @property
     def _euclidean(self) -> bool:
@@ -103,11 +109,11 @@ class Faiss(Validated):
         k = min(k, len(self.corpus))
         run: Run = {}
         for query_id, vector_D, positions in zip(queries, vectors_QD, excluded, strict=True):
-            scores_1K, positions_1K = self._index.search(vector_D[None], k, params=self._parameters(k, positions))
+            scores_M, positions_M = self._ranked(vector_D, k, positions)
             if self._euclidean:  # FAISS gives squared distances
-                scores_1K = scores_1K / (-2 * vectors_QD.shape[1])
-            ranked = zip(positions_1K[0].tolist(), scores_1K[0].tolist(), strict=True)
-            run[query_id] = {self.corpus.ids[position]: score for position, score in ranked if position >= 0}
+                scores_M = scores_M / (-2 * vectors_QD.shape[1])
+            ranked = zip(positions_M.tolist(), scores_M.tolist(), strict=True)
+            run[query_id] = {self.corpus.ids[position]: score for position, score in ranked}
         exact = sampled(list(queries), encoded, self.encoder.head.score, excluded)
         for start in range(0, len(self.corpus), _BLOCK):
             vectors_ND = torch.from_numpy(self._vectors_ND[start : start + _BLOCK]).to(self.encoder.device)
@@ -117,14 +123,33 @@ class Faiss(Validated):
         self.measured = report(self.kind, run, exact.run(self.corpus), vectors=number, encoded=number)
         return run
 
-    def _parameters(self, k: int, hidden: np.ndarray) -> Any:
+    def _ranked(self, vector_D: np.ndarray, k: int, hidden: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return scores_M and positions_M of the best documents that aren't hidden, k of them if there are as many.
+
+        A search that finds fewer is repeated with four times the effort: cells may be small or hidden, and parts of a
+        graph out of reach. Beyond every cell and document, the vectors are compared exactly.
+        """
+        import faiss
+
+        wanted, effort = min(k, len(self.corpus) - len(hidden)), 1
+        while effort <= 4 * len(self.corpus):
+            scores_1K, positions_1K = self._index.search(vector_D[None], k, params=self._parameters(k, hidden, effort))
+            found_K = positions_1K[0] >= 0
+            if found_K.sum() >= wanted:
+                return scores_1K[0][found_K], positions_1K[0][found_K]
+            effort *= 4
+        allowed_N = np.setdiff1d(np.arange(len(self.corpus)), hidden)
+        scores_1K, nearest_1K = faiss.knn(vector_D[None], self._vectors_ND[allowed_N], wanted, metric=self._metric)
+        return scores_1K[0], allowed_N[nearest_1K[0]]
+
+    def _parameters(self, k: int, hidden: np.ndarray, effort: int) -> Any:
         import faiss
 
         options: dict[str, Any] = {}
         if len(hidden):
             options["sel"] = faiss.IDSelectorNot(faiss.IDSelectorBatch(hidden))
         if self.kind == "ivf":
-            return faiss.SearchParametersIVF(nprobe=self.n_probe, **options)
+            return faiss.SearchParametersIVF(nprobe=min(self._index.nlist, effort * self.n_probe), **options)
         if self.kind == "hnsw":
-            return faiss.SearchParametersHNSW(efSearch=max(self.effort, k), **options)
+            return faiss.SearchParametersHNSW(efSearch=effort * max(self.effort, k), **options)
         return faiss.SearchParameters(**options)

@@ -1,6 +1,7 @@
 """Distillation of a ranking: KL divergence from the teacher's softmax over a query's documents to the model's.
 
-Hinton et al. 2015 (arXiv:1503.02531), over documents instead of classes. Queries with one document are left out.
+Hinton et al. 2015 (arXiv:1503.02531), over documents instead of classes, and without their factor of the squared
+temperature. Queries with one document are left out.
 
 Shape letters: P labelled pairs, Q queries, G the most pairs of a query.
 """

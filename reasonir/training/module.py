@@ -83,7 +83,16 @@ class RetrieverModule(LightningModule):
             self._repeatable = (batch, terms["loss"], loss)
         self.terms.append({name: value.detach() for name, value in terms.items()})
         self.log("loss", self.terms[-1]["loss"], logger=False, batch_size=len(batch))
-        return loss
+        return loss * self._window_share(batch_idx)
+
+    def _window_share(self, batch_idx: int) -> float:
+        """Return what a batch counts for in its optimiser step, over the 1/N that Lightning gives each of N batches.
+
+        More than 1 in the last step of a pass, if fewer than N batches are left for it.
+        """
+        window, batches = self.trainer.accumulate_grad_batches, self.trainer.num_training_batches
+        left = batches % window
+        return window / left if left and batch_idx >= batches - left else 1.0
 
     def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
         """Backpropagate the loss that `training_step` returned, with the scale that Lightning has applied to it."""

@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 
 from reasonir.cli.check import problems
@@ -49,6 +50,41 @@ def test_the_loss_by_approximation_is_measured(encoder, kind, options):
     assert index.measured["recall_at_10"] == pytest.approx(sum(shares) / len(shares), abs=0.02)
     assert index.measured["recall_at_10"] > 0.95 or options.get("n_probe") == 1
     assert not run["q0"].keys() & EXCLUDED["q0"]
+
+
+@pytest.mark.parametrize("hidden", [30, 150, 290])
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        ("ivf", {"cells": 60, "n_probe": 1}),
+        ("ivf", {"cells": 300, "n_probe": 2}),
+        ("hnsw", {"neighbours": 2, "effort": 1}),
+        ("flat", {}),
+    ],
+)
+def test_rankings_are_full_however_much_is_excluded(encoder, kind, options, hidden):
+    index = Faiss(encoder, kind=kind, **options)
+    index.build(CORPUS)
+    excluded = {q: frozenset(CORPUS.ids[7 * i % 300] for i in range(hidden)) for q in QUERIES}
+    run = index.search(QUERIES, 100, exclude=excluded)
+    for query_id, ranking in run.items():
+        assert len(ranking) == min(100, 300 - hidden)
+        assert not ranking.keys() & excluded[query_id]
+        assert list(ranking.values()) == sorted(ranking.values(), reverse=True)
+
+
+def test_what_a_graph_cannot_reach_is_compared_exactly(encoder, monkeypatch):
+    index = Faiss(encoder, kind="hnsw")
+    index.build(CORPUS)
+
+    class Unreachable:
+        def search(self, vectors, k, params):
+            return np.zeros((1, k), dtype=np.float32), np.full((1, k), -1)
+
+    index._index = Unreachable()
+    run, expected = index.search(QUERIES, 20, exclude=EXCLUDED), exact(encoder, 20)
+    for query_id, ranking in expected.items():
+        assert list(run[query_id].values()) == pytest.approx(list(ranking.values()), abs=1e-5)
 
 
 def test_many_vectors_per_text_are_refused(bert, composed):

@@ -29,7 +29,7 @@ def triplets(folder, *rows):
 
 
 def beir(folder, **change):
-    return (*TINY, "data=beir", f"data.path={write(folder / 'col', **change)}", "eval=demo")
+    return (*TINY, "data=beir", "data.strict=true", f"data.path={write(folder / 'col', **change)}", "eval=demo")
 
 
 def own_loss(folder):
@@ -111,14 +111,14 @@ WRONG = {
         lambda f: triplets(f, {"query": "q", "positive": "p"}, {"query": "r", "positive": ""}),
         ["t.jsonl, line 2", "'positive' is ''"],
     ),
-    "empty corpus": (lambda f: beir(f, corpus=[]), ["corpus.jsonl is empty"]),
+    "empty corpus": (lambda f: beir(f, corpus=[]), ["corpus.jsonl has no document with a text"]),
     "judged document unknown": (
         lambda f: beir(f, corpus=CORPUS[:1]),
-        ["train.tsv, line 3", "document 'd 2' isn't in the corpus"],
+        ["train.tsv, line 3: d 2", "judgements of missing documents"],
     ),
     "query without positives": (
         lambda f: beir(f, qrels=[("q1", "d1", 1), ("q2", "d3", 0)]),
-        ["train.tsv, line 3", "query 'q2' has no relevant document"],
+        ["train.tsv, line 3: q2", "queries without a relevant document"],
     ),
     "no such split": (
         lambda f: (*TINY, "data=demo", "eval=beir", f"eval.path={write(f / 'col')}", "eval.split=test"),
