@@ -20,7 +20,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from reasonir.data.base import Rejected, content_key
+from reasonir.data.base import Rejected, content_key, copy_key
 from reasonir.data.files.hub import local_data
 from reasonir.data.files.raw_documents import RawText, read_texts, text_files
 from reasonir.data.files.records import digests
@@ -157,19 +157,18 @@ class Documents(Validated):
             InputError: there is no document, a duplicate id, or too few documents to split.
         """
         documents: dict[int, RawText] = {}
-        ids: set[str] = set()
+        text_of: dict[str, str] = {}
         rejected: list[Rejected] = []
         for raw in read_texts(local_data(self.path)):
-            if raw.doc_id in ids:
-                raise InputError(f"{raw.location}: duplicate id {raw.doc_id!r}: ids must be unique")
-            ids.add(raw.doc_id)
-            same = documents.get(content_key(raw.text)) if raw.text else None
+            if text_of.setdefault(raw.doc_id, raw.text) != raw.text:
+                raise InputError(f"{raw.location}: id {raw.doc_id!r} has a second text: ids must be unique")
+            same = documents.get(copy_key(raw.text)) if raw.text else None
             if not raw.text:
                 rejected.append(Rejected("empty_document", raw.location, raw.doc_id))
             elif same:
                 rejected.append(Rejected("duplicate_document", raw.location, f"{raw.doc_id} equals {same.doc_id}"))
             else:
-                documents[content_key(raw.text)] = raw
+                documents[copy_key(raw.text)] = raw
         if not documents:
             raise InputError(f"data.path={self.path} has no text: give a file with documents")
         part_of = self._split(list(documents.values()))

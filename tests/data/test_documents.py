@@ -228,7 +228,7 @@ def test_wrong_options_are_named(options, message):
         ("t.jsonl", b'{"text": ["One. Two."]}', r"line 1: 'text' is \['One. Two.'\], expected a string"),
         ("t.jsonl", b'{"text": "One. Two.", "id": {"a": 1}}', "line 1: 'id' is .*, expected a string or a whole"),
         ("t.jsonl", b'{"text": "One. \\ud800 Two."}', "line 1: 'text' is .*half of a surrogate pair"),
-        ("t.csv", b"id,text\n1,One. Two.\n1,Three. Four.\n", "line 3: duplicate id '1'"),
+        ("t.csv", b"id,text\n1,One. Two.\n1,Three. Four.\n", "line 3: id '1' has a second text"),
         ("l.csv", b"text\ncaf\xe9\n", "l.csv isn't UTF-8"),
     ],
 )

@@ -7,6 +7,7 @@ without an id are numbered.
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Iterator, Mapping
 from itertools import chain
 from pathlib import Path
@@ -14,27 +15,31 @@ from pathlib import Path
 from reasonir.data.files.beir import part_files
 from reasonir.data.files.hub import local_data
 from reasonir.data.files.raw_documents import IDS, RawText, read_texts
-from reasonir.data.files.records import document_text, id_of, is_table, read
+from reasonir.data.files.records import document_text, id_of, is_table, read, text_of
 from reasonir.errors import InputError
+
+log = logging.getLogger(__name__)
 
 
 def read_documents(path: str) -> dict[str, str]:
-    """Return the texts of a corpus by id, in file order.
+    """Return the texts of a corpus by id, in file order; documents without text are left out, with a warning.
 
     Args:
         path: file, folder, or hub id of a collection.
 
     Raises:
-        InputError: there is no document, one has no text, or an id is a duplicate.
+        InputError: there is no document with a text, a row has no column for it, or an id has two texts.
     """
     local = local_data(path, key="corpus")
     documents: dict[str, str] = {}
+    empty: list[str] = []
     for doc_id, text, location in _documents(local):
         if not text:
-            raise InputError(f"{location}: document {doc_id!r} has no text: fill in 'text', or remove it")
-        if doc_id in documents:
-            raise InputError(f"{location}: duplicate id {doc_id!r}: ids must be unique")
-        documents[doc_id] = text
+            empty.append(location)
+        elif documents.setdefault(doc_id, text) != text:
+            raise InputError(f"{location}: id {doc_id!r} has a second text: ids must be unique")
+    if empty:
+        log.warning("Left out: %d documents without text, for instance %s", len(empty), empty[0])
     if not documents:
         raise InputError(f"corpus={path} has no documents: give a file or folder with some")
     return documents
@@ -55,4 +60,5 @@ def _documents(path: Path) -> Iterator[RawText]:
     if not tables:
         yield from read_texts(path, key="corpus")
     for number, record in enumerate(chain.from_iterable(map(read, tables)), 1):
-        yield RawText(id_of(record, IDS, number=number), document_text(record), record.location)
+        text = document_text(record) or text_of(record, "text", required="text" not in record.values)
+        yield RawText(id_of(record, IDS, number=number), text, record.location)

@@ -59,7 +59,7 @@ def test_numbers_are_ids_and_rows_without_one_are_numbered(tmp_path):
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        ([{"id": "a", "text": " "}], r"rows.jsonl, line 1: document 'a' has no text"),
+        ([{"id": "a", "text": " "}], r"rows.jsonl has no documents"),
         ([{"id": "a", "title": ["T"], "text": "x"}], r"line 1: 'title' is \['T'\], expected a string"),
         ([{"id": "a", "title": 3, "text": "x"}], r"line 1: 'title' is 3, expected a string"),
         ([{"id": "a", "text": {"en": "x"}}], r"line 1: 'text' is \{'en': 'x'\}, expected a string"),
@@ -68,8 +68,8 @@ def test_numbers_are_ids_and_rows_without_one_are_numbered(tmp_path):
         ([{"id": ["a"], "text": "x"}], r"line 1: 'id' is \['a'\], expected a string or a whole number"),
         ([{"id": True, "text": "x"}], r"line 1: 'id' is True, expected a string or a whole number"),
         ([{"id": "a\tb", "text": "x"}], r"line 1: 'id' is .*expected an id without tabs"),
-        ([{"id": "a", "body": "x"}], r"rows.jsonl, line 1: document 'a' has no text"),
-        ([{"id": "a", "text": "x"}, {"id": "a", "text": "y"}], r"rows.jsonl, line 2: duplicate id 'a'"),
+        ([{"id": "a", "body": "x"}], r"rows.jsonl, line 1: 'text' is missing .*rename the column"),
+        ([{"id": "a", "text": "x"}, {"id": "a", "text": "y"}], r"rows.jsonl, line 2: id 'a' has a second text"),
         ([], r"corpus=.*rows.jsonl has no documents"),
     ],
 )
@@ -104,3 +104,9 @@ def test_a_list_in_a_csv_cell_is_no_text(tmp_path):
             read_documents(str(path))
         path.unlink()
         assert read_documents(str(jsonl(tmp_path / "rows.jsonl", [{"id": "a", "text": text}]))) == {"a": text}
+
+
+def test_documents_without_text_are_left_out_and_counted(tmp_path, caplog):
+    rows = [{"id": "a", "text": ""}, {"id": "b", "text": "x"}, {"id": "c", "text": None}, {"id": "b", "text": "x"}]
+    assert read_documents(str(jsonl(tmp_path / "rows.jsonl", rows))) == {"b": "x"}
+    assert "Left out: 2 documents without text, for instance" in caplog.text
