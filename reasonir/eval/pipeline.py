@@ -181,7 +181,7 @@ class PipelineBenchmark(Benchmark, Validated):
         top_k = max(self.depths[-1], self.context, 10)
         if run is None:
             hidden = max(map(len, task.excluded.values()), default=0)
-            hits = pipeline.retriever.search([query.text for query in task.queries.values()], top_k + hidden)
+            hits = pipeline.retriever.search(list(task.queries.values()), top_k + hidden)
             run = {name: {hit.id: hit.score for hit in each} for name, each in zip(task.queries, hits, strict=True)}
         return {
             name: [doc for doc, _ in ordered(run[name]) if doc not in task.excluded.get(name, ())][:top_k]
