@@ -23,7 +23,7 @@ from reasonir.model.encoder import Encoder
 from reasonir.model.head.base import HeadLoader
 from reasonir.model.lora import LoRA
 from reasonir.model.prompts import Prompts
-from reasonir.model.remote_code import remote_code_errors
+from reasonir.model.remote_code import opening_errors
 from reasonir.model.replay import REPLAY
 from reasonir.model.shape import Shape
 from reasonir.types import Side
@@ -105,7 +105,7 @@ class Model(Validated):
         from transformers import AutoConfig, AutoTokenizer
 
         options = {"local_files_only": True, "trust_remote_code": self.trust_remote_code}
-        with remote_code_errors(folder):
+        with opening_errors(folder):
             tokenizer = AutoTokenizer.from_pretrained(folder, verbose=False, **options)
             positions = usable_positions(AutoConfig.from_pretrained(folder, **options), tokenizer)
         head_tokenizer = self._head.read_tokenizer(
@@ -159,7 +159,7 @@ class Model(Validated):
         kwargs: dict[str, Any] = {"dtype": torch.float32, "trust_remote_code": self.trust_remote_code}
         if self.attention not in ("sdpa", varlen.NAME):  # implementations within transformers
             kwargs["attn_implementation"] = self.attention
-        with remote_code_errors(folder):
+        with opening_errors(folder):
             backbone, head = self.head(folder, prompts=self.prompts, model_kwargs=kwargs)
         _refuse_batch_norm(backbone, self.path)
         for parameter in _pooler(backbone):  # unused by heads, and DDP would wait for its gradients

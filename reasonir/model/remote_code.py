@@ -18,6 +18,7 @@ from pathlib import Path, PurePosixPath
 from pickle import UnpicklingError
 from typing import Any
 
+from safetensors import SafetensorError
 from torch.nn.modules import activation
 
 from reasonir.errors import HOW_TO_TRUST, InputError
@@ -51,6 +52,8 @@ _ARGUMENTS = {
     *("add_pooling_layer", "attn_implementation", "dtype", "is_causal", "model_max_length", "padding_side"),
     *("torch_dtype", "trust_remote_code", "use_cache"),  # sentence-transformers drops trust_remote_code
 }
+_UNKNOWN = ("Unrecognized model", "does not recognize this architecture", "instantiate the backend tokenizer")
+"""Parts of transformers' messages on checkpoints that it can't open."""
 _READ_HERE = ("open_provence",)
 """Model types that reasonir reads itself, unknown to transformers."""
 
@@ -73,11 +76,12 @@ def refuse_remote_code(folder: Path) -> None:
 
 
 @contextmanager
-def remote_code_errors(folder: Path) -> Iterator[None]:
-    """Convert the libraries' errors on remote code into ones that name the file, and the class if there is one.
+def opening_errors(folder: Path) -> Iterator[None]:
+    """Convert the libraries' errors on a checkpoint into ones that name the file, and the class if there is one.
 
     Raises:
-        InputError: the block met remote code, or a .bin file that holds more than weights.
+        InputError: the block met remote code, a .bin file that holds more than weights, a damaged file, or a model or
+            tokenizer that transformers doesn't know.
     """
     try:
         yield
@@ -85,7 +89,12 @@ def remote_code_errors(folder: Path) -> Iterator[None]:
         raise InputError(
             f"{folder} has a .bin file that holds more than weights, possibly code: use a checkpoint in safetensors"
         ) from error
+    except (SafetensorError, json.JSONDecodeError) as error:
+        raise InputError(f"{folder} has a damaged file ({error}): download the checkpoint again") from error
     except ValueError as error:
+        if not isinstance(error, InputError) and any(words in str(error) for words in _UNKNOWN):
+            reason = " ".join(str(error).split())
+            raise InputError(f"{folder} can't be opened: {reason}") from error
         if isinstance(error, InputError) or "trust_remote_code" not in str(error):
             raise
         stated = {name: _read(folder / name).get("auto_map") for name in ("config.json", _TOKENIZER)}
