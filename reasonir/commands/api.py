@@ -13,7 +13,9 @@ from hydra import compose as compose_hydra
 from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
 from omegaconf import DictConfig, open_dict
+from omegaconf.errors import OmegaConfBaseException
 
 from reasonir import inference
 from reasonir.cli.check import problems
@@ -25,6 +27,7 @@ from reasonir.commands.train import train as run_training
 from reasonir.config import CONF, VERSION_BASE
 from reasonir.errors import InputError, raise_errors
 from reasonir.runs.lock import lock_folder
+from reasonir.utils.values import check_text
 
 if TYPE_CHECKING:
     from reasonir.inference.pruner import Pruner
@@ -32,6 +35,8 @@ if TYPE_CHECKING:
     from reasonir.inference.retriever import Retriever
 
 _SWEEPS = ("-m", "--multirun")
+_CONFIGURATION = "--config"
+_REMEDY = 'give each override as a string: "model=minilm", "optim.lr=1e-5"'
 
 
 @dataclass(frozen=True)
@@ -63,9 +68,10 @@ def compose(*overrides: str) -> TrainParts:
     Raises:
         InputError: all mistakes of the overrides and the composition.
     """
-    arguments = checked_arguments("train", overrides)
+    words = _words("train", overrides)
     GlobalHydra.instance().clear()
     try:
+        arguments = checked_arguments("train", words)
         with initialize_config_dir(str(CONF), version_base=VERSION_BASE):
             whole = compose_hydra("train", arguments, return_hydra_config=True)
             HydraConfig.instance().set_config(whole)
@@ -74,6 +80,8 @@ def compose(*overrides: str) -> TrainParts:
                 del config["hydra"]
             raise_errors(problems(config), "mistake in the configuration")
             return compose_train(config, Path(config.home) / "outputs")
+    except (HydraException, OmegaConfBaseException) as error:
+        raise InputError(str(error)) from error
     finally:
         GlobalHydra.instance().clear()
 
@@ -124,9 +132,18 @@ def evaluate(*overrides: str) -> RunResult:
 
 
 def _run(name: str, work: Any, overrides: Sequence[str]) -> Any:
-    if sweep := next((each for each in overrides if each in _SWEEPS), None):
-        raise InputError(f"{sweep}: a sweep has many results: use python -m reasonir.{name}")
-    return run_command(name, work, overrides)
+    return run_command(name, work, _words(name, overrides))
+
+
+def _words(name: str, overrides: Sequence[object]) -> list[str]:
+    """Return overrides as strings, without flags, which have no single result."""
+    words = [check_text(word, f"overrides[{index}]", remedy=_REMEDY) for index, word in enumerate(overrides)]
+    for word in words:
+        if word in _SWEEPS:
+            raise InputError(f"{word}: a sweep has many results: use python -m reasonir.{name}")
+        if word.startswith("-") and not word.startswith(_CONFIGURATION):
+            raise InputError(f"{word}: this flag has no result: use python -m reasonir.{name}")
+    return words
 
 
 def _metrics(folder: Path, system: str) -> dict[str, dict[str, float]]:

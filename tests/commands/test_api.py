@@ -130,3 +130,19 @@ def test_a_logger_whose_library_is_missing_is_refused_before_any_work(logger, ho
         assert not (done.folder / "results.json").exists()
     else:
         pytest.skip(f"{logger} is installed")
+
+
+@pytest.mark.parametrize(
+    "word", [5, None, ["model=tiny"], {"model": "tiny"}, b"model=tiny", "", " ", "seed=\ud800"], ids=ascii
+)
+def test_overrides_are_strings(word):
+    for call in (reasonir.compose, reasonir.train, reasonir.evaluate):
+        with pytest.raises(InputError, match=r"^overrides\[1\] is "):
+            call("model=tiny", word)
+
+
+@pytest.mark.parametrize("word", ["nonsense", "seed=[", "--help", "-m", "--cfg"])
+def test_what_is_no_override_is_refused(word):
+    for call in (reasonir.compose, reasonir.train, reasonir.evaluate):
+        with pytest.raises(InputError):
+            call(word)
