@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from reasonir.commands.api import RunResult
     from reasonir.commands.compose import TrainParts
+    from reasonir.inference.loading import Device
     from reasonir.inference.pruner import Pruner
     from reasonir.inference.reranker import Reranker
     from reasonir.inference.retriever import Retriever
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 
-def load(path: str | Path, *, device: str = "cpu", trust_remote_code: bool = False) -> Retriever | Reranker | Pruner:
+def load(path: str | Path, *, device: Device = "cpu", trust_remote_code: bool = False) -> Retriever | Reranker | Pruner:
     """Load a retriever, reranker or pruner.
 
     A retriever has `encode`, `score` and, with documents, `retrieve` and `search`; a reranker has `score` and `rerank`;
@@ -23,11 +24,12 @@ def load(path: str | Path, *, device: str = "cpu", trust_remote_code: bool = Fal
 
     Args:
         path: a run's folder or MLflow id, an exported folder or a hub id.
-        device: to run on.
+        device: to run on, as torch names it ("cpu", "cuda:1"); "auto" for a GPU if there is one.
         trust_remote_code: run Python code in the checkpoint, or named by the run's configuration.
 
     Raises:
-        InputError: it is unreachable, has no recognisable head, or would run untrusted code.
+        InputError: it is unreachable, has no recognisable head, or would run untrusted code; or there is no such
+            device.
     """
     from reasonir import inference
 

@@ -24,6 +24,15 @@ def number_format(precision: str, device: str) -> AbstractContextManager[Any]:
     return torch.autocast(torch.device(device).type, getattr(torch, _HALF[precision]))
 
 
+def best_accelerator() -> Accelerator:
+    """Return the fastest kind of device that torch sees."""
+    import torch
+
+    if torch.backends.mps.is_available():
+        return "mps"
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
 @dataclass(frozen=True, slots=True)
 class Hardware(Validated):
     """Device profile.
@@ -98,10 +107,7 @@ class Hardware(Validated):
             raise InputError(reason)
         import torch
 
-        accelerator = self.accelerator
-        if accelerator == "auto":
-            accelerator = "cuda" if torch.cuda.is_available() else "cpu"
-            accelerator = "mps" if torch.backends.mps.is_available() else accelerator
+        accelerator = best_accelerator() if self.accelerator == "auto" else self.accelerator
         precision = self.precision
         if precision == "auto":
             half = torch.cuda.is_available() and torch.cuda.get_device_capability() >= (8, 0)

@@ -24,11 +24,6 @@ class Text:
     instruction: str = ""
 
 
-def as_text(query: str | Text) -> Text:
-    """Return the query as a `Text`; a string has no instruction."""
-    return query if isinstance(query, Text) else Text(query)
-
-
 @dataclass(frozen=True, slots=True)
 class Document:
     """Document labelled for one query: `label` above 0 means relevant.

@@ -52,7 +52,7 @@ class Bm25(Validated):
     stemmer: str | None = "english"
     stopwords: str | None = "en"
     weigh_query: bool = False
-    corpus: Corpus = field(init=False)
+    corpus: Corpus = field(init=False, repr=False)
     measured: Mapping[str, float] = field(init=False, default_factory=dict)
     _index: Any = field(init=False, default=None)
     _mean_length: float = field(init=False, default=0.0)

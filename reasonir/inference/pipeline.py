@@ -12,13 +12,15 @@ given for both stages, it is loaded once and reads each candidate once.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
+from pathlib import Path
+from typing import NamedTuple, overload
 
 from reasonir.errors import InputError
-from reasonir.inference.loading import read_encoder, weights_digest
+from reasonir.inference.arguments import Queries, Strings, check_path, check_range, many_queries
+from reasonir.inference.loading import Device, read_encoder, weights_digest
 from reasonir.inference.pruner import Pruned, Pruner
 from reasonir.inference.reranker import Reranker
 from reasonir.inference.retriever import Retriever
@@ -26,6 +28,7 @@ from reasonir.inference.search_engine import Bm25Search, Hit, SearchEngine
 from reasonir.model.encoder import Encoder
 from reasonir.types import Text
 from reasonir.utils.ranges import Fraction, Positive, Validated
+from reasonir.utils.values import shorten
 
 BM25 = "bm25"
 
@@ -65,13 +68,13 @@ class Pipeline(Validated):
     @classmethod
     def load(
         cls,
-        retriever: str = BM25,
+        retriever: str | Path = BM25,
         *,
-        reranker: str | None = None,
-        pruner: str | None = None,
+        reranker: str | Path | None = None,
+        pruner: str | Path | None = None,
         candidates: int = 50,
         threshold: float = 0.1,
-        device: str = "cpu",
+        device: Device = "cpu",
         trust_remote_code: bool = False,
     ) -> Pipeline:
         """Load the pipeline of these models, without documents.
@@ -84,19 +87,40 @@ class Pipeline(Validated):
         )
         if first is not None and first.head.kind != "retriever":
             raise InputError(f"retriever={retriever} holds a {first.head.kind}: give a retriever, or {BM25}")
-        stages = Stages(reranker, pruner, threshold, trust_remote_code)
+        second, third = (None if path is None else check_path(path) for path in (reranker, pruner))
+        stages = Stages(second, third, threshold, trust_remote_code)
         return replace(stages.open(first, device=device), candidates=candidates)
 
-    def add_documents(self, texts: Sequence[str], ids: Sequence[str] | None = None) -> list[str]:
+    def problems(self) -> Iterable[str]:
+        """Yield the stages that aren't loaded models of their kind."""
+        kinds = {"retriever": SearchEngine, "reranker": Reranker | None, "pruner": Pruner | None}
+        for name, kind in kinds.items():
+            if not isinstance(stage := getattr(self, name), kind):
+                yield f"{name}={shorten(stage)}: give a {name} that is loaded, or use Pipeline.load"
+
+    def add_documents(
+        self, texts: Strings | Mapping[str, str], ids: str | int | Iterable[str | int] | None = None
+    ) -> list[str]:
         """Add documents; see `SearchEngine.add_documents`."""
         return self.retriever.add_documents(texts, ids)
 
-    def search(self, query: str | Text, top_k: int = 10) -> Answer:
+    @overload
+    def search(self, query: str | Text, top_k: int = 10) -> Answer: ...  # type: ignore[overload-overlap]
+    @overload
+    def search(self, query: Iterable[str | Text], top_k: int = 10) -> list[Answer]: ...
+    def search(self, query: Queries, top_k: int = 10) -> Answer | list[Answer]:
         """Return the best `top_k` passages of a query; those beyond `candidates` in the retriever's order.
 
+        Several queries get a list of answers.
+
         Raises:
-            InputError: `top_k` below 1.
+            InputError: a query that isn't a text, or `top_k` that isn't a whole number of 1 or more.
         """
+        check_range("top_k", top_k, Positive)
+        answers = [self._answer(text, top_k) for text in many_queries(query, "query")]
+        return answers[0] if isinstance(query, str | Text) else answers
+
+    def _answer(self, query: Text, top_k: int) -> Answer:
         clock = Clock()
         with clock("retrieve"):
             hits = self.retriever.retrieve(query, max(top_k, self.candidates))
@@ -112,9 +136,7 @@ class Pipeline(Validated):
         kept = {hit.id: pruned[hit.id].text if hit.id in pruned else hit.text for hit in hits}
         return Answer([Passage(*hit, kept[hit.id]) for hit in hits], clock.seconds)
 
-    def _reranked(
-        self, query: str | Text, hits: Sequence[Hit], reranker: Reranker
-    ) -> tuple[list[Hit], dict[str, Pruned]]:
+    def _reranked(self, query: Text, hits: Sequence[Hit], reranker: Reranker) -> tuple[list[Hit], dict[str, Pruned]]:
         """Reranked candidates before the other hits, and the pruned candidates if the pruner is the same model."""
         candidates, rest = hits[: self.candidates], hits[self.candidates :]
         pruned = _pruned(self.pruner, query, candidates) if self.pruner is reranker else {}
@@ -127,7 +149,7 @@ class Pipeline(Validated):
         return [*sorted(scored, key=lambda hit: -hit.score), *rest], pruned
 
 
-def _pruned(pruner: Pruner, query: str | Text, hits: Sequence[Hit]) -> dict[str, Pruned]:
+def _pruned(pruner: Pruner, query: Text, hits: Sequence[Hit]) -> dict[str, Pruned]:
     pruned = pruner.prune(query, [hit.text for hit in hits])
     return {hit.id: document for hit, document in zip(hits, pruned, strict=True)}
 
@@ -163,7 +185,7 @@ class Stages(Validated):
     trust_remote_code: bool = False
     _loaded: dict[str, Encoder] = field(init=False, default_factory=dict, repr=False, compare=False)
 
-    def open(self, encoder: Encoder | None, *, device: str = "cpu") -> Pipeline:
+    def open(self, encoder: Encoder | None, *, device: Device = "cpu") -> Pipeline:
         """Build the pipeline, without documents, with `encoder` as the stage of its head's kind.
 
         Without a reranker, a pruner given as `encoder` reranks as well. Without a retriever, BM25 finds candidates.
@@ -195,7 +217,7 @@ class Stages(Validated):
         }
         return {**stamps, "threshold": f"{self.threshold:g}"}
 
-    def _load(self, stage: str, path: str | None, device: str) -> Encoder | None:
+    def _load(self, stage: str, path: str | None, device: Device) -> Encoder | None:
         """The model of a stage; one that is given for two stages is loaded once."""
         if path is None:
             return None

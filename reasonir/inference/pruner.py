@@ -16,10 +16,12 @@ from math import exp
 from pathlib import Path
 
 from reasonir.errors import InputError
-from reasonir.inference.loading import read_encoder
+from reasonir.inference.arguments import Strings, check_range, many_strings, one_query
+from reasonir.inference.loading import Device, check_encoder, read_encoder, usable_device
 from reasonir.inference.reranker import Reranker
 from reasonir.model.span_scoring import SpanScores, score_spans
-from reasonir.types import Pair, Text, as_text
+from reasonir.types import Pair, Text
+from reasonir.utils.ranges import Fraction, Positive
 from reasonir.utils.sentences import sentences
 
 Split = Callable[[str], Sequence[tuple[int, int]]]
@@ -79,7 +81,7 @@ class Pruner(Reranker):
         threshold: float = 0.1,
         language: str = "auto",
         max_length: int | None = None,
-        device: str = "cpu",
+        device: Device = "cpu",
         trust_remote_code: bool = False,
     ) -> Pruner:
         """Load the pruner of a run's folder, an exported folder or a hub id; see `reasonir.load`.
@@ -91,27 +93,31 @@ class Pruner(Reranker):
         from reasonir.model.head.provence import Provence
 
         if max_length is None:
-            encoder = read_encoder(str(path), device=device, trust_remote_code=trust_remote_code)
+            encoder = read_encoder(path, device=device, trust_remote_code=trust_remote_code)
         else:
             head = partial(Provence.load, max_length=max_length)
-            encoder = Model(path=str(path), head=head, trust_remote_code=trust_remote_code).load().eval().to(device)
+            encoder = (
+                Model(path=str(path), head=head, trust_remote_code=trust_remote_code)
+                .load()
+                .eval()
+                .to(usable_device(device))
+            )
         return cls(encoder, threshold, partial(sentences, language=language))
 
     def __post_init__(self) -> None:
-        head = self.encoder.head
-        if head.kind != "pruner":
-            raise InputError(f"{type(head).__name__} is a {head.kind}, which can't prune: load it by reasonir.load")
+        check_encoder(self.encoder, "pruner")
+        check_range("threshold", self.threshold, Fraction)
 
-    def score(self, query: str | Text, texts: Sequence[str]) -> list[float]:
+    def score(self, query: str | Text, texts: Strings) -> list[float]:
         """Return the probability that each text is relevant; long texts are read to their end."""
         return [pruned.score for pruned in self.prune(query, texts)]
 
     def prune(
         self,
         query: str | Text,
-        texts: Sequence[str],
+        texts: Strings,
         *,
-        titles: Sequence[str] | None = None,
+        titles: Strings | None = None,
         top_k: int | None = None,
         reorder: bool = False,
     ) -> list[Pruned]:
@@ -119,23 +125,24 @@ class Pruner(Reranker):
 
         Args:
             query: with an instruction if the model takes one.
-            texts: documents of any length.
-            titles: one per document, read before it; None for none.
+            texts: one document or many, of any length.
+            titles: one per document, read before it, "" for a document without; None for none.
             top_k: number of documents with the highest scores to return; None for all.
             reorder: sort by score; otherwise documents stay in their order.
 
         Raises:
-            InputError: titles of another number than texts, or a query that leaves no room for documents.
+            InputError: something other than one query and its texts, titles of another number, `top_k` that isn't a
+                whole number of 1 or more, or a query that leaves no room for documents.
         """
-        if titles is not None and len(titles) != len(texts):
+        question, texts = one_query(query), many_strings(texts)
+        check_range("top_k", top_k, Positive | None)
+        titles = [""] * len(texts) if titles is None else many_strings(titles, "titles", blank=True)
+        if len(titles) != len(texts):
             raise InputError(f"{len(titles)} titles for {len(texts)} texts: give one title per text, or none")
-        titles = titles or [""] * len(texts)
         heads = [f"{title}\n" if title else "" for title in titles]
         spans = [tuple(self.split(text)) for text in texts]
         pairs = [
-            Pair(
-                as_text(query), Text(head + text), tuple((start + len(head), end + len(head)) for start, end in ranges)
-            )
+            Pair(question, Text(head + text), tuple((start + len(head), end + len(head)) for start, end in ranges))
             for head, text, ranges in zip(heads, texts, spans, strict=True)
         ]
         pruned = [

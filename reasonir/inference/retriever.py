@@ -16,6 +16,7 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, Literal, overload
 
 import numpy as np
 import torch
@@ -24,7 +25,8 @@ from torch import Tensor
 from reasonir.data.batch import Representation
 from reasonir.errors import InputError
 from reasonir.index.topk import TopK
-from reasonir.inference.loading import read_encoder
+from reasonir.inference.arguments import Queries, Strings, check_path, check_range, many_queries, many_strings
+from reasonir.inference.loading import Device, check_encoder, read_encoder
 from reasonir.inference.search_engine import SearchEngine
 from reasonir.model.embedding_cache import identity_of
 from reasonir.model.encoder import Encoder
@@ -44,24 +46,22 @@ class Retriever(SearchEngine):
     """
 
     encoder: Encoder
-    _blocks: list[Representation] = field(init=False, default_factory=list)
+    _blocks: list[Representation] = field(init=False, default_factory=list, repr=False)
 
     def __post_init__(self) -> None:
-        head = self.encoder.head
-        if head.kind != "retriever":
-            raise InputError(f"{type(head).__name__} is a {head.kind}, which can't search: load it by reasonir.load")
+        check_encoder(self.encoder, "retriever")
 
     @classmethod
-    def load(cls, path: str | Path, *, device: str = "cpu", trust_remote_code: bool = False) -> Retriever:
+    def load(cls, path: str | Path, *, device: Device = "cpu", trust_remote_code: bool = False) -> Retriever:
         """Load the retriever of a run's folder, an exported folder or a hub id; see `reasonir.load`.
 
         Raises:
             InputError: as `reasonir.load`; or it is no retriever.
         """
-        return cls(read_encoder(str(path), device=device, trust_remote_code=trust_remote_code))
+        return cls(read_encoder(path, device=device, trust_remote_code=trust_remote_code))
 
     def _index(self, texts: Sequence[str]) -> None:
-        self._append(block for _, block in self.encoder.stream(PlainTexts(texts), "document"))
+        self._append([block for _, block in self.encoder.stream(PlainTexts(texts), "document")])
 
     def _append(self, blocks: Iterable[Representation]) -> None:
         """Add representations; small blocks are joined, so that many small additions don't slow the search."""
@@ -83,16 +83,45 @@ class Retriever(SearchEngine):
         run = best.run(Corpus(list(self.documents), list(self.documents.values())))
         return [run[name] for name in names]
 
-    def encode(self, texts: Sequence[str], side: Side = "document") -> Representation:
-        """Encode texts; with a single-vector head `values_TD` has one row per text."""
-        return self.encoder.encode(PlainTexts(texts), side)
+    @overload
+    def encode(self, texts: Queries, side: Side = ..., *, to_numpy: Literal[False] = ...) -> Representation: ...
+    @overload
+    def encode(self, texts: Queries, side: Side = ..., *, to_numpy: Literal[True]) -> Any: ...
+    def encode(self, texts: Queries, side: Side = "document", *, to_numpy: bool = False) -> Any:
+        """Encode one text or many.
+
+        Args:
+            texts: with an instruction where they are `Text`.
+            side: query or document, which have their own prompts and lengths.
+            to_numpy: return float32 arrays.
+
+        Returns:
+            A `Representation`; with a single-vector head `values_TD` has one row per text. As NumPy, the array
+            values_ND of a single-vector head, otherwise a list of one array per text with a row per token.
+
+        Raises:
+            InputError: something other than texts, or another side.
+        """
+        check_range("side", side, Side)
+        check_range("to_numpy", to_numpy, bool)
+        encoded = self.encoder.encode(many_queries(texts, "texts"), side)
+        if not to_numpy:
+            return encoded
+        values_TD = encoded.values_TD.float().cpu()
+        if self.encoder.head.single_vector:
+            return values_TD.numpy()
+        return [vectors.numpy() for vectors in torch.split(values_TD, encoded.lengths_N.tolist())]
 
     @torch.no_grad()
-    def score(self, queries: Sequence[str], documents: Sequence[str]) -> Tensor:
-        """Return scores_QN of queries and documents on the CPU; the documents needn't have been added."""
-        if not queries or not documents:
-            return torch.zeros(len(queries), len(documents))
-        scores_QN: Tensor = self.encoder.head.score(self.encode(queries, "query"), self.encode(documents))
+    def score(self, queries: Queries, documents: Strings) -> Tensor:
+        """Return scores_QN of queries and documents on the CPU; the documents needn't have been added.
+
+        Raises:
+            InputError: something other than texts.
+        """
+        texts = PlainTexts(many_strings(documents, "documents"))
+        encoded = self.encoder.encode(many_queries(queries), "query"), self.encoder.encode(texts, "document")
+        scores_QN: Tensor = self.encoder.head.score(*encoded)
         return scores_QN.float().cpu()
 
     def save(self, folder: str | Path) -> None:
@@ -103,7 +132,7 @@ class Retriever(SearchEngine):
         """
         from safetensors.torch import save_file
 
-        folder = Path(folder).expanduser()
+        folder = Path(check_path(folder)).expanduser()
         if not self._blocks:
             raise InputError(f"there are no documents to save to {folder}: add some first")
         if folder.exists():
@@ -122,19 +151,20 @@ class Retriever(SearchEngine):
         """Add the documents that `save` wrote, without encoding them.
 
         Raises:
-            InputError: no documents were saved there, they are damaged or another model's, or an id exists.
+            InputError: no documents were saved there, they are damaged or another model's, or an id is another text's.
         """
-        folder = Path(folder).expanduser()
+        folder = Path(check_path(folder)).expanduser()
         saved, model = _read_vectors(folder / VECTORS)
         if model != identity_of(self.encoder):
             raise InputError(f"{folder} was saved by another model or other settings: add its documents again")
         rows = _read_documents(folder / DOCUMENTS)
         if len(rows) != len(saved):
             raise InputError(f"{folder} holds {len(rows)} documents and the vectors of {len(saved)}: save it again")
-        self._check([doc_id for doc_id, _ in rows], len(rows))
+        new = self._new([doc_id for doc_id, _ in rows], [text for _, text in rows])
         saved = saved.to(device=self.encoder.device)
-        self.documents.update(rows)
-        self._append([saved.take(chosen_M) for chosen_M in torch.split(torch.arange(len(saved)), _BLOCK)])
+        rows_N = torch.tensor([row for row, (doc_id, _) in enumerate(rows) if doc_id in new], dtype=torch.int64)
+        self._append([saved.take(chosen_M) for chosen_M in torch.split(rows_N, _BLOCK)])
+        self._remember(new)
 
 
 def _read_vectors(file: Path) -> tuple[Representation, str]:

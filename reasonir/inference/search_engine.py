@@ -1,16 +1,23 @@
-"""In-memory document search, dense (`reasonir.inference.retriever`) or BM25."""
+"""In-memory document search, dense (`reasonir.inference.retriever`) or BM25.
+
+A document is its content: one that is added again without an id keeps the id it has, and a given id stands for one
+text.
+"""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count
-from typing import NamedTuple
+from typing import NamedTuple, overload
 
 from reasonir.errors import InputError
 from reasonir.index.bm25 import Bm25
-from reasonir.types import Corpus, Text, as_text
+from reasonir.inference.arguments import Queries, Strings, check_range, many_ids, many_queries, many_strings
+from reasonir.types import Corpus, Text
+from reasonir.utils.ranges import Positive
+from reasonir.utils.values import shorten
 
 
 class Hit(NamedTuple):
@@ -29,65 +36,84 @@ class SearchEngine(ABC):
         documents: texts by id, in the order of addition.
     """
 
-    documents: dict[str, str] = field(init=False, default_factory=dict)
+    documents: dict[str, str] = field(init=False, default_factory=dict, repr=False)
+    _id_of: dict[str, str] = field(init=False, default_factory=dict, repr=False)
 
     def __len__(self) -> int:
         return len(self.documents)
 
-    def add_documents(self, texts: Sequence[str], ids: Sequence[str] | None = None) -> list[str]:
-        """Add documents to the search.
+    def add_documents(
+        self, texts: Strings | Mapping[str, str], ids: str | int | Iterable[str | int] | None = None
+    ) -> list[str]:
+        """Add documents to the search; those that it has are not added again.
 
         Args:
-            texts: of the documents.
-            ids: one per document; None takes the next free numbers.
+            texts: one or many, or a mapping of ids to texts.
+            ids: one per document. None takes the id of the same text, for a new text the next free number; in an empty
+                search that is the position of its first copy in `texts`.
 
         Returns:
             The documents' ids.
 
         Raises:
-            InputError: an empty text, ids of another number than texts, or a duplicate id.
+            InputError: something other than texts and ids, or an id of another text; nothing is added.
         """
-        if isinstance(texts, str):
-            raise InputError("texts is one string: give a list of texts")
-        for index, text in enumerate(texts):
-            if not text.strip():
-                raise InputError(f"text {index} is empty: remove it")
-        free = (doc_id for doc_id in map(str, count(len(self))) if doc_id not in self.documents)
-        doc_ids = [next(free) for _ in texts] if ids is None else list(ids)
-        self._check(doc_ids, len(texts))
-        self._index(texts)
-        self.documents.update(zip(doc_ids, texts, strict=True))
+        if isinstance(texts, Mapping):
+            if ids is not None:
+                raise InputError("texts is a mapping, which has ids, and ids are given too: give one of them")
+            texts, ids = list(texts.values()), list(texts)
+        strings = many_strings(texts)
+        doc_ids = self._numbered(strings) if ids is None else many_ids(ids, len(strings))
+        new = self._new(doc_ids, strings)
+        self._index(list(new.values()))
+        self._remember(new)
         return doc_ids
 
-    def retrieve(self, query: str | Text, top_k: int = 10) -> list[Hit]:
-        """Return the best documents of a query, best first."""
-        return self.search([query], top_k)[0]
+    @overload
+    def retrieve(self, query: str | Text, top_k: int = 10) -> list[Hit]: ...  # type: ignore[overload-overlap]
+    @overload
+    def retrieve(self, query: Iterable[str | Text], top_k: int = 10) -> list[list[Hit]]: ...
+    def retrieve(self, query: Queries, top_k: int = 10) -> list[Hit] | list[list[Hit]]:
+        """Return the best documents of a query, best first; of several queries as `search` does."""
+        rankings = self.search(query, top_k)
+        return rankings[0] if isinstance(query, str | Text) else rankings
 
-    def search(self, queries: Sequence[str | Text], top_k: int = 10) -> list[list[Hit]]:
-        """Return the best documents of each query, best first.
+    def search(self, queries: Queries, top_k: int = 10) -> list[list[Hit]]:
+        """Return the best documents of each query, best first; none before any were added.
 
         Raises:
-            InputError: `top_k` below 1.
+            InputError: a query that isn't a text, or `top_k` that isn't a whole number of 1 or more.
         """
-        if top_k < 1:
-            raise InputError(f"top_k={top_k}: give 1 or more")
-        if not queries or not self.documents:
-            return [[] for _ in queries]
+        check_range("top_k", top_k, Positive)
+        texts = many_queries(queries)
+        if not texts or not self.documents:
+            return [[] for _ in texts]
         return [
             [Hit(doc_id, self.documents[doc_id], score) for doc_id, score in ranking.items()]
-            for ranking in self._search([as_text(query) for query in queries], top_k)
+            for ranking in self._search(texts, min(int(top_k), len(self)))
         ]
 
-    def _check(self, ids: Sequence[str], texts: int) -> None:
-        if len(ids) != texts:
-            raise InputError(f"{len(ids)} ids for {texts} texts: give one id per text, or none")
-        seen: set[str] = set()
-        for doc_id in ids:
-            if not isinstance(doc_id, str) or not doc_id.strip():
-                raise InputError(f"id {doc_id!r} is no text: give every document a string")
-            if doc_id in self.documents or doc_id in seen:
-                raise InputError(f"duplicate id {doc_id!r}: ids must be unique")
-            seen.add(doc_id)
+    def _numbered(self, texts: Sequence[str]) -> list[str]:
+        """Return the id of each text: the one it has, else a free number, which counts copies too."""
+        free = (doc_id for doc_id in map(str, count(len(self))) if doc_id not in self.documents)
+        numbers: dict[str, str] = {}
+        for text, number in zip(texts, free, strict=False):
+            numbers.setdefault(text, number)
+        return [self._id_of.get(text) or numbers[text] for text in texts]
+
+    def _new(self, ids: Sequence[str], texts: Sequence[str]) -> dict[str, str]:
+        """Return the documents that the search lacks, by id; refuse an id of another text."""
+        new: dict[str, str] = {}
+        for doc_id, text in zip(ids, texts, strict=True):
+            known = self.documents.get(doc_id) or new.setdefault(doc_id, text)
+            if known != text:
+                raise InputError(f"duplicate id {doc_id!r} of {shorten(known)} and {shorten(text)}: ids must be unique")
+        return new
+
+    def _remember(self, documents: Mapping[str, str]) -> None:
+        self.documents.update(documents)
+        for doc_id, text in documents.items():
+            self._id_of.setdefault(text, doc_id)
 
     @abstractmethod
     def _index(self, texts: Sequence[str]) -> None:

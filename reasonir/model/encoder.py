@@ -192,7 +192,9 @@ class Encoder(nn.Module):
         return joined.take(torch.argsort(torch.cat(order)))
 
     def encode(self, texts: Sequence[Text], side: Side, *, budget: int = ENCODE_TOKENS) -> Representation:
-        """Return representations of `texts`, in their order."""
+        """Return representations of `texts`, in their order; of none, vectors of the same size."""
+        if not texts:
+            return self.encode([Text("a")], side, budget=budget).take(torch.zeros(0, dtype=torch.int64))
         return Representation.join([part for _, part in self.stream(texts, side, budget=budget)])
 
     def stream(

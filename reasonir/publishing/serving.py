@@ -6,13 +6,13 @@
         "dataframe_records": [{"query": "why does it rain", "documents": ["Warm air rises.", "Copper conducts."]}],
         "params": {"top_k": 1}}'
 
-Every record has `query`, and `documents` unless the model was logged with a corpus to search; either all records have
-an `instruction` or none. The response, {"predictions": [...]}, has one list per record, best first: `id`, `text`,
-`score` from a retriever; `position` (index in the documents) and `score` from a reranker; from a pruner these, the
-`kept` text and every sentence's probability. Parameters: `top_k` (default 10 for a retriever, all for others) and a
-pruner's `threshold`. `reasonir.tracking.model_registry` logs this file as the model's code. A model with its own code,
-or whose configuration names a class that isn't reasonir's, needs REASONIR_TRUST_REMOTE_CODE=1 in the server's
-environment.
+Every record has `query`, and `documents` unless the model was logged with a corpus to search; it may have an
+`instruction`. Nulls among the documents are refused. The response, {"predictions": [...]}, has one list per record,
+best first: `id`, `text`, `score` from a retriever; `position` (index in the documents) and `score` from a reranker;
+from a pruner these, the `kept` text and every sentence's probability. Parameters: `top_k` (default 10 for a retriever,
+all for others) and a pruner's `threshold`. `reasonir.tracking.model_registry` logs this file as the model's code. A
+model with its own code, or whose configuration names a class that isn't reasonir's, needs REASONIR_TRUST_REMOTE_CODE=1
+in the server's environment.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from mlflow.pyfunc import PythonModel, PythonModelContext
 
 from reasonir import inference
 from reasonir.errors import InputError
+from reasonir.inference.arguments import many_strings, one_query
 from reasonir.inference.pruner import Pruned, Pruner
 from reasonir.inference.retriever import Retriever
 from reasonir.types import Text
@@ -43,14 +44,11 @@ class Served(PythonModel):  # type: ignore[misc]
 
     def load_context(self, context: PythonModelContext) -> None:
         """Load the model, and the corpus that was logged with it."""
-        import torch
-
         self._lock = Lock()  # requests come in threads, and tokenizers aren't thread-safe
-        device = context.model_config["device"]
-        if device == "auto":
-            device = "cuda" if torch.cuda.is_available() else "cpu"
         trust = os.environ.get("REASONIR_TRUST_REMOTE_CODE") == "1"
-        self._model = inference.load(context.artifacts["model"], device=device, trust_remote_code=trust)
+        self._model = inference.load(
+            context.artifacts["model"], device=context.model_config["device"], trust_remote_code=trust
+        )
         if "index" in context.artifacts:
             assert isinstance(self._model, Retriever)
             self._model.load_index(context.artifacts["index"])
@@ -73,17 +71,16 @@ class Served(PythonModel):  # type: ignore[misc]
         return answers
 
     def _answer(self, record: Mapping[str, Any], params: Mapping[str, Any]) -> list[dict[str, Any]]:
-        query = Text(_filled("query", record["query"]), record.get("instruction") or "")
-        texts, top_k = record.get("documents"), params.get("top_k")
-        documents = None if texts is None else [_filled(f"document {index}", text) for index, text in enumerate(texts)]
-        if top_k is not None and top_k < 1:
-            raise InputError(f"top_k={top_k}: give 1 or more")
+        instruction, texts, top_k = record.get("instruction"), record.get("documents"), params.get("top_k")
+        query = one_query(Text(record["query"], "" if instruction is None or pd.isna(instruction) else instruction))
+        documents = None if texts is None else many_strings(texts, "documents")
         if isinstance(self._model, Retriever):
-            return self._retrieve(query, documents, top_k or TOP_K)
+            return self._retrieve(query, documents, TOP_K if top_k is None else top_k)
         if documents is None:
             raise InputError("documents is missing: give the texts to order")
         if isinstance(self._model, Pruner):
-            pruner = _with_threshold(self._model, params.get("threshold"))
+            threshold = params.get("threshold")
+            pruner = self._model if threshold is None else replace(self._model, threshold=threshold)
             return [_as_json(pruned) for pruned in pruner.prune(query, documents, top_k=top_k, reorder=True)]
         return [ranked._asdict() for ranked in self._model.rerank(query, documents, top_k)]
 
@@ -92,30 +89,16 @@ class Served(PythonModel):  # type: ignore[misc]
         assert isinstance(retriever, Retriever)
         if documents is not None:
             retriever = Retriever(retriever.encoder)
-            retriever.add_documents(documents)
+            retriever.add_documents(documents, range(len(documents)))
         elif not len(retriever):
             raise InputError("documents is missing, and this model was logged without a corpus: give texts to search")
         return [hit._asdict() for hit in retriever.retrieve(query, top_k)]
-
-
-def _with_threshold(pruner: Pruner, threshold: float | None) -> Pruner:
-    if threshold is None:
-        return pruner
-    if not 0 <= threshold < 1:
-        raise InputError(f"threshold={threshold}: give a probability below 1")
-    return replace(pruner, threshold=threshold)
 
 
 def _as_json(pruned: Pruned) -> dict[str, Any]:
     ordered = sorted([*pruned.kept, *pruned.dropped], key=lambda sentence: sentence.start)
     sentences = [{"text": sentence.text, "probability": sentence.probability} for sentence in ordered]
     return {"position": pruned.position, "score": pruned.score, "kept": pruned.text, "sentences": sentences}
-
-
-def _filled(name: str, text: str) -> str:
-    if not text.strip():
-        raise InputError(f"{name} is empty: give a text")
-    return text
 
 
 set_model(Served())

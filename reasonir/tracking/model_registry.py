@@ -128,13 +128,13 @@ def _active(run_id: str) -> Iterator[None]:
 def _signature() -> Any:
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
-    from mlflow.types.schema import Array
+    from mlflow.types.schema import AnyType, Array
 
     return ModelSignature(
         inputs=Schema(
             [
                 ColSpec(DataType.string, "query"),
-                ColSpec(Array(DataType.string), "documents", required=False),
+                ColSpec(Array(AnyType()), "documents", required=False),  # MLflow would write nulls as strings
                 ColSpec(DataType.string, "instruction", required=False),
             ]
         ),

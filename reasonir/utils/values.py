@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 from decimal import Decimal
+from numbers import Integral
 
 from reasonir.errors import InputError
 
@@ -68,8 +69,8 @@ def check_id(value: object, what: str, *, remedy: str = FIX) -> str:
     Raises:
         InputError: it is neither a text nor a whole number, or a run file couldn't carry it.
     """
-    if isinstance(value, int) and not isinstance(value, bool) and value.bit_length() < _MAX_BITS:
-        return str(value)
+    if isinstance(value, Integral) and not isinstance(value, bool) and int(value).bit_length() < _MAX_BITS:
+        return str(int(value))
     if not isinstance(value, str):
         raise InputError(f"{what} is {shorten(value)}, expected a string or a whole number: {remedy}")
     if value.startswith("\ufeff") or any(character in value for character in "\t\n\r"):

@@ -1,6 +1,7 @@
 """Loading a model from Python."""
 
 import json
+import shutil
 import subprocess
 import sys
 
@@ -9,6 +10,9 @@ import torch
 
 import reasonir
 from reasonir.errors import InputError
+from reasonir.hardware import best_accelerator
+from reasonir.model.export import export
+from tests.helpers import load
 from tests.running import SHORTER, run
 
 NEEDLESS = {"lightning", "hydra", "omegaconf", "mlflow"}
@@ -50,3 +54,45 @@ def test_a_run_is_found_by_its_id(trained, home, monkeypatch):
     assert torch.equal(model.encode(texts, "document").values_TD, expected.values_TD)
     with pytest.raises(InputError, match=f"{'0' * 32}: no run in .* has this id: give the run's folder"):
         reasonir.load("0" * 32)
+
+
+@pytest.fixture(scope="module")
+def exported(bert, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("exported") / "model"
+    export(load(bert, "biencoder"), folder)
+    return folder
+
+
+@pytest.mark.parametrize("device", ["auto", "cpu", "cpu:0", torch.device("cpu")])
+def test_a_device_is_named_or_chosen(exported, device):
+    expected = torch.device(best_accelerator() if device == "auto" else device).type
+    assert reasonir.load(exported, device=device).encoder.device.type == expected
+
+
+@pytest.mark.parametrize("device", ["cuda:99", "meta", "gpu", "", None, 0, "cpu,cuda"])
+def test_devices_that_do_not_exist_are_refused(exported, device):
+    with pytest.raises(InputError, match=r"^device=.* can't be used .*: give auto, cpu, cuda or mps"):
+        reasonir.load(exported, device=device)
+
+
+def _drop(folder, name):
+    (folder / name).unlink()
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda folder: (folder / "config.json").write_text("{"), "config.json isn't valid JSON"),
+        (lambda folder: (folder / "config.json").write_text("{}"), "can't be opened: Unrecognized model"),
+        (lambda folder: (folder / "tokenizer.json").write_text("{"), "has a damaged file"),
+        (lambda folder: _drop(folder, "tokenizer.json"), "can't be opened: Couldn't instantiate the backend tokenizer"),
+        (lambda folder: (folder / "model.safetensors").write_bytes(b"abc"), "has a damaged file"),
+    ],
+)
+def test_damaged_checkpoints_are_refused_by_name(exported, tmp_path, damage, message):
+    folder = tmp_path / "copy"
+    shutil.copytree(exported, folder)
+    _drop(folder, "reasonir.json")  # otherwise the manifest finds it
+    damage(folder)
+    with pytest.raises(InputError, match=f"{folder}.*{message}"):
+        reasonir.load(folder)

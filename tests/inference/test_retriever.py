@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import torch
 
@@ -13,6 +14,7 @@ from reasonir.index.exact import Exact
 from reasonir.inference.pruner import Pruner
 from reasonir.inference.reranker import Reranker
 from reasonir.inference.retriever import Retriever
+from reasonir.inference.search_engine import Bm25Search
 from reasonir.model.export import export
 from reasonir.types import Corpus, Pair, Text
 from tests.helpers import RETRIEVERS, SENTENCES, load
@@ -71,8 +73,13 @@ def test_saved_documents_are_searched_again_without_being_encoded(exported, tmp_
     assert again.add_documents(["one more"]) == ["13"]
     with pytest.raises(InputError, match="exists: give a new folder"):
         first.save(tmp_path / "index")
-    with pytest.raises(InputError, match="duplicate id '0'"):
-        again.load_index(tmp_path / "index")
+    again.load_index(tmp_path / "index")  # the same documents
+    assert len(again) == sum(map(len, again._blocks)) == 14
+    other = Retriever(encoder)
+    other.add_documents(["another text"])
+    with pytest.raises(InputError, match="duplicate id '0' of 'another text' and"):
+        other.load_index(tmp_path / "index")
+    assert len(other) == 1
 
 
 def test_many_additions_are_kept_in_few_blocks(bert, monkeypatch):
@@ -123,12 +130,14 @@ def test_another_models_vectors_are_refused(bert, saved):
 def test_wrong_additions_are_refused_and_nothing_is_taken(bert, tmp_path):
     retriever = Retriever(load(bert, "biencoder").eval())
     for texts, ids, message in (
-        (["a", " "], None, "text 1 is empty"),
-        ("abc", None, "texts is one string"),
+        (["a", " "], None, r"texts\[1\] is ' ', expected a string that isn't blank"),
         (["a"], ["x", "y"], "2 ids for 1 texts"),
-        (["a", "b"], ["x", "x"], "duplicate id 'x'"),
-        (["a"], [""], "id '' is no text"),
-        (["a"], [3], "id 3 is no text"),
+        (["a", "b"], ["x", "x"], "duplicate id 'x' of 'a' and 'b'"),
+        (["a"], [""], r"ids\[0\] is ''"),
+        (["a"], [3.0], r"ids\[0\] is 3.0, expected a string or a whole number"),
+        (["a"], [True], r"ids\[0\] is True"),
+        ({"x": "a"}, ["y"], "texts is a mapping, which has ids"),
+        ({"x": None}, None, r"texts\[0\] is None"),
     ):
         with pytest.raises(InputError, match=message):
             retriever.add_documents(texts, ids)
@@ -151,7 +160,7 @@ def test_rerankers_order_texts_by_their_scores(request, tmp_path, checkpoint, he
     order = sorted(range(len(TEXTS)), key=lambda place: -expected[place])
     assert [place for place, _ in reranker.rerank("rain", TEXTS, top_k=3)] == order[:3]
     assert reranker.rerank("rain", []) == []
-    with pytest.raises(InputError, match="which can't search: load it by"):
+    with pytest.raises(InputError, match="is a reranker, expected a retriever: load it by reasonir"):
         Retriever.load(tmp_path / "export")
 
 
@@ -174,7 +183,7 @@ def test_a_run_is_loaded_as_it_was_composed(home):
         retriever = reasonir.load(path)
         assert retriever.encoder.head.tokenizer.limit("query") == 24
         assert retriever.encoder.head.tokenizer.prompts.takes_instructions
-    with pytest.raises(InputError, match="which reads no pairs"):
+    with pytest.raises(InputError, match="ColBERT is a retriever, expected a reranker or pruner"):
         Reranker.load(done.folder)
 
 
@@ -202,3 +211,104 @@ def test_what_is_saved_is_read_bit_for_bit(bert, tmp_path):
     again.load_index(tmp_path / "index")
     assert torch.equal(again._blocks[0].values_TD, retriever._blocks[0].values_TD)
     assert json.loads((tmp_path / "index" / "documents.jsonl").read_text().splitlines()[3])["text"] == TEXTS[3]
+
+
+NOT_TEXTS = (None, 5, b"ab", {"x"}, ["a", None], [["a"]], [5], ["a", " "], "", "\ud800")
+
+
+@pytest.fixture(scope="module", params=["biencoder", "bm25"])
+def engine(request, bert):
+    """A search of three documents: dense, or by words."""
+    engine = Bm25Search() if request.param == "bm25" else Retriever(load(bert, request.param).eval())
+    engine.add_documents({"bees": "bees dance", "heat": "copper conducts heat", "rain": "rain falls"})
+    return engine
+
+
+def test_one_query_gets_its_hits_and_several_a_list(engine):
+    hits = engine.retrieve("bees", 2)
+    assert hits[0].id == "bees"
+    assert engine.retrieve(Text("bees"), 2) == hits
+    assert engine.search("bees", 2) == engine.search(["bees"], 2) == engine.retrieve(("bees",), 2) == [hits]
+    assert [len(each) for each in engine.retrieve(["bees", "copper"], np.int64(1))] == [1, 1]
+    assert engine.retrieve([]) == engine.search([]) == []
+    assert engine.retrieve("bees", 10**30) == engine.retrieve("bees")
+    assert "bees dance" not in repr(engine)
+
+
+@pytest.mark.parametrize("queries", [*NOT_TEXTS, {"x": "a"}, Text(5), Text("a", None)], ids=ascii)
+def test_what_is_no_query_is_refused(engine, queries):
+    for find in (engine.retrieve, engine.search):
+        with pytest.raises(InputError, match=r"quer(y|ies)(\[\d\])? is "):
+            find(queries)
+
+
+@pytest.mark.parametrize("top_k", [-1, 0, True, 1.5, "3", None, float("nan"), [1]])
+def test_top_k_is_a_whole_number_of_one_or_more(engine, top_k):
+    for find in (engine.retrieve, engine.search):
+        with pytest.raises(InputError, match=r"^top_k"):
+            find("bees", top_k)
+
+
+@pytest.mark.parametrize("texts", [*NOT_TEXTS, {"x": None}, {" ": "a"}, {1.5: "a"}], ids=ascii)
+def test_what_are_no_documents_is_refused_and_nothing_is_added(engine, texts):
+    with pytest.raises(InputError, match=r"(texts|ids)(\[\d\])? is "):
+        engine.add_documents(texts)
+    assert len(engine) == 3
+
+
+@pytest.mark.parametrize("head", ["biencoder", "bm25"])
+def test_a_document_is_its_content(bert, head):
+    engine = Bm25Search() if head == "bm25" else Retriever(load(bert, head).eval())
+    assert engine.add_documents("bees dance") == ["0"]
+    assert engine.add_documents(["bees dance", "rain falls", "rain falls", "copper"]) == ["0", "2", "2", "4"]
+    assert engine.add_documents({"0": "bees dance", 7: "salt"}) == ["0", "7"]
+    assert engine.add_documents("bees dance", "copy") == ["copy"]  # by its own id, as in corpora with copies
+    assert engine.add_documents(["bees dance", "salt"]) == ["0", "7"]
+    with pytest.raises(InputError, match="duplicate id '7' of 'salt' and 'pepper': ids must be unique"):
+        engine.add_documents(["new", "pepper"], ["8", 7])
+    assert list(engine.documents) == ["0", "2", "4", "7", "copy"]
+    assert [hit.id for hit in engine.retrieve("bees dance", 2)] == ["0", "copy"]
+
+
+@pytest.mark.parametrize("head", list(RETRIEVERS))
+def test_vectors_come_as_arrays_and_none_of_no_texts(bert, head):
+    retriever = Retriever(load(bert, head).eval())
+    encoded, arrays = (retriever.encode(TEXTS[:3], "query", to_numpy=each) for each in (False, True))
+    parts = list(torch.split(encoded.values_TD, encoded.lengths_N.tolist()))
+    size = encoded.values_TD.shape[1]
+    if retriever.encoder.head.single_vector:
+        assert arrays.shape == (3, size)
+        assert retriever.encode([], to_numpy=True).shape == (0, size)
+    else:
+        assert retriever.encode([], to_numpy=True) == []
+    assert all(array.dtype == np.float32 for array in arrays)
+    assert all(np.array_equal(array.reshape(-1, size), part) for array, part in zip(arrays, parts, strict=True))
+    assert retriever.encode("one").values_TD.shape == retriever.encode(["one"]).values_TD.shape
+    assert retriever.encode([]).values_TD.shape == (0, size)
+    assert len(retriever.encode([])) == 0
+    assert [retriever.score(*each).shape for each in (("a", "b"), ([], ["a"]), ("a", []), ([], []))] == [
+        (1, 1),
+        (0, 1),
+        (1, 0),
+        (0, 0),
+    ]
+    for wrong in NOT_TEXTS:
+        for call in (retriever.encode, lambda texts: retriever.score("a", texts), lambda q: retriever.score(q, "a")):
+            with pytest.raises(InputError, match=r"(texts|queries|documents)(\[\d\])? is "):
+                call(wrong)
+    for arguments in ({"side": "documents"}, {"side": None}, {"to_numpy": "yes"}, {"to_numpy": None}):
+        with pytest.raises(InputError, match=next(iter(arguments))):
+            retriever.encode("a", **arguments)
+
+
+def test_an_encoder_is_a_loaded_model(bert):
+    for kind in (Retriever, Reranker, Pruner):
+        for wrong in (None, "path", 5):
+            with pytest.raises(InputError, match="expected an Encoder: load a model by its path"):
+                kind(wrong)
+        with pytest.raises(InputError, match=r"expected a .*: load it by"):
+            kind(load(bert, "cross_encoder" if kind is not Reranker else "colbert"))
+    for wrong in (None, 5, "", ["a"]):
+        for call in (Retriever.load, Reranker.load, Pruner.load, reasonir.load, Retriever(load(bert, "colbert")).save):
+            with pytest.raises(InputError, match=r"^(path is|there are no documents)"):
+                call(wrong)

@@ -57,6 +57,8 @@ def test_a_retriever_finds_among_the_documents_it_is_given(packaged):
     assert found == [hit._asdict() for hit in retriever.retrieve(QUERY, 3)]
     two = model.predict([{"query": "bees", "documents": TEXTS}, {"query": "rain", "documents": TEXTS[:2]}])
     assert [len(answer) for answer in two] == [7, 2]  # nothing is remembered of the first
+    (copies,) = model.predict([{"query": QUERY, "documents": ["bees", "bees", "rain"]}])
+    assert sorted((hit["id"], hit["text"]) for hit in copies) == [("0", "bees"), ("1", "bees"), ("2", "rain")]
 
 
 def test_requests_that_come_together_are_answered_alike(packaged):
@@ -75,6 +77,8 @@ def test_a_reranker_orders_with_the_same_scores(packaged, head):
     ranked = reranker.rerank(Text(QUERY, "Find causes."), TEXTS)
     assert found == [each._asdict() for each in ranked]
     assert model.predict([request], params={"top_k": 2}) == [found[:2]]
+    plain = {"query": QUERY, "documents": TEXTS}
+    assert model.predict([request, plain]) == [found, *model.predict([plain])]
 
 
 def test_a_pruner_also_tells_what_it_keeps(packaged):
@@ -96,14 +100,25 @@ def test_a_pruner_also_tells_what_it_keeps(packaged):
 @pytest.mark.parametrize(
     ("head", "record", "params", "message"),
     [
-        ("biencoder", {"query": " ", "documents": ["x"]}, {}, "record 0: query is empty: give a text"),
+        (
+            "biencoder",
+            {"query": " ", "documents": ["x"]},
+            {},
+            "record 0: query is ' ', expected a string that isn't blank",
+        ),
         ("biencoder", {"query": "x"}, {}, "record 0: documents is missing, and this model was logged without"),
-        ("biencoder", {"query": "x", "documents": ["y", ""]}, {}, "record 0: document 1 is empty: give a text"),
+        ("biencoder", {"query": "x", "documents": ["y", ""]}, {}, r"record 0: documents\[1\] is ''"),
+        ("biencoder", {"query": "x", "documents": ["abc", None]}, {}, r"record 0: documents\[1\] is None"),
+        ("cross_encoder", {"query": "x", "documents": [None]}, {}, r"record 0: documents\[0\] is None"),
+        ("provence", {"query": "x", "documents": ["abc", float("nan")]}, {}, r"record 0: documents\[1\] is nan"),
+        ("biencoder", {"query": "x", "documents": [5]}, {}, r"record 0: documents\[0\] is 5"),
+        ("biencoder", {"query": None, "documents": ["x"]}, {}, "record 0: query is None"),
+        ("cross_encoder", {"query": "x", "documents": ["y"]}, {"top_k": -1}, "record 0: top_k=-1: give 1 or more"),
         ("biencoder", {"query": "x", "documents": ["y"]}, {"top_k": 0}, "record 0: top_k=0: give 1 or more"),
         ("biencoder", {"question": "x", "documents": ["y"]}, {}, r"missing inputs \['query'\]"),
         ("cross_encoder", {"query": "x"}, {}, "record 0: documents is missing: give the texts to"),
         ("cross_encoder", {"query": "x", "documents": "y"}, {}, "Expected data to be list"),
-        ("provence", {"query": "x", "documents": ["y"]}, {"threshold": 1.0}, "threshold=1.0: give a probability"),
+        ("provence", {"query": "x", "documents": ["y"]}, {"threshold": 1.0}, "threshold=1.0: give 0 or more, below 1"),
     ],
 )
 def test_wrong_requests_are_told(packaged, head, record, params, message):

@@ -51,7 +51,9 @@ def test_struck_sentences_are_those_that_the_pruner_drops(bert):
     reading, show = reading_of(encoder)
     assert reading == "sentences"
     texts = [*DOCUMENTS, long, ""]
-    for passage, left in zip(show(QUERY, texts), Pruner(encoder).prune(QUERY, texts), strict=True):
+    *passages, blank = show(QUERY, texts)
+    assert shown(blank) == ""
+    for passage, left in zip(passages, Pruner(encoder).prune(QUERY, texts[:-1]), strict=True):
         struck = {piece.text for piece in passage.pieces if piece.struck}
         assert struck == {sentence.text for sentence in left.dropped}
         assert {piece.text for piece in passage.pieces if piece.hint} == struck | {each.text for each in left.kept}
