@@ -25,7 +25,7 @@ def usable_positions(config: Any, tokenizer: Any) -> int:
     """
     table: int | None = getattr(config, "max_position_embeddings", None)
     if not table:
-        return tokenizer.model_max_length or UNBOUNDED
+        return min(tokenizer.model_max_length or UNBOUNDED, UNBOUNDED)  # 1e30 if it isn't stated
     if getattr(config, "model_type", "") in OFFSET_FAMILIES:
         table -= (getattr(config, "pad_token_id", None) or 0) + 1
     return table

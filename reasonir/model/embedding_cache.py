@@ -28,7 +28,7 @@ from reasonir.utils.files import atomic_path
 
 log = logging.getLogger(__name__)
 DType = Literal["float32", "float16"]
-_FORMAT = 1
+_FORMAT = 2
 
 
 @dataclass(frozen=True, slots=True)

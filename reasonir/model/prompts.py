@@ -6,7 +6,7 @@ by the model's default. A prompt without it ignores instructions, in training an
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from reasonir.types import Side, Text
@@ -35,9 +35,19 @@ class Prompts:
         return Prompts(query or "", document or "", self.instruction)
 
     def of(self, side: Side, instruction: str = "") -> str:
-        """Return the prompt of `side` with its instruction."""
-        prompt = (self.query if side == "query" else self.document) or ""
-        return prompt.replace(_PLACEHOLDER, instruction or self.instruction)
+        """Return the prompt of `side` with its instruction; a blank one is none."""
+        return self._template(side).replace(_PLACEHOLDER, instruction if instruction.strip() else self.instruction)
+
+    def tail(self, side: Side) -> str:
+        """Return the part of the prompt that follows its instruction; empty without one."""
+        return self._template(side).rpartition(_PLACEHOLDER)[2] if _PLACEHOLDER in self._template(side) else ""
+
+    def mapped(self, change: Callable[[str], str]) -> Prompts:
+        """Return the prompts with both templates changed, the instruction as it is."""
+        return Prompts(change(self.query or ""), change(self.document or ""), self.instruction)
+
+    def _template(self, side: Side) -> str:
+        return (self.query if side == "query" else self.document) or ""
 
     @property
     def takes_instructions(self) -> bool:

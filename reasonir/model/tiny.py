@@ -28,7 +28,8 @@ _SPECIAL = {
 }
 
 
-_CHAT = ("<|im_start|>", "<|im_end|>", "<think>", "</think>", "yes", "no")
+_CHAT = ("<|im_start|>", "<|im_end|>", "<think>", "</think>")
+_ANSWERS = ("yes", "no")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +75,7 @@ class TinyDecoder(Tiny):
     form: ClassVar[str] = "qwen3"
 
     def _write(self, folder: Path) -> None:
+        from tokenizers import AddedToken
         from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 
         inner: Any = _train_tokenizer(self.vocabulary)
@@ -87,6 +89,7 @@ class TinyDecoder(Tiny):
             eos_token="<|im_end|>",
         )
         tokenizer.add_special_tokens({"additional_special_tokens": list(_CHAT)})
+        tokenizer.add_tokens([AddedToken(word, normalized=False) for word in _ANSWERS])
         config = Qwen3Config(
             vocab_size=len(tokenizer),
             hidden_size=self.hidden,

@@ -97,6 +97,44 @@ def test_pooling_is_the_same_where_the_tokenizer_padded_on_the_left(tmp_path, po
     assert json.loads((tmp_path / "model" / "tokenizer_config.json").read_text())["padding_side"] == "right"
 
 
+def states_eos(folder):
+    """A decoder whose tokenizer has no template, only the statement that texts end with a token."""
+    decoder(folder, "qwen3")
+    for name, change in (
+        ("tokenizer.json", {"post_processor": None}),
+        ("tokenizer_config.json", {"add_eos_token": True}),
+    ):
+        file = folder / name
+        file.write_text(json.dumps(json.loads(file.read_text()) | change))
+    return folder
+
+
+@pytest.mark.parametrize("head", ["biencoder", "gaussian", "colbert", "cross_encoder", "provence"])
+def test_the_end_of_text_that_transformers_ignores_is_that_of_the_export_too(tmp_path, caplog, head):
+    options = {"pooling": "lasttoken"} if head in ("biencoder", "gaussian") else {}
+    encoder = load(states_eos(tmp_path / "qwen"), head, **options)
+    end = encoder.head.tokenizer.tokenizer.eos_token_id
+    texts = [Text("bees"), Text("long " * 600)]
+    if encoder.head.reads_pairs:
+        tokens, _ = encoder.head.tokenizer([Pair(text, text) for text in texts])
+    else:
+        tokens = encoder.head.tokenizer(texts, "document")
+    assert [ids[-1].item() for ids in torch.split(tokens.ids_T, tokens.lengths_N.tolist())] == [end, end]
+    export(encoder, tmp_path / "model")  # compared with the libraries' own reading
+    again = load(tmp_path / "model", head).head.tokenizer
+    assert again.tokenizer("bees")["input_ids"] == encoder.head.tokenizer.tokenizer("bees")["input_ids"]
+    assert "pools the last token" not in caplog.text
+
+
+def test_a_last_token_that_is_a_word_is_said(tmp_path, caplog):
+    folder = states_eos(tmp_path / "qwen")
+    (folder / "tokenizer_config.json").write_text(
+        (folder / "tokenizer_config.json").read_text().replace('"add_eos_token": true', '"add_eos_token": false')
+    )
+    load(folder, "biencoder", pooling="lasttoken")
+    assert "pools the last token of a text, and its tokenizer adds none" in caplog.text
+
+
 @pytest.mark.parametrize("head", HEADS)
 def test_the_tokenizer_forgets_how_it_was_called(bert, decoder, tmp_path, head):
     folder, options = (decoder, {}) if head == "yes_no" else (bert, {})

@@ -12,3 +12,10 @@ def test_instructions_replace_the_placeholder_and_are_ignored_without_one():
 def test_the_checkpoints_prompts_are_the_default():
     assert Prompts(query="q: ").completed({"query": "no", "document": "d: "}) == Prompts("q: ", "d: ")
     assert Prompts(document="").completed({"document": "d: "}) == Prompts("", "")
+
+
+def test_a_blank_instruction_is_the_default_and_the_rest_of_the_prompt_its_tail():
+    prompts = Prompts(query="Instruct: {instruction}\nQuery: ", document="passage: ", instruction="find the cause")
+    assert prompts.of("query", " \n") == prompts.of("query") == "Instruct: find the cause\nQuery: "
+    assert prompts.of("query", "{instruction} {}") == "Instruct: {instruction} {}\nQuery: "
+    assert (prompts.tail("query"), prompts.tail("document")) == ("\nQuery: ", "")

@@ -11,8 +11,9 @@ a micro-batch.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal, get_args
 
@@ -22,14 +23,32 @@ from torch.nn.functional import normalize
 
 from reasonir.data.batch import Padded, Representation, Tokens
 from reasonir.errors import InputError
-from reasonir.model.checkpoint_config import Length, check_length, module_options, stated_options, usable_positions
+from reasonir.model.checkpoint_config import (
+    UNBOUNDED,
+    Length,
+    check_length,
+    module_options,
+    stated_options,
+    usable_positions,
+)
 from reasonir.model.head.base import RetrieverHead, Tokenizer
 from reasonir.model.head.usage_snippet import RETRIEVE, UsageSnippet
 from reasonir.model.prompts import Prompts
-from reasonir.model.tokenize import OneLength, clear_truncation, cut_ids, ensure_padding
+from reasonir.model.tokenize import (
+    CutText,
+    OneLength,
+    check_prompt,
+    clear_truncation,
+    count_tokens,
+    cut_texts,
+    ends_with_eos,
+    ensure_padding,
+    prepare,
+)
 from reasonir.types import Side, Text
 from reasonir.utils.ranges import Positive, PositiveFloat
 
+log = logging.getLogger(__name__)
 PoolingMode = Literal["cls", "mean", "lasttoken"]
 
 
@@ -43,26 +62,30 @@ class BiEncoderTokenizer(OneLength, Tokenizer):
     lower_case: bool
     include_prompt: bool
 
+    def __post_init__(self) -> None:
+        special = self.tokenizer.num_special_tokens_to_add()
+        prompt = max(count_tokens(self.tokenizer, self.prompts.of(side)) for side in get_args(Side))
+        check_prompt("max_length", self.max_length, special, prompt)
+
     def __call__(self, texts: Sequence[Text], side: Side) -> Tokens:
         """Return the tokens of `texts`, all attended to."""
-        rows = []
-        cut, lost = self._ids([self.prompts.apply(text, side) for text in texts])
-        for text, ids in zip(texts, cut, strict=True):
-            skipped = 0 if self.include_prompt else self._prompt_length(self.prompts.of(side, text.instruction))
+        rows, lost = [], []
+        for text, cut in zip(texts, self._cut(texts, side), strict=True):
+            ids = cut.ids
+            skipped = 0 if self.include_prompt else self._prompt_length(text, side) - cut.prompt_lost
             keep = [position >= skipped for position in range(len(ids))]
             rows.append((ids, [True] * len(ids), keep if any(keep) else [True] * len(ids)))
+            lost.append(cut.lost)
         return Tokens.pack(rows, lost)
 
-    def _ids(self, strings: list[str]) -> tuple[list[list[int]], list[int]]:
-        if self.lower_case:
-            strings = [string.lower() for string in strings]
-        return cut_ids(self.tokenizer, strings, self.max_length)
+    def _cut(self, texts: Sequence[Text], side: Side) -> list[CutText]:
+        return cut_texts(self.tokenizer, texts, side, self.prompts, self.max_length, lower_case=self.lower_case)
 
-    def _prompt_length(self, prompt: str) -> int:
-        if not prompt:
+    def _prompt_length(self, text: Text, side: Side) -> int:
+        if not self.prompts.of(side, text.instruction):
             return 0
-        (ids,), _ = self._ids([prompt.strip()])
-        return len(ids) - (ids[-1] in self.tokenizer.all_special_ids)
+        (prompt,) = replace(self, max_length=UNBOUNDED)._cut([Text("", text.instruction)], side)
+        return len(prompt.ids) - (prompt.ids[-1] in self.tokenizer.all_special_ids)
 
 
 class BiEncoder(nn.Module, RetrieverHead):
@@ -144,7 +167,7 @@ print(model.similarity(queries, documents))""",
         )
         source.float()
         backbone = source[0].auto_model
-        ensure_padding(source.tokenizer, backbone.config).padding_side = "right"  # so that cls is the first token
+        prepare(ensure_padding(source.tokenizer, backbone.config)).padding_side = "right"  # so that cls is first
         if len(source) < 2 or not isinstance(source[1], Pooling):  # a plain encoder, or a late-interaction model
             source = SentenceTransformer(
                 modules=[source[0], _pooling(source, pooling or "mean")], prompts=source.prompts
@@ -152,6 +175,8 @@ print(model.similarity(queries, documents))""",
         elif pooling is not None:
             source[1] = _pooling(source, pooling)
         mode = _checked_pooling(source[1].get_pooling_mode_str())
+        if mode == "lasttoken" and not ends_with_eos(source.tokenizer):
+            log.warning("%s pools the last token of a text, and its tokenizer adds none: it is one of the text", folder)
         if not isinstance(source[-1], Normalize):
             source.append(Normalize())
         positions = usable_positions(backbone.config, source.tokenizer)
@@ -185,7 +210,7 @@ print(model.similarity(queries, documents))""",
         """See `Head.read_tokenizer`."""
         stated = stated_options(folder, "sentence_bert_config.json")
         return BiEncoderTokenizer(
-            tokenizer,
+            prepare(tokenizer),
             prompts.completed(stated_options(folder, "config_sentence_transformers.json").get("prompts", {})),
             options.get("max_length") or min(stated.get("max_seq_length") or positions, positions),
             bool(stated.get("do_lower_case")),

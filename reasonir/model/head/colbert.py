@@ -18,7 +18,7 @@ import string
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, get_args
 
 import torch
 from torch import Tensor, nn
@@ -37,7 +37,7 @@ from reasonir.model.head.base import Evidence, RetrieverHead, Tokenizer
 from reasonir.model.head.usage_snippet import RETRIEVE, UsageSnippet
 from reasonir.model.maxsim import maxsim
 from reasonir.model.prompts import Prompts
-from reasonir.model.tokenize import clear_truncation, cut_ids
+from reasonir.model.tokenize import CutText, check_prompt, clear_truncation, count_tokens, cut_texts, prepare
 from reasonir.types import Side, Text
 from reasonir.utils.ranges import Positive, PositiveFloat
 
@@ -81,7 +81,7 @@ class ColBERTTokenizer(Tokenizer):
         ):
             default = artifact.get(key, unused) if stanford else f"[{side[0].upper()}] "
             markers[side] = choose(f"{side}_prefix", stated.get(f"{side}_prefix"), default)
-        tokenizer.add_tokens([marker for marker in markers.values() if marker])
+        prepare(tokenizer).add_tokens([marker for marker in markers.values() if marker])
         ids = {side: tokenizer.convert_tokens_to_ids(marker) if marker else None for side, marker in markers.items()}
         fill = tokenizer.mask_token_id if tokenizer.mask_token_id is not None else tokenizer.eos_token_id
         tokenizer.pad_token_id = tokenizer.pad_token_id if fill is None else fill
@@ -120,6 +120,12 @@ class ColBERTTokenizer(Tokenizer):
             source[0].do_lower_case,
         )
 
+    def __post_init__(self) -> None:
+        for side in get_args(Side):
+            special = self.tokenizer.num_special_tokens_to_add() + (self._marker(side) is not None)
+            prompt = count_tokens(self.tokenizer, self.prompts.of(side))
+            check_prompt(f"{side}_length", self.limit(side), special, prompt)
+
     def limit(self, side: Side) -> int:
         """Return the maximum tokens per text of `side`, marker included."""
         return self.query_length if side == "query" else self.document_length
@@ -134,13 +140,22 @@ class ColBERTTokenizer(Tokenizer):
 
     def __call__(self, texts: Sequence[Text], side: Side) -> Tokens:
         """Return the tokens of `texts`; documents keep no vector for skiplisted tokens, expanded queries keep all."""
-        marker = self.query_prefix_id if side == "query" else self.document_prefix_id
-        room = self.limit(side) - (marker is not None)
-        strings = [self.prompts.apply(text, side) for text in texts]
-        if self.lower_case:
-            strings = [text.lower() for text in strings]
-        cut, lost = cut_ids(self.tokenizer, strings, room)
-        return Tokens.pack([self._row(ids, marker, side) for ids in cut], lost)
+        cuts = self._cut(texts, side)
+        return Tokens.pack([self._row(cut.ids, self._marker(side), side) for cut in cuts], [cut.lost for cut in cuts])
+
+    def _marker(self, side: Side) -> int | None:
+        return self.query_prefix_id if side == "query" else self.document_prefix_id
+
+    def _cut(self, texts: Sequence[Text], side: Side) -> list[CutText]:
+        return cut_texts(
+            self.tokenizer,
+            texts,
+            side,
+            self.prompts,
+            self.limit(side) - (self._marker(side) is not None),
+            lower_case=self.lower_case,
+            markers=(self.query_prefix_id, self.document_prefix_id),
+        )
 
     def vector_offsets(self, text: Text, side: Side) -> tuple[str, list[tuple[int, int]], list[str]]:
         """Return the tokenised string of `text`, and for each vector its characters [start, end) and its token.
@@ -150,11 +165,9 @@ class ColBERTTokenizer(Tokenizer):
         string = self.prompts.apply(text, side)
         if self.lower_case:
             string = string.lower()
-        marker = self.query_prefix_id if side == "query" else self.document_prefix_id
-        room = self.limit(side) - (marker is not None)
-        encoded = self.tokenizer(string, truncation=True, max_length=room, return_offsets_mapping=True)
-        offsets: list[tuple[int, int]] = [(start, end) for start, end in encoded["offset_mapping"]]
-        if marker is not None:
+        (cut,) = self._cut([text], side)
+        offsets = list(cut.offsets)
+        if self._marker(side) is not None:
             offsets.insert(1, (0, 0))
         tokens = self([text], side)
         offsets += [(0, 0)] * (len(tokens.ids_T) - len(offsets))
@@ -372,7 +385,7 @@ def _fix_pylate(source: Any) -> None:
     A tokenizer that pads on the left gets its marker inserted among the pads, and a skiplist word that isn't in the
     vocabulary skips every unknown token.
     """
-    tokenizer = source.tokenizer
+    tokenizer = prepare(source.tokenizer)
     tokenizer.padding_side = "right"
     words = _vocabulary_words(tokenizer, source.skiplist_words)
     source.skiplist_words, source.skiplist = list(words), list(words.values())

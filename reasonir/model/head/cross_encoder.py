@@ -18,7 +18,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, get_args
 
 import torch
 from torch import Tensor, nn
@@ -33,12 +33,24 @@ from reasonir.model.checkpoint_config import (
     is_retriever,
     usable_positions,
 )
+from reasonir.model.control_tokens import TextReader, reader_of
 from reasonir.model.encoder import Encoder
 from reasonir.model.head.base import PairTokenizer, RerankerHead
 from reasonir.model.head.usage_snippet import RERANK, UsageSnippet
 from reasonir.model.prompts import Prompts
 from reasonir.model.spans import spans_of_tokens
-from reasonir.model.tokenize import QUERY_SHARE, OneLength, QueryShare, clear_truncation, ensure_padding, split_room
+from reasonir.model.tokenize import (
+    QUERY_SHARE,
+    OneLength,
+    QueryShare,
+    check_prompt,
+    clear_truncation,
+    count_tokens,
+    ensure_padding,
+    kept_of_side,
+    prepare,
+    split_room,
+)
 from reasonir.types import Pair, Side, Text
 
 log = logging.getLogger(__name__)
@@ -62,11 +74,9 @@ class PairEncoding(OneLength, PairTokenizer):
 
     def __call__(self, pairs: Sequence[Pair]) -> tuple[Tokens, Tensor]:
         """Return the tokens of `pairs`, and with `token_labels` the label of every document token."""
-        queries, documents = zip(*self.prompted(pairs), strict=True)
-        encoded = self.tokenizer(list(queries), list(documents), truncation=False, padding=False, verbose=False)
         rows, labels, lost, lost_query = [], [], [], []
-        for pair, encoding in zip(pairs, encoded.encodings, strict=True):
-            kept, cut_query, cut_document = self._truncate(encoding.sequence_ids)
+        for pair, encoding in zip(pairs, self._read(self.prompted(pairs, self._named)), strict=True):
+            kept, cut_query, cut_document = self._truncate(pair, encoding)
             document = [row for row, index in enumerate(kept) if encoding.sequence_ids[index] == 1]
             before = (document[0] if document else len(kept) - 1) - 1
             keep = [False] * len(kept)
@@ -80,15 +90,27 @@ class PairEncoding(OneLength, PairTokenizer):
                 labels.append(_labels(pair, self.prompts.of("document", pair.document.instruction), offsets))
         return Tokens.pack(rows, lost, lost_query), torch.cat(labels) if labels else torch.zeros(0)
 
-    def prompted(self, pairs: Sequence[Pair]) -> list[tuple[str, str]]:
-        """Return the strings of each pair, with prompts."""
+    def prompted(self, pairs: Sequence[Pair], prompts: Prompts | None = None) -> list[tuple[str, str]]:
+        """Return the strings of each pair, with `prompts` or the model's own."""
+        own = prompts or self.prompts
         return [
             (
-                self.prompts.of("query", pair.query.instruction) + pair.query.text,
-                self.prompts.of("document", pair.document.instruction) + pair.document.text,
+                own.of("query", pair.query.instruction) + pair.query.text,
+                own.of("document", pair.document.instruction) + pair.document.text,
             )
             for pair in pairs
         ]
+
+    @property
+    def _reader(self) -> TextReader:
+        return reader_of(self.tokenizer, (self.prompts.query, self.prompts.document))
+
+    @property
+    def _named(self) -> Prompts:
+        return self.prompts.mapped(self._reader.rewrite)
+
+    def _read(self, strings: Sequence[Any], *, special: bool = True) -> list[Any]:
+        return self._reader.encode(strings, special=special)
 
     def stamp(self) -> dict[str, Any]:
         """See `PairTokenizer`."""
@@ -97,30 +119,36 @@ class PairEncoding(OneLength, PairTokenizer):
 
     def room(self, query: Text) -> int:
         """Return the maximum tokens of a document in a pair with this query."""
-        ids = self.tokenizer(self.prompted([Pair(query, Text(""))])[0][0], add_special_tokens=False, verbose=False)[
-            "input_ids"
-        ]
+        (encoding,) = self._read([self._named.of("query", query.instruction) + query.text], special=False)
         room = self.max_length - int(self.tokenizer.num_special_tokens_to_add(pair=True))
-        return split_room(len(ids), UNBOUNDED, room, self.query_share)[1]
+        return split_room(len(encoding), UNBOUNDED, room, self.query_share)[1]
 
     def offsets(self, document: Text) -> list[tuple[int, int]]:
         """Return the characters [start, end) of all tokens of a document; its prompt counts as position 0."""
-        prompt = self.prompts.of("document", document.instruction)
-        encoded = self.tokenizer(
-            prompt + document.text, add_special_tokens=False, return_offsets_mapping=True, verbose=False
-        )
-        return [(max(start - len(prompt), 0), max(end - len(prompt), 0)) for start, end in encoded["offset_mapping"]]
+        prompt = self._named.of("document", document.instruction)
+        (encoding,) = self._read([prompt + document.text], special=False)
+        return [(max(start - len(prompt), 0), max(end - len(prompt), 0)) for start, end in encoding.offsets]
 
-    def _truncate(self, side_T: Sequence[int | None]) -> tuple[Sequence[int], int, int]:
+    def _truncate(self, pair: Pair, encoding: Any) -> tuple[Sequence[int], int, int]:
         """Return the indices of kept tokens of a pair, and how many tokens its query and its document lose."""
+        side_T = encoding.sequence_ids
         if len(side_T) <= self.max_length:
             return range(len(side_T)), 0, 0
         query, document = ([index for index, value in enumerate(side_T) if value == side] for side in (0, 1))
         room = self.max_length - (len(side_T) - len(query) - len(document))
         kept_query, kept_document = split_room(len(query), len(document), room, self.query_share)
-        dropped = {*query[kept_query:], *document[kept_document:]}
+        dropped = {
+            *self._dropped(encoding, query, "query", pair.query, kept_query),
+            *self._dropped(encoding, document, "document", pair.document, kept_document),
+        }
         kept = [index for index in range(len(side_T)) if index not in dropped]
         return kept, len(query) - kept_query, len(document) - kept_document
+
+    def _dropped(self, encoding: Any, indices: Sequence[int], side: Side, text: Text, room: int) -> set[int]:
+        """Return the tokens that one side loses, so that its text keeps a share next to its prompt."""
+        prompt, tail = len(self.prompts.of(side, text.instruction)), len(self.prompts.tail(side))
+        kept = kept_of_side([encoding.offsets[index] for index in indices], prompt, tail, room)
+        return {*indices}.difference(indices[position] for position in kept)
 
 
 def _labels(pair: Pair, prompt: str, offsets: Sequence[tuple[int, int]]) -> Tensor:
@@ -212,11 +240,14 @@ print(model.predict([("why does it rain", "Warm air rises."), ("why does it rain
             raise InputError(
                 f"{folder} has no fast tokenizer, which is needed for token offsets: choose another checkpoint"
             )
-        ensure_padding(tokenizer, source.config).truncation_side = "right"  # as in this class
+        ensure_padding(tokenizer, source.config)
         positions = usable_positions(source.config, tokenizer)
         encoding = cls.read_tokenizer(folder, options, tokenizer=tokenizer, prompts=prompts, positions=positions)
         check_length("max_length", encoding.max_length, positions)
-        if encoding.max_length < (least := int(tokenizer.num_special_tokens_to_add(pair=True)) + 16):
+        special = int(tokenizer.num_special_tokens_to_add(pair=True))
+        prompt = sum(count_tokens(tokenizer, prompts.of(side)) for side in get_args(Side))
+        check_prompt("max_length", encoding.max_length, special, prompt)
+        if encoding.max_length < (least := special + 16):
             raise InputError(
                 f"model.head.max_length={encoding.max_length} leaves no room for a pair: set it to {least} or more"
             )
@@ -251,7 +282,7 @@ print(model.predict([("why does it rain", "Warm air rises."), ("why does it rain
         """See `Head.read_tokenizer`."""
         length = options.get("max_length") or min(MAX_LENGTH, positions)
         share = options.get("query_share") or QUERY_SHARE
-        return PairEncoding(tokenizer, prompts, length, share)
+        return PairEncoding(prepare(tokenizer), prompts, length, share)
 
     @classmethod
     def vector_size(cls, folder: Path | None, options: Mapping[str, Any], hidden: int) -> int:

@@ -23,11 +23,21 @@ from torch import Tensor, nn
 from reasonir.data.batch import Padded, Representation, Tokens
 from reasonir.errors import InputError
 from reasonir.model.checkpoint_config import Length, architecture_of, check_length, is_retriever, usable_positions
+from reasonir.model.control_tokens import reader_of
 from reasonir.model.head.base import PairTokenizer, RerankerHead
 from reasonir.model.head.usage_snippet import RERANK, UsageSnippet
 from reasonir.model.prompts import Prompts
-from reasonir.model.tokenize import QUERY_SHARE, OneLength, QueryShare, clear_truncation, ensure_padding, split_room
-from reasonir.types import Pair, Side, Text
+from reasonir.model.tokenize import (
+    QUERY_SHARE,
+    OneLength,
+    QueryShare,
+    check_prompt,
+    clear_truncation,
+    ensure_padding,
+    split_room,
+    text_share,
+)
+from reasonir.types import Pair, Side
 
 PREFIX = (
     "<|im_start|>system\nJudge whether the Document meets the requirements based on the Query and the Instruct "
@@ -79,44 +89,56 @@ class YesNoTokenizer(OneLength, PairTokenizer):
         }
 
     def _body(self, pair: Pair) -> str:
-        return body(pair.query.instruction or self.instruction, pair.query.text, pair.document.text)
+        return body(self._instruction(pair), pair.query.text, pair.document.text)
+
+    def _instruction(self, pair: Pair) -> str:
+        return pair.query.instruction if pair.query.instruction.strip() else self.instruction
 
     def _ids(self, strings: list[str]) -> list[list[int]]:
-        ids: list[list[int]] = self.tokenizer(
-            strings, truncation=False, padding=False, add_special_tokens=False, verbose=False
-        )["input_ids"]
-        return ids
+        return [encoding.ids for encoding in self._read(strings)]
+
+    def _read(self, strings: Sequence[str]) -> list[Any]:
+        return reader_of(self.tokenizer, ids=(*self.prefix, *self.suffix)).encode(strings, special=False)
 
     def _cut(self, pair: Pair, ids: list[int], room: int) -> tuple[list[int], int, int]:
-        """Return the truncated body of a pair, and how many tokens its query and its document lose.
+        """Return the truncated body of a pair, and how many tokens its query, with instruction, and document lose.
 
-        Tokens may merge where parts meet, so a body that is still too long is truncated again by the excess.
+        An instruction that leaves the texts less than their share loses its end. Tokens may merge where parts meet, so
+        a body that is still too long is truncated again by the excess.
         """
-        frame = len(self._ids([self._body(Pair(Text("", pair.query.instruction), Text("")))])[0])
         query, document = (self._ends(text) for text in (pair.query.text, pair.document.text))
-        free = room - frame
-        while free > 1:
+        instruction = self._instruction(pair)
+        least = min(len(query) + len(document), text_share(room))
+        while instruction and (missing := least + self._frame(instruction) - room) > 0:
+            ends = self._ends(instruction)
+            instruction = _beginning(instruction, ends, max(len(ends) - missing, 0))
+        cut_instruction = len(self._ends(self._instruction(pair))) - len(self._ends(instruction))
+        if cut_instruction:
+            (ids,) = self._ids([body(instruction, pair.query.text, pair.document.text)])
+        free = room - self._frame(instruction)
+        while len(ids) > room and free > 1:
             kept_query, kept_document = split_room(len(query), len(document), free, self.query_share)
             lost = len(query) - kept_query, len(document) - kept_document
             if not lost[0]:
-                return ids[:room], 0, len(ids) - room
-            shorter = Pair(
-                Text(_beginning(pair.query.text, query, kept_query), pair.query.instruction),
-                Text(_beginning(pair.document.text, document, kept_document)),
-            )
-            (cut,) = self._ids([self._body(shorter)])
+                return ids[:room], cut_instruction, len(ids) - room
+            query_text = _beginning(pair.query.text, query, kept_query)
+            document_text = _beginning(pair.document.text, document, kept_document)
+            (cut,) = self._ids([body(instruction, query_text, document_text)])
             if len(cut) <= room:
-                return cut, *lost
+                return cut, cut_instruction + lost[0], lost[1]
             free -= len(cut) - room
-        raise InputError(
-            f"the instruction {pair.query.instruction or self.instruction!r} leaves no room for texts in "
-            f"model.head.max_length={self.max_length}: shorten it, or increase max_length"
-        )
+        if len(ids) > room:
+            raise InputError(f"model.head.max_length={self.max_length} leaves no room for texts: increase it")
+        return ids, cut_instruction, 0
+
+    def _frame(self, instruction: str) -> int:
+        """Return the tokens of the body without texts."""
+        return len(self._ids([body(instruction, "", "")])[0])
 
     def _ends(self, text: str) -> list[int]:
         """Return the end of each token in a text."""
-        encoded = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
-        return [end for _, end in encoded["offset_mapping"]]
+        (encoding,) = self._read([text])
+        return [end for _, end in encoding.offsets]
 
 
 def _beginning(text: str, ends: Sequence[int], kept: int) -> str:
@@ -201,8 +223,9 @@ tokenizer = AutoTokenizer.from_pretrained("{name}")""",
         positions = usable_positions(source.config, tokenizer)
         encoding = cls.read_tokenizer(folder, options, tokenizer=tokenizer, prompts=prompts, positions=positions)
         check_length("max_length", encoding.max_length, positions)
-        template = (*encoding.prefix, *encoding.suffix, *tokenizer.encode(body(encoding.instruction, "", "")))
-        if encoding.max_length < (least := len(template) + 16):
+        template, frame = len(encoding.prefix) + len(encoding.suffix), encoding._frame(encoding.instruction)
+        check_prompt("max_length", encoding.max_length, template, frame)
+        if encoding.max_length < (least := template + frame + 16):
             raise InputError(
                 f"model.head.max_length={encoding.max_length} leaves no room for texts: set it to {least} or more"
             )

@@ -64,7 +64,12 @@ def test_a_tokens_label_is_that_of_the_span_that_holds_most_of_it(tokenizers, ki
     encoding = PairEncoding(tokenizers[kind], Prompts(document="doc: "), 40, token_labels=True)
     tokens, label_T = encoding([Pair(Text("why does it rain"), Text(text), tuple(spans), labels)])
     encoded = tokenizers[kind](
-        "why does it rain", "doc: " + text, truncation="only_second", max_length=40, return_offsets_mapping=True
+        "why does it rain",
+        "doc: " + text,
+        truncation="only_second",
+        max_length=40,
+        return_offsets_mapping=True,
+        split_special_tokens=True,
     )
     assert tokens.ids_T.tolist() == encoded["input_ids"]
     expected, document = [], []
@@ -172,7 +177,11 @@ def test_the_export_ranks_in_transformers_and_prunes_here_as_before(bert, tmp_pa
     }
     model = AutoModelForSequenceClassification.from_pretrained(tmp_path / "model").eval()
     inputs = encoder.head.tokenizer.tokenizer(
-        [pair.query.text for pair in PAIRS], [pair.document.text for pair in PAIRS], padding=True, return_tensors="pt"
+        [pair.query.text for pair in PAIRS],
+        [pair.document.text for pair in PAIRS],
+        padding=True,
+        return_tensors="pt",
+        split_special_tokens=True,
     )
     assert torch.allclose(model(**inputs).logits[:, 0], encoder.head.scores(expected), atol=1e-5)
 
