@@ -151,10 +151,17 @@ class SearchSession:
             console.print()
 
     def pipe(self) -> None:
-        """Answer each line of standard input as it arrives."""
-        for line in sys.stdin:
-            if question := line.strip():
-                self.show(question)
+        """Answer each line of standard input as it arrives.
+
+        Raises:
+            InputError: a line isn't UTF-8.
+        """
+        try:
+            for line in sys.stdin:
+                if question := line.strip():
+                    self.show(question)
+        except UnicodeDecodeError as error:
+            raise InputError(f"standard input isn't UTF-8 ({error}): convert it") from error
 
     def show(self, question: str) -> None:
         """Print the passages of a query."""

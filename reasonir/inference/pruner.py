@@ -23,6 +23,7 @@ from reasonir.model.span_scoring import SpanScores, score_spans
 from reasonir.types import Pair, Text
 from reasonir.utils.ranges import Fraction, Positive
 from reasonir.utils.sentences import sentences
+from reasonir.utils.values import shorten
 
 Split = Callable[[str], Sequence[tuple[int, int]]]
 
@@ -92,6 +93,7 @@ class Pruner(Reranker):
         from reasonir.model.backbone import Model
         from reasonir.model.head.provence import Provence
 
+        check_range("language", language, str)
         if max_length is None:
             encoder = read_encoder(path, device=device, trust_remote_code=trust_remote_code)
         else:
@@ -107,6 +109,8 @@ class Pruner(Reranker):
     def __post_init__(self) -> None:
         check_encoder(self.encoder, "pruner")
         check_range("threshold", self.threshold, Fraction)
+        if not callable(self.split):
+            raise InputError(f"split is {shorten(self.split)}: give a function from a text to its character ranges")
 
     def score(self, query: str | Text, texts: Strings) -> list[float]:
         """Return the probability that each text is relevant; long texts are read to their end."""
@@ -140,7 +144,7 @@ class Pruner(Reranker):
         if len(titles) != len(texts):
             raise InputError(f"{len(titles)} titles for {len(texts)} texts: give one title per text, or none")
         heads = [f"{title}\n" if title else "" for title in titles]
-        spans = [tuple(self.split(text)) for text in texts]
+        spans = [self._spans(text) for text in texts]
         pairs = [
             Pair(question, Text(head + text), tuple((start + len(head), end + len(head)) for start, end in ranges))
             for head, text, ranges in zip(heads, texts, spans, strict=True)
@@ -151,6 +155,14 @@ class Pruner(Reranker):
         ]
         best = sorted(pruned, key=lambda document: -document.score)[:top_k]
         return best if reorder else sorted(best, key=lambda document: document.position)
+
+    def _spans(self, text: str) -> tuple[tuple[int, int], ...]:
+        """Return the sentences of a text, checked: `split` may be anyone's."""
+        spans = tuple((start, end) for start, end in self.split(text))
+        edges = [0, *(edge for span in spans for edge in span), len(text)]
+        if edges != sorted(edges) or any(start == end for start, end in spans):
+            raise InputError(f"split gives {shorten(spans)} for {shorten(text)}: give ranges in it, in order and apart")
+        return spans
 
     def _pruned(
         self, index: int, text: str, title: str, spans: Sequence[tuple[int, int]], scores: SpanScores

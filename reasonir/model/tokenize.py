@@ -181,7 +181,9 @@ def cut_texts(
         return string.lower() if lower_case else string
 
     if not tokenizer.is_fast:
-        return _cut_slowly(tokenizer, [read(prompts.apply(text, side)) for text in texts], length)
+        strings = [read(prompts.apply(text, side)) for text in texts]
+        parts = [(read(prompts.of(side, text.instruction).lstrip()), read(prompts.tail(side))) for text in texts]
+        return [_cut_slowly(tokenizer, *each, length) for each in zip(strings, parts, strict=True)]
     reader = reader_of(tokenizer, (prompts.query, prompts.document), markers)
     named = prompts.mapped(lambda prompt: reader.rewrite(read(prompt)))
     strings = [read(named.apply(text, side)) for text in texts]
@@ -268,12 +270,18 @@ def count_tokens(tokenizer: Any, prompt: str) -> int:
     return len(tokenizer.encode(prompt, add_special_tokens=False, verbose=False)) if prompt else 0
 
 
-def _cut_slowly(tokenizer: Any, strings: Sequence[str], length: int) -> list[CutText]:
-    """Return the tokens of strings by a tokenizer in Python: without offsets, and tokenised twice to count."""
-    options = {"padding": False, "split_special_tokens": True, "verbose": False}
-    cut = tokenizer(list(strings), truncation=True, max_length=length, **options)["input_ids"]
-    whole = tokenizer(list(strings), truncation=False, **options)["input_ids"]
-    return [
-        CutText(SimpleNamespace(ids=ids), max(0, len(all_ids) - length))
-        for ids, all_ids in zip(cut, whole, strict=True)
-    ]
+def _cut_slowly(tokenizer: Any, string: str, prompt: tuple[str, str], length: int) -> CutText:
+    """Return the tokens of a string by a tokenizer in Python, which tells no offsets: its prompt's are counted alone.
+
+    Args:
+        tokenizer: of transformers.
+        string: prompt and text.
+        prompt: the whole prompt, and its part after the instruction.
+        length: maximum tokens.
+    """
+    ids = tokenizer.encode(string, add_special_tokens=False, split_special_tokens=True, verbose=False)
+    own, after = (min(count_tokens(tokenizer, part), len(ids)) for part in prompt)
+    offsets = [(index, index + 1) for index in range(len(ids))]
+    kept = kept_of_side(offsets, own, after, length - int(tokenizer.num_special_tokens_to_add()))
+    whole = tokenizer.build_inputs_with_special_tokens([ids[index] for index in kept])
+    return CutText(SimpleNamespace(ids=whole), len(ids) - len(kept), None, own - sum(index < own for index in kept))

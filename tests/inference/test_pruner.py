@@ -72,3 +72,11 @@ def test_own_sentences_can_be_given(pruner):
     halves = Pruner(pruner.encoder, threshold=0.0, split=lambda text: [(0, 4), (5, 9)])
     (found,) = halves.prune("rain", ["abcd efgh"])
     assert [each.text for each in found.kept] == ["abcd", "efgh"]
+
+
+@pytest.mark.parametrize("ranges", [[(0, 99)], [(-1, 3)], [(3, 3)], [(4, 2)], [(0, 4), (3, 6)], [(5, 9), (0, 4)]])
+def test_sentences_that_are_not_in_the_text_are_refused(pruner, ranges):
+    with pytest.raises(InputError, match=r"split gives .* for 'abcd efgh': give ranges in it, in order and apart"):
+        Pruner(pruner.encoder, split=lambda text: ranges).prune("rain", ["abcd efgh"])
+    with pytest.raises(InputError, match="split is None: give a function"):
+        Pruner(pruner.encoder, split=None)

@@ -2,10 +2,12 @@ import json
 
 import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
-from transformers import AutoTokenizer, PreTrainedTokenizerFast
+from transformers import AutoTokenizer, CanineTokenizer, PreTrainedTokenizerFast
 
 from reasonir.errors import InputError
-from reasonir.model.tokenize import check_prompt, kept_of_side, prepare, split_room
+from reasonir.model.prompts import Prompts
+from reasonir.model.tokenize import check_prompt, cut_texts, kept_of_side, prepare, split_room
+from reasonir.types import Text
 
 
 @pytest.mark.parametrize("room", [2, 7, 20, 21])
@@ -87,3 +89,20 @@ def test_the_end_of_text_that_a_checkpoint_states_is_appended(tmp_path):
     assert again("a b")["input_ids"] == prepare(again)("a b")["input_ids"] == [1, 3, 4, 2]
     for number, config in enumerate(({}, {"add_eos_token": False})):
         assert prepare(llama(tmp_path / str(number), **config))("a b")["input_ids"] == [1, 3, 4]
+
+
+def test_a_tokenizer_in_python_cuts_texts_alike():
+    tokenizer = CanineTokenizer()  # a token per character
+    prompts = Prompts("do {instruction}: ", "")
+    whole, long, cut = (
+        cut_texts(tokenizer, [Text(text, instruction)], "query", prompts, 14)[0]
+        for text, instruction in (("abc", "it"), ("abc" * 9, "it"), ("abc", "this and that"))
+    )
+    assert [tokenizer.decode(each.ids[1:-1]) for each in (whole, long, cut)] == [
+        "do it: abc",
+        "do it: abcab",
+        "do this: abc",
+    ]
+    assert [each.lost for each in (whole, long, cut)] == [0, 22, 9]
+    assert [each.prompt_lost for each in (whole, long, cut)] == [0, 0, 9]
+    assert {len(each.ids) for each in (long, cut)} == {14}

@@ -77,16 +77,18 @@ class PairEncoding(OneLength, PairTokenizer):
         rows, labels, lost, lost_query = [], [], [], []
         for pair, encoding in zip(pairs, self._read(self.prompted(pairs, self._named)), strict=True):
             kept, cut_query, cut_document = self._truncate(pair, encoding)
-            document = [row for row, index in enumerate(kept) if encoding.sequence_ids[index] == 1]
+            side_T = encoding.sequence_ids
+            document = [row for row, index in enumerate(kept) if side_T[index] == 1]
             before = (document[0] if document else len(kept) - 1) - 1
             keep = [False] * len(kept)
             for row in (before, *(document if self.token_labels else ())):
                 keep[row] = True
-            rows.append(([encoding.ids[index] for index in kept], [True] * len(kept), keep))
+            ids, offsets_T = encoding.ids, encoding.offsets  # each makes a list of all tokens
+            rows.append(([ids[index] for index in kept], [True] * len(kept), keep))
             lost.append(cut_query + cut_document)
             lost_query.append(cut_query)
             if self.token_labels:
-                offsets = [encoding.offsets[kept[row]] for row in document]
+                offsets = [offsets_T[kept[row]] for row in document]
                 labels.append(_labels(pair, self.prompts.of("document", pair.document.instruction), offsets))
         return Tokens.pack(rows, lost, lost_query), torch.cat(labels) if labels else torch.zeros(0)
 
@@ -137,17 +139,20 @@ class PairEncoding(OneLength, PairTokenizer):
         query, document = ([index for index, value in enumerate(side_T) if value == side] for side in (0, 1))
         room = self.max_length - (len(side_T) - len(query) - len(document))
         kept_query, kept_document = split_room(len(query), len(document), room, self.query_share)
+        offsets_T = encoding.offsets
         dropped = {
-            *self._dropped(encoding, query, "query", pair.query, kept_query),
-            *self._dropped(encoding, document, "document", pair.document, kept_document),
+            *self._dropped(offsets_T, query, "query", pair.query, kept_query),
+            *self._dropped(offsets_T, document, "document", pair.document, kept_document),
         }
         kept = [index for index in range(len(side_T)) if index not in dropped]
         return kept, len(query) - kept_query, len(document) - kept_document
 
-    def _dropped(self, encoding: Any, indices: Sequence[int], side: Side, text: Text, room: int) -> set[int]:
+    def _dropped(
+        self, offsets_T: Sequence[tuple[int, int]], indices: Sequence[int], side: Side, text: Text, room: int
+    ) -> set[int]:
         """Return the tokens that one side loses, so that its text keeps a share next to its prompt."""
         prompt, tail = len(self.prompts.of(side, text.instruction)), len(self.prompts.tail(side))
-        kept = kept_of_side([encoding.offsets[index] for index in indices], prompt, tail, room)
+        kept = kept_of_side([offsets_T[index] for index in indices], prompt, tail, room)
         return {*indices}.difference(indices[position] for position in kept)
 
 
