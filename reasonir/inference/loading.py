@@ -77,7 +77,7 @@ def usable_device(device: object) -> torch.device:
         if chosen is not None and chosen.type != "meta":
             torch.empty(0, device=chosen)
             return chosen
-        reason = "it holds no values"
+        reason = "expected a name" if chosen is None else "it holds no values"
     except (RuntimeError, AssertionError, ImportError) as error:  # torch's own, by build and backend
         reason = str(error).splitlines()[0]
     raise InputError(f"device={shorten(device)} can't be used ({reason}): give auto, cpu, cuda or mps")

@@ -128,6 +128,8 @@ class CachingEncoder:
 
     def encode(self, texts: Sequence[Text], side: Side, *, budget: int = ENCODE_TOKENS) -> Representation:
         """See `Embedder`."""
+        if not texts:
+            return self.encoder.encode(texts, side)
         return Representation.join([part for _, part in self.stream(texts, side, budget=budget)])
 
     def stream(

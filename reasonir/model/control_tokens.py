@@ -26,15 +26,16 @@ class TextReader:
     Attributes:
         backend: the copy, of the tokenizers library.
         names: name in `backend` of each control token, of the same length, so that offsets are those of the text.
+        pattern: matches the control tokens.
     """
 
     backend: Any
     names: Mapping[str, str]
+    pattern: re.Pattern[str]
 
     def rewrite(self, prompt: str) -> str:
         """Return a prompt with the names of its control tokens, which `encode` parses."""
-        pattern = "|".join(map(re.escape, sorted(self.names, key=len, reverse=True)))
-        return re.sub(pattern, lambda found: self.names[found.group()], prompt) if pattern else prompt
+        return self.pattern.sub(lambda found: self.names[found.group()], prompt)
 
     def encode(self, texts: Sequence[Any], *, length: int | None = None, special: bool = True) -> list[Any]:
         """Return the encoding of each string or pair of strings.
@@ -87,7 +88,9 @@ def _read_by(tokenizer: Any, tokens: Sequence[str]) -> TextReader:
         if token["content"] in names:
             token |= {"content": names[token["content"]], "normalized": False}
     _rename(state["model"], names)
-    return TextReader(Tokenizer.from_str(json.dumps(state | {"truncation": None, "padding": None})), names)
+    backend = Tokenizer.from_str(json.dumps(state | {"truncation": None, "padding": None}))
+    longest_first = sorted(names, key=len, reverse=True)
+    return TextReader(backend, names, re.compile("|".join(map(re.escape, longest_first)) or "(?!)"))
 
 
 def _rename(model: dict[str, Any], names: Mapping[str, str]) -> None:

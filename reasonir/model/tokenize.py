@@ -76,7 +76,8 @@ def prepare(tokenizer: Any) -> Any:
     """
     tokenizer.truncation_side = "right"
     stated = stated_options(Path(tokenizer.name_or_path), "tokenizer_config.json")
-    if stated.get("add_eos_token") is True and tokenizer.is_fast and not ends_with_eos(tokenizer):
+    appends = stated.get("add_eos_token") is True and tokenizer.eos_token is not None
+    if appends and tokenizer.is_fast and not ends_with_eos(tokenizer):
         _append_eos(tokenizer)
     return tokenizer
 
@@ -191,10 +192,10 @@ def cut_texts(
     found = []
     for text, string, encoding in zip(texts, strings, reader.encode(strings, length=length), strict=True):
         cut = CutText(encoding, sum(len(rest) - special for rest in encoding.overflowing))
-        prompt = len(string) - len(read(text.text).rstrip())
-        if cut.lost and prompt > 0:
+        prompt, room = len(string) - len(read(text.text).rstrip()), length - special
+        if cut.lost and sum(0 < end <= prompt for _, end in encoding.offsets) > room - text_share(room):
             (whole,) = reader.encode([string])
-            cut = _with_share(cut, whole, prompt, len(read(named.tail(side))), length - special)
+            cut = _with_share(cut, whole, prompt, len(read(named.tail(side))), room)
         found.append(cut)
     return found
 
@@ -214,11 +215,8 @@ def _with_share(cut: CutText, whole: Any, prompt: int, tail: int, room: int) -> 
     kept = kept_of_side([offsets_T[index] for index in content], prompt, tail, room)
     lost = {content[position] for position in set(range(len(content))).difference(kept)}
     prompt_lost = sum(offsets_T[index][1] <= prompt for index in lost)
-    if not prompt_lost:
-        return cut
-    return replace(
-        cut, encoding=whole, kept=[i for i in range(len(special_T)) if i not in lost], prompt_lost=prompt_lost
-    )
+    left = [index for index in range(len(special_T)) if index not in lost]
+    return replace(cut, encoding=whole, kept=left, prompt_lost=prompt_lost)
 
 
 def kept_of_side(offsets: Sequence[tuple[int, int]], prompt: int, tail: int, room: int) -> list[int]:

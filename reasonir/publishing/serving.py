@@ -71,8 +71,8 @@ class Served(PythonModel):  # type: ignore[misc]
         return answers
 
     def _answer(self, record: Mapping[str, Any], params: Mapping[str, Any]) -> list[dict[str, Any]]:
-        instruction, texts, top_k = record.get("instruction"), record.get("documents"), params.get("top_k")
-        query = one_query(Text(record["query"], "" if instruction is None or pd.isna(instruction) else instruction))
+        instruction, texts = (_given(record, name) for name in ("instruction", "documents"))
+        query, top_k = one_query(Text(record["query"], instruction or "")), params.get("top_k")
         documents = None if texts is None else many_strings(texts, "documents")
         if isinstance(self._model, Retriever):
             return self._retrieve(query, documents, TOP_K if top_k is None else top_k)
@@ -93,6 +93,12 @@ class Served(PythonModel):  # type: ignore[misc]
         elif not len(retriever):
             raise InputError("documents is missing, and this model was logged without a corpus: give texts to search")
         return [hit._asdict() for hit in retriever.retrieve(query, top_k)]
+
+
+def _given(record: Mapping[str, Any], name: str) -> Any:
+    """Return a value of a record; None if it has none, which a data frame of several records writes as NaN."""
+    value = record.get(name)
+    return None if pd.api.types.is_scalar(value) and pd.isna(value) else value
 
 
 def _as_json(pruned: Pruned) -> dict[str, Any]:

@@ -159,6 +159,14 @@ def test_a_pipe_is_answered_line_by_line(models, corpus, tmp_path):
     assert [(row[0], row[3], row[4]) for row in cells(out)] == [("copper", "d5", "copper")]
 
 
+def test_bytes_that_are_no_text_are_refused(corpus, tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"bees dance\n\xff\n"), encoding="utf-8"))
+    for query, message in (([], "standard input isn't UTF-8"), (["query='bees\udcff'"], "half of a surrogate pair")):
+        done = run("search", "run=bm25", f"corpus={corpus}", *query, *HERE, home=tmp_path)
+        assert done.status == 2
+        assert message in done.err
+
+
 def prompted(monkeypatch, typed):
     class Terminal(io.StringIO):
         def isatty(self):
