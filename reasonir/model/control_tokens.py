@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary
 
+from reasonir.errors import InputError
+
 _PRIVATE = 0x100000
 """First character of the last private-use plane."""
 
@@ -62,7 +64,14 @@ def reader_of(tokenizer: Any, prompts: Iterable[str | None] = (), ids: Iterable[
         tokenizer: of transformers.
         prompts: prompts, whose added tokens are control tokens.
         ids: further control tokens: markers, or those of a template.
+
+    Raises:
+        InputError: the tokenizer is in Python.
     """
+    if not tokenizer.is_fast:
+        raise InputError(
+            f"{tokenizer.name_or_path} has no fast tokenizer, which token offsets need: choose another checkpoint"
+        )
     key = (tuple(filter(None, prompts)), tuple(ids))
     readers = _readers.setdefault(tokenizer, {})
     if key not in readers:

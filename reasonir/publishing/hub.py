@@ -12,6 +12,7 @@ from reasonir.publishing.model_card import card_of
 from reasonir.utils.files import atomic_path
 
 if TYPE_CHECKING:
+    from reasonir.inference.loading import Device
     from reasonir.inference.pruner import Pruner
     from reasonir.inference.reranker import Reranker
     from reasonir.inference.retriever import Retriever
@@ -66,7 +67,7 @@ def push(folder: Path, to: str, *, private: bool = False) -> str:
 
 
 def load(
-    repo: str, *, revision: str | None = None, device: str = "cpu", trust_remote_code: bool = False
+    repo: str, *, revision: str | None = None, device: Device = "cpu", trust_remote_code: bool = False
 ) -> Retriever | Reranker | Pruner:
     """Load a model of the hub at a branch, tag or commit; `reasonir.load` takes the newest one.
 

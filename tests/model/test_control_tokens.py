@@ -2,8 +2,9 @@
 
 import pytest
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
-from transformers import AutoTokenizer, PreTrainedTokenizerFast
+from transformers import AutoTokenizer, CanineTokenizer, PreTrainedTokenizerFast
 
+from reasonir.errors import InputError
 from reasonir.model.control_tokens import reader_of
 from tests.helpers import SENTENCES
 
@@ -120,3 +121,8 @@ def test_added_words_stay_tokens_unless_a_prompt_uses_them():
     assert word in plain.ids
     assert word not in used.ids
     assert space in used.ids
+
+
+def test_a_tokenizer_in_python_is_refused():
+    with pytest.raises(InputError, match="has no fast tokenizer, which token offsets need"):
+        reader_of(CanineTokenizer())

@@ -126,6 +126,24 @@ def test_the_end_of_text_that_transformers_ignores_is_that_of_the_export_too(tmp
     assert "pools the last token" not in caplog.text
 
 
+@pytest.mark.parametrize("name", ["bert", "qwen"])
+@pytest.mark.parametrize("head", ["biencoder", "gaussian", "colbert", "cross_encoder", "provence"])
+def test_control_tokens_of_a_prompt_are_those_of_the_export_too(request, tmp_path, head, name):
+    prompts = Prompts("[SEP] query [PAD]", "[SEP]")
+    encoder = load(request.getfixturevalue(name), head, model={"prompts": prompts})
+    export(encoder, tmp_path / "model")  # compared with the libraries' own reading
+
+
+@pytest.mark.parametrize("head", ["biencoder", "colbert", "cross_encoder"])
+def test_a_tokenizer_without_any_special_token_is_refused(tmp_path, head):
+    folder = decoder(tmp_path / "bare", "qwen3")
+    file = folder / "tokenizer.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"post_processor": None, "added_tokens": []}))
+    (folder / "tokenizer_config.json").write_text('{"tokenizer_class": "PreTrainedTokenizerFast"}')
+    with pytest.raises(InputError, match="set pad_token in its"):
+        load(folder, head)
+
+
 def test_a_last_token_that_is_a_word_is_said(tmp_path, caplog):
     folder = states_eos(tmp_path / "qwen")
     (folder / "tokenizer_config.json").write_text(

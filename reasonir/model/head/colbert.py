@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from reasonir.data.batch import Padded, Representation, Tokens
+from reasonir.errors import InputError
 from reasonir.model.checkpoint_config import (
     UNBOUNDED,
     Length,
@@ -254,28 +255,31 @@ print(rank.rerank([[0, 1]], queries, [documents]))""",
             temperature: see `RetrieverHead`.
 
         Raises:
-            InputError: a length exceeds the model's positions.
+            InputError: a length exceeds the model's positions or leaves texts no share, or no token can pad.
         """
         from pylate.models import ColBERT as PyLateColBERT
 
         if not _lengths(folder) and not _is_stanford(folder):
             query_length = query_length or DEFAULT_LENGTHS["query"]
             query_expansion = bool(query_expansion)
-        source = PyLateColBERT(
-            str(folder),
-            device="cpu",
-            local_files_only=True,
-            trust_remote_code=model_kwargs.get("trust_remote_code", False),
-            model_kwargs={k: v for k, v in model_kwargs.items() if k != "trust_remote_code"},
-            query_length=query_length,
-            document_length=document_length,
-            embedding_size=embedding_size,
-            query_prefix=query_prefix,
-            document_prefix=document_prefix,
-            do_query_expansion=query_expansion,
-            attend_to_expansion_tokens=attend_to_expansion,
-            skiplist_words=skiplist,
-        )
+        try:
+            source = PyLateColBERT(
+                str(folder),
+                device="cpu",
+                local_files_only=True,
+                trust_remote_code=model_kwargs.get("trust_remote_code", False),
+                model_kwargs={k: v for k, v in model_kwargs.items() if k != "trust_remote_code"},
+                query_length=query_length,
+                document_length=document_length,
+                embedding_size=embedding_size,
+                query_prefix=query_prefix,
+                document_prefix=document_prefix,
+                do_query_expansion=query_expansion,
+                attend_to_expansion_tokens=attend_to_expansion,
+                skiplist_words=skiplist,
+            )
+        except NotImplementedError as error:  # no mask, end-of-text or padding token
+            raise InputError(f"{folder}: {error}: set pad_token in its tokenizer_config.json") from error
         _fix_pylate(source)
         if len(source) - 1 > _projections(folder):
             log.warning("%s has no projection: a new one is initialised and has to be trained", folder)

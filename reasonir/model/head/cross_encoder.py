@@ -235,16 +235,12 @@ print(model.predict([("why does it rain", "Warm air rises."), ("why does it rain
         """Return the tokenizer of a checkpoint's pairs.
 
         Raises:
-            InputError: it gives no offsets, or the length or share is out of range.
+            InputError: the length or share is out of range.
         """
         from transformers import AutoTokenizer
 
         trust = model_kwargs.get("trust_remote_code", False)
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=trust, verbose=False)
-        if not tokenizer.is_fast:
-            raise InputError(
-                f"{folder} has no fast tokenizer, which is needed for token offsets: choose another checkpoint"
-            )
         ensure_padding(tokenizer, source.config)
         positions = usable_positions(source.config, tokenizer)
         encoding = cls.read_tokenizer(folder, options, tokenizer=tokenizer, prompts=prompts, positions=positions)
