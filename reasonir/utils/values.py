@@ -69,7 +69,7 @@ def check_id(value: object, what: str, *, remedy: str = FIX) -> str:
     Raises:
         InputError: it is neither a text nor a whole number, or a run file couldn't carry it.
     """
-    if isinstance(value, Integral) and not isinstance(value, bool) and int(value).bit_length() < _MAX_BITS:
+    if not isinstance(value, bool) and isinstance(value, Integral) and int(value).bit_length() < _MAX_BITS:
         return str(int(value))
     if not isinstance(value, str):
         raise InputError(f"{what} is {shorten(value)}, expected a string or a whole number: {remedy}")
