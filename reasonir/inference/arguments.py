@@ -103,4 +103,4 @@ def _many(values: object, name: str) -> list[Any]:
     single = isinstance(values, bytes | bytearray | Mapping | set | frozenset) or getattr(values, "ndim", 1) != 1
     if single or not isinstance(values, Iterable):
         raise InputError(f"{name} is {shorten(values)} ({type(values).__name__}): give a string, or a list of strings")
-    return list(values)
+    return list(values.tolist() if hasattr(values, "tolist") else values)  # NumPy's strings and numbers as Python's

@@ -43,6 +43,7 @@ def test_many_texts_are_any_ordered_collection_of_strings(kind):
     assert many_strings(MANY[kind]()) == ["a", "b"]
     assert many_queries(MANY[kind]()) == [Text("a"), Text("b")]
     assert many_ids(MANY[kind](), 2) == ["a", "b"]
+    assert {type(text) for text in (*many_strings(MANY[kind]()), *many_ids(MANY[kind](), 2))} == {str}
 
 
 def test_a_lone_string_is_one_text():
