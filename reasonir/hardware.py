@@ -5,13 +5,27 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from annotated_types import MinLen
 
 from reasonir.errors import InputError
-from reasonir.utils.ranges import NonNegative, Positive, PositiveFloat, Validated
+from reasonir.utils.ranges import NonNegative, Positive, PositiveFloat, Rule, Validated
 
 Accelerator = Literal["auto", "cpu", "cuda", "mps"]
 Precision = Literal["32-true", "16-mixed", "bf16-mixed"]
+_ATTENTION = ("varlen", "sdpa", "eager", "flash_attention_2", "flash_attention_3", "flex_attention")
+Attention = Annotated[
+    str,
+    Rule(
+        lambda name: name in _ATTENTION or "/" in name, f"{', '.join(_ATTENTION)}, or a kernel of the hub (owner/name)"
+    ),
+]
+_STRATEGIES = ("auto", "ddp", "ddp_find_unused_parameters_true")
+_STRATEGY = Rule(
+    lambda value: value in _STRATEGIES if isinstance(value, str) else callable(getattr(value, "setup", None)),
+    f"{', '.join(_STRATEGIES)}, or a strategy's _target_ as in hardware=fsdp",
+)
 _HALF = {"16-mixed": "float16", "bf16-mixed": "bfloat16"}
 
 
@@ -55,10 +69,10 @@ class Hardware(Validated):
     accelerator: Accelerator = "auto"
     devices: Positive | Literal[-1] = 1
     precision: Literal["auto"] | Precision = "auto"
-    supported_precisions: Sequence[Precision] = ("32-true", "16-mixed", "bf16-mixed")
+    supported_precisions: Annotated[Sequence[Precision], MinLen(1)] = ("32-true", "16-mixed", "bf16-mixed")
     memory_gib: PositiveFloat | None = None
-    attention: str = "sdpa"
-    strategy: Any = "auto"
+    attention: Attention = "sdpa"
+    strategy: Annotated[Any, _STRATEGY] = "auto"
     micro_batch_tokens: Positive | None = None
     max_saved_tokens: NonNegative | None = None
     nodes: Positive = 1

@@ -41,12 +41,12 @@ SENTENCES = (
 
 def tiny_bert(folder: Path) -> Path:
     """The checkpoint that model=tiny makes."""
-    return Tiny(path=str(folder), head=None).locate()
+    return Tiny(path=str(folder), head=ColBERT.load).locate()
 
 
 def tiny_decoder(folder: Path) -> Path:
     """The checkpoint that model=tiny_reranker makes."""
-    return TinyDecoder(path=str(folder), head=None).locate()
+    return TinyDecoder(path=str(folder), head=ColBERT.load).locate()
 
 
 def tiny_qwen(folder: Path) -> Path:

@@ -10,7 +10,7 @@ from typing import Any
 from reasonir.data.base import Source
 from reasonir.errors import InputError
 from reasonir.training.datamodule import LoaderOptions, RetrievalData
-from reasonir.utils.ranges import NonNegative, Validated
+from reasonir.utils.ranges import Seed, Validated
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +27,7 @@ class DatasetTexts(Validated):
 
     source: Source
     home: str
-    seed: NonNegative
+    seed: Seed
 
     @property
     def name(self) -> str:

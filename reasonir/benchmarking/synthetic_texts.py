@@ -15,7 +15,7 @@ from annotated_types import MinLen
 
 from reasonir.data.demo import build_world
 from reasonir.errors import InputError
-from reasonir.utils.ranges import Ascending, NonNegative, Positive, Share, Validated
+from reasonir.utils.ranges import Ascending, Positive, Seed, Share, Validated
 
 _LEAST_WORDS = 32
 
@@ -39,7 +39,7 @@ class SyntheticTexts(Validated):
     quantiles: Annotated[Sequence[Share], Ascending]
     queries: _Lengths
     documents: _Lengths
-    seed: NonNegative = 0
+    seed: Seed = 0
 
     def problems(self) -> Iterable[str]:
         """Lengths and quantiles of different number."""

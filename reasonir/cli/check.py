@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import is_dataclass
 from typing import Annotated, Any, Literal
 
-from annotated_types import Ge
+from annotated_types import Ge, MinLen
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -27,12 +27,43 @@ from reasonir.cli.configuration import build
 from reasonir.config import CONF, VERSION_BASE
 from reasonir.errors import InputError, did_you_mean
 from reasonir.index.base import incompatibility
-from reasonir.utils.ranges import Fraction, NonNegative, Positive, PositiveFloat, hints_of, out_of_range
+from reasonir.utils.ranges import (
+    Fraction,
+    NonNegative,
+    NotBlank,
+    Positive,
+    PositiveFloat,
+    Seed,
+    hints_of,
+    out_of_range,
+)
 
 _META = {"_target_", "_partial_", "_convert_", "_recursive_", "_args_"}
 _OWN_FILES = ("--config-dir", "-cd", "--config-path", "-cp", "--config-name", "-cn", "--experimental-rerun")
+_PART = object()
+"""Stands for a node with a `_target_`."""
+_NAME = NotBlank | NonNegative  # a folder may be called 2026
 _KEYS: dict[str, Any] = {
-    "seed": NonNegative,
+    "home": _NAME,
+    "seed": Seed,
+    "experiment_name": _NAME,
+    "run_name": _NAME,
+    "tags": Mapping[str, str | float | bool],
+    "callbacks": Mapping[str, Callable[..., Any]],
+    "peers": Mapping[str, Callable[..., Any]],
+    "peers_python": NotBlank,
+    "resume": _NAME | None,
+    "run": _NAME | None,
+    "runs": Annotated[Sequence[_NAME], MinLen(1)] | _NAME,
+    "trec": _NAME | None,
+    "corpus": _NAME,
+    "query": NotBlank | float | None,
+    "queries": _NAME | None,
+    "reranker": _NAME | None,
+    "pruner": _NAME | None,
+    "metric": NotBlank,
+    "to": NotBlank,
+    "license": NotBlank | None,
     "trust_remote_code": bool,
     "dry_run": bool,
     "probe": bool,
@@ -236,13 +267,22 @@ def _invalid_target(node: DictConfig, path: str) -> Iterator[str]:
 
 def _invalid_value(path: str, value: Any, hint: Any) -> Iterator[str]:
     """Yield errors of a value by its annotation; nodes with a `_target_` are checked separately."""
-    if isinstance(value, DictConfig) and ("_target_" in value or value._is_none()):
-        return
     if isinstance(value, DictConfig | ListConfig):
         if [*_unresolved(value)]:
             return
-        value = OmegaConf.to_container(value, resolve=True)
-    yield from out_of_range(path, value, hint)
+        value = _without_parts(OmegaConf.to_container(value, resolve=True))
+    if value is not _PART:
+        yield from out_of_range(path, value, hint)
+
+
+def _without_parts(value: Any) -> Any:
+    """Return nested values without the nodes with a `_target_` in them; `_PART` for such a node."""
+    if isinstance(value, dict):
+        left = {key: _without_parts(child) for key, child in value.items()}
+        return _PART if "_target_" in value else {key: child for key, child in left.items() if child is not _PART}
+    if isinstance(value, list):
+        return [child for child in map(_without_parts, value) if child is not _PART]
+    return value
 
 
 def _invalid_keys(config: DictConfig) -> Iterator[str]:
@@ -252,6 +292,8 @@ def _invalid_keys(config: DictConfig) -> Iterator[str]:
         node = OmegaConf.select(config, section) if section else config
         if isinstance(node, DictConfig) and key in set(node.keys()) and not _unresolvable(node, key):
             yield from _invalid_value(path, node[key], hint)
+    if "run" in config and not {"model", "trec"} & set(config) and config.run is None:  # nothing in its place
+        yield "run=None: give a run's folder or MLflow id"
 
 
 def _is_interpolated(config: DictConfig, error: str, errors: Sequence[str]) -> bool:

@@ -34,7 +34,7 @@ from reasonir.tracking.tags import choices
 from reasonir.training.checkpoints import find_checkpoint
 from reasonir.training.datamodule import LoaderOptions
 from reasonir.training.optim import Optim
-from reasonir.training.options import CheckpointOptions, DevEvalOptions, EarlyStoppingOptions
+from reasonir.training.options import CheckpointOptions, DevEvalOptions, EarlyStoppingOptions, TrainerOptions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,7 +110,7 @@ class TrainParts(Command):
     teacher: Teacher
     objective: Objective
     optim: Optim
-    trainer: Mapping[str, Any]
+    trainer: TrainerOptions
     callbacks: Mapping[str, Callback]
     checkpoint: CheckpointOptions
     dev_eval: DevEvalOptions
@@ -166,7 +166,6 @@ def compose_train(config: DictConfig, folder: Path) -> TrainParts:
     Raises:
         InputError: a part refuses its options, or a named run or checkpoint doesn't exist.
     """
-    trainer = {key: value for key, value in _plain(config.trainer).items() if key != "_target_"}
     return TrainParts(
         **command_parts(config, folder),
         run_name=config.run_name,
@@ -185,7 +184,7 @@ def compose_train(config: DictConfig, folder: Path) -> TrainParts:
         teacher=compose_teacher(config),
         objective=build(config.loss),
         optim=build(config.optim),
-        trainer=trainer,
+        trainer=build(config.trainer),
         callbacks=build(config.callbacks) or {},
         checkpoint=build(config.checkpoint),
         dev_eval=build(config.dev_eval),

@@ -37,9 +37,8 @@ def probe(parts: TrainParts, data: RetrievalData, plan: Plan) -> Plan:
     data.assemble = encoder.head.tokenizer.collate
     module = RetrieverModule(encoder, parts.objective, parts.optim, plan.budget, steps=_STEPS, seed=parts.seed)
     with tempfile.TemporaryDirectory() as folder:
-        trainer = build_trainer(
-            parts.trainer, hardware, max_steps=_STEPS, max_epochs=-1, logger=False, default_root_dir=folder
-        )
+        options = replace(parts.trainer, max_steps=_STEPS, max_epochs=-1)
+        trainer = build_trainer(options, hardware, logger=False, default_root_dir=folder)
         encoder.to(hardware.torch_device)
         meter = Meter(encoder.device)
         trainer.fit(module, datamodule=data)

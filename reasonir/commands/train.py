@@ -102,7 +102,7 @@ def _plan(parts: TrainParts, data: RetrievalData) -> tuple[TrainParts, Plan]:
         lengths = longest(parts.model)
     else:
         parts, lengths, fitted = _with_data(parts, data)
-    accumulates = parts.trainer["accumulate_grad_batches"] > 1
+    accumulates = parts.trainer.accumulate_grad_batches > 1
     plan = plan_run(
         parts.model,
         parts.hardware,

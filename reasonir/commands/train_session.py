@@ -16,7 +16,6 @@ from reasonir.commands.compose import EvaluateParts, TrainParts
 from reasonir.distributed.encoding_pool import broadcast_weights, join_pool, run_together
 from reasonir.distributed.launch import own_rank
 from reasonir.engine.step import Budget
-from reasonir.errors import InputError
 from reasonir.eval.base import Benchmark
 from reasonir.eval.digest import whole
 from reasonir.eval.evaluator import ANALYSIS, Evaluation, read_benchmark
@@ -224,17 +223,10 @@ class TrainingRun:
 
 
 def total_steps(batches: int, trainer: Trainer) -> int:
-    """Return the optimiser steps of a training with `batches` batches per epoch.
-
-    Raises:
-        InputError: neither epochs nor steps are bounded.
-    """
+    """Return the optimiser steps of a training with `batches` batches per epoch."""
     steps_per_epoch = -(-batches // trainer.accumulate_grad_batches)
     bounds = [steps_per_epoch * (trainer.max_epochs or -1), trainer.max_steps]
-    bounds = [bound for bound in bounds if bound > 0]
-    if not bounds:
-        raise InputError("training has no end: set trainer.max_epochs or trainer.max_steps")
-    return min(bounds)
+    return min(bound for bound in bounds if bound > 0)
 
 
 def evaluation_of(

@@ -19,10 +19,10 @@ from reasonir.data.base import Rejected
 from reasonir.data.files.context_rows import files_of, read_examples, task_of
 from reasonir.data.files.records import digests
 from reasonir.types import Document, Example, Task
-from reasonir.utils.ranges import NonNegative, Positive, Rule, Validated
+from reasonir.utils.ranges import Positive, Rule, Seed, Validated
 
 _SHARE_OR_COUNT = Rule(
-    lambda value: 0 < value <= 1 or (value > 1 and value % 1 == 0), "a share up to 1, or a whole number of rows"
+    lambda value: 0 < value <= 1 or (value > 1 and isinstance(value, int)), "a share up to 1, or a whole number of rows"
 )
 
 
@@ -60,7 +60,7 @@ class ContextRelevance(Validated):
     items: Annotated[int, Ge(2)] | None = None
     upsample_factor: Annotated[float, Ge(1)] = 1.0
     n_samples: Annotated[float, _SHARE_OR_COUNT] | None = None
-    seed: NonNegative = 0
+    seed: Seed = 0
 
     def problems(self) -> Iterable[str]:
         """Yield a message for each option that has no effect."""

@@ -20,7 +20,7 @@ import numpy as np
 
 from reasonir.data.base import copy_key
 from reasonir.types import Corpus, Document, Example, Task, Text
-from reasonir.utils.ranges import NonNegative, Positive, Validated
+from reasonir.utils.ranges import Positive, Seed, Validated
 
 Part = Literal["train", "dev", "test"]
 PARTS: tuple[Part, ...] = ("train", "dev", "test")
@@ -143,7 +143,7 @@ class Demo(Validated):
         variants: wordings of each training situation.
     """
 
-    seed: NonNegative = 0
+    seed: Seed = 0
     variants: Positive = 2
 
     @property

@@ -28,7 +28,7 @@ from reasonir.data.passages import passages
 from reasonir.data.splits.shares import PARTS, Shares, sizes
 from reasonir.errors import InputError
 from reasonir.types import Corpus, Document, Example, Task, Text
-from reasonir.utils.ranges import NonNegative, Positive, Share, Validated
+from reasonir.utils.ranges import Positive, Seed, Share, Validated
 from reasonir.utils.sentences import Span, count_words, sentences
 
 
@@ -91,7 +91,7 @@ class Documents(Validated):
     passage_words: Positive | None = 200
     negatives: Literal["none", "random"] = "none"
     num_negatives: Positive = 1
-    seed: NonNegative = 0
+    seed: Seed = 0
 
     @property
     def name(self) -> str:

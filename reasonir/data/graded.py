@@ -28,7 +28,7 @@ from reasonir.data.splits.shares import PARTS, Shares
 from reasonir.data.splits.stratified import divide, normalise, shuffled
 from reasonir.errors import InputError
 from reasonir.types import Corpus, Document, Example, Task, Text
-from reasonir.utils.ranges import Ascending, NonNegative, Positive, Validated
+from reasonir.utils.ranges import Ascending, NonNegative, Positive, Seed, Validated
 
 log = logging.getLogger(__name__)
 
@@ -69,7 +69,7 @@ class Graded(Validated):
     sample: Annotated[int, Ge(3)] | None = None
     corpus_negatives: NonNegative = 0
     min_documents: Positive = 2
-    seed: NonNegative = 0
+    seed: Seed = 0
     revision: str | None = None
 
     def problems(self) -> Iterable[str]:

@@ -22,7 +22,7 @@ from reasonir.data.base import Rejected, Source, Tested, copy_key
 from reasonir.data.splits.shares import drop_held_out
 from reasonir.errors import InputError, did_you_mean
 from reasonir.types import Example, Task
-from reasonir.utils.ranges import NonNegative, Positive, PositiveFloat, Validated
+from reasonir.utils.ranges import Positive, PositiveFloat, Seed, Validated
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ class Mixture(Validated):
     upsample_factor: Mapping[str, PositiveFloat] | None = None
     weights: Mapping[str, PositiveFloat] | None = None
     dev_source: str | None = None
-    seed: NonNegative = 0
+    seed: Seed = 0
 
     def problems(self) -> Iterable[str]:
         """Yield messages about unknown sources and contradicting proportions."""

@@ -28,7 +28,7 @@ from reasonir.data.splits.decontamination import Decontamination, Level
 from reasonir.errors import InputError
 from reasonir.types import Document, Example, Task
 from reasonir.utils.progress import progress
-from reasonir.utils.ranges import NonNegative, NonNegativeFloat, Validated
+from reasonir.utils.ranges import NonNegative, ShareOrCount, Validated
 from reasonir.utils.sentences import count_words
 from reasonir.utils.values import is_encodable, shorten
 
@@ -61,7 +61,7 @@ class ReasonIR(Validated):
     revision: str | None = None
     documents: str = bright.HUB_ID
     documents_revision: str | None = bright.REVISION
-    max_unresolved: NonNegativeFloat = 0
+    max_unresolved: ShareOrCount = 0
     label_words: NonNegative = 5
     min_words: NonNegative = 0
     decontaminate: Level = "none"

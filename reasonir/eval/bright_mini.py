@@ -8,7 +8,7 @@ from pathlib import Path
 from reasonir.eval.bright import Bright
 from reasonir.eval.bright_mini_files import write_mini
 from reasonir.eval.leaderboard import Leaderboard
-from reasonir.utils.ranges import NonNegative
+from reasonir.utils.ranges import Seed
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +17,7 @@ class BrightMini(Bright):
 
     path: str = "data/bright_mini"
     revision: str | None = None
-    seed: NonNegative = 0
+    seed: Seed = 0
 
     @property
     def leaderboard(self) -> Leaderboard:

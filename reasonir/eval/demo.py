@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from reasonir.data.demo import Part, build_world
 from reasonir.eval.base import Benchmark
 from reasonir.types import Task
-from reasonir.utils.ranges import NonNegative, Validated
+from reasonir.utils.ranges import Seed, Validated
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +16,7 @@ class DemoBenchmark(Benchmark, Validated):
     """One split of the demo corpus; `seed` as in `data=demo`."""
 
     split: Part = "test"
-    seed: NonNegative = 0
+    seed: Seed = 0
 
     def tasks(self, *, corpus: bool = True) -> Iterator[Task]:
         """Yield the one task."""

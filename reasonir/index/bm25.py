@@ -20,7 +20,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import pairwise
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 from unicodedata import normalize
 
 import numpy as np
@@ -28,11 +28,25 @@ import numpy as np
 from reasonir.index.base import excluded_positions
 from reasonir.types import Corpus, Run, Text
 from reasonir.utils.progress import progress
-from reasonir.utils.ranges import NonNegativeFloat, Share, Validated
+from reasonir.utils.ranges import NonNegativeFloat, Rule, Share, Validated
 from reasonir.utils.scripts import UNSPACED, marks
 
 _TEXTS_PER_BLOCK = 8192
 _WORDS = "of 2 characters and more; 1 and 2 characters in scripts without spaces"
+_LISTED = "en english de german nl dutch fr french es spanish pt portuguese it italian ru russian sv swedish"
+_STOPWORDS = Rule(
+    lambda language: language in f"{_LISTED} no norwegian zh chinese tr turkish ko korean da danish en_plus".split(),
+    "a language of bm25s's stop words, such as en or de",
+)
+
+
+def _is_stemmed(language: str) -> bool:
+    import Stemmer
+
+    return language in Stemmer.algorithms()
+
+
+_STEMMER = Rule(_is_stemmed, "a language of Snowball's stemmers, such as english or german")
 
 
 @dataclass(slots=True)
@@ -49,8 +63,8 @@ class Bm25(Validated):
 
     k1: NonNegativeFloat = 0.9
     b: Share = 0.4
-    stemmer: str | None = "english"
-    stopwords: str | None = "en"
+    stemmer: Annotated[str, _STEMMER] | None = "english"
+    stopwords: Annotated[str, _STOPWORDS] | None = "en"
     weigh_query: bool = False
     corpus: Corpus = field(init=False, repr=False)
     measured: Mapping[str, float] = field(init=False, default_factory=dict)

@@ -38,7 +38,7 @@ from reasonir.index.topk import report, sampled
 from reasonir.model.encoder import ENCODE_TOKENS, Embedder
 from reasonir.types import Corpus, PlainTexts, Run, Text
 from reasonir.utils.progress import progress
-from reasonir.utils.ranges import NonNegative, Positive, Validated
+from reasonir.utils.ranges import Positive, Seed, Validated
 
 log = logging.getLogger(__name__)
 _MIN_VECTORS = 10
@@ -70,7 +70,7 @@ class Plaid(Validated):
     iterations: Positive = 4
     n_probe: Positive = 8
     candidates: Positive = 1024
-    seed: NonNegative = 42
+    seed: Seed = 42
     folder: str | None = None
     tokens: Positive = ENCODE_TOKENS
     corpus: Corpus = field(init=False)

@@ -19,7 +19,7 @@ import torch
 from annotated_types import Ge
 
 from reasonir.data.batch import Representation
-from reasonir.utils.ranges import NonNegative, Validated
+from reasonir.utils.ranges import NonNegative, Seed, Validated
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class Pooling(Validated):
     pool_factor: Annotated[float, Ge(1)] = 1.0
     kind: Literal["hierarchical", "first", "random"] = "hierarchical"
     protected_tokens: NonNegative = 1
-    seed: NonNegative = 42
+    seed: Seed = 42
 
     @property
     def pools(self) -> bool:

@@ -20,7 +20,7 @@ from reasonir.model.caching_encoder import CachingEncoder
 from reasonir.model.encoder import Embedder, Encoder
 from reasonir.model.fingerprint import identity_of, options_of
 from reasonir.types import Corpus, Run, Text
-from reasonir.utils.ranges import NonNegative, Validated
+from reasonir.utils.ranges import Seed, Validated
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class Neural(Validated):
     model: Model | None
     index: Callable[[Embedder], Index]
     hardware: Hardware
-    seed: NonNegative = 0
+    seed: Seed = 0
 
     @property
     def name(self) -> str:

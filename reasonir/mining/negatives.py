@@ -25,7 +25,7 @@ from reasonir.data.prepared import TEACHER, example_of, notes_of, read, read_man
 from reasonir.mining.base import Candidate, Ranker, Searcher
 from reasonir.mining.report import MiningTally, sentence
 from reasonir.types import Corpus, Document, Example, Run, Text
-from reasonir.utils.ranges import NonNegative, NonNegativeFloat, Positive, Validated
+from reasonir.utils.ranges import NonNegative, NonNegativeFloat, Positive, Seed, Validated
 from reasonir.utils.sentences import count_words
 
 log = logging.getLogger(__name__)
@@ -63,7 +63,7 @@ class HardNegatives(Validated):
     positive: Literal["highest", "lowest"] = "highest"
     min_words: NonNegative = 0
     sampling: Literal["first", "random"] = "random"
-    seed: NonNegative = 0
+    seed: Seed = 0
     replace_own: bool = False
     block: Positive = 1024
 

@@ -10,14 +10,14 @@ import numpy as np
 
 from reasonir.data.base import content_key
 from reasonir.types import Corpus, Run, Text
-from reasonir.utils.ranges import NonNegative, Validated
+from reasonir.utils.ranges import Seed, Validated
 
 
 @dataclass(frozen=True, slots=True)
 class Shuffled(Validated):
     """Random rankings, determined by the query's text and `seed`."""
 
-    seed: NonNegative = 0
+    seed: Seed = 0
 
     @property
     def name(self) -> str:

@@ -18,6 +18,7 @@ from reasonir.errors import InputError
 from reasonir.runs.outcome import RUN_ID, refuse_sweep
 from reasonir.tracking import outbox
 from reasonir.tracking.database import blocked, client_of, database_of, unavailable
+from reasonir.utils.ranges import Validated
 
 if TYPE_CHECKING:
     from lightning.pytorch.loggers.logger import Logger
@@ -32,7 +33,7 @@ _UNKNOWN = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
 
 
 @dataclass(slots=True)
-class Loggers:
+class Loggers(Validated):
     """Destinations of a run's metrics (config group `logger`).
 
     Attributes:
@@ -43,7 +44,7 @@ class Loggers:
 
     mlflow: bool = False
     csv: bool = True
-    lightning: Mapping[str, Callable[..., Logger]] = field(default_factory=dict)
+    lightning: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
     _opened: dict[Path, list[Logger]] = field(default_factory=dict, init=False, repr=False)
 
     def open(self, folder: Path) -> list[Logger]:

@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
-from annotated_types import Ge
+from annotated_types import Ge, Le
 from lightning import LightningDataModule
 
 from reasonir.data.base import Mixed, Source, Tested
@@ -31,7 +31,7 @@ from reasonir.mining.none import NoMining
 from reasonir.teacher.base import Teacher
 from reasonir.teacher.none import NoTeacher
 from reasonir.types import Example, Pair, Side, Task, Text
-from reasonir.utils.ranges import NonNegative, NonNegativeFloat, Positive, Validated
+from reasonir.utils.ranges import NonNegative, Positive, ShareOrCount, Validated
 
 log = logging.getLogger(__name__)
 
@@ -59,10 +59,10 @@ class LoaderOptions(Validated):
     homogeneous: bool = False
     positives: Literal["each", "all"] = "each"
     sample_size: Annotated[int, Ge(2)] | None = None
-    dev_size: NonNegativeFloat = 0.05
-    test_size: NonNegativeFloat = 0.05
+    dev_size: ShareOrCount = 0.05
+    test_size: ShareOrCount = 0.05
     dev_documents: Positive = 5000
-    workers: NonNegative = 2
+    workers: Annotated[int, Ge(0), Le(256)] = 2
 
 
 class RetrievalData(LightningDataModule):
@@ -205,7 +205,7 @@ class RetrievalData(LightningDataModule):
     @property
     def contrasts(self) -> frozenset[str]:
         """Contrasts present in the batches, out of those that an objective may need (see `Objective.needs`)."""
-        rows = self.rows.select(np.unique(self.items.row_I))
+        rows = self.training_rows()
         contrasts = {SPANS} if any(any(row["spans"]) for row in rows.select_columns(["spans"])) else set()
         seen: set[float] = set()
         for labels in rows["labels"][:]:
@@ -220,6 +220,10 @@ class RetrievalData(LightningDataModule):
             if contrasts >= {DOCUMENTS, ORDER}:
                 break
         return frozenset(contrasts | ({LABELS} if len(seen) > 1 else set()))
+
+    def training_rows(self) -> Any:
+        """Return the rows that are trained on."""
+        return self.rows.select(np.unique(self.items.row_I))
 
     def order(self, rank: int, ranks: int) -> Order:
         """Return the order of a rank's batches."""

@@ -15,7 +15,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from reasonir.errors import InputError
 from reasonir.model.encoder import Encoder
-from reasonir.utils.ranges import Fraction, LearningRate, NonNegativeFloat, Validated
+from reasonir.utils.ranges import Fraction, LearningRate, NonNegativeFloat, ShareOrCount, Validated
 
 FUSED = ("cpu", "cuda")
 """Device types with a fused AdamW kernel."""
@@ -43,12 +43,14 @@ class Optim(Validated):
     weight_decay: NonNegativeFloat = 0.01
     betas: tuple[Fraction, Fraction] = (0.9, 0.999)
     schedule: Literal["linear", "cosine", "constant"] = "linear"
-    warmup: NonNegativeFloat = 0.1
+    warmup: ShareOrCount = 0.1
 
     def problems(self) -> Iterable[str]:
-        """Yield an optimiser that isn't installed."""
+        """Yield an optimiser that isn't installed, and a decay that turns weights around."""
         if self.name == "adamw_8bit" and importlib.util.find_spec("bitsandbytes") is None:
             yield "name=adamw_8bit needs bitsandbytes: pip install bitsandbytes, or use adamw"
+        if max(self.lr, self.head_lr or 0) * self.weight_decay >= 1:
+            yield f"weight_decay={self.weight_decay}: a step subtracts lr times it from a weight: give less than 1 / lr"
 
     def optimizer(self, encoder: Encoder) -> Optimizer:
         """Build the optimiser of the encoder's trainable parameters.

@@ -1,10 +1,54 @@
-"""Options of the training loop: checkpoints, evaluation on the development queries, early stopping."""
+"""Options of the training loop: its length and steps, checkpoints, development evaluation, early stopping."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Annotated, Literal
 
-from reasonir.utils.ranges import Positive, Validated
+from reasonir.utils.ranges import NonNegativeFloat, Positive, Rule, Validated
+
+_TIME = Rule(
+    lambda time: bool(re.fullmatch(r"\d+(:\d\d){3}", time)) and time.strip("0:") != "",
+    "days:hours:minutes:seconds, as 00:12:00:00",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class TrainerOptions(Validated):
+    """Options of Lightning's Trainer that a run chooses; the others follow from the hardware profile and the run.
+
+    Attributes:
+        max_epochs: passes over the training data; None or -1 for no limit.
+        max_steps: optimiser steps; -1 for no limit.
+        max_time: time after which training stops, as days:hours:minutes:seconds; None for no limit.
+        accumulate_grad_batches: batches per optimiser step.
+        gradient_clip_val: largest gradient norm or value; None or 0 doesn't clip.
+        gradient_clip_algorithm: "norm" or "value"; None is norm.
+        log_every_n_steps: optimiser steps between logged numbers.
+        deterministic: use deterministic kernels only; "warn" warns where there are none.
+        benchmark: let cuDNN choose kernels by timing them; None is Lightning's choice.
+        detect_anomaly: autograd's anomaly detection.
+        profiler: Lightning's profiler.
+    """
+
+    max_epochs: Positive | Literal[-1] | None = 1
+    max_steps: Positive | Literal[-1] = -1
+    max_time: Annotated[str, _TIME] | None = None
+    accumulate_grad_batches: Positive = 1
+    gradient_clip_val: NonNegativeFloat | None = 1.0
+    gradient_clip_algorithm: Literal["norm", "value"] | None = None
+    log_every_n_steps: Positive = 5
+    deterministic: bool | Literal["warn"] | None = None
+    benchmark: bool | None = None
+    detect_anomaly: bool = False
+    profiler: Literal["simple", "advanced", "pytorch"] | None = None
+
+    def problems(self) -> Iterable[str]:
+        """Yield a training without an end, whose schedule has no length."""
+        if self.max_epochs in (None, -1) and self.max_steps == -1:
+            yield f"max_epochs={self.max_epochs}: training has no end: give 1 or more, or set trainer.max_steps"
 
 
 @dataclass(frozen=True, slots=True)

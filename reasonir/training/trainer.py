@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 from lightning import Trainer
@@ -11,6 +11,7 @@ from lightning.pytorch.strategies import FSDPStrategy
 from torch.amp.grad_scaler import GradScaler
 
 from reasonir.hardware import Hardware
+from reasonir.training.options import TrainerOptions
 
 
 class ShardedPrecision(FSDPPrecision):
@@ -34,20 +35,20 @@ def precision_plugin(hardware: Hardware) -> Precision | None:
 
 
 def build_trainer(
-    user_options: Mapping[str, Any], hardware: Hardware, *, plugins: tuple[Any, ...] = (), **options: Any
+    chosen: TrainerOptions, hardware: Hardware, *, plugins: tuple[Any, ...] = (), **options: Any
 ) -> Trainer:
     """Build Lightning's Trainer on a resolved hardware profile.
 
     Args:
-        user_options: the configuration's Trainer options.
+        chosen: the run's options.
         hardware: the resolved profile.
         plugins: in addition to the precision plugin.
-        options: Trainer options that override the user's.
+        options: further options of the Trainer.
     """
     precision = precision_plugin(hardware)
-    merged: dict[str, Any] = {**user_options, **options}
     return Trainer(
-        **merged,
+        **asdict(chosen),
+        **options,
         accelerator=hardware.accelerator,
         devices=hardware.devices,
         num_nodes=hardware.nodes,

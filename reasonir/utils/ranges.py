@@ -1,8 +1,9 @@
 """Ranges of options, declared in annotations and checked by commands and constructors.
 
 `batch_size: Annotated[int, Ge(2)]` and `kind: Literal["first", "random"]` are read by `reasonir.cli.check` for every
-`_target_` of a configuration, and by dataclasses that derive from `Validated` on construction. Numbers must be finite,
-booleans aren't numbers, and None is valid where the annotation has it. Other types accept everything.
+`_target_` of a configuration, and by dataclasses that derive from `Validated` on construction. Numbers must be finite
+and below 2^63, booleans aren't numbers, and None is valid where the annotation has it. A class that is none of these
+stands for a part built from a `_target_`: no plain value replaces it. `Any` accepts everything.
 """
 
 from __future__ import annotations
@@ -10,9 +11,11 @@ from __future__ import annotations
 import inspect
 import math
 import operator
+import sys
 import types
 import typing
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, fields, is_dataclass
 from functools import cache, partial
 from numbers import Integral, Real
@@ -24,11 +27,12 @@ from reasonir.errors import did_you_mean, raise_errors
 
 Positive = Annotated[int, Ge(1)]
 NonNegative = Annotated[int, Ge(0)]
-PositiveFloat = Annotated[float, Gt(0)]
-NonNegativeFloat = Annotated[float, Ge(0)]
+PositiveFloat = Annotated[float, Gt(0), Le(10**6)]
+NonNegativeFloat = Annotated[float, Ge(0), Le(10**6)]
 Share = Annotated[float, Ge(0), Le(1)]
 Fraction = Annotated[float, Ge(0), Lt(1)]
 LearningRate = Annotated[float, Gt(0), Lt(1)]
+Seed = Annotated[int, Ge(0), Lt(2**32)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +43,14 @@ class Rule(BaseMetadata):
     remedy: str
 
 
+NotBlank = Annotated[str, Rule(lambda text: bool(text.strip()), "a text that isn't blank")]
+ShareOrCount = Annotated[
+    float,
+    Rule(lambda value: value >= 0 and (value < 1 or isinstance(value, Integral)), "a share below 1, or a whole number"),
+]
 Ascending = Rule(lambda values: list(values) == sorted(values), "values in ascending order")
 
+_LARGEST: Any = 2**63
 _WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a string", types.NoneType: "null"}
 _KINDS: dict[Any, type] = {int: Integral, float: Real, bool: bool, str: str, types.NoneType: types.NoneType}
 _BOUNDS: dict[type, tuple[Callable[[Any, Any], bool], str]] = {
@@ -85,7 +95,13 @@ def hints_of(target: Callable[..., Any]) -> Mapping[str, Any]:
     try:
         return typing.get_type_hints(target, include_extras=True)
     except (NameError, TypeError):  # imported for type checkers only, or not written in Python
-        return {}
+        scope = vars(sys.modules[target.__module__])
+    hints: dict[str, Any] = {}
+    for name, annotation in getattr(target, "__annotations__", {}).items():
+        with suppress(NameError, TypeError):
+            one: Any = types.SimpleNamespace(__annotations__={name: annotation})
+            hints |= typing.get_type_hints(one, scope, include_extras=True)
+    return hints
 
 
 def out_of_range(path: str, value: Any, hint: Any) -> Iterator[str]:
@@ -162,7 +178,9 @@ def _fits(value: Any, base: Any, bounds: list[Any]) -> bool:
         return any(value == choice and type(value) is type(choice) for choice in typing.get_args(base))
     if base in _KINDS:
         return _of_kind(value, base) and _finite(value) and all(_satisfies(value, bound) for bound in bounds)
-    return not (_is_container(base) and isinstance(value, int | float | str | list | tuple | Mapping | types.NoneType))
+    if base in (Any, object):
+        return all(_satisfies(value, bound) for bound in bounds)
+    return not isinstance(value, int | float | str | list | tuple | Mapping | types.NoneType)
 
 
 def _of_kind(value: Any, base: Any) -> bool:
@@ -170,7 +188,7 @@ def _of_kind(value: Any, base: Any) -> bool:
 
 
 def _finite(value: Any) -> bool:
-    return not isinstance(value, float) or math.isfinite(value)
+    return not isinstance(value, Real) or abs(value) < _LARGEST  # false for nan
 
 
 def _satisfies(value: Any, bound: Any) -> bool:
@@ -189,15 +207,23 @@ def _remedy(value: Any, members: list[tuple[Any, list[Any]]]) -> str:
     choices = [choice for base, _ in members if typing.get_origin(base) is Literal for choice in typing.get_args(base)]
     others = [(base, bounds) for base, bounds in members if typing.get_origin(base) is not Literal]
     bare = [base for base, _ in others]
-    if not _finite(value) and any(base in (int, float) for base in bare):
+    if isinstance(value, float) and not math.isfinite(value) and any(base in (int, float) for base in bare):
         return f"{value}: give a finite number"
     if choices and not [base for base in bare if base is not types.NoneType]:
         hint = did_you_mean(str(value), list(map(str, choices)))
         return f"{value}: {_choose([*choices, *(['null'] if bare else [])])}{hint}"
-    if any(base in _KINDS and _of_kind(value, base) for base in bare):
-        return f"{value}: give {', or '.join([*(_range(*member) for member in others), *map(str, choices)])}"
-    words = [_WORDS.get(base, "a list" if _is_container_of(base, []) else "named values") for base in bare]
-    return f"{value!r}: expected {' or '.join([*words, *map(str, choices)])}"
+    if any(base in (Any, object) or (base in _KINDS and _of_kind(value, base)) for base in bare):
+        ranges = ", or ".join([*(_range(*member) for member in others), *map(str, choices)])
+        return f"{value}: give {ranges}{'' if _finite(value) else ', below 2^63'}"
+    quote = ", in quotes" if isinstance(value, int | float) and str in bare else ""
+    return f"{value!r}: expected {' or '.join([*map(_word, bare), *map(str, choices)])}{quote}"
+
+
+def _word(base: Any) -> str:
+    """Return a type in words."""
+    if base in _WORDS or _is_container(base):
+        return _WORDS.get(base, "named values" if _is_container(base, Mapping) else "a list")
+    return "named values with a _target_"
 
 
 def _choose(choices: Sequence[Any]) -> str:

@@ -65,7 +65,7 @@ def test_composition_writes_nothing(tmp_path, monkeypatch):
     monkeypatch.setenv("REASONIR_HOME", str(tmp_path))
     parts = reasonir.compose("experiment=demo_tiny", "seed=2")
     assert isinstance(parts, TrainParts)
-    assert (parts.seed, parts.hardware.name, parts.trainer["max_steps"]) == (2, "cpu", 8)
+    assert (parts.seed, parts.hardware.name, parts.trainer.max_steps) == (2, "cpu", 8)
     assert parts.values["run_name"] == "demo_tiny"
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(FrozenInstanceError):

@@ -5,6 +5,7 @@ import pytest
 from reasonir.errors import InputError
 from reasonir.model.backbone import Model
 from reasonir.model.download import Packaged, locate
+from reasonir.model.head.colbert import ColBERT
 from reasonir.model.shape import Shape
 from tests.helpers import load
 
@@ -45,10 +46,10 @@ def test_a_package_that_is_not_installed_changes_nothing(hub):
 
 
 def test_another_path_never_gets_the_packaged_weights(hub):
-    model = Model("someone/else", head=None, hub_id=MINILM, packaged=packaged())
+    model = Model("someone/else", head=ColBERT.load, hub_id=MINILM, packaged=packaged())
     with pytest.raises(InputError, match=r"model\.path=someone/else can't be reached"):
         model.locate()
-    assert Model(MINILM, head=None, hub_id=MINILM, packaged=packaged()).locate().is_dir()
+    assert Model(MINILM, head=ColBERT.load, hub_id=MINILM, packaged=packaged()).locate().is_dir()
 
 
 def test_an_unreachable_model_names_the_alternatives(hub):
@@ -89,6 +90,6 @@ def test_dimensions_are_read_from_the_checkpoint_or_else_those_stated(bert, qwen
     assert shape.parameters == sum(p.numel() for p in load(bert, "biencoder").backbone.parameters())
     assert Shape.read(qwen).kind == "decoder"
     stated = Shape(28, 1024, 3072, 16, 595_776_512, "decoder")
-    assert Model("a/b", head=None, hub_id="a/b", shape=stated).measure() is stated
+    assert Model("a/b", head=ColBERT.load, hub_id="a/b", shape=stated).measure() is stated
     with pytest.raises(InputError):
-        Model("a/b", head=None, hub_id="other", shape=stated).measure()
+        Model("a/b", head=ColBERT.load, hub_id="other", shape=stated).measure()

@@ -2,12 +2,10 @@
 
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
-from omegaconf import OmegaConf
 from torch.utils.data import DataLoader
 
 from reasonir.cli.configuration import build
-from reasonir.config import CONF, VERSION_BASE
+from reasonir.config import CONF
 from reasonir.engine.step import Budget
 from reasonir.hardware import Hardware
 from reasonir.loss.bce import Bce
@@ -15,6 +13,7 @@ from reasonir.loss.cached_contrastive import CachedContrastive
 from reasonir.loss.provence import ProvenceLoss
 from reasonir.training.module import RetrieverModule
 from reasonir.training.optim import Optim
+from reasonir.training.options import TrainerOptions
 from reasonir.training.trainer import build_trainer
 from tests.helpers import batch_of, examples, load
 
@@ -22,14 +21,7 @@ OBJECTIVES = {"colbert": CachedContrastive(0.5), "cross_encoder": Bce(), "proven
 STEPS = 3
 
 
-@pytest.fixture(scope="module")
-def config():
-    with initialize_config_dir(str(CONF), version_base=VERSION_BASE):
-        trainer = OmegaConf.to_container(compose("train", ["model=tiny"]).trainer)
-        yield {key: value for key, value in trainer.items() if key != "_target_"}
-
-
-def train(config, folder, head, precision, *, tmp_path, optimiser="adamw", clip=1.0, accumulate=1, scale=None):
+def train(folder, head, precision, *, tmp_path, optimiser="adamw", clip=1.0, accumulate=1, scale=None):
     """(the changes of all weights, the module) after STEPS optimiser steps."""
     encoder = load(folder, head)
     before = {name: value.detach().clone() for name, value in encoder.named_parameters() if value.requires_grad}
@@ -39,10 +31,8 @@ def train(config, folder, head, precision, *, tmp_path, optimiser="adamw", clip=
     module.transfer_batch_to_device = lambda batch, device, number: batch  # the engine sends what it needs
     batches = [batch_of(encoder, examples(6 + number % 2), step=number) for number in range(STEPS * accumulate)]
     trainer = build_trainer(
-        config,
+        TrainerOptions(accumulate_grad_batches=accumulate, gradient_clip_val=clip),
         Hardware("cpu", "cpu", precision=precision),
-        accumulate_grad_batches=accumulate,
-        gradient_clip_val=clip,
         logger=False,
         default_root_dir=str(tmp_path),
     )
@@ -63,20 +53,20 @@ def apart(first, second):
 @pytest.mark.parametrize("clip", [None, 0.5])
 @pytest.mark.parametrize("optimiser", ["adamw", "adafactor"])
 @pytest.mark.parametrize("head", OBJECTIVES)
-def test_mixed_precision_takes_the_steps_of_float32(bert, config, tmp_path, head, optimiser, clip, accumulate):
+def test_mixed_precision_takes_the_steps_of_float32(bert, tmp_path, head, optimiser, clip, accumulate):
     given = {"optimiser": optimiser, "clip": clip, "accumulate": accumulate, "tmp_path": tmp_path}
-    expected, plain = train(config, bert, head, "32-true", **given)
+    expected, plain = train(bert, head, "32-true", **given)
     for precision, tolerance in (("bf16-mixed", 0.3), ("16-mixed", 0.1)):
-        found, module = train(config, bert, head, precision, **given)
+        found, module = train(bert, head, precision, **given)
         distance = apart(found, expected)
         assert distance < tolerance, distance
         assert float(module.norm) == pytest.approx(float(plain.norm), rel=0.03)
 
 
 @pytest.mark.parametrize("optimiser", ["adamw", "adafactor"])
-def test_steps_that_overflow_are_skipped_and_the_scale_comes_down(bert, config, tmp_path, optimiser):
+def test_steps_that_overflow_are_skipped_and_the_scale_comes_down(bert, tmp_path, optimiser):
     scale = 2.0**100
-    found, module = train(config, bert, "colbert", "16-mixed", optimiser=optimiser, tmp_path=tmp_path, scale=scale)
+    found, module = train(bert, "colbert", "16-mixed", optimiser=optimiser, tmp_path=tmp_path, scale=scale)
     assert all(not change.any() for change in found.values())
     assert not module.norm.isfinite()
     assert module.trainer.precision_plugin.scaler.get_scale() == scale / 2**STEPS
@@ -88,11 +78,9 @@ def profiles():
 
 
 @pytest.mark.parametrize("profile", profiles())
-def test_every_profile_takes_a_step_at_its_precision(bert, config, tmp_path, profile):
-    hardware = build(
-        compose("train", [f"hardware={profile}", "hardware.accelerator=cpu", "hardware.devices=1"]).hardware
-    )
-    hardware = hardware.resolve()
-    found, module = train(config, bert, "colbert", hardware.precision, tmp_path=tmp_path)
+def test_every_profile_takes_a_step_at_its_precision(bert, composed, tmp_path, profile):
+    config = composed("train", f"hardware={profile}", "hardware.accelerator=cpu", "hardware.devices=1")
+    hardware = build(config.hardware).resolve()
+    found, module = train(bert, "colbert", hardware.precision, tmp_path=tmp_path)
     assert module.trainer.precision == hardware.precision
     assert any(change.any() for change in found.values())

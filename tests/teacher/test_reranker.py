@@ -18,6 +18,7 @@ from reasonir.mining.bm25 import Bm25Miner
 from reasonir.mining.negatives import HardNegatives
 from reasonir.model.backbone import Model
 from reasonir.model.encoder import Encoder
+from reasonir.model.head.colbert import ColBERT
 from reasonir.model.tiny import TinyDecoder
 from reasonir.teacher.none import NoTeacher
 from reasonir.teacher.report import TeacherTally, sentence
@@ -97,7 +98,7 @@ def test_a_set_is_scored_once_per_checkpoint_wherever_its_files_are(decoder, tmp
     shutil.copytree(decoder, tmp_path / "copied")
     assert teacher(tmp_path / "copied", block=3).add_scores(own, tmp_path) == first
     assert sum(scored.counts) == PAIRS
-    other = TinyDecoder(path=str(tmp_path), head=None, vocabulary=1500).locate()
+    other = TinyDecoder(path=str(tmp_path), head=ColBERT.load, vocabulary=1500).locate()
     changed = [
         teacher(other),
         teacher(decoder, scale="probability"),
