@@ -27,6 +27,7 @@ from reasonir.cli.configuration import build
 from reasonir.config import CONF, VERSION_BASE
 from reasonir.errors import InputError, did_you_mean
 from reasonir.index.base import incompatibility
+from reasonir.loss import base as losses
 from reasonir.utils.ranges import (
     Fraction,
     NonNegative,
@@ -340,11 +341,8 @@ def _incompatible(config: DictConfig) -> Iterator[str]:
     if config.get("loss") is None:
         return
     for loss in _targets(config.loss):
-        if head.kind not in loss.accepts:
-            yield (
-                f"model/head and loss don't fit: {head.__name__} is a {head.kind}, and {loss.__name__} trains "
-                f"{' or '.join(sorted(loss.accepts))} heads: choose another loss= or model/head="
-            )
+        if error := losses.incompatibility(loss, head):
+            yield error
 
 
 def _targets(node: Any) -> Iterator[Any]:

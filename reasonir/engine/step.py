@@ -69,12 +69,13 @@ def _max_score(outputs: PairOutputs) -> Tensor:
 
 
 def _retrieval_outputs(head: Any, batch: Batch, representation: Representation, ranks: Ranks) -> Iterator[PairOutputs]:
-    """Yield the scores of every query with the documents of all ranks, once per view that the head is trained at."""
+    """Yield the outputs for every query with the documents of all ranks, once per view that the head is trained at."""
     queries, own = representation.split(len(batch.queries))
     documents, relation = _gather(own, batch.relation, ranks)
     device = representation.values_TD.device
     query_P, document_P, label_P, negative_QN = _pair_tensors(relation, len(queries), device)
-    for scores_QN in head.views(queries, documents):
+    for viewed_queries, viewed_documents in head.views(queries, documents):
+        scores_QN = head.score(viewed_queries, viewed_documents)
         yield RetrievalOutputs(
             scores_P=scores_QN[query_P, document_P],
             query_P=query_P,
@@ -85,8 +86,9 @@ def _retrieval_outputs(head: Any, batch: Batch, representation: Representation, 
             scores_QN=scores_QN,
             document_P=document_P,
             negative_QN=negative_QN,
-            queries=queries,
-            documents=documents,
+            queries=viewed_queries,
+            documents=viewed_documents,
+            normalised=head.normalised,
         )
 
 

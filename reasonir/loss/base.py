@@ -10,7 +10,8 @@ Shape letters: P labelled pairs, Q queries of this device, N documents of all de
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
@@ -22,6 +23,8 @@ from reasonir.utils.ranges import Validated
 
 LABEL = "label"
 """Name of the target that means the data's own labels."""
+ANY = (-math.inf, math.inf)
+"""Bounds of targets on any scale."""
 LABELS, DOCUMENTS, ORDER, SPANS = "labels", "documents", "order", "spans"
 """Requirements of objectives on batches: pairs whose labels differ, several documents per query, documents of a query
 whose labels differ, documents with labelled spans.
@@ -65,6 +68,7 @@ class RetrievalOutputs(PairOutputs):
         negative_QN: documents that may be negatives of a query: neither known to be relevant to it nor equal to it.
         queries: representation of this device's queries.
         documents: representation of all devices' documents.
+        normalised: True if vectors have length 1.
     """
 
     scores_QN: Tensor
@@ -72,6 +76,7 @@ class RetrievalOutputs(PairOutputs):
     negative_QN: Tensor
     queries: Representation
     documents: Representation
+    normalised: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,6 +98,41 @@ def needs_of(objective: Any) -> frozenset[str]:
     """Return an objective's requirements on batches; none for a user's objective without `needs`."""
     needs: frozenset[str] = getattr(objective, "needs", frozenset())
     return needs
+
+
+def incompatibility(objective: Any, head: Any) -> str | None:
+    """Return the reason why a class of objectives can't train a class of heads; None if it can.
+
+    A user's objective needs nothing of a head's vectors unless it says so, as `RetrieverObjective` does.
+    """
+    name = objective.__name__
+    if head.kind not in objective.accepts:
+        kinds = " or ".join(sorted(objective.accepts))
+        reason = f"{head.__name__} is a {head.kind}, and {name} trains {kinds} heads"
+    elif getattr(objective, "single_vector", False) and not head.single_vector:
+        reason = f"{head.__name__} gives many vectors per text, and {name} needs one"
+    elif getattr(objective, "free_length", False) and head.normalised:
+        reason = f"{head.__name__} gives vectors of length 1, and {name} trains their length"
+    elif getattr(objective, "logits", False) and getattr(head, "metric", None) == "euclidean":
+        reason = f"{head.__name__} gives scores up to 0, and {name} reads them as logits of relevance"
+    else:
+        return None
+    return f"model/head and loss don't fit: {reason}: choose another loss= or model/head="
+
+
+def bounds_of(objective: Any) -> tuple[float, float]:
+    """Return the least and the greatest target that an objective can learn from; `ANY` unless it says so."""
+    bounds: tuple[float, float] = getattr(objective, "bounds", ANY)
+    return bounds
+
+
+def parts_of(objective: Any) -> Iterator[Any]:
+    """Yield an objective, or for one that combines others, those."""
+    parts = getattr(objective, "parts", ())
+    for part in parts:
+        yield from parts_of(part)
+    if not parts:
+        yield objective
 
 
 class Objective(Protocol):
@@ -118,6 +158,10 @@ class RetrieverObjective(Validated):
     """Objective on a retriever's scores or vectors, without requirements on batches."""
 
     accepts: ClassVar[frozenset[str]] = frozenset({"retriever"})
+    single_vector: ClassVar[bool] = False
+    """True if it needs one vector per text."""
+    free_length: ClassVar[bool] = False
+    """True if it needs vectors of any length."""
     needs: ClassVar[frozenset[str]] = frozenset()
     teachers: ClassVar[frozenset[str]] = frozenset()
 
@@ -134,6 +178,13 @@ class Targeted(Validated):
     accepts: ClassVar[frozenset[str]] = PAIRWISE
     compares: ClassVar[bool] = False
     """True if documents of a query are compared with each other."""
+    logits: ClassVar[bool] = False
+    """True if scores are logits of relevance, 0 undecided."""
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """Least and greatest target that it can learn from."""
+        return ANY
 
     @property
     def teachers(self) -> frozenset[str]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
@@ -24,6 +25,12 @@ class Bce(Targeted):
     """
 
     temperature: PositiveFloat = 1.0
+    logits: ClassVar[bool] = True
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """Probabilities."""
+        return 0.0, 1.0
 
     def __call__(self, outputs: PairOutputs) -> Mapping[str, Tensor]:
         """Return the mean over pairs."""

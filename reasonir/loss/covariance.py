@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -23,6 +24,8 @@ from reasonir.loss.vectors import positives
 @dataclass(frozen=True, slots=True)
 class Covariance(RetrieverObjective):
     """||Cov - var I||_F / D."""
+
+    single_vector: ClassVar[bool] = True
 
     def __call__(self, outputs: RetrievalOutputs) -> Mapping[str, Tensor]:
         """Return the distance over the relevant pairs of all devices."""

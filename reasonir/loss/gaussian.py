@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -34,6 +35,7 @@ class GaussianLoss(RetrieverObjective):
     temperature: PositiveFloat
     weight: NonNegativeFloat = 0.02
     sigreg: Sigreg = field(default_factory=Sigreg)
+    single_vector: ClassVar[bool] = True
 
     def __call__(self, outputs: RetrievalOutputs) -> Mapping[str, Tensor]:
         """Return the loss, both terms, the mean distance of relevant pairs and the standard deviation of vectors."""

@@ -34,11 +34,14 @@ class Lambda(Targeted):
     sigma: PositiveFloat = 1.0
     compares: ClassVar[bool] = True
 
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """Grades whose gains, 2^grade - 1, float32 holds and adds."""
+        return 0.0, 64.0
+
     def __call__(self, outputs: PairOutputs) -> Mapping[str, Tensor]:
         """Return the mean over pairs of documents whose targets differ, in bits."""
-        inside_QG, scores_QG, target_QG = by_query(
-            outputs.query_P, outputs.scores_P, outputs.target(self.target).clamp(min=0)
-        )
+        inside_QG, scores_QG, target_QG = by_query(outputs.query_P, outputs.scores_P, outputs.target(self.target))
         scores_QG = scores_QG.masked_fill(~inside_QG, -torch.inf)
         order_QG = scores_QG.detach().argsort(dim=1, descending=True, stable=True)
         scores_QG, target_QG, inside_QG = (x_QG.gather(1, order_QG) for x_QG in (scores_QG, target_QG, inside_QG))

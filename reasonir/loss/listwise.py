@@ -8,6 +8,7 @@ Shape letters: P labelled pairs, Q queries, G the most pairs of a query.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
@@ -31,9 +32,14 @@ class Listwise(Targeted):
     temperature: PositiveFloat = 1.0
     compares: ClassVar[bool] = True
 
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """Targets that can be normalised to a share each."""
+        return 0.0, math.inf
+
     def __call__(self, outputs: PairOutputs) -> Mapping[str, Tensor]:
         """Return the mean over queries."""
-        target_P = outputs.target(self.target).clamp(min=0)
+        target_P = outputs.target(self.target)
         inside_QG, scores_QG, target_QG = by_query(outputs.query_P, outputs.scores_P / self.temperature, target_P)
         log_share_QG = scores_QG.masked_fill(~inside_QG, -torch.inf).log_softmax(1).masked_fill(~inside_QG, 0)
         total_Q = target_QG.sum(1)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -27,6 +27,7 @@ class Margin(RetrieverObjective):
 
     margin: NonNegativeFloat = 1.0
     negatives: Literal["hardest", "all"] = "hardest"
+    single_vector: ClassVar[bool] = True
 
     def __call__(self, outputs: RetrievalOutputs) -> Mapping[str, Tensor]:
         """Return the mean over relevant pairs (and their negatives), and the mean distance of relevant pairs."""

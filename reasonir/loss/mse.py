@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor
 
-from reasonir.loss.base import PairOutputs, Targeted
+from reasonir.loss.base import ANY, PairOutputs, Targeted
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +23,12 @@ class Mse(Targeted):
     """
 
     sigmoid: bool = True
+    logits: ClassVar[bool] = True
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """Probabilities, with the sigmoid."""
+        return (0.0, 1.0) if self.sigmoid else ANY
 
     def __call__(self, outputs: PairOutputs) -> Mapping[str, Tensor]:
         """Return the mean over pairs."""

@@ -41,6 +41,11 @@ class ProvenceLoss(Validated):
     accepts: ClassVar[frozenset[str]] = frozenset({"pruner"})
 
     @property
+    def parts(self) -> tuple[Objective]:
+        """The ranking term; the tokens' labels are its own."""
+        return (self.ranking,)
+
+    @property
     def teachers(self) -> frozenset[str]:
         """Teachers of the ranking term."""
         return self.ranking.teachers

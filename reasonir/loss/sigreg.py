@@ -31,22 +31,24 @@ FLOOR = 1.0525
 class Sigreg(RetrieverObjective):
     """Mean statistic of queries and documents over its floor, less 1: 0 for a Gaussian.
 
+    Vectors of length 1 are multiplied by the square root of their size first, the length of a Gaussian's.
+
     Attributes:
         slices: random directions per step.
         t_max: upper limit of the integral over t.
         knots: points from 0 to t_max, with trapezoids between them.
-        unit: multiply by the square root of the vectors' size first, for heads whose vectors have length 1.
     """
 
     slices: Positive = 256
     t_max: PositiveFloat = 3.0
     knots: Annotated[int, Ge(2)] = 17
-    unit: bool = False
 
     def __call__(self, outputs: RetrievalOutputs) -> Mapping[str, Tensor]:
         """Return the loss, and each side's statistic over its floor."""
-        sides = [values_ND * values_ND.shape[1] ** 0.5 if self.unit else values_ND for values_ND in both_sides(outputs)]
-        queries, documents = (self.statistic(values_ND, outputs.step) / FLOOR for values_ND in sides)
+        scale = outputs.documents.values_TD.shape[1] ** 0.5 if outputs.normalised else 1.0
+        queries, documents = (
+            self.statistic(values_ND * scale, outputs.step) / FLOOR for values_ND in both_sides(outputs)
+        )
         return {
             "loss": (queries + documents) / 2 - 1,
             "isotropy_queries": queries.detach(),

@@ -34,6 +34,11 @@ class Sum(Validated):
                 yield f"weights.{name}: no such term; the terms are {', '.join(self.terms)}"
 
     @property
+    def parts(self) -> Iterable[Objective]:
+        """Its terms."""
+        return self.terms.values()
+
+    @property
     def teachers(self) -> frozenset[str]:
         """Teachers of all terms."""
         return frozenset().union(*(term.teachers for term in self.terms.values()))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -15,6 +16,9 @@ from reasonir.loss.vectors import positives
 @dataclass(frozen=True, slots=True)
 class Variance(RetrieverObjective):
     """(std - 1)^2."""
+
+    single_vector: ClassVar[bool] = True
+    free_length: ClassVar[bool] = True
 
     def __call__(self, outputs: RetrievalOutputs) -> Mapping[str, Tensor]:
         """Return the loss over the relevant pairs of all devices, and the standard deviation."""

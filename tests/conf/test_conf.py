@@ -34,6 +34,17 @@ GIVEN = {
     "eval/instructions": ["eval=bright"],
     "model": ["model.path=x"],
 }
+NEEDED = {
+    ("loss", "provence"): ["model/head=provence"],
+    ("loss", "margin_mse"): ["loss.target=bge"],
+    ("loss", "sum"): ["+loss@loss.terms.bce=bce"],
+    ("data", "mixture"): ["+data@data.sources.demo=demo"],
+    ("eval", "pipeline"): ["eval.collection.path=x"],
+    ("eval", "geometry"): ["model/head=biencoder"],
+    ("index", "faiss"): ["model/head=biencoder"],
+    **{("loss", loss): ["model/head=gaussian"] for loss in ("gaussian", "sigreg", "variance")},
+    **{("loss", loss): ["model/head=biencoder"] for loss in ("covariance", "margin")},
+}
 OPTIONS = [(group, file.stem) for group in GROUPS for file in sorted((CONF / group).glob("*.yaml"))]
 
 
@@ -45,20 +56,17 @@ def targets(node):
             yield from targets(child)
 
 
-@pytest.mark.parametrize(("group", "option"), OPTIONS)
-def test_every_option_composes_and_binds(composed, group, option):
-    plus = "+" if group in ("debug", "experiment") else ""
+def chosen(group, option):
+    """Overrides that choose an option, with what it can't do without."""
     text = (CONF / group / f"{option}.yaml").read_text()
     needed = [word for word in GIVEN.get(group, []) if "???" in text or not word.endswith("=x")]
     needed += [f"{key}=x" for key in ("data.path", "eval.path") if group == "experiment" and f"{key}=" in text]
-    needed += ["model/head=provence"] if (group, option) == ("loss", "provence") else []
-    needed += ["loss.target=bge"] if (group, option) == ("loss", "margin_mse") else []
-    needed += ["+loss@loss.terms.bce=bce"] if (group, option) == ("loss", "sum") else []
-    needed += ["+data@data.sources.demo=demo"] if (group, option) == ("data", "mixture") else []
-    needed += ["eval.collection.path=x"] if (group, option) == ("eval", "pipeline") else []
-    single = (group, option) in (("index", "faiss"), ("eval", "geometry"))
-    needed += ["model/head=biencoder"] if single else []
-    config = composed("train", f"{plus}{group}={option}".lstrip("+"), *needed)
+    return [f"{group}={option}", *needed, *NEEDED.get((group, option), [])]
+
+
+@pytest.mark.parametrize(("group", "option"), OPTIONS)
+def test_every_option_composes_and_binds(composed, group, option):
+    config = composed("train", *chosen(group, option))
     found = problems(config)
     if (group, option) == ("index", "bm25"):
         assert found == ["index=reasonir.index.bm25.Bm25 searches words, not the model's vectors: choose index=exact"]

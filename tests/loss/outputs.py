@@ -19,7 +19,7 @@ def pair_outputs(scores, labels, *, queries=None, **teachers):
     )
 
 
-def retrieval_outputs(scores, pairs, negatives, *, queries=None, documents=None):
+def retrieval_outputs(scores, pairs, negatives, *, queries=None, documents=None, normalised=False):
     """Outputs for every query with every document; pairs are (query, document, label)."""
     query, document, label = zip(*pairs, strict=True)
     scores_QN = torch.as_tensor(scores)
@@ -35,6 +35,7 @@ def retrieval_outputs(scores, pairs, negatives, *, queries=None, documents=None)
         negative_QN=torch.tensor(negatives),
         queries=representation(queries),
         documents=representation(documents),
+        normalised=normalised,
     )
 
 

@@ -1,6 +1,7 @@
 """Objectives on the vector space: values of Gaussian, collapsed and unit vectors; ragcun's terms by hand."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -54,8 +55,8 @@ def test_unit_vectors_look_collapsed_until_they_are_scaled():
     unit = normalize(drawn(1024, 256), dim=1)
     assert Sigreg().statistic(unit, 0) > 300
     step = a_step(unit[:512], unit[512:])
-    assert abs(Sigreg(unit=True)(step)["loss"].item()) < 0.15
-    assert Sigreg(unit=False)(step)["loss"].item() > 100
+    assert abs(Sigreg()(replace(step, normalised=True))["loss"].item()) < 0.15
+    assert Sigreg()(step)["loss"].item() > 100
 
 
 def test_slices_are_the_steps_own():

@@ -108,6 +108,11 @@ class Head(Protocol):
         return False
 
     @classmethod
+    def unusable(cls, folder: Path, options: Mapping[str, Any]) -> str | None:
+        """Return why the head can't read a checkpoint with the YAML's options, by its JSON files; None if it can."""
+        return None
+
+    @classmethod
     def limits(cls, folder: Path | None, options: Mapping[str, Any]) -> dict[Side, int]:
         """Return the maximum tokens per text for `folder` with the YAML's options; nothing is loaded."""
 
@@ -164,6 +169,8 @@ class RetrieverHead(Head, Protocol):
     reads_pairs: ClassVar[bool] = False
     metric: ClassVar[str]
     """Metric of single vectors: inner_product, or euclidean distance; other heads have none."""
+    normalised: ClassVar[bool] = True
+    """True if vectors have length 1."""
     temperature: float
     """Default divisor of the scores in a softmax."""
     tokenizer: Tokenizer
@@ -171,9 +178,11 @@ class RetrieverHead(Head, Protocol):
     def score(self, queries: Representation, documents: Representation) -> Tensor:
         """Return scores_QN, higher is better; differentiable."""
 
-    def views(self, queries: Representation, documents: Representation) -> Iterator[Tensor]:
-        """Yield the scores that are trained: scores_QN by default, or one per trained vector size."""
-        yield self.score(queries, documents)
+    def views(
+        self, queries: Representation, documents: Representation
+    ) -> Iterator[tuple[Representation, Representation]]:
+        """Yield the queries and documents that are trained: themselves by default, or for each trained vector size."""
+        yield queries, documents
 
     def library_outputs(
         self, folder: Path, texts: Sequence[Text], side: Side, device: torch.device, *, trust_remote_code: bool

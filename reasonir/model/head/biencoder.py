@@ -34,6 +34,7 @@ from reasonir.model.checkpoint_config import (
 from reasonir.model.head.base import RetrieverHead, Tokenizer
 from reasonir.model.head.usage_snippet import RETRIEVE, UsageSnippet
 from reasonir.model.prompts import Prompts
+from reasonir.model.shape import Shape
 from reasonir.model.tokenize import (
     CutText,
     OneLength,
@@ -196,6 +197,15 @@ print(model.similarity(queries, documents))""",
         return backbone, cls(source, tokenizer, mode, tuple(dimensions or [size]), temperature)
 
     @classmethod
+    def unusable(cls, folder: Path, options: Mapping[str, Any]) -> str | None:
+        """See `Head.unusable`: a trained size above that of the vectors."""
+        if not (dimensions := options.get("dimensions")):
+            return None
+        size = cls.vector_size(folder, options, Shape.read(folder).hidden)
+        wrong = [dimension for dimension in dimensions if dimension > size]
+        return f"model.head.dimensions contains {wrong[0]}: choose values from 1 to {size}" if wrong else None
+
+    @classmethod
     def limits(cls, folder: Path | None, options: Mapping[str, Any]) -> dict[Side, int]:
         """See `Head.limits`; by default the size of the position table."""
         stated = stated_options(folder, "sentence_bert_config.json").get("max_seq_length")
@@ -247,12 +257,16 @@ print(model.similarity(queries, documents))""",
         """Return the cosine, between -1 and 1."""
         return queries.values_TD @ documents.values_TD.T
 
-    def views(self, queries: Representation, documents: Representation) -> Iterator[Tensor]:
-        """Yield the cosine of every trained prefix of the vectors."""
+    def views(
+        self, queries: Representation, documents: Representation
+    ) -> Iterator[tuple[Representation, Representation]]:
+        """Yield every trained prefix of the vectors, normalised."""
         for dimension in self.dimensions:
-            queries_QD = normalize(queries.values_TD[:, :dimension], dim=-1)
-            documents_ND = normalize(documents.values_TD[:, :dimension], dim=-1)
-            yield queries_QD @ documents_ND.T
+            first, second = (
+                Representation(normalize(side.values_TD[:, :dimension], dim=-1), side.lengths_N)
+                for side in (queries, documents)
+            )
+            yield first, second
 
     def save(self, backbone: nn.Module, folder: Path) -> None:
         """Write a sentence-transformers model; its prompts carry the default instruction."""

@@ -34,6 +34,7 @@ class Gaussian(BiEncoder):
 
     name: ClassVar[str] = "gaussian"
     metric: ClassVar[str] = _EUCLIDEAN
+    normalised: ClassVar[bool] = False
     default_loss: ClassVar[str] = "gaussian"
     usage: ClassVar[UsageSnippet] = replace(
         BiEncoder.usage,
@@ -103,9 +104,11 @@ class Gaussian(BiEncoder):
         distance_QN = torch.cdist(queries.values_TD, documents.values_TD)
         return distance_QN.square() / (-2 * queries.values_TD.shape[1])
 
-    def views(self, queries: Representation, documents: Representation) -> Iterator[Tensor]:
-        """Yield the scores of the full vectors: an isotropic space has no leading dimensions."""
-        yield self.score(queries, documents)
+    def views(
+        self, queries: Representation, documents: Representation
+    ) -> Iterator[tuple[Representation, Representation]]:
+        """Yield the full vectors: an isotropic space has no leading dimensions."""
+        yield queries, documents
 
 
 def _projection(kind: str, inputs: int, size: int | None, dropout: float) -> list[Any]:

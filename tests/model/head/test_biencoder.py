@@ -72,7 +72,7 @@ def test_models_that_pool_without_their_prompt_do_so_here(bert, tmp_path):
 def test_every_trained_dimension_is_a_view_of_its_own(bert):
     encoder = load(bert, "biencoder", dimensions=[64, 16])
     representation = encoder.encode(TEXTS[:3], "query")
-    whole, prefix = encoder.head.views(representation, representation)
+    whole, prefix = (encoder.head.score(*view) for view in encoder.head.views(representation, representation))
     torch.testing.assert_close(whole, encoder.head.score(representation, representation))
     cut = torch.nn.functional.normalize(representation.values_TD[:, :16], dim=-1)
     torch.testing.assert_close(prefix, cut @ cut.T)
