@@ -21,7 +21,8 @@ from reasonir.commands.probe import probe
 from reasonir.commands.train_checks import (
     refuse_missing_contrast,
     refuse_missing_teachers,
-    refuse_unread_teacher,
+    refuse_unfit_targets,
+    refuse_unfit_teacher,
     require_resources,
 )
 from reasonir.commands.train_session import TrainingRun
@@ -57,7 +58,7 @@ def train(parts: TrainParts) -> float | None:
         SystemExit: the run was stopped by a signal and left a checkpoint (status 128 + signal).
     """
     quiet_libraries()
-    refuse_unread_teacher(parts.objective, parts.teacher)
+    refuse_unfit_teacher(parts.objective, parts.teacher)
     data = RetrievalData(
         parts.source,
         parts.loader,
@@ -122,6 +123,7 @@ def _with_data(parts: TrainParts, data: RetrievalData) -> tuple[TrainParts, Meas
     if parts.resume and not parts.dry_run and (parts.folder / DATA).is_file():
         refuse_other_rows(data.folder, parts.folder)
     refuse_missing_teachers(parts.objective, data, parts.teacher)
+    refuse_unfit_targets(parts.objective, data)
     refuse_missing_contrast(parts.objective, data)
     parts = replace(parts, benchmark=parts.benchmark.with_held_out(data))
     return _fit_lengths(parts, data, planned_lengths(parts.folder / "plan.json") if parts.resume else {})

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
+
+import pyarrow.compute as pc
 
 from reasonir.cli.startup import require
 from reasonir.commands.compose import TrainParts
 from reasonir.data.prepared import TEACHER
 from reasonir.distributed.launch import launched, own_rank
-from reasonir.errors import InputError
+from reasonir.errors import InputError, raise_errors
 from reasonir.eval.base import Benchmark
 from reasonir.hardware import Hardware
-from reasonir.loss.base import LABELS, SPANS, Objective, needs_of
+from reasonir.loss.base import ANY, LABEL, LABELS, SPANS, Objective, bounds_of, needs_of, parts_of
 from reasonir.teacher.base import Teacher
 from reasonir.tracking.database import refuse_unusable
 from reasonir.training.datamodule import RetrievalData
@@ -28,7 +31,7 @@ def require_resources(parts: TrainParts) -> None:
     require(
         partial(_wrong_world_size, parts.hardware),
         parts.hardware.missing,
-        parts.model.locate,
+        parts.model.unusable,
         parts.teacher.check_available,
         parts.source.identity,
         partial(_read_first_task, parts.benchmark),
@@ -58,8 +61,15 @@ def _wrong_world_size(hardware: Hardware) -> str | None:
     )
 
 
-def refuse_unread_teacher(objective: Objective, teacher: Teacher) -> None:
-    """Refuse a teacher whose scores the loss doesn't read."""
+def refuse_unfit_teacher(objective: Objective, teacher: Teacher) -> None:
+    """Refuse a teacher whose scores the loss doesn't read, or can't learn from."""
+    for part in parts_of(objective):
+        low, high = bounds_of(part)
+        if (low, high) != ANY and not teacher.bounded and teacher.columns & part.teachers:
+            raise InputError(
+                f"teacher.scale=logit: {type(part).__name__} learns from targets from {low:g} to {high:g}: give "
+                "teacher.scale=probability, or choose a loss for any scores (loss=kl, ranknet or margin_mse)"
+            )
     for name in sorted(teacher.columns - objective.teachers):
         raise InputError(
             f"teacher.name={name}: the loss doesn't read its scores: give loss.target={name} to a loss with a target "
@@ -76,6 +86,34 @@ def refuse_missing_teachers(objective: Objective, data: RetrievalData, teacher: 
             f"{'those of ' + ', '.join(present) if present else 'none'}: name a teacher that it has, target=label, or "
             f"let a reranker score the data (teacher=reranker teacher.name={name})"
         )
+
+
+def refuse_unfit_targets(objective: Objective, data: RetrievalData) -> None:
+    """Refuse labels and teacher scores that the loss can't learn from, naming the first of each."""
+    rows, faults = data.training_rows(), []
+    for part in parts_of(objective):
+        for target in sorted(part.teachers) or [LABEL]:
+            column = "labels" if target == LABEL else f"{TEACHER}{target}"
+            if column not in rows.column_names:
+                continue  # in a dry run, a teacher gives no scores
+            low, high = bounds_of(part)
+            if outside := _first_outside(rows, column, low, high):
+                faults.append(
+                    f"{data.folder}: {outside} as {target!r}, and {type(part).__name__} learns from targets from "
+                    f"{low:g} to {high:g}: scale them, or take a loss for any (loss=kl, ranknet or margin_mse)"
+                )
+    raise_errors(faults, "target that the loss can't learn from")
+
+
+def _first_outside(rows: Any, column: str, low: float, high: float) -> str | None:
+    """First number of a column of lists that isn't from `low` to `high`, with its query; None without one."""
+    extremes = pc.min_max(pc.list_flatten(rows.with_format("arrow")[column][:])).as_py()
+    if extremes["min"] is None or low <= extremes["min"] <= extremes["max"] <= high:
+        return None
+    for query, values in zip(rows["query_id"], rows[column], strict=True):
+        if wrong := [value for value in values if not low <= value <= high]:
+            return f"query {query!r} has {wrong[0]:g}"
+    return None
 
 
 def refuse_missing_contrast(objective: Objective, data: RetrievalData) -> None:

@@ -16,6 +16,10 @@ class Teacher(Protocol):
     def columns(self) -> frozenset[str]:
         """Names of the teachers whose scores it adds, as in loss.target."""
 
+    @property
+    def bounded(self) -> bool:
+        """True if its scores are probabilities, False for logits."""
+
     def check_available(self) -> None:
         """Check that the teacher's model is available.
 

@@ -12,6 +12,7 @@ class NoTeacher:
     """Null object of `Teacher`."""
 
     columns: ClassVar[frozenset[str]] = frozenset()
+    bounded: ClassVar[bool] = True
 
     def check_available(self) -> None:
         """Do nothing."""

@@ -29,7 +29,7 @@ from reasonir.model.fingerprint import identity_of
 from reasonir.teacher.report import TeacherTally, sentence
 from reasonir.types import Example, Pair, Text
 from reasonir.utils.files import atomic_path, exclusive
-from reasonir.utils.ranges import NonNegative, Positive, Rule, Validated
+from reasonir.utils.ranges import Positive, Rule, Seed, Validated
 
 log = logging.getLogger(__name__)
 _NAME = Rule(
@@ -57,13 +57,18 @@ class Reranking(Validated):
     name: Annotated[str, _NAME] = "reranker"
     scale: Literal["logit", "probability"] = "logit"
     run: str | None = None
-    seed: NonNegative = 0
+    seed: Seed = 0
     block: Positive = 256
 
     @property
     def columns(self) -> frozenset[str]:
         """See `Teacher.columns`."""
         return frozenset({self.name})
+
+    @property
+    def bounded(self) -> bool:
+        """See `Teacher.bounded`."""
+        return self.scale == "probability"
 
     def problems(self) -> Iterable[str]:
         """Yield a message for a model that reads no pairs."""
