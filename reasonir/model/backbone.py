@@ -16,8 +16,9 @@ import torch
 from torch import nn
 
 from reasonir.errors import HOW_TO_TRUST, InputError, NotHereError
+from reasonir.hardware import Attention
 from reasonir.model import varlen
-from reasonir.model.checkpoint_config import usable_positions
+from reasonir.model.checkpoint_config import known_class, usable_positions
 from reasonir.model.download import Packaged, locate
 from reasonir.model.encoder import Encoder
 from reasonir.model.head.base import HeadLoader
@@ -62,7 +63,7 @@ class Model(Validated):
     revision: str | None = None
     packaged: Packaged | None = None
     shape: Shape | None = None
-    attention: str = varlen.NAME
+    attention: Attention = varlen.NAME
     prompts: Prompts = field(default_factory=Prompts)
     lora: LoRA = field(default_factory=LoRA)
     freeze_embeddings: bool = False
@@ -82,6 +83,17 @@ class Model(Validated):
             weights=weights,
             trust_remote_code=self.trust_remote_code,
         )
+
+    def unusable(self, *, weights: bool = True) -> str | None:
+        """Return why the located checkpoint can't be trained as configured, by its JSON files; None if it can.
+
+        Raises:
+            InputError: see `locate`.
+        """
+        folder = self.locate(weights=weights)
+        if reason := self._head.unusable(folder, self.head_options):
+            return str(reason)
+        return _no_recomputation(known_class(folder)) if self.activation_checkpointing else None
 
     def measure(self) -> Shape:
         """Return the backbone's dimensions from the checkpoint, or else those in the YAML.
@@ -168,6 +180,8 @@ class Model(Validated):
         packs = self.attention == varlen.NAME and varlen.install(backbone)
         backbone = self.lora.apply(backbone)
         if self.activation_checkpointing:
+            if reason := _no_recomputation(backbone):
+                raise InputError(reason)
             backbone.gradient_checkpointing_enable(REPLAY)  # type: ignore[operator]
         return Encoder(backbone, head, packs=packs, trust_remote_code=self.trust_remote_code).train()
 
@@ -186,6 +200,17 @@ class Model(Validated):
         embeddings = getattr(backbone, "embeddings", None)
         if embeddings is not None:
             embeddings.requires_grad_(False)
+
+
+def _no_recomputation(backbone: Any) -> str | None:
+    """Reason why a backbone, or its class, can't recompute its layers; None if it can, or for no known class."""
+    if backbone is None or getattr(backbone, "supports_gradient_checkpointing", False):
+        return None
+    name = backbone.__name__ if isinstance(backbone, type) else type(backbone).__name__
+    return (
+        f"model.activation_checkpointing=true: transformers' {name} can't recompute its layers: set it to false, and "
+        "lower hardware.micro_batch_tokens if a text doesn't fit"
+    )
 
 
 def _layers(backbone: nn.Module) -> nn.ModuleList:

@@ -56,6 +56,16 @@ def architecture_of(folder: Path) -> str:
     return (stated_options(folder, "config.json").get("architectures") or [""])[0]  # type: ignore[no-any-return]
 
 
+def known_class(folder: Path) -> type | None:
+    """Return transformers' own class of a checkpoint's backbone, None for an architecture of the checkpoint's own."""
+    import transformers
+    from transformers.models.auto.modeling_auto import MODEL_MAPPING_NAMES
+
+    name: Any = MODEL_MAPPING_NAMES.get(stated_options(folder, "config.json").get("model_type", ""), "")
+    found: type | None = getattr(transformers, name if isinstance(name, str) else name[0], None)
+    return found
+
+
 def is_retriever(folder: Path) -> bool:
     """Return whether the checkpoint is a retriever of sentence-transformers or PyLate, with any backbone class."""
     lengths = stated_options(folder, "config_sentence_transformers.json")

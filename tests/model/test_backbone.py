@@ -1,9 +1,13 @@
+from dataclasses import replace
+from functools import partial
+
 import pytest
 import torch
 from torch import nn
 
 from reasonir.errors import InputError
-from reasonir.model.backbone import _refuse_batch_norm
+from reasonir.model.backbone import Model, _no_recomputation, _refuse_batch_norm
+from reasonir.model.head.colbert import ColBERT
 from reasonir.model.lora import LoRA
 from tests.helpers import load
 
@@ -65,3 +69,38 @@ def test_a_target_that_names_no_layer_is_refused(bert, targets):
 def test_batch_statistics_are_refused():
     with pytest.raises(InputError, match=r"batch normalisation \(1\)"):
         _refuse_batch_norm(nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2)), "x")
+
+
+@pytest.mark.parametrize("name", ["bert", "qwen"])
+def test_frozen_layers_get_no_adapters(request, name):
+    options = {"lora": LoRA(rank=2), "freeze_layers": 1}
+    names = trained(load(request.getfixturevalue(name), "colbert", model=options))
+    adapted = {name for name in names if "lora_" in name}
+    assert adapted
+    assert not any(".0." in name.split("lora_")[0] or "pooler" in name for name in adapted)
+    with pytest.raises(InputError, match=r"model\.lora\.rank=2: every layer to adapt is frozen"):
+        load(request.getfixturevalue(name), "colbert", model={**options, "freeze_layers": 2})
+
+
+@pytest.mark.parametrize("family", ["mpnet", "albert", "xlnet", "funnel", "squeezebert"])
+def test_backbones_that_cannot_recompute_their_layers_are_refused_by_their_configuration(tmp_path, family):
+    from transformers import AutoConfig
+
+    AutoConfig.for_model(family).save_pretrained(tmp_path)
+    model = Model(str(tmp_path), head=partial(ColBERT.load), activation_checkpointing=True)
+    assert model.unusable(weights=False).startswith("model.activation_checkpointing=true: transformers' ")
+    assert replace(model, activation_checkpointing=False).unusable(weights=False) is None
+
+
+def test_backbones_that_can_are_not(bert, qwen):
+    for folder in (bert, qwen):
+        model = Model(str(folder), head=partial(ColBERT.load), activation_checkpointing=True)
+        assert model.unusable() is None
+        assert model.load()
+
+
+def test_an_mpnet_is_refused_with_its_weights_too(tmp_path):
+    from transformers import MPNetConfig, MPNetModel
+
+    backbone = MPNetModel(MPNetConfig(hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32))
+    assert "MPNetModel can't recompute its layers" in _no_recomputation(backbone)

@@ -31,6 +31,7 @@ from reasonir.model.checkpoint_config import (
     architecture_of,
     check_length,
     is_retriever,
+    stated_options,
     usable_positions,
 )
 from reasonir.model.control_tokens import TextReader, reader_of
@@ -56,6 +57,7 @@ from reasonir.types import Pair, Side, Text
 log = logging.getLogger(__name__)
 
 MAX_LENGTH = 512
+_CLASSIFIER = "AutoModelForSequenceClassification"
 _PROBE = ("how do bees find flowers", "Some dance. Others follow.")
 
 
@@ -197,6 +199,23 @@ print(model.predict([("why does it rain", "Warm air rises."), ("why does it rain
         return _is_classifier(folder) and not is_retriever(folder)
 
     @classmethod
+    def unusable(cls, folder: Path, options: Mapping[str, Any]) -> str | None:
+        """See `Head.unusable`: an encoder with a decoder, or a model without a classifier in transformers."""
+        from transformers.models.auto.modeling_auto import (
+            MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES as CLASSIFIERS,
+        )
+
+        stated = stated_options(folder, "config.json")
+        family = stated.get("model_type")
+        if stated.get("is_encoder_decoder"):
+            reason = f"{folder} is an encoder with a decoder ({family}), whose classifier reads the decoder"
+        elif family not in CLASSIFIERS and _CLASSIFIER not in stated.get("auto_map", {}):
+            reason = f"{folder} has no classifier in transformers ({family})"
+        else:
+            return None
+        return f"model/head={cls.name}: {reason}: choose another checkpoint, or model/head=biencoder or colbert"
+
+    @classmethod
     def load(
         cls,
         folder: Path,
@@ -219,6 +238,8 @@ print(model.predict([("why does it rain", "Warm air rises."), ("why does it rain
             InputError: the tokenizer gives no offsets, the length or share is out of range, or the classifier
                 uses more than its backbone's output.
         """
+        if reason := cls.unusable(folder, {}):
+            raise InputError(reason)
         source = read_classifier(folder, model_kwargs)
         options = {"max_length": max_length, "query_share": query_share}
         return cls._checked(source, cls._encoding(folder, source, prompts, options, model_kwargs))

@@ -66,6 +66,11 @@ class Provence(CrossEncoder, PrunerHead):
         return (folder / KEEP_FILE).is_file() or _is_published(stated_options(folder, "config.json"))
 
     @classmethod
+    def unusable(cls, folder: Path, options: Mapping[str, Any]) -> str | None:
+        """See `CrossEncoder.unusable`; published checkpoints name their own architecture."""
+        return None if _is_published(stated_options(folder, "config.json")) else super().unusable(folder, options)
+
+    @classmethod
     def load(
         cls,
         folder: Path,
@@ -89,6 +94,8 @@ class Provence(CrossEncoder, PrunerHead):
         Raises:
             InputError: see `CrossEncoder.load`; or the pruning layer has another size.
         """
+        if reason := cls.unusable(folder, {}):
+            raise InputError(reason)
         source, keep = _read(folder, model_kwargs)
         if not keep:
             log.warning("%s has no pruning layer: a new one is initialised and has to be trained", folder)

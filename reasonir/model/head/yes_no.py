@@ -177,6 +177,17 @@ tokenizer = AutoTokenizer.from_pretrained("{name}")""",
         return _is_language_model(folder) and not is_retriever(folder)
 
     @classmethod
+    def unusable(cls, folder: Path, options: Mapping[str, Any]) -> str | None:
+        """See `Head.unusable`: no causal language model."""
+        if _is_language_model(folder):
+            return None
+        made_for = architecture_of(folder) or "no known architecture"
+        return (
+            f"model/head=yes_no needs a causal language model, {folder} is made for {made_for}: "
+            "choose model=qwen_reranker, or another head"
+        )
+
+    @classmethod
     def load(
         cls,
         folder: Path,
@@ -206,12 +217,8 @@ tokenizer = AutoTokenizer.from_pretrained("{name}")""",
         """
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
-        if not _is_language_model(folder):
-            made_for = architecture_of(folder) or "no known architecture"
-            raise InputError(
-                f"model/head=yes_no needs a causal language model, {folder} is made for {made_for}: "
-                "choose model=qwen_reranker, or another head"
-            )
+        if reason := cls.unusable(folder, {}):
+            raise InputError(reason)
         trust = model_kwargs.get("trust_remote_code", False)
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=trust, verbose=False)
         source = AutoModelForCausalLM.from_pretrained(folder, local_files_only=True, **model_kwargs)

@@ -10,7 +10,10 @@ from reasonir.engine.step import Budget, run_step
 from reasonir.errors import InputError
 from reasonir.loss.bce import Bce
 from reasonir.model.export import export
+from reasonir.model.head.cross_encoder import CrossEncoder
+from reasonir.model.head.provence import Provence
 from reasonir.model.lora import LoRA
+from reasonir.model.prompts import Prompts
 from reasonir.types import Pair, Text
 from tests.helpers import batch_of, examples, gradients, largest_difference, load
 
@@ -196,3 +199,23 @@ def test_impossible_lengths_are_refused(bert):
         load(bert, "cross_encoder", max_length=9999)
     with pytest.raises(InputError, match=r"max_length=10 leaves no room for a pair: set it to 19"):
         load(bert, "cross_encoder", max_length=10)
+
+
+@pytest.mark.parametrize("family", ["t5", "bart", "mbart", "mt5"])
+@pytest.mark.parametrize("head", [CrossEncoder, Provence])
+def test_encoders_with_a_decoder_are_refused_by_their_configuration(tmp_path, family, head):
+    from transformers import AutoConfig
+
+    AutoConfig.for_model(family).save_pretrained(tmp_path)
+    reason = head.unusable(tmp_path, {})
+    assert f"model/head={head.name}: {tmp_path} is an encoder with a decoder ({family})" in reason
+    assert reason.endswith("choose another checkpoint, or model/head=biencoder or colbert")
+    with pytest.raises(InputError, match="is an encoder with a decoder"):
+        head.load(tmp_path, prompts=Prompts(), model_kwargs={})
+
+
+def test_a_model_without_a_classifier_in_transformers_is_refused(tmp_path):
+    from transformers import AutoConfig
+
+    AutoConfig.for_model("fuyu").save_pretrained(tmp_path)
+    assert "has no classifier in transformers (fuyu)" in CrossEncoder.unusable(tmp_path, {})
