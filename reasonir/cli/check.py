@@ -44,14 +44,23 @@ _OWN_FILES = ("--config-dir", "-cd", "--config-path", "-cp", "--config-name", "-
 _PART = object()
 """Stands for a node with a `_target_`."""
 _NAME = NotBlank | NonNegative  # a folder may be called 2026
+_PASSED_ON = ("broadcast_buffers", "find_unused_parameters", "gradient_as_bucket_view", "use_orig_params")
+_COMPONENT = Callable[..., Any]
+_SECTIONS = (
+    *("hardware", "index", "mining", "teacher", "loss", "eval", "logger", "loader", "lengths", "optim", "trainer"),
+    *("checkpoint", "dev_eval", "early_stopping", "evaluation", "workload"),
+)
 _KEYS: dict[str, Any] = {
-    "home": _NAME,
+    **dict.fromkeys(_SECTIONS, _COMPONENT),
+    "model": _COMPONENT | None,
+    "data": _COMPONENT | None,
+    "callbacks": Mapping[str, _COMPONENT],
+    "peers": Mapping[str, _COMPONENT],
+    "home": NotBlank,
     "seed": Seed,
     "experiment_name": _NAME,
     "run_name": _NAME,
     "tags": Mapping[str, str | float | bool],
-    "callbacks": Mapping[str, Callable[..., Any]],
-    "peers": Mapping[str, Callable[..., Any]],
     "peers_python": NotBlank,
     "resume": _NAME | None,
     "run": _NAME | None,
@@ -75,20 +84,30 @@ _KEYS: dict[str, Any] = {
     "memory_cap_gib": PositiveFloat | None,
     "peak_tflops": PositiveFloat | None,
     "max_batch.max_queries": Annotated[int, Ge(2)] | None,
-    "scaling.batch_sizes": Sequence[Annotated[int, Ge(2)]],
-    "scaling.lengths": Sequence[Positive],
+    "max_batch": Mapping[str, Any],
+    "scaling": Mapping[str, Any],
+    "scaling.batch_sizes": Annotated[Sequence[Annotated[int, Ge(2)]], MinLen(1)],
+    "scaling.lengths": Annotated[Sequence[Positive], MinLen(1)],
     "scaling.max_tokens": Positive,
     "candidates": Positive,
     "top_k": Positive,
     "threshold": Fraction,
     "package": bool,
     "private": bool,
+    **dict.fromkeys((f"hardware.strategy.{key}" for key in _PASSED_ON), bool),
+    "hardware.strategy.state_dict_type": Literal["full", "sharded"],
+    "hardware.strategy.auto_wrap_policy": _COMPONENT,
+    "hardware.strategy.auto_wrap_policy.min_num_params": Positive,
 }
-"""Types of the commands' own keys; those of components are declared by their `_target_`."""
+"""Types of the commands' own keys, and of those that a library's constructor doesn't declare; those of other components
+are declared by their `_target_`.
+"""
 
 
 def config_errors(name: str, arguments: Sequence[str]) -> list[str]:
-    """Return the mistakes of a command line, and if there are any, those of the composition without them.
+    """Return the mistakes of a command line, and those of the composition without them.
+
+    Those of a sweep's compositions are left to its jobs, unless the command line has mistakes.
 
     Args:
         name: of the command's primary configuration.
@@ -106,7 +125,8 @@ def config_errors(name: str, arguments: Sequence[str]) -> list[str]:
             errors += _swept_option_errors(name, good, errors)
         except (HydraException, OmegaConfBaseException) as error:
             return [str(error)]
-        return errors + problems(config) if errors else []
+        swept = any(override.is_sweep_override() for override in overrides)
+        return [] if swept and not errors else list(dict.fromkeys([*errors, *problems(config)]))
 
 
 def problems(config: DictConfig) -> list[str]:
@@ -126,8 +146,10 @@ def _wrong_options(name: str, overrides: Iterable[Override]) -> tuple[list[str],
     for override in overrides:
         group = override.key_or_group
         options = loader.get_group_options(group, config_name=name, overrides=[])
-        wrong = [value for value in _values(override) if options and value not in ("null", *options)]
-        if options and not override.is_delete() and wrong:
+        wrong = [value for value in _values(override) if options and value not in options]
+        if override.is_delete() and "." not in group and override.package is None:
+            errors.append(f"~{group}: {name} needs it: omit this argument")
+        elif options and not override.is_delete() and wrong:
             hint = did_you_mean(wrong[0], options)
             errors.append(f"{group}={wrong[0]}: there is no such option{hint}; there are {', '.join(options)}")
         else:
@@ -144,7 +166,7 @@ def _compose_valid(name: str, overrides: list[Override], errors: list[str]) -> D
     for override in overrides:
         if override in groups:
             continue
-        error = None if override.is_add() or override.is_force_add() else _unknown_key(config, override.key_or_group)
+        error = None if override.is_add() or override.is_force_add() else _misplaced(config, override)
         if error:
             errors.append(error)
         else:
@@ -168,9 +190,10 @@ def _swept_option_errors(name: str, overrides: list[Override], first_errors: Seq
     return errors
 
 
-def _unknown_key(config: DictConfig, key: str) -> str | None:
-    """Error of a key that `config` doesn't have, None if it has it."""
+def _misplaced(config: DictConfig, override: Override) -> str | None:
+    """Error of an override whose key `config` doesn't have, or of another kind than its value; None without one."""
     node: Any = config
+    key = override.key_or_group
     for depth, part in enumerate(parts := key.split(".")):
         if not isinstance(node, DictConfig):
             return None  # inside a list or a value: Hydra checks it
@@ -181,6 +204,11 @@ def _unknown_key(config: DictConfig, key: str) -> str | None:
         if OmegaConf.is_missing(node, part) or OmegaConf.is_interpolation(node, part):
             return None
         node = node[part]
+    value = None if override.is_delete() or override.is_sweep_override() else override.value()
+    if isinstance(node, DictConfig) and isinstance(value, list):
+        return f"{key}={value}: expected named values: change them one by one ({key}.<name>=<value>)"
+    if isinstance(node, ListConfig) and isinstance(value, dict):
+        return f"{key}={value}: expected a list: give {key}=[...]"
     return None
 
 
@@ -269,9 +297,10 @@ def _invalid_target(node: DictConfig, path: str) -> Iterator[str]:
 def _invalid_value(path: str, value: Any, hint: Any) -> Iterator[str]:
     """Yield errors of a value by its annotation; nodes with a `_target_` are checked separately."""
     if isinstance(value, DictConfig | ListConfig):
-        if [*_unresolved(value)]:
+        try:
+            value = _without_parts(OmegaConf.to_container(value, resolve=True))
+        except OmegaConfBaseException:  # interpolates a missing value, or one that only a running command has
             return
-        value = _without_parts(OmegaConf.to_container(value, resolve=True))
     if value is not _PART:
         yield from out_of_range(path, value, hint)
 
@@ -323,6 +352,8 @@ def _contradictory(node: Any, path: str = "") -> Iterator[str]:
             yield str(error)
         elif error.owner is target:
             yield from (f"{path}.{problem}" for problem in error.problems)
+    except OmegaConfBaseException:  # interpolates a value that only a running command has
+        return
 
 
 def _incompatible(config: DictConfig) -> Iterator[str]:

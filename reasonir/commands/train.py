@@ -21,6 +21,7 @@ from reasonir.commands.probe import probe
 from reasonir.commands.train_checks import (
     refuse_missing_contrast,
     refuse_missing_teachers,
+    refuse_stopping_without_dev,
     refuse_unfit_targets,
     refuse_unfit_teacher,
     require_resources,
@@ -124,6 +125,7 @@ def _with_data(parts: TrainParts, data: RetrievalData) -> tuple[TrainParts, Meas
         refuse_other_rows(data.folder, parts.folder)
     refuse_missing_teachers(parts.objective, data, parts.teacher)
     refuse_unfit_targets(parts.objective, data)
+    refuse_stopping_without_dev(parts.early_stopping, data)
     refuse_missing_contrast(parts.objective, data)
     parts = replace(parts, benchmark=parts.benchmark.with_held_out(data))
     return _fit_lengths(parts, data, planned_lengths(parts.folder / "plan.json") if parts.resume else {})

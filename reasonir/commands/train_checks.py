@@ -18,6 +18,7 @@ from reasonir.loss.base import ANY, LABEL, LABELS, SPANS, Objective, bounds_of, 
 from reasonir.teacher.base import Teacher
 from reasonir.tracking.database import refuse_unusable
 from reasonir.training.datamodule import RetrievalData
+from reasonir.training.options import EarlyStoppingOptions
 
 
 def require_resources(parts: TrainParts) -> None:
@@ -114,6 +115,15 @@ def _first_outside(rows: Any, column: str, low: float, high: float) -> str | Non
         if wrong := [value for value in values if not low <= value <= high]:
             return f"query {query!r} has {wrong[0]:g}"
     return None
+
+
+def refuse_stopping_without_dev(options: EarlyStoppingOptions, data: RetrievalData) -> None:
+    """Refuse early stopping without development queries, whose metric it follows."""
+    if options.patience is not None and data.dev is None:
+        raise InputError(
+            f"early_stopping.patience={options.patience}: no development queries are held out: set loader.dev_size "
+            "above 0, or early_stopping.patience=null"
+        )
 
 
 def refuse_missing_contrast(objective: Objective, data: RetrievalData) -> None:

@@ -12,9 +12,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
+from annotated_types import MinLen
 
 from reasonir.data.files.bright import (
     GROUPS,
@@ -59,7 +60,7 @@ class Bright(Benchmark, Validated):
     """
 
     path: str = HUB_ID
-    splits: Sequence[str] | None = None
+    splits: Annotated[Sequence[str], MinLen(1)] | None = None
     revision: str | None = REVISION
     long: bool = False
     queries: str = "examples"

@@ -9,7 +9,7 @@ Shape letters: T document tokens, P pairs with labelled tokens.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
@@ -39,6 +39,11 @@ class ProvenceLoss(Validated):
     pruning_weight: NonNegativeFloat = 1.0
     average: Literal["token", "document"] = "token"
     accepts: ClassVar[frozenset[str]] = frozenset({"pruner"})
+
+    def problems(self) -> Iterable[str]:
+        """Yield a sum that is always 0."""
+        if not self.ranking_weight and not self.pruning_weight:
+            yield "ranking_weight=0 and pruning_weight=0 train nothing: give one of them another weight"
 
     @property
     def parts(self) -> tuple[Objective]:

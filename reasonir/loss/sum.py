@@ -26,12 +26,14 @@ class Sum(Validated):
     accepts: ClassVar[frozenset[str]] = PAIRWISE  # what its terms accept is checked by themselves
 
     def problems(self) -> Iterable[str]:
-        """Yield missing terms, and weights of unknown terms."""
+        """Yield missing terms, weights of unknown terms, and a sum that is always 0."""
         if not self.terms:
             yield "terms is empty: name the objectives (+loss@loss.terms.bce=bce)"
         for name in self.weights:
             if name not in self.terms:
                 yield f"weights.{name}: no such term; the terms are {', '.join(self.terms)}"
+        if self.terms and all(self.weights.get(name) == 0 for name in self.terms):
+            yield "weights are 0 for every term, which trains nothing: give one of them another weight"
 
     @property
     def parts(self) -> Iterable[Objective]:

@@ -6,7 +6,7 @@ are, so negatives of one training round are never reused for the next.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,6 +38,14 @@ class Neural(Validated):
     index: Callable[[Embedder], Index]
     hardware: Hardware
     seed: Seed = 0
+
+    def problems(self) -> Iterable[str]:
+        """Yield a message for a model that can't search."""
+        if self.model is not None and self.model.reads_pairs:
+            yield (
+                f"model.path={self.model.path} has a head that reads pairs, and searching takes one that reads texts: "
+                "choose mining=bm25, or mine with a retriever first (reasonir.mine) and train on data=prepared"
+            )
 
     @property
     def name(self) -> str:

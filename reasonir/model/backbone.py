@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from transformers.utils import is_flash_attn_2_available, is_flash_attn_3_available
 
 from reasonir.errors import HOW_TO_TRUST, InputError, NotHereError
 from reasonir.hardware import Attention
@@ -31,6 +32,7 @@ from reasonir.types import Side
 from reasonir.utils.ranges import LearningRate, NonNegative, Validated
 
 log = logging.getLogger(__name__)
+_FLASH = {"flash_attention_2": is_flash_attn_2_available, "flash_attention_3": is_flash_attn_3_available}
 _LAYER_LISTS = ("encoder.layer", "encoder.layers", "layers", "model.layers", "transformer.layer", "h")
 
 
@@ -91,9 +93,26 @@ class Model(Validated):
             InputError: see `locate`.
         """
         folder = self.locate(weights=weights)
-        if reason := self._head.unusable(folder, self.head_options):
-            return str(reason)
+        if reason := self._unreadable(folder):
+            return reason
+        if self.attention == "flex_attention" and Shape.read(folder).attention_dropout:
+            return "model.attention=flex_attention: it has no dropout, and this model has: choose varlen or sdpa"
         return _no_recomputation(known_class(folder)) if self.activation_checkpointing else None
+
+    def _unreadable(self, folder: Path) -> str | None:
+        """Reason why the head can't read a checkpoint, or the attention isn't available; None without one."""
+        if "/" in self.attention and not self.trust_remote_code:
+            return (
+                f"model.attention={self.attention} is a kernel of the hub, which is code: choose sdpa, eager or "
+                f"flash_attention_2, or if you trust it, give {HOW_TO_TRUST}"
+            )
+        if self.attention in _FLASH and not _FLASH[self.attention]():
+            return (
+                f"model.attention={self.attention} needs a GPU and its package (pip install flash-attn): choose "
+                "varlen, which runs FlashAttention without it, or sdpa"
+            )
+        reason: str | None = self._head.unusable(folder, self.head_options)
+        return reason
 
     def measure(self) -> Shape:
         """Return the backbone's dimensions from the checkpoint, or else those in the YAML.
@@ -162,11 +181,8 @@ class Model(Validated):
             InputError: the checkpoint is unreachable or doesn't match the configuration.
         """
         folder = self.locate()
-        if "/" in self.attention and not self.trust_remote_code:
-            raise InputError(
-                f"model.attention={self.attention} is a kernel of the hub, which is code: choose sdpa, eager or "
-                f"flash_attention_2, or if you trust it, give {HOW_TO_TRUST}"
-            )
+        if reason := self._unreadable(folder):
+            raise InputError(reason)
         torch.manual_seed(seed)
         kwargs: dict[str, Any] = {"dtype": torch.float32, "trust_remote_code": self.trust_remote_code}
         if self.attention not in ("sdpa", varlen.NAME):  # implementations within transformers

@@ -38,7 +38,7 @@ class Tiny(Model):
 
     layers: Positive = 2
     hidden: Annotated[int, Ge(1), MultipleOf(32)] = 64
-    vocabulary: Positive = 2000
+    vocabulary: Annotated[int, Ge(100)] = 2000
     form: ClassVar[str] = "bert"
 
     def locate(self, *, weights: bool = True) -> Path:

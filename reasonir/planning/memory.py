@@ -82,7 +82,7 @@ class Training:
             trained=_trained(shape, model),
             state_bytes=STATE_BYTES[optimiser],
             fused=optimiser == "adamw",
-            layers=shape.layers if adapted else max(0, shape.layers - model.freeze_layers),
+            layers=max(0, shape.layers - model.freeze_layers),
             adapted=adapted,
             recomputed=model.activation_checkpointing,
             vector_size=vector_size,
@@ -224,7 +224,7 @@ def _trained(shape: Shape, model: Model) -> int:
     if model.lora.rank:
         matrices = 2 if shape.kind == "encoder" else 3
         per_layer = 8 * shape.hidden + matrices * (shape.hidden + shape.intermediate)
-        return model.lora.rank * shape.layers * per_layer
+        return model.lora.rank * max(0, shape.layers - model.freeze_layers) * per_layer
     frozen = model.freeze_layers * shape.layer_parameters
     if model.freeze_layers or model.freeze_embeddings:
         frozen += max(0, shape.parameters - shape.layers * shape.layer_parameters)

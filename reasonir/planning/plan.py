@@ -144,7 +144,7 @@ def fit_step(training: Training, hardware: Hardware, texts: TextShapes, *, width
     kept = hardware.max_saved_tokens
     if kept is None:
         everything = estimate.cost(texts, Budget(segment, texts.tokens * width)).kept
-        kept = int(_KEPT_SHARE * free / (everything / texts.tokens))
+        kept = int(_KEPT_SHARE * free / (everything / texts.tokens)) if everything else texts.tokens * width
     budget = Budget(segment, kept, equal_passes=estimate.shards > 1)
     return Fit(hardware, budget, estimate.cost(texts, budget))
 

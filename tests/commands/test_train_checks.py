@@ -4,7 +4,7 @@ from functools import partial
 
 import pytest
 
-from reasonir.commands.train_checks import refuse_unfit_targets, refuse_unfit_teacher
+from reasonir.commands.train_checks import refuse_stopping_without_dev, refuse_unfit_targets, refuse_unfit_teacher
 from reasonir.errors import InputError
 from reasonir.hardware import Hardware
 from reasonir.loss.bce import Bce
@@ -22,6 +22,7 @@ from reasonir.model.head.cross_encoder import CrossEncoder
 from reasonir.teacher.none import NoTeacher
 from reasonir.teacher.reranker import Reranking
 from reasonir.training.datamodule import LoaderOptions, RetrievalData
+from reasonir.training.options import EarlyStoppingOptions
 from reasonir.types import Document, Example
 from tests.data.test_prepared import Given
 
@@ -95,3 +96,10 @@ def test_a_teachers_logits_are_refused_before_it_scores(loss):
     refuse_unfit_teacher(Sum({"one": loss(), "kl": Kl(target="big")}), teacher)
     refuse_unfit_teacher(loss(target="big"), Reranking(model, Hardware("cpu"), name="big", scale="probability"))
     refuse_unfit_teacher(loss(target="big"), NoTeacher())
+
+
+def test_early_stopping_needs_development_queries(tmp_path):
+    data = trained_on(tmp_path, PROBABILITIES, PROBABILITIES)
+    refuse_stopping_without_dev(EarlyStoppingOptions(), data)
+    with pytest.raises(InputError, match=r"early_stopping\.patience=2: no development queries .* loader\.dev_size"):
+        refuse_stopping_without_dev(EarlyStoppingOptions(patience=2), data)

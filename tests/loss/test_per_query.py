@@ -16,6 +16,7 @@ from reasonir.loss.listwise import Listwise
 from reasonir.loss.margin_mse import MarginMse
 from reasonir.loss.mse import Mse
 from reasonir.loss.per_query import by_query
+from reasonir.loss.provence import ProvenceLoss
 from reasonir.loss.ranknet import Ranknet
 from reasonir.loss.sum import Sum
 from tests.loss.outputs import pair_outputs
@@ -139,3 +140,11 @@ def test_a_weight_without_a_term_is_refused():
 def test_temperatures_are_above_zero(objective, temperature):
     with pytest.raises(InputError, match=r"temperature=.*: give a (number above 0|finite number)"):
         objective(temperature=temperature)
+
+
+def test_a_sum_that_is_always_zero_is_refused():
+    with pytest.raises(InputError, match="weights are 0 for every term, which trains nothing"):
+        Sum({"a": Kl(), "b": Mse()}, {"a": 0, "b": 0.0})
+    with pytest.raises(InputError, match="ranking_weight=0 and pruning_weight=0 train nothing"):
+        ProvenceLoss(ranking_weight=0, pruning_weight=0)
+    assert Sum({"a": Kl(), "b": Mse()}, {"a": 0})

@@ -11,7 +11,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
+
+from annotated_types import MinLen
 
 from reasonir.data.base import Rejected, content_id
 from reasonir.data.files.hub import local_data
@@ -36,7 +38,7 @@ class RatingColumns:
 
     query: str = "query"
     document: str | None = None
-    text: Sequence[str] = ("text",)
+    text: Annotated[Sequence[str], MinLen(1)] = ("text",)
     relevance: str = "relevance"
 
 

@@ -15,9 +15,10 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar, Literal, get_args
+from typing import Annotated, Any, ClassVar, Literal, get_args
 
 import torch
+from annotated_types import MinLen
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
@@ -139,7 +140,7 @@ print(model.similarity(queries, documents))""",
         model_kwargs: dict[str, Any],
         pooling: PoolingMode | None = None,
         max_length: Length | None = None,
-        dimensions: list[Positive] | None = None,
+        dimensions: Annotated[list[Positive], MinLen(1)] | None = None,
         temperature: PositiveFloat = 0.05,
     ) -> tuple[nn.Module, BiEncoder]:
         """Load the backbone and head of a checkpoint; None uses the checkpoint's value.
@@ -198,8 +199,11 @@ print(model.similarity(queries, documents))""",
 
     @classmethod
     def unusable(cls, folder: Path, options: Mapping[str, Any]) -> str | None:
-        """See `Head.unusable`: a trained size above that of the vectors."""
-        if not (dimensions := options.get("dimensions")):
+        """See `Head.unusable`: a trained size above that of the vectors, or pooling that reads one token."""
+        dimensions, pooling = options.get("dimensions"), options.get("pooling")
+        if pooling == "cls" and Shape.read(folder).kind == "decoder":
+            return "model.head.pooling=cls: a decoder's first token sees no other: choose lasttoken or mean"
+        if not dimensions:
             return None
         size = cls.vector_size(folder, options, Shape.read(folder).hidden)
         wrong = [dimension for dimension in dimensions if dimension > size]

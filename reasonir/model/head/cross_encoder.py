@@ -238,8 +238,6 @@ print(model.predict([("why does it rain", "Warm air rises."), ("why does it rain
             InputError: the tokenizer gives no offsets, the length or share is out of range, or the classifier
                 uses more than its backbone's output.
         """
-        if reason := cls.unusable(folder, {}):
-            raise InputError(reason)
         source = read_classifier(folder, model_kwargs)
         options = {"max_length": max_length, "query_share": query_share}
         return cls._checked(source, cls._encoding(folder, source, prompts, options, model_kwargs))

@@ -94,8 +94,6 @@ class Provence(CrossEncoder, PrunerHead):
         Raises:
             InputError: see `CrossEncoder.load`; or the pruning layer has another size.
         """
-        if reason := cls.unusable(folder, {}):
-            raise InputError(reason)
         source, keep = _read(folder, model_kwargs)
         if not keep:
             log.warning("%s has no pruning layer: a new one is initialised and has to be trained", folder)

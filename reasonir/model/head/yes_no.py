@@ -217,8 +217,6 @@ tokenizer = AutoTokenizer.from_pretrained("{name}")""",
         """
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
-        if reason := cls.unusable(folder, {}):
-            raise InputError(reason)
         trust = model_kwargs.get("trust_remote_code", False)
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=trust, verbose=False)
         source = AutoModelForCausalLM.from_pretrained(folder, local_files_only=True, **model_kwargs)

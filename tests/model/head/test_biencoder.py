@@ -114,6 +114,11 @@ def test_what_a_model_does_not_have_is_refused(bert, options, message):
         load(bert, "biencoder", **options)
 
 
+def test_a_decoders_first_token_is_no_text(qwen):
+    with pytest.raises(InputError, match=r"model\.head\.pooling=cls: .* choose lasttoken or mean"):
+        load(qwen, "biencoder", pooling="cls")
+
+
 def test_limits_are_known_without_loading(bert, tmp_path):
     (tmp_path / "sentence_bert_config.json").write_text(json.dumps({"max_seq_length": 77}))
     assert BiEncoder.limits(tmp_path, {}) == {"query": 77, "document": 77}

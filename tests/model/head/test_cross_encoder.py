@@ -13,7 +13,6 @@ from reasonir.model.export import export
 from reasonir.model.head.cross_encoder import CrossEncoder
 from reasonir.model.head.provence import Provence
 from reasonir.model.lora import LoRA
-from reasonir.model.prompts import Prompts
 from reasonir.types import Pair, Text
 from tests.helpers import batch_of, examples, gradients, largest_difference, load
 
@@ -210,8 +209,6 @@ def test_encoders_with_a_decoder_are_refused_by_their_configuration(tmp_path, fa
     reason = head.unusable(tmp_path, {})
     assert f"model/head={head.name}: {tmp_path} is an encoder with a decoder ({family})" in reason
     assert reason.endswith("choose another checkpoint, or model/head=biencoder or colbert")
-    with pytest.raises(InputError, match="is an encoder with a decoder"):
-        head.load(tmp_path, prompts=Prompts(), model_kwargs={})
 
 
 def test_a_model_without_a_classifier_in_transformers_is_refused(tmp_path):
