@@ -1,15 +1,29 @@
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 import pytest
 from annotated_types import Ge, Gt, Interval, Le, Lt, MinLen, MultipleOf
 
 from reasonir.errors import InputError
-from reasonir.utils.ranges import Ascending, Positive, Rule, Validated, out_of_range
+from reasonir.utils.ranges import (
+    Ascending,
+    NotBlank,
+    Positive,
+    PositiveFloat,
+    Rule,
+    Seed,
+    ShareOrCount,
+    Validated,
+    hints_of,
+    out_of_range,
+)
+
+if TYPE_CHECKING:
+    from elsewhere import Unknown
 
 Kind = Literal["hierarchical", "first", "random"]
 Even = Rule(lambda value: value % 2 == 0, "an even number")
@@ -37,6 +51,17 @@ Even = Rule(lambda value: value % 2 == 0, "an even number")
         (Kind, "hierarchic", "x=hierarchic: choose hierarchical, first or random (did you mean 'hierarchical'?)"),
         (Kind | None, 3, "x=3: choose hierarchical, first, random or null"),
         (Literal[1, 2], True, "x=True: choose 1 or 2"),
+        (PositiveFloat, 1e30, "x=1e+30: give a number above 0, at most 1000000, below 2^63"),
+        (Positive, 10**20, f"x={10**20}: give 1 or more, below 2^63"),
+        (Seed, 2**32, f"x={2**32}: give 0 or more, below {2**32}"),
+        (NotBlank, " ", "x= : give a text that isn't blank"),
+        (str | None, 2026, "x=2026: expected a string or null, in quotes"),
+        (ShareOrCount, 1.5, "x=1.5: give a share below 1, or a whole number"),
+        (ShareOrCount, -1, "x=-1: give a share below 1, or a whole number"),
+        (Validated, 3, "x=3: expected named values with a _target_"),
+        (Validated | None, "a", "x='a': expected named values with a _target_ or null"),
+        (Callable[..., int], [], "x=[]: expected named values with a _target_"),
+        (Annotated[Any, Even], 3, "x=3: give an even number"),
         (Sequence[Positive], [1, 0], "x[1]=0: give 1 or more"),
         (Sequence[Positive], 3, "x=3: expected a list"),
         (Sequence[Positive], {"a": 1}, "x={'a': 1}: expected a list"),
@@ -72,6 +97,9 @@ def test_one_message_names_the_value_and_the_remedy(hint, value, problem):
         (tuple[int, ...], [1, 2, 3]),
         (Sequence[int], np.arange(3)),
         (Validated, object()),
+        (ShareOrCount, 0.05),
+        (ShareOrCount, 500),
+        (Annotated[Any, Even], 4),
     ],
 )
 def test_what_is_in_range_or_of_another_type_is_accepted(hint, value):
@@ -114,3 +142,11 @@ def test_contradictions_are_checked_once_values_are_in_range():
 def test_arguments_of_partials_are_checked():
     with pytest.raises(InputError, match=r"part.size=0: give 1 or more\n  - part.kind=last: choose"):
         Window(part=partial(component, size=0, kind="last"))
+
+
+def known_and_unknown(count: "Positive", other: "Unknown") -> None:
+    """Component whose module imports a type for type checkers only."""
+
+
+def test_a_type_that_is_unknown_at_run_time_hides_no_other():
+    assert hints_of(known_and_unknown) == {"count": Positive, "return": type(None)}
