@@ -42,7 +42,7 @@ from reasonir.utils.ranges import (
 _META = {"_target_", "_partial_", "_convert_", "_recursive_", "_args_"}
 _OWN_FILES = ("--config-dir", "-cd", "--config-path", "-cp", "--config-name", "-cn", "--experimental-rerun")
 _PART = object()
-"""Stands for a node with a `_target_`."""
+"""Stands for a node with a `_target_`, or an interpolation."""
 _NAME = NotBlank | NonNegative  # a folder may be called 2026
 _PASSED_ON = ("broadcast_buffers", "find_unused_parameters", "gradient_as_bucket_view", "use_orig_params")
 _COMPONENT = Callable[..., Any]
@@ -298,30 +298,34 @@ def _invalid_value(path: str, value: Any, hint: Any) -> Iterator[str]:
     """Yield errors of a value by its annotation; nodes with a `_target_` are checked separately."""
     if isinstance(value, DictConfig | ListConfig):
         try:
-            value = _without_parts(OmegaConf.to_container(value, resolve=True))
+            value = OmegaConf.to_container(value, resolve=True)
         except OmegaConfBaseException:  # interpolates a missing value, or one that only a running command has
-            return
+            value = OmegaConf.to_container(value, resolve=False)
+        value = _without_parts(value)
     if value is not _PART:
         yield from out_of_range(path, value, hint)
 
 
 def _without_parts(value: Any) -> Any:
-    """Return nested values without the nodes with a `_target_` in them; `_PART` for such a node."""
+    """Return nested values without interpolations and nodes with a `_target_`; `_PART` for such a value itself."""
     if isinstance(value, dict):
         left = {key: _without_parts(child) for key, child in value.items()}
         return _PART if "_target_" in value else {key: child for key, child in left.items() if child is not _PART}
     if isinstance(value, list):
         return [child for child in map(_without_parts, value) if child is not _PART]
-    return value
+    return _PART if isinstance(value, str) and "${" in value else value
 
 
 def _invalid_keys(config: DictConfig) -> Iterator[str]:
     """Yield errors of the commands' own keys."""
     for path, hint in _KEYS.items():
         section, _, key = path.rpartition(".")
-        node = OmegaConf.select(config, section) if section else config
+        node = _node_at(config, section)
         if isinstance(node, DictConfig) and key in set(node.keys()) and not _unresolvable(node, key):
             yield from _invalid_value(path, node[key], hint)
+    for name in ("model", "data") if {"loss", "peers"} & set(config) else ():  # other commands may do without
+        if config.get(name) is None:
+            yield f"{name}=None: choose an option of {name}"
     if "run" in config and not {"model", "trec"} & set(config) and config.run is None:  # nothing in its place
         yield "run=None: give a run's folder or MLflow id"
 
@@ -329,7 +333,7 @@ def _invalid_keys(config: DictConfig) -> Iterator[str]:
 def _is_interpolated(config: DictConfig, error: str, errors: Sequence[str]) -> bool:
     """Return True if the error's value is interpolated from a key that has an error of its own."""
     section, _, key = error.partition("=")[0].rpartition(".")
-    node = OmegaConf.select(config, section) if section else config
+    node = _node_at(config, section)
     if not isinstance(node, DictConfig) or key not in set(node.keys()) or not OmegaConf.is_interpolation(node, key):
         return False
     source = str(node._get_node(key)._value()).strip("${}")  # type: ignore[union-attr]
@@ -397,6 +401,14 @@ def _single(override: Override) -> str:
     if not override.is_sweep_override():
         return override.input_line or ""
     return f"{override.get_key_element()}={next(iter(override.sweep_string_iterator()))}"
+
+
+def _node_at(config: DictConfig, path: str) -> Any:
+    """Return the node at a path, the whole configuration for an empty one; None where a value is in the way."""
+    try:
+        return OmegaConf.select(config, path) if path else config
+    except OmegaConfBaseException:
+        return None
 
 
 def _unresolvable(node: DictConfig, key: Any) -> bool:

@@ -14,7 +14,6 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers.utils import is_flash_attn_2_available, is_flash_attn_3_available
 
 from reasonir.errors import HOW_TO_TRUST, InputError, NotHereError
 from reasonir.hardware import Attention
@@ -32,7 +31,6 @@ from reasonir.types import Side
 from reasonir.utils.ranges import LearningRate, NonNegative, Validated
 
 log = logging.getLogger(__name__)
-_FLASH = {"flash_attention_2": is_flash_attn_2_available, "flash_attention_3": is_flash_attn_3_available}
 _LAYER_LISTS = ("encoder.layer", "encoder.layers", "layers", "model.layers", "transformer.layer", "h")
 
 
@@ -106,7 +104,7 @@ class Model(Validated):
                 f"model.attention={self.attention} is a kernel of the hub, which is code: choose sdpa, eager or "
                 f"flash_attention_2, or if you trust it, give {HOW_TO_TRUST}"
             )
-        if self.attention in _FLASH and not _FLASH[self.attention]():
+        if self.attention.startswith("flash_attention") and not _has_flash(self.attention):
             return (
                 f"model.attention={self.attention} needs a GPU and its package (pip install flash-attn): choose "
                 "varlen, which runs FlashAttention without it, or sdpa"
@@ -216,6 +214,15 @@ class Model(Validated):
         embeddings = getattr(backbone, "embeddings", None)
         if embeddings is not None:
             embeddings.requires_grad_(False)
+
+
+def _has_flash(attention: str) -> bool:
+    """Return whether transformers finds the package of a FlashAttention, and a device that it runs on."""
+    from transformers import utils
+
+    if attention == "flash_attention_2":
+        return bool(utils.is_flash_attn_2_available())
+    return bool(utils.is_flash_attn_3_available())
 
 
 def _no_recomputation(backbone: Any) -> str | None:

@@ -104,3 +104,10 @@ def test_an_mpnet_is_refused_with_its_weights_too(tmp_path):
 
     backbone = MPNetModel(MPNetConfig(hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32))
     assert "MPNetModel can't recompute its layers" in _no_recomputation(backbone)
+
+
+@pytest.mark.parametrize("attention", ["flash_attention_2", "flash_attention_3", "flex_attention"])
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
+def test_attention_that_is_not_available_is_refused(bert, attention):
+    model = Model(str(bert), head=partial(ColBERT.load), attention=attention)
+    assert model.unusable().startswith(f"model.attention={attention}")

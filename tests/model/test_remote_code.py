@@ -137,7 +137,7 @@ ATTACKS = {
         False,
     ),
     "a model within": (CROSS, json_of("config.json", text_config=EVIL), r"config\.json has auto_map", False),
-    "trust in the configuration": (CROSS, nested, r"config\.json has trust_remote_code: True", True),
+    "trust in the configuration": (CROSS, nested, r"config\.json has trust_remote_code: True", False),
     "another configuration": (CROSS, elsewhere, r"config\.json has configuration_files", True),
     "a kernel": (BI, json_of("config.json", _attn_implementation="a/kernel"), "_attn_implementation: a/kernel", False),
     "a kernel within": (

@@ -68,7 +68,7 @@ def test_nothing_to_train_is_refused(bert):
         ({"name": "adam"}, "name=adam: choose adamw, adamw_8bit or adafactor (did you mean 'adamw'?)"),
         ({"schedule": "linaer"}, "schedule=linaer: choose linear, cosine or constant (did you mean 'linear'?)"),
         ({"lr": 0}, "lr=0: give a number above 0, below 1"),
-        ({"warmup": -1}, "warmup=-1: give 0 or more"),
+        ({"warmup": -1}, "warmup=-1: give a share below 1, or a whole number"),
     ],
 )
 def test_what_is_out_of_range_is_named(options, message):

@@ -57,7 +57,6 @@ from reasonir.types import Pair, Side, Text
 log = logging.getLogger(__name__)
 
 MAX_LENGTH = 512
-_CLASSIFIER = "AutoModelForSequenceClassification"
 _PROBE = ("how do bees find flowers", "Some dance. Others follow.")
 
 
@@ -209,7 +208,7 @@ print(model.predict([("why does it rain", "Warm air rises."), ("why does it rain
         family = stated.get("model_type")
         if stated.get("is_encoder_decoder"):
             reason = f"{folder} is an encoder with a decoder ({family}), whose classifier reads the decoder"
-        elif family not in CLASSIFIERS and _CLASSIFIER not in stated.get("auto_map", {}):
+        elif family not in CLASSIFIERS and "auto_map" not in stated:
             reason = f"{folder} has no classifier in transformers ({family})"
         else:
             return None
