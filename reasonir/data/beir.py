@@ -100,7 +100,7 @@ def _open(path: str, split: str, *, revision: str | None, strict: bool, key: str
 
 @dataclass(frozen=True, slots=True)
 class Beir:
-    """Training examples from a collection's qrels: score above 0 is a positive, 0 or less a negative.
+    """Training examples from a collection's qrels: score above 0 is a positive's label, 0 or less a negative's 0.
 
     Attributes:
         path: folder, or dataset repository on the hub.
@@ -146,7 +146,8 @@ class Beir:
         own = own_documents(content) if self.ignore_identical_ids else {}
         for query_id, labels in content.qrels.items():
             documents = tuple(
-                Document(doc_id, content.documents[doc_id], label=float(grade)) for doc_id, grade in labels.items()
+                Document(doc_id, content.documents[doc_id], label=float(max(grade, 0)))
+                for doc_id, grade in labels.items()
             )
             excluded = tuple(copy_key(content.documents[doc_id]) for doc_id in own.get(query_id, ()))
             yield Example(query_id, content.queries[query_id], documents, excluded=excluded)

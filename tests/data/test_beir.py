@@ -50,6 +50,12 @@ def test_examples_take_scores_above_zero_as_positives(tmp_path):
     assert source.dev() is None
 
 
+def test_a_negative_score_is_that_of_a_negative(tmp_path):
+    rows = [("q1", "d1", 1), ("q1", "d3", -2)]
+    (example,) = Beir(str(write(tmp_path / "col", qrels=rows))).examples()
+    assert [(document.doc_id, document.label) for document in example.negatives] == [("d3", 0.0)]
+
+
 def test_the_identity_depends_on_the_files_not_on_their_folder(tmp_path):
     write(tmp_path / "a")
     shutil.copytree(tmp_path / "a", tmp_path / "b")

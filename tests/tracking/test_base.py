@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from reasonir.errors import InputError
+from reasonir.eval.digest import whole
 from reasonir.runs.environment import environment
 from reasonir.tracking.base import Loggers, Tracking, folder_of_run
 from reasonir.tracking.database import client_of
@@ -120,12 +121,13 @@ def test_artifacts_a_person_looks_for_are_there(home_with_runs, tmp_path):
     assert "commit" in environment["git"] or environment["git"] == {}
 
 
-def test_the_data_is_named_with_its_digest(home_with_runs):
-    entry = home_with_runs[2]
-    (dataset,) = entry.inputs.dataset_inputs
-    assert dataset.dataset.name == "demo"
-    assert dataset.dataset.digest in dataset.dataset.source
-    assert {tag.value for tag in dataset.tags} == {"training"}
+def test_training_and_evaluation_data_are_named_with_their_digests(home_with_runs):
+    _, folder, entry, _ = home_with_runs
+    logged = {tag.value: each.dataset for each in entry.inputs.dataset_inputs for tag in each.tags}
+    assert logged["training"].name == "demo"
+    assert logged["training"].digest in logged["training"].source
+    digests = json.loads((folder / "results.json").read_text())["protocol"]["digests"]
+    assert {logged["evaluation"].name: logged["evaluation"].digest} == {task: whole(d) for task, d in digests.items()}
 
 
 def test_a_run_is_found_by_its_id_and_judged_again_under_it(home_with_runs):
