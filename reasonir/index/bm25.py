@@ -2,7 +2,8 @@
 
 The baseline of every trained retriever. Like Lucene, it ranks only documents that share a word with the query. Words
 are runs of two letters, digits or marks and more, and names like C++ and F#. Scripts without spaces between words
-(Chinese, Japanese, Thai, ...) give their characters and pairs of characters, as Lucene's analyser for them does.
+(Chinese, Japanese, Thai, ...), and Korean, whose words end in particles, give their characters and pairs of characters,
+as Lucene's analyser for them does; like there, full-width letters and half-width kana are the usual ones.
 
 `weigh_query` also gives the query's words BM25 weights, as if the query were a document: BRIGHT's code does so without
 documenting it, and plain BM25 doesn't reproduce its published row.
@@ -32,7 +33,9 @@ from reasonir.utils.ranges import NonNegativeFloat, Rule, Share, Validated
 from reasonir.utils.scripts import UNSPACED, marks
 
 _TEXTS_PER_BLOCK = 8192
-_WORDS = "of 2 characters and more; 1 and 2 characters in scripts without spaces"
+_WORDS = "of 2 characters and more; 1 and 2 characters in scripts without spaces and Korean"
+_PAIRED = f"{UNSPACED}\uac00-\ud7a3"
+_OTHER_WIDTH = re.compile("[\uff01-\uffee]+")
 _LISTED = "en english de german nl dutch fr french es spanish pt portuguese it italian ru russian sv swedish"
 _STOPWORDS = Rule(
     lambda language: language in f"{_LISTED} no norwegian zh chinese tr turkish ko korean da danish en_plus".split(),
@@ -94,8 +97,9 @@ class Bm25(Validated):
         self.corpus = corpus
         self._index = bm25s.BM25(method="lucene", k1=self.k1, b=self.b)
         words = self._tokens(corpus.texts)
-        self._mean_length = sum(map(len, words)) / len(words)
-        self._index.index(words if self._mean_length else [[""]] * len(words), show_progress=False)
+        self._mean_length = sum(map(len, words)) / max(1, len(words))
+        if self._mean_length:
+            self._index.index(words, show_progress=False)
 
     def search(
         self, queries: Mapping[str, Text], k: int, *, exclude: Mapping[str, frozenset[str]] | None = None
@@ -151,10 +155,13 @@ class Bm25(Validated):
 def spaced(text: str) -> str:
     """Return a text, its accents composed, with spaces between the characters, and pairs, of scripts without spaces.
 
-    >>> spaced("梅雨は rain")
+    >>> spaced("梅雨は ｒａｉｎ")
     ' 梅 雨 は 梅雨 雨は  rain'
     """
-    return text if text.isascii() else _unspaced().sub(_characters_and_pairs, normalize("NFC", text))
+    if text.isascii():
+        return text
+    usual = normalize("NFC", _OTHER_WIDTH.sub(lambda run: normalize("NFKC", run.group()), text))
+    return _paired().sub(_characters_and_pairs, usual)
 
 
 def _characters_and_pairs(run: re.Match[str]) -> str:
@@ -163,14 +170,14 @@ def _characters_and_pairs(run: re.Match[str]) -> str:
 
 
 @lru_cache(maxsize=1)
-def _unspaced() -> re.Pattern[str]:
-    return re.compile(rf"(?:(?=[\w{marks()}])[{UNSPACED}])+")
+def _paired() -> re.Pattern[str]:
+    return re.compile(rf"(?:(?=[\w{marks()}])[{_PAIRED}])+")
 
 
 @lru_cache(maxsize=1)
 def _word() -> re.Pattern[str]:
     letter = rf"[\w{marks()}]"
-    return re.compile(rf"{letter}{{2,}}|(?={letter})[{UNSPACED}]|\w(?:\+\+|#)")
+    return re.compile(rf"{letter}{{2,}}|(?={letter})[{_PAIRED}]|\w(?:\+\+|#)")
 
 
 def _top(scores_N: np.ndarray, k: int) -> np.ndarray:

@@ -89,11 +89,15 @@ def ranked(query, *documents, **options):
         ("हिन्दी", "मुझे हिन्दी भाषा आती है", "कुत्ता दौड़ता है"),
         ("தமிழ்", "நான் தமிழ் பேசுகிறேன்", "நாய் ஓடுகிறது"),
         ("한국어", "나는 한국어 책을 읽는다", "개가 달린다"),
+        ("물", "물 한 잔", "개가 달린다"),
+        ("전쟁은", "한국 전쟁의 역사", "개가 달린다"),
         ("погода", "сегодня хорошая погода", "собака бежит"),
         ("cafe\u0301", "the café is open", "the cafe is open"),
         ("C++ templates", "templates in C++", "templates in Java"),
         ("what is C#", "C# is a language", "C++ is a language"),
         ("iPhone15を買う", "iphone15 costs less", "buy a book"),
+        ("2024年のABC", "ＡＢＣ　２０２４年", "来週"),
+        ("ガラス", "ｶﾞﾗｽの窓", "来週"),
     ],
 )
 def test_every_script_has_words(query, relevant, other):
@@ -101,7 +105,7 @@ def test_every_script_has_words(query, relevant, other):
     assert "1" in ranked(query, other, relevant, weigh_query=True)
 
 
-@pytest.mark.parametrize("documents", [[""], ["? !", "a"], ["", "the"]])
+@pytest.mark.parametrize("documents", [[], [""], ["? !", "a"], ["", "the"]])
 @pytest.mark.parametrize("query", ["", "the", "ice", "水"])
 @pytest.mark.parametrize("weigh_query", [True, False])
 def test_texts_without_words_rank_nothing(documents, query, weigh_query):
