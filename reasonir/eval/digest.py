@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Container, Iterable, Mapping, Sequence
-from itertools import chain
+from itertools import chain, combinations
 from typing import Any
 
 from reasonir.config import flatten
@@ -67,13 +67,13 @@ def refuse_other_content(protocols: Mapping[str, Mapping[str, Any]]) -> None:
     """
     if missing := [name for name, protocol in protocols.items() if "digests" not in protocol]:
         raise InputError(f"{missing[0]} was evaluated without digests of its content: evaluate it again")
-    (first, reference), *others = protocols.items()
+    digests = {name: protocol["digests"] for name, protocol in protocols.items()}
     faults = [
-        f"{task}: the {part} of {first} ({digests[part]}) and {name} ({protocol['digests'][task][part]}) differ: "
+        f"{task}: the {part} of {first} ({stamped[part]}) and {second} ({digests[second][task][part]}) differ: "
         "evaluate both on the same data"
-        for name, protocol in others
-        for task, digests in reference["digests"].items()
-        for part in different_parts(digests, protocol["digests"].get(task, {}))
+        for first, second in combinations(digests, 2)
+        for task, stamped in digests[first].items()
+        for part in different_parts(stamped, digests[second].get(task, {}))
         if part != QUERIES
     ]
     raise_errors(faults, "difference between the evaluations")

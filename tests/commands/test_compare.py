@@ -90,6 +90,15 @@ def test_run_files_are_compared_by_what_is_known_of_them(sweeps):
     assert compared(sweeps, "monday/0", "monday/1")["conditions"] == {}
 
 
+def test_every_pair_is_checked_where_the_first_is_a_run_file(sweeps):
+    document = json.loads((sweeps / "monday/0/results.json").read_text())
+    del document["protocol"]["digests"]["t"]["documents"]
+    (sweeps / "monday/0/results.json").write_text(json.dumps(document))
+    stamp(sweeps / "tuesday/0", documents="8-other")
+    with pytest.raises(InputError, match=r"t: the documents of monday/1 \(9-ab\) and tuesday/0 \(8-other\) differ"):
+        compared(sweeps, "monday/0", "monday/1", "tuesday/0")
+
+
 def test_results_without_digests_or_protocol_are_refused(sweeps):
     (sweeps / "monday/1/results.json").write_text(json.dumps({"protocol": {}}))
     with pytest.raises(InputError, match="1 was evaluated without digests of its content: evaluate it again"):
