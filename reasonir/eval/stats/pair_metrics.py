@@ -90,7 +90,8 @@ class BootstrapDraws:
         count = pairs.queries
         drawn_BQ = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), size=RESAMPLES)
         groups = min(count, _GROUPS)
-        without_JQ = (np.arange(count) % groups != np.arange(groups)[:, None]).astype(float)
+        left_out_J = np.arange(groups if count > 1 else 0)
+        without_JQ = (np.arange(count) % groups != left_out_J[:, None]).astype(float)
         values = figures(pairs, np.vstack([np.ones(count), drawn_BQ, without_JQ]))
         points = {name: float(value[0]) for name, value in values.items()}
         points["kendall"] = _kendall(pairs.relevance_P, pairs.score_P)
@@ -107,7 +108,8 @@ class BootstrapDraws:
         intervals = {}
         for name, draws_B in self.draws.items():
             without_J = self.without[name][np.isfinite(self.without[name])]
-            intervals[name] = bca_interval(self.points[name], draws_B, [without_J.mean() - without_J])
+            influences = [without_J.mean() - without_J] if len(without_J) else []
+            intervals[name] = bca_interval(self.points[name], draws_B, influences)
         return intervals | {"ece": calibration_interval(self.pairs)}
 
 

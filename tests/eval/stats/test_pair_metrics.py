@@ -176,3 +176,17 @@ def test_the_interval_of_the_calibration_error_covers_zero_for_calibrated_probab
     assert np.mean([span.low == 0 for span in spans]) >= 0.9
     off = [calibration_interval(system(draw, 60, shift=2.0)[0]) for _ in range(20)]
     assert all(span.low > 0.1 and span.low <= span.mean <= span.high for span in off)
+
+
+@pytest.mark.parametrize("queries", [[0, 0, 0], [0, 1, 1]])
+def test_too_few_queries_to_leave_one_out_give_intervals_without_warning(queries):
+    probability_P = np.array([0.2, 0.6, 0.9])
+    pairs = ScoredPairs(
+        np.array(queries), np.array([0.0, 1, 1]), probability_P > 0.5, probability_P, probability_P, 0.5
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = BootstrapDraws.of(pairs).intervals()
+    assert found["auc"] == (1.0, 1.0, 1.0)
+    assert found["brier"].mean == pytest.approx(0.07)
+    assert found["brier"].low <= found["brier"].mean <= found["brier"].high
