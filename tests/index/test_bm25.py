@@ -96,7 +96,7 @@ def ranked(query, *documents, **options):
         ("C++ templates", "templates in C++", "templates in Java"),
         ("what is C#", "C# is a language", "C++ is a language"),
         ("iPhone15を買う", "iphone15 costs less", "buy a book"),
-        ("2024年のABC", "ＡＢＣ　２０２４年", "来週"),
+        ("2024年のABC", "\uff21\uff22\uff23　２０２４年", "来週"),
         ("ガラス", "ｶﾞﾗｽの窓", "来週"),
     ],
 )
