@@ -203,7 +203,7 @@ class TrainingRun:
             self.tracking.artifact(file, "plots")
         if (self.folder / "metrics.csv").is_file():
             self.tracking.artifact(self.folder / "metrics.csv")
-        self.tracking.model(self.folder, f"{self.data.source.name}-{encoder.head.name}", best)
+        self.tracking.model(self.folder, f"{self.data.source.name}-{encoder.head.name}", best, self.data.dev_content)
         show(result_table(results, "trained"))
         show_leaderboard(self.parts.benchmark.leaderboard, results, "trained", self.folder, self.tracking)
         self.tracking.artifact(

@@ -103,8 +103,15 @@ class Tracking:
     def artifact(self, path: Path, folder: str | None = None) -> None:
         """Log a file, or a folder's contents."""
 
-    def model(self, run: Path, name: str, metric: float | None) -> None:
-        """Register the exported model in a run's folder, with its best development metric."""
+    def model(self, run: Path, name: str, metric: float | None, content: str) -> None:
+        """Register the exported model in a run's folder, with its best development metric and what that was taken on.
+
+        Args:
+            run: the folder.
+            name: of the registered model.
+            metric: None without development queries.
+            content: digest of the development task.
+        """
 
     def view(self, headline: str) -> None:
         """Save a view of all runs with their headline metric, and log its URL."""

@@ -19,7 +19,6 @@ from lightning.pytorch.utilities import rank_zero_only
 from reasonir.errors import InputError
 from reasonir.runs.lock import lock_folder
 from reasonir.runs.outcome import KILLED, RUN_ID
-from reasonir.runs.provenance import data_of
 from reasonir.tracking import outbox
 from reasonir.tracking.base import (
     FOLDER_TAG,
@@ -150,9 +149,10 @@ class MlflowTracking(Tracking):
         under = "/".join(part for part in (self.artifact_folder, folder) if part) or None
         self._send("artifact", path=self._stored(path), under=under)
 
-    def model(self, run: Path, name: str, metric: float | None) -> None:
+    def model(self, run: Path, name: str, metric: float | None, content: str) -> None:
         """Log the model as an MLflow model and make it a version of the registered model `name`."""
-        self._send("model", run=self._stored(run), name=name, metric=None if metric is None else float(metric))
+        value = None if metric is None else float(metric)
+        self._send("model", run=self._stored(run), name=name, metric=value, content=content)
 
     def view(self, headline: str) -> None:
         """Save the view of all runs of the experiment."""
@@ -266,20 +266,20 @@ class MlflowTracking(Tracking):
         else:
             self._client.log_artifact(self.run_id, str(file), under)
 
-    def _model(self, run: str, name: str, metric: float | None) -> Call:
+    def _model(self, run: str, name: str, metric: float | None, content: str = "") -> Call:
         """Log the model; registering it is a call of its own, since it may fail separately."""
         from reasonir.tracking.model_registry import package
 
         assert self.run_id is not None
         folder = self._file(run)
         address = package(self._home, self.run_id, folder / "model", run=folder)
-        return {"call": "version", "address": address, "name": name, "metric": metric, "data": data_of(folder)}
+        return {"call": "version", "address": address, "name": name, "metric": metric, "content": content}
 
-    def _version(self, address: str, name: str, metric: float | None, data: str) -> None:
+    def _version(self, address: str, name: str, metric: float | None, content: str = "") -> None:
         from reasonir.tracking.model_registry import register
 
         assert self.run_id is not None
-        register(self._home, address, name, self.run_id, metric=metric, data=data)
+        register(self._home, address, name, self.run_id, metric=metric, content=content)
 
     def _view(self, headline: str) -> None:
         from reasonir.tracking.mlflow_views import BROWSER, save_runs_view

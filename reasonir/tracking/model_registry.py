@@ -2,7 +2,7 @@
 
 The MLflow model holds the weights, which aren't logged as an artifact again, and the run's configuration, so that it is
 loaded like the run. Models of the same data and head are versions of one registered model; the alias `best` points to
-the one with the highest development metric, among those whose data has the content of the newest version's.
+the one with the highest development metric, among those with the development queries of the newest version.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from reasonir.tracking.database import address_of, client_of, exclusively
 MODEL, BEST = "model", "best"
 METRIC = f"dev/{DEV_METRIC}"
 """Tag of a version with its development metric."""
-DATA = "data"
-"""Tag of a version with the fingerprint of its training data; metrics on other data aren't compared."""
+CONTENT = "content"
+"""Tag of a version with the digest of its development task; metrics on other tasks aren't compared."""
 _INVALID_IN_NAME = re.compile("[/:]")
 
 
@@ -67,7 +67,7 @@ def package(
     return str(logged.model_uri)
 
 
-def register(home: Path, address: str, name: str, run_id: str, *, metric: float | None, data: str) -> None:
+def register(home: Path, address: str, name: str, run_id: str, *, metric: float | None, content: str) -> None:
     """Register a logged model as a version of `name`, and point the alias `best` to the best version.
 
     Args:
@@ -76,7 +76,7 @@ def register(home: Path, address: str, name: str, run_id: str, *, metric: float 
         name: of the registered model.
         run_id: of the MLflow run.
         metric: the best development metric.
-        data: fingerprint of the training data.
+        content: digest of the development task.
     """
     import mlflow
     from mlflow.exceptions import MlflowException
@@ -90,19 +90,19 @@ def register(home: Path, address: str, name: str, run_id: str, *, metric: float 
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
         if not any(version.source == address for version in client.search_model_versions(f"name='{name}'")):
-            tags = {DATA: data, **({} if metric is None else {METRIC: repr(metric)})}
+            tags = {CONTENT: content, **({} if metric is None else {METRIC: repr(metric)})}
             client.create_model_version(name, address, run_id, tags=tags, model_id=address.removeprefix("models:/"))
         point_to_best(client, name)
 
 
 def point_to_best(client: Any, name: str) -> None:
-    """Point the alias `best` to the version with the highest metric on the newest version's data, the earliest one."""
+    """Point the alias `best` to the earliest best version on the newest one's queries."""
     versions = client.search_model_versions(f"name='{name}'")
     newest = max(versions, key=lambda version: int(version.version))
     evaluated = [
         version
         for version in versions
-        if version.tags.get(DATA) == newest.tags.get(DATA)
+        if version.tags.get(CONTENT) == newest.tags.get(CONTENT)
         and isfinite(float(version.tags.get(METRIC, "nan")))  # nan compares as neither better nor worse
     ]
     if evaluated:

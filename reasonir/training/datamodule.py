@@ -25,6 +25,7 @@ from reasonir.data.batches.loader import Order, Quota, StepLoader
 from reasonir.data.prepared import example_of, prepare, read, read_manifest
 from reasonir.data.splits.holdout import Split, held_out_task, hold_out, relevant_keys
 from reasonir.distributed.ranks import Ranks, present_ranks
+from reasonir.eval.digest import digests_of, whole
 from reasonir.loss.base import DOCUMENTS, LABELS, ORDER, SPANS
 from reasonir.mining.base import Mining
 from reasonir.mining.none import NoMining
@@ -158,6 +159,11 @@ class RetrievalData(LightningDataModule):
                 self._tests = [held_out_task(rows, self.split.test, name=self.data_name)]
             self._report(self.split)
         return prepared, self.split
+
+    @property
+    def dev_content(self) -> str:
+        """Digest of the development task; empty without one."""
+        return whole(digests_of([self.dev])[self.dev.name]) if self.dev else ""
 
     def _report(self, split: Split) -> None:
         counts = {"development": len(split.dev), "testing": len(split.test)}

@@ -76,7 +76,8 @@ def has_everything(home, folder):
     assert len(client.search_model_versions(f"run_id='{entry.info.run_id}'")) == 1
     assert "| **trained** |" in re.sub(" +", " ", entry.data.tags["mlflow.note.content"])
     assert entry.data.params["trainer.max_steps"] == "6"
-    assert [each.dataset.name for each in entry.inputs.dataset_inputs] == ["demo"]
+    datasets = {(each.dataset.name, tag.value) for each in entry.inputs.dataset_inputs for tag in each.tags}
+    assert datasets == {("demo", "training"), ("demo", "evaluation")}
     assert not (folder / UNDELIVERED).exists()
     return entry
 
@@ -226,7 +227,7 @@ def test_any_failure_of_mlflow_is_survived(home, tmp_path, monkeypatch, caplog):
         tracking.describe("text")
         tracking.dataset("d", "1", "here", "training")
         tracking.artifact(tmp_path / "a.txt")
-        tracking.model(tmp_path, "m", None)
+        tracking.model(tmp_path, "m", None, "x")
         tracking.end("FINISHED")
     assert "7 calls to MLflow couldn't be made" in caplog.text
     assert isinstance(tracking, MlflowTracking)

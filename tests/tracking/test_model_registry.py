@@ -5,7 +5,9 @@ import pytest
 from mlflow import MlflowClient
 
 import reasonir
-from reasonir.tracking.model_registry import DATA, METRIC, package, point_to_best, register
+from reasonir.data.demo import Demo
+from reasonir.eval.digest import digests_of, whole
+from reasonir.tracking.model_registry import CONTENT, METRIC, package, point_to_best, register
 from reasonir.types import Text
 from tests.running import run
 
@@ -50,6 +52,8 @@ def test_the_version_says_its_metric_and_its_run(finished):
     (version,) = client.search_model_versions("name='demo-biencoder'")
     assert version.run_id == (folder / "run_id").read_text()
     history = client.get_metric_history(version.run_id, "dev/ndcg_at_10")
+    task = Demo().dev()
+    assert version.tags[CONTENT] == whole(digests_of([task])[task.name])
     assert float(version.tags[METRIC]) == max(metric.value for metric in history)
 
 
@@ -60,7 +64,7 @@ def test_the_best_version_has_the_highest_metric(finished):
         client.create_registered_model(name)
 
     def add(name, metric, data="one"):
-        tags = {DATA: data, **({} if metric is None else {METRIC: repr(metric)})}
+        tags = {CONTENT: data, **({} if metric is None else {METRIC: repr(metric)})}
         client.create_model_version(name, version.source, version.run_id, tags=tags)
         point_to_best(client, name)
 
@@ -79,7 +83,7 @@ def test_a_model_is_registered_once_however_often_that_is_tried(finished):
     home, _, client = finished
     (version,) = client.search_model_versions("name='demo-biencoder'")
     for _ in range(2):
-        register(home, version.source, "rain/2:1", version.run_id, metric=0.5, data="x")
+        register(home, version.source, "rain/2:1", version.run_id, metric=0.5, content="x")
     (registered,) = client.search_model_versions("name='rain_2_1'")
     assert registered.tags[METRIC] == "0.5"
 
