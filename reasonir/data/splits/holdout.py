@@ -91,6 +91,8 @@ def relevant_keys(task: Task) -> frozenset[int]:
 def held_out_task(rows: Any, held: np.ndarray, *, name: str, documents: int | None = None, seed: int = 0) -> Task:
     """Return the retrieval task of held-out rows over documents of the whole set; copies are one document.
 
+    Documents that a query excludes aren't ranked for it.
+
     Args:
         rows: the prepared set.
         held: numbers of the held-out rows.
@@ -99,18 +101,20 @@ def held_out_task(rows: Any, held: np.ndarray, *, name: str, documents: int | No
         seed: see `documents`.
     """
     texts: dict[str, str] = {}
-    queries, qrels = {}, {}
+    queries, qrels, left_out = {}, {}, {}
     for row in held.tolist():
         example = example_of(rows[row])
         queries[example.query_id] = Text(example.query, example.instruction)
         qrels[example.query_id] = {str(key): 1 for key in rows[row]["pos_keys"]}
+        left_out[example.query_id] = frozenset(map(str, example.excluded)) - qrels[example.query_id].keys()
         texts |= _texts(rows[row])
     for row in np.random.default_rng([seed, 2]).permutation(len(rows)).tolist():
         if documents is not None and len(texts) >= documents:
             break
         texts |= _texts(rows[row])
     protocol = {"collection": "held-out", "documents": str(len(texts)), "queries": str(len(queries))}
-    return Task(name, queries, Corpus(list(texts), list(texts.values())), qrels, protocol=protocol)
+    excluded = {query_id: found for query_id, keys in left_out.items() if (found := keys & texts.keys())}
+    return Task(name, queries, Corpus(list(texts), list(texts.values())), qrels, excluded, protocol)
 
 
 def _texts(row: Any) -> dict[str, str]:

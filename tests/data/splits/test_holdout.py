@@ -1,9 +1,15 @@
+from dataclasses import replace
+
+import numpy as np
 import pytest
 
+from reasonir.data.base import copy_key
 from reasonir.data.prepared import prepare, read
 from reasonir.data.splits.holdout import held_out_task, hold_out, relevant_keys
 from reasonir.errors import InputError
-from reasonir.types import Document, Example
+from reasonir.eval.systems import check_task, search_system
+from reasonir.index.bm25 import Bm25
+from reasonir.types import Document, Example, Text
 from tests.data.test_prepared import Given
 
 
@@ -108,3 +114,21 @@ def test_every_document_is_searched_where_no_number_is_given(tmp_path):
     rows = rows_of(PAIRS, tmp_path)
     task = held_out_task(rows, hold_out(rows, 0, test=2, seed=0).test, name="own")
     assert len(task.corpus) == len({text for _, positives, negatives in PAIRS for text in (*positives, *negatives)})
+
+
+def test_held_out_queries_keep_their_excluded_documents(tmp_path):
+    own = Document("o", "own text")
+    examples = [
+        Example("q1", "a", (Document("d1", "one"),), excluded=(copy_key("OWN text"), copy_key("unknown"))),
+        Example("q2", "b", (own,), excluded=(copy_key("own  text"), copy_key("one"))),
+        Example("q3", "c", (Document("d3", "three"),)),
+    ]
+    rows = read(prepare(Given(examples), tmp_path))
+    task = held_out_task(rows, np.arange(3), name="own")
+    assert task.excluded == {
+        "q1": frozenset({str(copy_key("own text"))}),
+        "q2": frozenset({str(copy_key("one"))}),  # its own text is relevant to it
+    }
+    check_task(task)
+    asked = replace(task, queries={**task.queries, "q1": Text("own text")})
+    assert str(copy_key("own text")) not in search_system(Bm25(), depth=10)(asked)["q1"]
