@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from reasonir.data.base import Rejected, copy_key
-from reasonir.data.files.beir import Split, layout, qrels_files, read_documents, read_split
+from reasonir.data.files.beir import Split, layout, qrels_by_split, read_documents, read_split
 from reasonir.data.files.hub import local_data
 from reasonir.data.files.records import digests
 from reasonir.data.prepared import Report
@@ -161,8 +161,8 @@ class Beir:
     def tests(self) -> Iterator[Task]:
         """Yield the task of `test_split`, unless it is trained on or doesn't exist."""
         folder = local_data(self.path, revision=self.revision)
-        qrels = qrels_files(folder, self.path, self.test_split, revision=self.revision, key="data")
-        if qrels and self.test_split not in (self.split, self.dev_split):
+        qrels = qrels_by_split(folder, self.path, self.test_split, revision=self.revision, key="data")
+        if self.test_split.lower() in qrels and self.test_split not in (self.split, self.dev_split):
             yield self._task(self.test_split)
 
     def dev(self) -> Task | None:

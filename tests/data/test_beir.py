@@ -236,3 +236,42 @@ def test_configurations_with_a_file_per_split_and_scores_as_floats_are_read(tmp_
     assert (len(dev.corpus), dev.qrels) == (3, {"q1": {"d1": 1}})
     with pytest.raises(InputError, match="corpus has the splits dev, test: choose one of these"):
         read_task(str(folder), "train")
+
+
+def test_every_published_place_of_qrels_is_read(tmp_path):
+    judged = [dict(zip(("query-id", "corpus-id", "score"), row, strict=True)) for row in QRELS]
+    for number, place in enumerate(
+        ("test.parquet", "default/test-00000-of-00001.parquet", "default/test/0000.parquet")
+    ):
+        folder = tmp_path / str(number)
+        _parquet(folder, "corpus/corpus/0000.parquet", CORPUS)
+        _parquet(folder, "queries/queries/0000.parquet", QUERIES)
+        _parquet(folder, place, judged)
+        assert len(read_task(str(folder), "test").queries) == 2, place
+    for place in ("qrels/test.csv", "qrels/TEST.tsv", "data/test.jsonl"):
+        folder = write(tmp_path / place)
+        shutil.rmtree(folder / "qrels")
+        (folder / place).parent.mkdir()
+        separator = "," if place.endswith("csv") else "\t"
+        lines = [separator.join(map(str, row)) for row in [("query-id", "corpus-id", "score"), *QRELS]]
+        (folder / place).write_text("\n".join(map(json.dumps, judged) if place.endswith("jsonl") else lines))
+        (folder / f"{place}~").write_text("a copy of an editor")
+        assert len(read_task(str(folder), "test").queries) == 2, place
+
+
+def test_qrels_beside_a_collection_are_read_and_its_splits_named(tmp_path, hub):
+    for place in ("local", "files"):
+        shutil.move(write(tmp_path / place / "x") / "qrels", tmp_path / place / "x-qrels")
+    hub(tmp_path / "files" / "x", "BeIR/x", kind="dataset")
+    hub(tmp_path / "files" / "x-qrels", "BeIR/x-qrels", kind="dataset")
+    for path in (str(tmp_path / "local" / "x"), f"{tmp_path}/local/x/", "BeIR/x"):
+        assert len(read_task(path, "train").queries) == 2
+        with pytest.raises(InputError, match=r"data.split=test: .* choose one of train"):
+            read_task(path, "test")
+
+
+def test_a_repository_with_qrels_of_other_splits_needs_no_other_repository(tmp_path, hub):
+    hub(write(tmp_path / "files"), "mteb/x", kind="dataset")
+    assert list(Beir("mteb/x").tests()) == []
+    with pytest.raises(InputError, match=r"eval.split=test: .* choose one of train"):
+        read_task("mteb/x", "test", key="eval")

@@ -3,14 +3,14 @@
 A folder has corpus.jsonl (_id, title, text), queries.jsonl (_id, text) and qrels/<split>.tsv (query-id, corpus-id,
 score). Also read: the hub's configurations as folders (corpus/, queries/, and qrels/, data/ or default/) of parquet or
 JSON lines, with one file for all splits or one per split, as BEIR and MTEB publish them; qrels in a repository of their
-own (BeIR/x-qrels); qrels without a score, which list relevant documents. A document's text is its title followed by its
-text.
+own (BeIR/x-qrels), or in a folder of that name beside the collection; qrels without a score, which list relevant
+documents. A document's text is its title followed by its text.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,16 +20,10 @@ from reasonir.data.files.records import document_text, find, id_of, read
 from reasonir.errors import InputError
 from reasonir.utils.values import check_grade
 
-_QRELS = (
-    "qrels/{0}.tsv*",
-    "qrels/{0}.jsonl*",
-    "qrels/{0}-*.parquet",
-    "qrels/{0}.parquet",
-    "data/{0}-*.parquet",
-    "default/{0}-*.parquet",
-    "{0}.tsv",
-)
-_SHARD = re.compile(r"-\d{5}-of-\d{5}$")
+_PLACES = ("qrels/", "data/", "default/", "default/*/", "")
+_QRELS = tuple(f"{place}*.{kind}*" for place in _PLACES for kind in ("tsv", "csv", "jsonl", "parquet"))
+_SUFFIXES = re.compile(r"(-\d{5}-of-\d{5})?\.[a-z]+(\.gz)?$")
+_TEXTS = ("corpus", "queries")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,17 +55,15 @@ def layout(path: str, split: str, *, revision: str | None = None, key: str = "da
     folder = local_data(path, revision=revision, key=f"{key}.path")
     if not folder.is_dir():
         raise InputError(f"{key}.path={path} is a file: a BEIR collection is a folder with corpus.jsonl and qrels/")
-    corpus, queries = (part_files(folder, part, split) for part in ("corpus", "queries"))
+    corpus, queries = (part_files(folder, part, split) for part in _TEXTS)
     for files, name in ((corpus, "corpus.jsonl"), (queries, "queries.jsonl")):
         if not files:
             raise InputError(f"{key}.path={path}: {folder} has no {name}: give the folder of the collection")
-    qrels = qrels_files(folder, path, split, revision=revision, key=key)
-    if not qrels:
-        splits = sorted({_stem(file) for file in find(folder, ["qrels/*", "data/*", "default/*"])})
-        raise InputError(
-            f"{key}.split={split}: {folder} has no qrels of that split: choose one of {', '.join(splits) or 'none'}"
-        )
-    return Layout(folder, tuple(corpus), tuple(queries), tuple(qrels))
+    qrels = qrels_by_split(folder, path, split, revision=revision, key=key)
+    if split.lower() not in qrels:
+        splits = ", ".join(sorted(qrels)) or "none"
+        raise InputError(f"{key}.split={split}: {folder} has no qrels of that split: choose one of {splits}")
+    return Layout(folder, tuple(corpus), tuple(queries), tuple(qrels[split.lower()]))
 
 
 def part_files(folder: Path, part: str, split: str | None = None) -> list[Path]:
@@ -80,12 +72,10 @@ def part_files(folder: Path, part: str, split: str | None = None) -> list[Path]:
     Raises:
         InputError: there are several splits, and `split` is none of them.
     """
-    if files := find(folder, [f"{part}.jsonl*", f"{part}*.parquet"]):
+    if files := find(folder, [f"{part}.jsonl*", f"{part}*.parquet"], tables=True):
         return files
-    by_split: dict[str, list[Path]] = {}
-    for file in find(folder, [f"{part}/*.parquet", f"{part}/*.jsonl*"]):
-        by_split.setdefault(_stem(file), []).append(file)
-    for name in (split, part):
+    by_split = _by_split(folder, [f"{part}/*.parquet", f"{part}/*.jsonl*", f"{part}/*/*.parquet"])
+    for name in ((split or part).lower(), part):
         if name in by_split:
             return by_split[name]
     if len(by_split) > 1:
@@ -93,13 +83,15 @@ def part_files(folder: Path, part: str, split: str | None = None) -> list[Path]:
     return next(iter(by_split.values()), [])
 
 
-def qrels_files(folder: Path, path: str, split: str, *, revision: str | None, key: str) -> list[Path]:
-    """Return the qrels files of a split; empty if there is no such split."""
-    patterns = [pattern.format(split) for pattern in _QRELS]
-    files = find(folder, patterns)
-    if not files and "/" in path and not Path(path).expanduser().exists():  # the qrels of BeIR/x are in BeIR/x-qrels
-        files = find(local_data(f"{path}-qrels", revision=revision, key=f"{key}.path"), patterns)
-    return files
+def qrels_by_split(
+    folder: Path, path: str, split: str, *, revision: str | None, key: str
+) -> Mapping[str, Sequence[Path]]:
+    """Return the qrels files by split, in lower case; those of BeIR/x are in BeIR/x-qrels."""
+    qrels, beside = _by_split(folder, _QRELS), f"{path.rstrip('/')}-qrels"
+    on_hub = not Path(path).expanduser().exists()
+    if split.lower() not in qrels and (Path(beside).expanduser().is_dir() or (on_hub and not qrels)):
+        qrels |= _by_split(local_data(beside, revision=revision, key=f"{key}.path"), _QRELS)
+    return qrels
 
 
 def read_split(files: Layout) -> Split:
@@ -126,10 +118,20 @@ def read_documents(files: Iterable[Path]) -> dict[str, str]:
     return _texts(files, "documents_without_text", [])
 
 
-def _stem(file: Path) -> str:
-    """Return the split that a file's name gives: "test" for test-00000-of-00001.parquet and test.jsonl.gz."""
-    name = file.name.removesuffix(".gz")
-    return _SHARD.sub("", name.removesuffix("".join(Path(name).suffixes[-1:])))
+def _by_split(folder: Path, patterns: Iterable[str]) -> dict[str, list[Path]]:
+    """Return the tables of each split, by the first pattern that matches any of it.
+
+    A file's name gives its split, "test" for test-00000-of-00001.parquet and test.jsonl.gz, or its folder's name where
+    it is a number (test/0000.parquet).
+    """
+    by_split: dict[str, list[Path]] = {}
+    for pattern in patterns:
+        found: dict[str, list[Path]] = {}
+        for file in find(folder, [pattern], tables=True):
+            stem = _SUFFIXES.sub("", file.name.lower())
+            found.setdefault(file.parent.name.lower() if stem.isdecimal() else stem, []).append(file)
+        by_split = {name: files for name, files in found.items() if name not in _TEXTS or pattern[0] != "*"} | by_split
+    return by_split
 
 
 def _texts(files: Iterable[Path], kind: str, rejected: list[Rejected]) -> dict[str, str]:
