@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 from reasonir.types import Document, Example, Task
+from reasonir.utils.scripts import UNSPACED
+
+_IDLE_SPACE = re.compile(rf"(?<![^\W{UNSPACED}]) | (?![^\W{UNSPACED}])")
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,9 +108,10 @@ def content_key(text: str, instruction: str = "") -> int:
 
 
 def copy_key(text: str, instruction: str = "") -> int:
-    """Return a signed 64-bit key that a text shares with its copies, which differ in case and white space only.
+    """Return a signed 64-bit key that a text shares with its copies, which differ in case and idle white space only.
 
-    An uncased tokenizer reads copies alike. So a copy of a relevant document is no negative, and not another document
+    An uncased tokenizer reads copies alike: to it, white space is one separator of two words, and none beside
+    punctuation or in scripts without spaces. So a copy of a relevant document is no negative, and not another document
     when splits are held out.
     """
-    return content_key("".join(text.casefold().split()), instruction)
+    return content_key(_IDLE_SPACE.sub("", " ".join(text.casefold().split())), instruction)

@@ -5,15 +5,23 @@ import pytest
 from reasonir.data.base import content_id, content_key, copy_key
 
 
-@pytest.mark.parametrize("copy", ["ice melts", "Ice  melts", "ICE\nMELTS ", "icemelts", "ice\u3000melts"])
+@pytest.mark.parametrize("copy", ["ice melts", "Ice  melts", "ICE\nMELTS ", "ice\u3000melts"])
 def test_copies_share_a_key(copy):
     assert copy_key(copy) == copy_key("Ice melts")
     assert copy_key("STRASSE") == copy_key("Straße")
 
 
-@pytest.mark.parametrize("other", ["ice melt", "ice-melts", "icé melts", ""])
+@pytest.mark.parametrize(
+    ("text", "copy"), [("a, (b) 3.5 c++", "A , ( b )3 . 5 c + +"), ("水です。ice", "水 です 。 ICE"), ("", " ")]
+)
+def test_spaces_that_separate_no_words_make_no_difference(text, copy):
+    assert copy_key(text) == copy_key(copy)
+
+
+@pytest.mark.parametrize("other", ["icemelts", "ice melt", "ice-melts", "icé melts", ""])
 def test_other_texts_have_other_keys(other):
     assert copy_key(other) != copy_key("Ice melts")
+    assert copy_key("1 2") != copy_key("12")
 
 
 def test_ids_and_content_distinguish_copies_and_instructions():
