@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import isnan, nan, sqrt
@@ -20,6 +21,7 @@ from reasonir.utils.files import atomic_path
 from reasonir.utils.plotting import drawing, look
 from reasonir.utils.table import RIGHT, TEXT, Table
 
+log = logging.getLogger(__name__)
 SEED = "seed"
 _LONGEST = 300
 
@@ -130,10 +132,13 @@ def _read(sweep: SweepRecord, jobs: Mapping[Path, JobRecord]) -> tuple[str, list
         value, content = nan, ""
         if record.status == FINISHED and (folder / "results.json").is_file():
             document = json.loads((folder / "results.json").read_text())
-            metric = document["protocol"].get("headline", HEADLINE)
-            tasks = document["protocol"]["tasks"]
-            value = fmean(document["results"][task]["trained"][metric] for task in tasks)
-            content = digest_of((task, whole(parts)) for task, parts in document["protocol"]["digests"].items())
+            protocol = document["protocol"]
+            metric = protocol.get("headline", HEADLINE)
+            if digests := protocol.get("digests"):
+                value = fmean(document["results"][task]["trained"][metric] for task in protocol["tasks"])
+                content = digest_of((task, whole(parts)) for task, parts in digests.items())
+            else:
+                log.warning("%s was evaluated without digests of its content: evaluate it again", folder)
         rows.append(Job(folder.name, sweep.choices(record.overrides), record, value, content))
     return metric, rows
 
