@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from reasonir.index.bm25 import Bm25
@@ -26,8 +26,8 @@ class Bm25Miner:
         return "bm25"
 
     def identity(self) -> Mapping[str, Any]:
-        """Return the index's options."""
-        return {"index": "Bm25", **{f.name: getattr(self.index, f.name) for f in fields(self.index) if f.init}}
+        """Return the index's settings."""
+        return {"index": "Bm25", **self.index.settings}
 
     def open(self, corpus: Corpus) -> Bm25Ranker:
         """Build a new index of the corpus."""
