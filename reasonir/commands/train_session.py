@@ -256,6 +256,9 @@ def evaluation_of(
         "index": dict(parts.index_stamp),
         "seed": parts.seed,
     }
+    if encoder.head.reads_pairs:
+        options = parts.evaluation
+        protocol["reranked"] = {"depth": options.rerank_depth, "bm25": options.bm25.settings}
     return Evaluation(
         tasks,
         parts.evaluation,
