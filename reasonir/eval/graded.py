@@ -28,6 +28,7 @@ import numpy as np
 from reasonir.data.graded import Graded as Source
 from reasonir.errors import InputError
 from reasonir.eval.base import EvaluatedSystem
+from reasonir.eval.digest import digest_of
 from reasonir.eval.results import ExtraMetrics
 from reasonir.eval.stats import pair_metrics as pairs
 from reasonir.eval.stats.pair_metrics import BootstrapDraws, ScoredPairs
@@ -61,7 +62,10 @@ class GradedBenchmark(SourceTestSplit):
             raise InputError(
                 f"data.splits={list(self.source.splits)}: eval=graded tunes thresholds on dev: give it a share"
             )
-        yield from SourceTestSplit.tasks(self, corpus=corpus)
+        rated = (self.source.pairs(part) for part in ("dev", "test"))  # those that can't be ranked among them
+        pairs = digest_of(row for task, relevance in rated for row in _contents(task, relevance))
+        for task in SourceTestSplit.tasks(self, corpus=corpus):
+            yield replace(task, protocol={**task.protocol, "pairs": pairs})
 
     def analyse(self, system: EvaluatedSystem, folder: Path) -> Mapping[str, ExtraMetrics]:
         """Return metrics over pairs, with confidence intervals and differences from the systems evaluated before."""
@@ -134,6 +138,14 @@ def _rows(source: Source, task: Task, relevance: Mapping[str, Mapping[str, float
         for query_id, values in relevance.items()
         for doc_id, value in values.items()
     ]
+
+
+def _contents(task: Task, relevance: Mapping[str, Mapping[str, float]]) -> Iterator[tuple[str, ...]]:
+    """Yield the texts and the relevance of a part's pairs."""
+    texts = dict(zip(task.corpus.ids, task.corpus.texts, strict=True))
+    for query_id, values in relevance.items():
+        for doc_id, value in values.items():
+            yield task.name, task.queries[query_id].text, texts[doc_id], repr(value)
 
 
 def _sigmoid(scores: Floats) -> Floats:

@@ -10,6 +10,7 @@ from reasonir.data.demo import Demo
 from reasonir.data.graded import Graded as Source
 from reasonir.errors import InputError
 from reasonir.eval.base import EvaluatedSystem
+from reasonir.eval.digest import digests_of
 from reasonir.eval.graded import GradedBenchmark, above_chance
 from reasonir.eval.systems import open_candidates, random_system
 from tests.data.test_graded import HEADER, SHOP, shop, source, table
@@ -100,6 +101,21 @@ def test_a_perfect_order_scores_1_above_chance_and_the_mean_of_orders_0(given):
     assert above_chance(best, task.qrels)["ndcg_at_10_above_chance"] == pytest.approx(1)
     turned = {query: {doc: -score for doc, score in scores.items()} for query, scores in best.items()}
     assert above_chance(turned, task.qrels)["ndcg_at_10_above_chance"] < -0.5
+
+
+def test_the_protocol_has_the_digest_of_all_pairs_that_metrics_depend_on(tmp_path):
+    def stamp(*last):
+        rows = [(f"a {n}", f"d{n}{r}", f"thing {n} {r}", "", r) for n in range(30) for r in (1, 3)]
+        data = source(table(tmp_path, *rows, *last), splits=(0.4, 0.3, 0.3))
+        (task,) = GradedBenchmark(data).tasks()
+        return data, task.protocol["pairs"], digests_of([task])
+
+    data, pairs, content = stamp()
+    (dev, _), (test, _) = data.pairs("dev"), data.pairs("test")
+    for query in (next(iter(dev.queries.values())), next(iter(test.queries.values()))):
+        assert stamp((query.text, "x", "another", "", 2))[1] != pairs
+    assert stamp((next(iter(dev.queries.values())).text, "x", "another", "", 2))[2] == content
+    assert stamp()[1:] == (pairs, content)
 
 
 def test_other_sources_and_shares_without_dev_are_refused(tmp_path):
