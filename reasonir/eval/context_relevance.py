@@ -72,7 +72,9 @@ class ContextRelevanceBenchmark(Benchmark, Validated):
     held_out: HeldOut | None = None
 
     def problems(self) -> Iterable[str]:
-        """References to unknown sets, or at a threshold that isn't evaluated."""
+        """Sets of one name, references to unknown sets, or at a threshold that isn't evaluated."""
+        if self.path is not None and not isinstance(self.path, str) and len(self._sets()) < len(self.path):
+            yield f"path={list(self.path)}: two sets have one name, as metrics name them: rename a file or folder"
         if self.reference and self.reference_threshold not in self.thresholds:
             yield f"reference_threshold={self.reference_threshold} isn't among thresholds: add it there"
         for name in self.reference:

@@ -215,11 +215,15 @@ def read_benchmark(benchmark: Benchmark) -> list[Task]:
     """Read and check the tasks of a benchmark, so that errors are reported before training.
 
     Raises:
-        InputError: there are none, or one is invalid.
+        InputError: there are none, one is invalid, or two have one name.
     """
     tasks = list(benchmark.tasks())
     if not tasks:
         raise InputError("the benchmark has no tasks: choose another eval=")
+    seen: set[str] = set()
     for task in tasks:
+        if task.name in seen:
+            raise InputError(f"two tasks are named {task.name!r}: name one of them only, or rename its data")
+        seen.add(task.name)
         check_task(task)
     return tasks

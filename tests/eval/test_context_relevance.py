@@ -172,3 +172,13 @@ def test_a_pruner_trains_and_a_second_evaluation_agrees(home, tmp_path):
     assert again.status == 0, again.err
     trained = json.loads((again.folder / "results.json").read_text())["results"]["rows"]["trained"]
     assert trained == pytest.approx(results["trained"], abs=1e-5)
+
+
+def test_sets_of_one_name_are_refused(tmp_path):
+    paths = []
+    for name in "ab":
+        (tmp_path / name).mkdir()
+        paths.append(str(write_rows(tmp_path / name / "set.jsonl", 3)))
+    with pytest.raises(InputError, match="two sets have one name"):
+        ContextRelevanceBenchmark(paths)
+    assert [task.name for task in ContextRelevanceBenchmark(paths[:1]).tasks()] == ["set"]

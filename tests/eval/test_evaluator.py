@@ -6,9 +6,10 @@ from dataclasses import replace
 
 import pytest
 
+from reasonir.errors import InputError
 from reasonir.eval.base import Benchmark
 from reasonir.eval.demo import DemoBenchmark
-from reasonir.eval.evaluator import ANALYSIS, Evaluation, EvaluationOptions
+from reasonir.eval.evaluator import ANALYSIS, Evaluation, EvaluationOptions, read_benchmark
 from reasonir.eval.results import Difference, ExtraMetrics, Interval
 from reasonir.eval.stats.ranking_metrics import mean
 from reasonir.index.bm25 import Bm25
@@ -64,6 +65,15 @@ def test_further_metrics_are_reported_with_the_ranking_metrics(tmp_path, decoder
     assert "ndcg_at_10" in found["differences"]["t"]["untrained"]
     written = {file.stem: file.read_text() for file in (tmp_path / ANALYSIS).iterdir()}
     assert written == {"random": "False", "untrained": "True", "trained": "True"}
+
+
+def test_two_tasks_of_one_name_are_refused():
+    class Twice(Benchmark):
+        def tasks(self, *, corpus=True):
+            yield from (TASK, replace(TASK, queries={"q1": TASK.queries["q1"]}))
+
+    with pytest.raises(InputError, match="two tasks are named 't'"):
+        read_benchmark(Twice())
 
 
 class Plain(Benchmark):
