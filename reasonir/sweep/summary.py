@@ -12,7 +12,7 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any, NamedTuple
 
-from reasonir.eval.digest import digest_of, whole
+from reasonir.eval.digest import QUERIES, Digests, digest_of, whole
 from reasonir.eval.results import HEADLINE
 from reasonir.report.console import show
 from reasonir.runs.outcome import FINISHED, JobRecord
@@ -35,7 +35,7 @@ class Job:
         choices: its swept parameters.
         record: its status and result.
         value: the headline metric averaged over the benchmark's tasks; nan without.
-        content: digest of what it was evaluated on; empty without.
+        content: digest of what it was evaluated on, a space, and the digest of its queries; empty without.
     """
 
     name: str
@@ -112,16 +112,16 @@ def groups(jobs: Sequence[Job]) -> list[SummaryGroup]:
 
 
 def other_content(jobs: Sequence[Job]) -> str:
-    """Return a note on jobs that were evaluated on different content; empty if there are none."""
+    """Return a note on jobs that were evaluated on different content, queries aside; empty if there are none."""
     names: dict[str, list[str]] = {}
     for job in jobs:
         if job.content:
-            names.setdefault(job.content, []).append(job.name)
-    groups_of_jobs = "; ".join(", ".join(each) for each in names.values())
+            names.setdefault(job.content.partition(" ")[0], []).append(job.name)
+    if len(names) < 2:
+        return ""
+    jobs_by_content = "; ".join(", ".join(each) for each in names.values())
     return (
-        f"Evaluated on different documents, queries or judgements, so not comparable: jobs {groups_of_jobs}"
-        if len(names) > 1
-        else ""
+        f"Evaluated on other documents, judgements, exclusions or candidates, so not comparable: jobs {jobs_by_content}"
     )
 
 
@@ -136,11 +136,17 @@ def _read(sweep: SweepRecord, jobs: Mapping[Path, JobRecord]) -> tuple[str, list
             metric = protocol.get("headline", HEADLINE)
             if digests := protocol.get("digests"):
                 value = fmean(document["results"][task]["trained"][metric] for task in protocol["tasks"])
-                content = digest_of((task, whole(parts)) for task, parts in digests.items())
+                content = _content(digests)
             else:
                 log.warning("%s was evaluated without digests of its content: evaluate it again", folder)
         rows.append(Job(folder.name, sweep.choices(record.overrides), record, value, content))
     return metric, rows
+
+
+def _content(digests: Mapping[str, Digests]) -> str:
+    queries = digest_of((task, parts[QUERIES]) for task, parts in digests.items())
+    other = ({part: digest for part, digest in parts.items() if part != QUERIES} for parts in digests.values())
+    return f"{digest_of(zip(digests, map(whole, other), strict=True))} {queries}"
 
 
 def _keys(items: Sequence[Job] | Sequence[SummaryGroup]) -> list[str]:
