@@ -149,7 +149,11 @@ def _prefixes(size: int) -> list[int]:
 def _ndcg(task: Task, hits: Ranking) -> float:
     ids = task.corpus.ids
     run = {
-        query_id: {ids[index]: score for index, score in zip(indices, scores, strict=True)}
+        query_id: {
+            ids[index]: score
+            for index, score in zip(indices, scores, strict=True)
+            if ids[index] not in task.excluded.get(query_id, ())  # one at most, of DEPTH
+        }
         for query_id, indices, scores in zip(
             task.queries, hits.positions_QK.tolist(), hits.scores_QK.tolist(), strict=True
         )

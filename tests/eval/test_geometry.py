@@ -3,13 +3,16 @@
 import csv
 import json
 import re
+import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from reasonir.cli.check import problems
 from reasonir.errors import InputError
-from reasonir.eval.geometry import Geometry, _overlap, _prefixes
+from reasonir.eval.geometry import Geometry, _ndcg, _overlap, _prefixes
+from reasonir.index.quantised import Ranking
 from tests.helpers import HEADS, SENTENCES
 from tests.running import run
 
@@ -60,6 +63,18 @@ def test_an_experiment_is_evaluated_and_a_second_evaluation_agrees(collection, h
     assert again.status == 0, again.err
     trained = json.loads((again.folder / "results.json").read_text())["results"]["small"]["trained"]
     assert trained == pytest.approx(results["trained"], abs=1e-4)
+
+
+def test_a_document_with_a_querys_id_takes_no_rank(collection, tmp_path):
+    folder = tmp_path / "own"
+    shutil.copytree(collection, folder)
+    with (folder / "corpus.jsonl").open("a") as stream:
+        stream.write("\n" + json.dumps({"_id": "q0", "title": "", "text": "its own text"}))
+    (task,) = Geometry(str(folder)).tasks()
+    positions = [[task.corpus.ids.index(f"{'q' if n == 0 else 'd'}{n}"), n * 7] for n in range(len(task.queries))]
+    hits = Ranking(np.tile([2.0, 1.0], (len(positions), 1)), np.array(positions))
+    second = _ndcg(replace(task, excluded={}), hits)
+    assert _ndcg(task, hits) == pytest.approx(second + (1 - 1 / np.log2(3)) / len(positions))
 
 
 @pytest.mark.parametrize("head", ["colbert", "yes_no"])
