@@ -45,8 +45,8 @@ class Document:
 class Example:
     """One query with its labelled documents, as every source of training data yields it.
 
-    `source` names the source within a mixture. `excluded` holds content keys of unlabelled documents that are never
-    mined as negatives of the query, such as the document it was written from.
+    `source` names the source within a mixture. `excluded` holds keys of unlabelled documents that are never
+    negatives of the query, mined or in a batch, such as the document it was written from.
     """
 
     query_id: str

@@ -318,7 +318,15 @@ def _without_parts(value: Any) -> Any:
 
 def _invalid_keys(config: DictConfig) -> Iterator[str]:
     """Yield errors of the commands' own keys."""
+    has_data = config.get("run") is not None
+    if has_data and config.get("data") is not None:
+        yield (
+            f"data= can't be chosen for run={config.run}, which has its own: omit it, or evaluate the run's weights "
+            f"as a model (model=any model.path={config.run}/model)"
+        )
     for path, hint in _KEYS.items():
+        if has_data and path == "data":
+            continue
         section, _, key = path.rpartition(".")
         node = _node_at(config, section)
         if isinstance(node, DictConfig) and key in set(node.keys()) and not _unresolvable(node, key):

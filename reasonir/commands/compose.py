@@ -266,11 +266,6 @@ def command_parts(config: DictConfig, folder: Path) -> dict[str, Any]:
 
 def _with_parts_of(config: DictConfig, run: Path) -> DictConfig:
     """Configuration with a run's training data and, if no other evaluation is chosen, the run's own."""
-    if config.data is not None:
-        raise InputError(
-            f"data= can't be chosen for run={config.run}, which has its own: omit it, or evaluate the run's weights "
-            f"as a model (model=any model.path={run / 'model'})"
-        )
     trust, parts = config.trust_remote_code, {}
     if not overridden("eval"):
         parts["eval"] = saved_eval(run, trust_remote_code=trust)

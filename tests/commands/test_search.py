@@ -229,7 +229,7 @@ def read_until(terminal, *wanted):
     ("words", "message"),
     [
         (("query=a", "queries=b"), "give one of them"),
-        (("query=' '",), "query is empty"),
+        (("query=' '",), "query= : give a text that isn't blank"),
         (("query=a", "top_k=0"), "top_k=0: give 1 or more"),
         (("query=a", "run={models}/cross_encoder", "candidates=5"), "candidates=5 is below top_k=10"),
         (("query=a", "threshold=2"), "threshold=2: give 0 or more, below 1"),

@@ -18,6 +18,7 @@ CORPUS = [
     {"_id": "d3", "text": "ice floats"},
 ]
 QUERIES = [{"_id": "q1", "text": "why salt roads"}, {"_id": "q2", "text": "why do pipes burst"}]
+COMMIT = "0123456789abcdef0123456789abcdef01234567"  # of the fixture's repositories
 QRELS = [("q1", "d1", 1), ("q2", "d 2", 2), ("q2", "d3", 0)]
 
 
@@ -93,6 +94,10 @@ def test_a_repository_on_the_hub_is_found_in_its_cache_parquet_or_not(tmp_path, 
     (tmp_path / "train.tsv").rename(judgements / "train.tsv")
     hub(judgements, "BeIR/other-qrels", kind="dataset")
     assert len(read_task("BeIR/other", "train").queries) == 2
+    qrels = tmp_path / "hub" / "datasets--BeIR--other-qrels"
+    (qrels / "snapshots" / COMMIT).rename(qrels / "snapshots" / ("f" * 40))
+    (qrels / "refs" / "main").write_text("f" * 40)
+    assert len(read_task("BeIR/other", "train", revision=COMMIT).queries) == 2  # a commit of the texts alone
 
 
 @pytest.mark.parametrize(

@@ -144,7 +144,7 @@ def test_the_identity_covers_what_is_prepared():
     ("options", "message"),
     [
         ({"sources": {}}, "sources is empty: add some"),
-        ({"sources": {"a": {"path": "x"}}}, "sources.a isn't a source"),
+        ({"sources": {"a": {"path": "x"}}}, r"sources.a=\{'path': 'x'\}: expected named values with a _target_"),
         ({"weights": {"fact": 1}}, r"weights.fact: sources has no 'fact' \(did you mean 'facts'\?\)"),
         ({"n_samples": {"zzz": 1}}, "n_samples.zzz: sources has no 'zzz'; it has hq, facts"),
         ({"dev_source": "hp"}, r"dev_source=hp: sources has no 'hp' \(did you mean 'hq'\?\)"),

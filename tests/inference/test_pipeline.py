@@ -59,8 +59,10 @@ def test_thresholds_are_probabilities(bert, threshold):
 
 def test_stages_are_loaded_models_of_their_kind(bert, tmp_path):
     retriever, reranker = Retriever(load(bert, "colbert")), Reranker(load(bert, "cross_encoder"))
-    with pytest.raises(InputError, match="3 mistakes in Pipeline"):
-        Pipeline("bm25", retriever, reranker)
+    with pytest.raises(InputError, match="2 mistakes in Pipeline"):
+        Pipeline(retriever, retriever, reranker)
+    with pytest.raises(InputError, match="retriever='bm25'"):
+        Pipeline("bm25")
     for path in (5, "", ["a"], tmp_path / "none"):
         for stage in ("retriever", "reranker", "pruner"):
             with pytest.raises(InputError, match=r"path is|neither a folder nor a hub id"):

@@ -49,7 +49,7 @@ def test_what_is_no_query_is_refused(reranker, query):
 @pytest.mark.parametrize("top_k", [-1, 0, True, 1.5, "3", float("nan"), [1]])
 def test_top_k_is_a_whole_number_of_one_or_more(reranker, top_k):
     assert len(reranker.rerank("rain", TEXTS, np.int64(2))) == 2
-    assert len(reranker.rerank("rain", TEXTS, 10**30)) == 3
+    assert len(reranker.rerank("rain", TEXTS, 10**9)) == 3
     for call in calls(reranker)[1:]:
         with pytest.raises(InputError, match=r"^top_k"):
             call("rain", TEXTS, top_k=top_k)

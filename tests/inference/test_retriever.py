@@ -231,7 +231,7 @@ def test_one_query_gets_its_hits_and_several_a_list(engine):
     assert engine.search("bees", 2) == engine.search(["bees"], 2) == engine.retrieve(("bees",), 2) == [hits]
     assert [len(each) for each in engine.retrieve(["bees", "copper"], np.int64(1))] == [1, 1]
     assert engine.retrieve([]) == engine.search([]) == []
-    assert engine.retrieve("bees", 10**30) == engine.retrieve("bees")
+    assert engine.retrieve("bees", 10**9) == engine.retrieve("bees")
     assert "bees dance" not in repr(engine)
 
 

@@ -56,7 +56,7 @@ class Items:
 
 @dataclass(frozen=True, slots=True)
 class QueryGroup:
-    """Query of a batch with the documents drawn for it, by key, and the keys of all that are relevant to it."""
+    """Query of a batch with the documents drawn for it, by key, and the keys of all that aren't its negatives."""
 
     query: Text
     known: frozenset[int]
@@ -91,9 +91,9 @@ class Batches(Dataset[Any]):
 
     def _group(self, item: int, turn: int) -> QueryGroup:
         row = self.rows[int(self.items.row_I[item])]
-        # A document that equals the query is no negative of it either.
+        # A document that equals the query, or is excluded from its ranking, is no negative of it either.
         same_query = self.same_query.get((row["query_key"], row["instruction"]), ())
-        known = frozenset({row["query_key"], *row["pos_keys"], *same_query})
+        known = frozenset({row["query_key"], *row["pos_keys"], *row["excluded_keys"], *same_query})
         return QueryGroup(Text(row["query"], row["instruction"]), known, list(self._drawn(row, item, turn, known)))
 
     def _drawn(self, row: Any, item: int, turn: int, known: frozenset[int]) -> Iterator[tuple[int, Document]]:

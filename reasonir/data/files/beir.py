@@ -90,7 +90,8 @@ def qrels_by_split(
     qrels, beside = _by_split(folder, _QRELS), f"{path.rstrip('/')}-qrels"
     on_hub = not Path(path).expanduser().exists()
     if split.lower() not in qrels and (Path(beside).expanduser().is_dir() or (on_hub and not qrels)):
-        qrels |= _by_split(local_data(beside, revision=revision, key=f"{key}.path"), _QRELS)
+        same = None if re.fullmatch("[0-9a-f]{40}", revision or "") else revision  # a commit is of one repository
+        qrels |= _by_split(local_data(beside, revision=same, key=f"{key}.path"), _QRELS)
     return qrels
 
 

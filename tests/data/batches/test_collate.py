@@ -1,4 +1,5 @@
 import pickle
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -148,3 +149,11 @@ def test_a_negative_that_another_row_of_the_query_calls_relevant_is_not_drawn(tm
     for turn in range(5):
         batch = batches(rows, negatives=2)[plan(0, epoch=turn)]
         assert batch.relation.key_N.tolist() == [copy_key("1"), copy_key("7")]
+
+
+def test_an_excluded_document_is_no_negative_of_its_query_in_another_ones_batch(tmp_path):
+    texts = ("one", "two", "six")
+    examples = [Example(text, text[0], (Document(text, text),)) for text in texts]
+    examples[0] = replace(examples[0], excluded=(copy_key("TWO"),))
+    rows = read(prepare(Given(examples), tmp_path))
+    assert negatives_of(batches(rows)[plan(0, 1, 2)]) == [[2], [0, 2], [0, 1]]
