@@ -318,7 +318,7 @@ def _without_parts(value: Any) -> Any:
 
 def _invalid_keys(config: DictConfig) -> Iterator[str]:
     """Yield errors of the commands' own keys."""
-    has_data = config.get("run") is not None
+    has_data = "trec" in config and config.get("run") is not None
     if has_data and config.get("data") is not None:
         yield (
             f"data= can't be chosen for run={config.run}, which has its own: omit it, or evaluate the run's weights "

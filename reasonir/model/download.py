@@ -15,6 +15,7 @@ from reasonir.errors import InputError, NotHereError
 from reasonir.model import manifest
 from reasonir.model.remote_code import refuse_remote_code
 from reasonir.utils.files import sha256
+from reasonir.utils.hub import snapshot
 
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+|[\w-]+")
 _CONFIGURATION = ["*.json", "*.txt", "*.model", "*.metadata", "*.jinja"]
@@ -94,16 +95,14 @@ def _resolve(path: str, revision: str | None, packaged: Packaged | None, weights
 
 
 def _snapshot(repo: str, revision: str | None, weights: bool, code: bool) -> Path:
-    from huggingface_hub import constants, snapshot_download
+    from huggingface_hub import constants
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
 
     patterns = [*_CONFIGURATION, *(["*.safetensors"] if weights else []), *(_CODE if code else [])]
     try:
-        folder = Path(
-            snapshot_download(repo, revision=revision, allow_patterns=patterns, ignore_patterns=_OTHER_RUNTIMES)
-        )
+        folder = snapshot(repo, revision=revision, allow_patterns=patterns, ignore_patterns=_OTHER_RUNTIMES)
         if weights and not any(folder.rglob("*.safetensors")):  # checkpoints from before safetensors
-            snapshot_download(repo, revision=revision, allow_patterns=["*.bin"])
+            snapshot(repo, revision=revision, allow_patterns=["*.bin"])
         return folder
     except RepositoryNotFoundError:
         why = "the hub has no such repository, or it is private: log in with 'hf auth login'"

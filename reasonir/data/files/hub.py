@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from reasonir.errors import InputError, NotHereError
+from reasonir.utils.hub import snapshot
 
 
 def local_data(path: str, *, revision: str | None = None, key: str = "data.path") -> Path:
@@ -24,11 +25,11 @@ def local_data(path: str, *, revision: str | None = None, key: str = "data.path"
         return local
     if path.count("/") != 1 or path.startswith((".", "/", "~")):
         raise InputError(f"{key}={path} doesn't exist: give a file, a folder, or a hub id (owner/name)")
-    from huggingface_hub import constants, snapshot_download
+    from huggingface_hub import constants
     from huggingface_hub.errors import HfHubHTTPError
 
     try:
-        return Path(snapshot_download(path, repo_type="dataset", revision=revision))
+        return snapshot(path, repo_type="dataset", revision=revision)
     except (OSError, HfHubHTTPError) as error:
         reason = str(error).splitlines()[0][:120]
         raise NotHereError(

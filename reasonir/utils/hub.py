@@ -1,0 +1,26 @@
+"""Snapshots of repositories on the Hugging Face hub."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+
+def snapshot(repo: str, **options: Any) -> Path:
+    """Return the folder of a repository's snapshot, downloaded unless the hub doesn't answer and the cache has it.
+
+    Args:
+        repo: owner/name.
+        options: of `huggingface_hub.snapshot_download`.
+
+    Raises:
+        HfHubHTTPError: the hub has no such repository or revision.
+        LocalEntryNotFoundError: the hub doesn't answer, and the cache doesn't have it.
+    """
+    from httpx import TransportError
+    from huggingface_hub import constants, snapshot_download
+
+    try:
+        return Path(snapshot_download(repo, local_files_only=constants.HF_HUB_OFFLINE, **options))
+    except TransportError:  # a pinned commit's files are listed by the hub, unless this client listed them before
+        return Path(snapshot_download(repo, local_files_only=True, **options))
