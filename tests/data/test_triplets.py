@@ -148,7 +148,7 @@ LABELLED = [
 
 def test_labels_mark_relevant_documents(tmp_path):
     assert read(jsonl(tmp_path, *LABELLED)) == [("", "q", ["a"], ["b"]), ("", "r", [], ["c"])]
-    listed = {"query": "q", "positive": ["a", "b", "c"], "labels": [0, 1, 1.0]}
+    listed = {"query": "q", "positive": ["a", "b", "c"], "labels": [0, 1, True]}
     assert read(jsonl(tmp_path, listed)) == [("", "q", ["b", "c"], ["a"])]
     named = jsonl(tmp_path, {"query": "q", "positive": "a", "gold": 0})
     assert read(named, columns={"label": "gold"}) == [("", "q", [], ["a"])]
@@ -200,7 +200,7 @@ def test_rows_of_another_split_are_dropped_and_counted(tmp_path):
         ({"query": "q", "pos": ["p"], "pos_scores": ["high"]}, "'pos_scores' is 'high', expected a number"),
         ({"query": "q", "pos": ["p"], "pos_scores": [float("nan")]}, "'pos_scores' is nan, expected a number"),
         ({"query": "q", "pos": ["p"], "pos_scores": [True]}, "'pos_scores' is True, expected a number"),
-        ({"query": "q", "positive": "p", "label": True}, "'label' is True, expected 1"),
+        ({"query": "q", "positive": "p", "label": "yes"}, "'label' is 'yes', expected 1"),
         ({"query": "q", "positive": "p", "label": 1.9}, r"'label' is 1\.9, expected 1"),
         ({"query": "q", "pos": ["p"], "prompt": 3}, "'prompt' is 3, expected a string"),
     ],

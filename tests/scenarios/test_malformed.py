@@ -287,6 +287,10 @@ def number(value) -> float:
         return math.nan
 
 
+def is_label(value) -> bool:
+    return number(value) in (0, 1) or isinstance(value, bool) or str(value).strip().lower() in ("true", "false")
+
+
 def is_element(value) -> bool:
     if isinstance(value, list) and len(value) == 2:
         return (
@@ -312,7 +316,7 @@ ACCEPTED = {
     "any id": lambda value: value in (None, "") or is_id(value),
     "number": lambda value: math.isfinite(number(value)),
     "labels": lambda value: (
-        value in EMPTY or number(value[0] if value and isinstance(value, list) and len(value) == 1 else value) in (0, 1)
+        value in EMPTY or is_label(value[0] if value and isinstance(value, list) and len(value) == 1 else value)
     ),
     "rating": lambda value: 0 <= number(value) <= 3,
     "grade": lambda value: number(value).is_integer() and abs(number(value)) <= 10_000,

@@ -192,7 +192,8 @@ def _aligned(record: Record, name: str, value: Any, count: int) -> list[Any]:
 
 
 def _label(record: Record, name: str, value: Any) -> float:
-    number = number_of(value)
+    truth = value.strip().lower() if isinstance(value, str) else value
+    number = float(truth in (True, "true")) if truth in (True, False, "true", "false") else number_of(value)
     if number not in (0.0, 1.0):
         raise InputError(
             f"{record.location}: '{name}' is {shorten(value)}, expected 1 (relevant) or 0 (not): {_on_a_scale(name)}"
