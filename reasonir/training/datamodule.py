@@ -19,7 +19,7 @@ import torch
 from annotated_types import Ge, Le
 from lightning import LightningDataModule
 
-from reasonir.data.base import Mixed, Source, Tested
+from reasonir.data.base import Collection, Mixed, Source, Tested
 from reasonir.data.batches.collate import Assemble, Batches, Items, positives_of_repeated_queries
 from reasonir.data.batches.loader import Order, Quota, StepLoader
 from reasonir.data.prepared import example_of, prepare, read, read_manifest
@@ -156,7 +156,8 @@ class RetrievalData(LightningDataModule):
                 documents = self.options.dev_documents
                 self.dev = held_out_task(rows, self.split.dev, name="dev", documents=documents, seed=self.seed)
             if len(self.split.test):
-                self._tests = [held_out_task(rows, self.split.test, name=self.data_name)]
+                collection = self.source.collection() if isinstance(self.source, Collection) else ()
+                self._tests = [held_out_task(rows, self.split.test, name=self.data_name, collection=collection)]
             self._report(self.split)
         return prepared, self.split
 

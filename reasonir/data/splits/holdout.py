@@ -8,7 +8,7 @@ run's seed, so runs with different seeds are compared on the same ones.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,7 @@ import numpy as np
 from reasonir.data.base import copy_key
 from reasonir.data.prepared import example_of
 from reasonir.errors import InputError
-from reasonir.types import Corpus, Task, Text
+from reasonir.types import Corpus, Document, Task, Text
 
 _LEAST = 2
 """Queries that training needs for in-batch negatives."""
@@ -88,7 +88,15 @@ def relevant_keys(task: Task) -> frozenset[int]:
     return frozenset(copy_key(text) for doc_id, text in texts if doc_id in relevant)
 
 
-def held_out_task(rows: Any, held: np.ndarray, *, name: str, documents: int | None = None, seed: int = 0) -> Task:
+def held_out_task(
+    rows: Any,
+    held: np.ndarray,
+    *,
+    name: str,
+    documents: int | None = None,
+    seed: int = 0,
+    collection: Iterable[Document] = (),
+) -> Task:
     """Return the retrieval task of held-out rows over documents of the whole set; copies are one document.
 
     Documents that a query excludes aren't ranked for it.
@@ -99,6 +107,7 @@ def held_out_task(rows: Any, held: np.ndarray, *, name: str, documents: int | No
         name: of the task.
         documents: approximate corpus size, with documents of other rows drawn by `seed`; None searches all.
         seed: see `documents`.
+        collection: documents that are searched besides those of the rows.
     """
     texts: dict[str, str] = {}
     queries, qrels, left_out = {}, {}, {}
@@ -112,6 +121,8 @@ def held_out_task(rows: Any, held: np.ndarray, *, name: str, documents: int | No
         if documents is not None and len(texts) >= documents:
             break
         texts |= _texts(rows[row])
+    for document in collection:
+        texts.setdefault(str(copy_key(document.text)), document.text)
     protocol = {"collection": "held-out", "documents": str(len(texts)), "queries": str(len(queries))}
     excluded = {query_id: found for query_id, keys in left_out.items() if (found := keys & texts.keys())}
     return Task(name, queries, Corpus(list(texts), list(texts.values())), qrels, excluded, protocol)
