@@ -20,13 +20,13 @@ from reasonir.utils.files import read_yaml
 
 
 def folder_of_id(run_id: str, home: Path) -> Path:
-    """Find the folder below `home` that records this MLflow run id.
+    """Find the training run's folder below `home` that records this MLflow id; its evaluations record it as well.
 
     Raises:
         InputError: no folder has this id.
     """
     for file in (*home.glob(f"outputs/*/{RUN_ID}"), *home.glob(f"multirun/*/*/{RUN_ID}")):
-        if file.read_text().strip() == run_id:
+        if file.read_text().strip() == run_id and (file.parent / "config.yaml").is_file():
             return file.parent
     raise InputError(
         f"{run_id}: no run in {home / 'outputs'} or {home / 'multirun'} has this id: give the run's folder"
