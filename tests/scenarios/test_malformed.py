@@ -167,7 +167,7 @@ CASES = {
         {"query": "why", "id": "d", "text": "because", "more": "indeed", "relevance": 2},
         {("query",): "text", ("id",): "id", ("text",): "text", ("more",): "optional", ("relevance",): "rating"},
     ),
-    "raw documents": Case(of_raw, {"id": "d", "text": "because"}, {("id",): "any id", ("text",): "text"}),
+    "raw documents": Case(of_raw, {"id": "d", "text": "because"}, {("id",): "any id", ("text",): "optional"}),
     "corpus": Case(
         lambda file: of_texts(read_documents(str(file))),
         {"_id": "d", "title": "T", "text": "because"},
