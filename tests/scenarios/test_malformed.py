@@ -231,7 +231,7 @@ CASES = {
     "BEIR's qrels": Case(
         beir,
         {"query-id": "q", "corpus-id": "d", "score": 1},
-        {("query-id",): "?", ("corpus-id",): "?", ("score",): "grade"},
+        {("query-id",): "?", ("corpus-id",): "?", ("score",): "positive grade"},  # else no query is left
         place="qrels/train",
         formats=("jsonl", "tsv", "parquet"),
         others=BEIR,
@@ -320,6 +320,7 @@ ACCEPTED = {
     ),
     "rating": lambda value: 0 <= number(value) <= 3,
     "grade": lambda value: number(value).is_integer() and abs(number(value)) <= 10_000,
+    "positive grade": lambda value: number(value).is_integer() and 0 < number(value) <= 10_000,
 }
 
 
