@@ -123,7 +123,7 @@ def contrast(step: int, groups: Sequence[QueryGroup], *, tokenize: Tokenize) -> 
     pairs, drawn = [], []
     for number, group in enumerate(groups):
         for key, document in group.documents:
-            item = copy_key(document.text, document.instruction)
+            item = copy_key(document.text, document.instruction) if document.instruction else key
             distinct.setdefault(item, (key, document))
             pairs.append((number, item))
             drawn.append(document)
