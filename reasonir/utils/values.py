@@ -37,7 +37,11 @@ def shorten(value: object) -> str:
 
 def is_encodable(text: str) -> bool:
     """Return whether a string can be written as UTF-8: False for half of a surrogate pair."""
-    return text.isascii() or not any("\ud800" <= character <= "\udfff" for character in text)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def check_text(value: object, what: str, *, remedy: str = FIX, blank: bool = False) -> str:
