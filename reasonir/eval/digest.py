@@ -14,6 +14,7 @@ from typing import Any
 from reasonir.config import flatten
 from reasonir.errors import InputError, raise_errors
 from reasonir.types import Corpus, Qrels, Task
+from reasonir.utils.files import add_strings
 
 DOCUMENTS, QUERIES, JUDGEMENTS, EXCLUDED, CANDIDATES = "documents", "queries", "judgements", "excluded", "candidates"
 _NO_CONDITIONS = ("model", "untrained", "trec", "truncation", "device", "seed", "digests")
@@ -103,10 +104,7 @@ def digest_of(items: Iterable[Sequence[str]]) -> str:
     total = count = 0
     for count, item in enumerate(items, 1):  # noqa: B007
         digest = hashlib.blake2b(digest_size=16)
-        for part in item:
-            raw = part.encode()
-            digest.update(len(raw).to_bytes(8))
-            digest.update(raw)
+        add_strings(digest, item)
         total += int.from_bytes(digest.digest())
     return f"{count}-{total % 2**128:032x}"[: len(str(count)) + 17]
 

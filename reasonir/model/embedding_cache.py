@@ -24,7 +24,7 @@ from torch import Tensor
 from reasonir.data.batch import Representation
 from reasonir.model.encoder import Encoder
 from reasonir.types import Side, Text
-from reasonir.utils.files import atomic_path
+from reasonir.utils.files import add_strings, atomic_path
 
 log = logging.getLogger(__name__)
 DType = Literal["float32", "float16"]
@@ -113,9 +113,7 @@ def key_of(texts: Sequence[Text], side: Side, budget: int) -> str:
     """Return the key of a block of texts, unique within one model."""
     digest = hashlib.sha256(f"{side} {budget}".encode())
     for text in texts:
-        for part in (text.instruction.encode(), text.text.encode()):
-            digest.update(len(part).to_bytes(8))
-            digest.update(part)
+        add_strings(digest, (text.instruction, text.text))
     return digest.hexdigest()[:32]
 
 

@@ -8,7 +8,7 @@ import logging
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
@@ -86,6 +86,14 @@ def exclusive(path: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def add_strings(digest: Any, parts: Iterable[str]) -> None:
+    """Add strings to a hash of hashlib, each with its length, so that other borders make another hash."""
+    for part in parts:
+        raw = part.encode()
+        digest.update(len(raw).to_bytes(8))
+        digest.update(raw)
 
 
 def sha256(file: Path) -> str:

@@ -17,6 +17,7 @@ from reasonir.data.files.hub import local_data
 from reasonir.data.files.raw_documents import IDS, RawText, read_texts
 from reasonir.data.files.records import document_text, id_of, is_table, read, text_of
 from reasonir.errors import InputError
+from reasonir.utils.files import add_strings
 
 log = logging.getLogger(__name__)
 
@@ -48,10 +49,7 @@ def read_documents(path: str) -> dict[str, str]:
 def content_of(documents: Mapping[str, str]) -> str:
     """Return a digest of these ids and texts in this order."""
     digest = hashlib.sha256()
-    for part in chain.from_iterable(documents.items()):
-        raw = part.encode()
-        digest.update(len(raw).to_bytes(8))
-        digest.update(raw)
+    add_strings(digest, chain.from_iterable(documents.items()))
     return digest.hexdigest()[:16]
 
 
