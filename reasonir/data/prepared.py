@@ -83,8 +83,8 @@ def write_set(
     with atomic_path(folder) as partial:
         partial.mkdir()
         report = Report()
-        kept = report.filter(_without_copies(_readable(examples(), name)))
-        counts, sources = _write(progress(kept, what, total=total), partial, name)
+        kept = report.filter(_readable(examples(), name))
+        counts, sources = _write(progress(kept, what, total=total), partial, name, report)
         manifest = {
             "fingerprint": fingerprint,
             "identity": identity,
@@ -175,18 +175,6 @@ def _readable(items: Iterable[Example | Rejected], name: str) -> Iterator[Exampl
         yield item
 
 
-def _without_copies(items: Iterable[Example | Rejected]) -> Iterator[Example | Rejected]:
-    """Yield the examples without negatives that are copies of their positives, each rejected."""
-    for item in items:
-        if isinstance(item, Rejected):
-            yield item
-            continue
-        relevant = {copy_key(document.text) for document in item.positives}
-        copies = [document for document in item.negatives if copy_key(document.text) in relevant]
-        yield from (Rejected("negative_equals_positive", item.query_id, document.text) for document in copies)
-        yield replace(item, documents=tuple(d for d in item.documents if d not in copies)) if copies else item
-
-
 class Report:
     """Report of the rejected parts of a source: a count by kind, with the first few of each."""
 
@@ -198,18 +186,23 @@ class Report:
     def of(cls, rejected: Iterable[Rejected]) -> Report:
         """Return the report of these parts."""
         report = cls()
-        list(report.filter(rejected))
+        for part in rejected:
+            report.add(part)
         return report
+
+    def add(self, rejected: Rejected) -> None:
+        """Count a rejected part."""
+        self.counts[rejected.kind] += 1
+        if len(first := self.first.setdefault(rejected.kind, [])) < _EXAMPLES:
+            first.append(f"{rejected.location}: {rejected.detail[:120]}")
 
     def filter(self, items: Iterable[Example | Rejected]) -> Iterator[Example]:
         """Yield the examples and count the rejected items."""
         for item in items:
             if isinstance(item, Example):
                 yield item
-                continue
-            self.counts[item.kind] += 1
-            if len(first := self.first.setdefault(item.kind, [])) < _EXAMPLES:
-                first.append(f"{item.location}: {item.detail[:120]}")
+            else:
+                self.add(item)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, for the manifest."""
@@ -368,7 +361,9 @@ def _features(columns: Iterable[str]) -> Any:
     )
 
 
-def _write(examples: Iterable[Example], folder: Path, name: str) -> tuple[dict[str, int], dict[str, dict[str, int]]]:
+def _write(
+    examples: Iterable[Example], folder: Path, name: str, report: Report
+) -> tuple[dict[str, int], dict[str, dict[str, int]]]:
     """Write the rows, and return counts over all and by source (`name` for examples without one)."""
     from datasets import Dataset
     from datasets.arrow_writer import ArrowWriter
@@ -377,7 +372,7 @@ def _write(examples: Iterable[Example], folder: Path, name: str) -> tuple[dict[s
     documents: set[int] = set()
     raw = folder / "raw" / "rows.arrow"
     raw.parent.mkdir()
-    rows = _checked(examples, name)
+    rows = _checked(examples, name, report)
     first = next(rows)
     with ArrowWriter(path=str(raw), features=_features(first)) as writer:
         for row in chain([first], rows):
@@ -394,14 +389,22 @@ def _write(examples: Iterable[Example], folder: Path, name: str) -> tuple[dict[s
     return {**total, "distinct_documents": len(documents)}, sources
 
 
-def _checked(examples: Iterable[Example], name: str) -> Iterator[dict[str, Any]]:
-    """Yield the rows of the examples, checked for what training can't use; messages call the source `name`."""
+def _checked(examples: Iterable[Example], name: str, report: Report) -> Iterator[dict[str, Any]]:
+    """Yield the rows of readable examples, checked for what training can't use; messages call the source `name`.
+
+    Negatives that are copies of a positive are left out, and added to the report.
+    """
     seen: set[str] = set()
     columns: set[str] = set()
     for example in examples:
         row = row_of(example)
+        relevant, keyed = set(row["pos_keys"]), zip(row["neg_keys"], example.negatives, strict=True)
+        if copies := [document for key, document in keyed if key in relevant]:
+            for document in copies:
+                report.add(Rejected("negative_equals_positive", example.query_id, document.text))
+            row = row_of(replace(example, documents=tuple(d for d in example.documents if d not in copies)))
         columns = columns or set(row)
-        faults = list(_faults(row))
+        faults = [*_missing_values(row)] or [*_shape_faults(row)]
         if different := sorted(column.removeprefix(TEACHER) for column in columns ^ set(row)):
             faults.append(f"teacher {different[0]!r} scored some queries and not others")
         if example.query_id in seen:
@@ -415,10 +418,16 @@ def _checked(examples: Iterable[Example], name: str) -> Iterator[dict[str, Any]]
 
 
 def _faults(row: Mapping[str, Any]) -> Iterator[str]:
-    broken = [f"'{name}' lacks a value" for name, value in row.items() if _lacks_value(value)] or [*_text_faults(row)]
-    if broken:
-        yield from broken
-        return
+    """Yield the faults of a row that may have been changed."""
+    yield from [*_missing_values(row)] or [*_text_faults(row)] or _shape_faults(row)
+
+
+def _missing_values(row: Mapping[str, Any]) -> Iterator[str]:
+    return (f"'{name}' lacks a value" for name, value in row.items() if _lacks_value(value))
+
+
+def _shape_faults(row: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the faults of a row with readable texts."""
     if not row["pos"] and not row["neg"]:
         yield "it has no document"
     for kind in ("pos", "neg"):
