@@ -113,7 +113,7 @@ class Evaluation:
     def baselines(self, encoder: Encoder | None, workers: EncoderBackend = LOCAL) -> None:
         """Evaluate the baselines, `encoder` being the untrained model, or reuse their results in the folder."""
         wanted = [name for name in self.options.baselines if name != "untrained" or encoder is not None]
-        if encoder is not None:
+        if encoder is not None and "untrained" in wanted:
             self.results.protocol["untrained"] = identity_of(encoder)
         if self._reuse(wanted):
             log.info("Reusing the baselines of %s", self.folder / "results.json")
@@ -194,9 +194,7 @@ class Evaluation:
         protocol = {**self.results.protocol, "tasks": {task.name: dict(task.protocol) for task in self.tasks}}
         saved["protocol"].pop("truncation", None)  # a result, not a condition
         values = read_values(self.folder)
-        names = [
-            name for task in self.tasks for name in (task.name, *(f"{task.name}_{label}" for label in task.judgements))
-        ]
+        names = list(protocol["digests"])
         if saved["protocol"] != protocol or any(not set(wanted) <= set(values.get(name, {})) for name in names):
             return False
         for system in wanted:

@@ -63,9 +63,9 @@ class GradedBenchmark(SourceTestSplit):
                 f"data.splits={list(self.source.splits)}: eval=graded tunes thresholds on dev: give it a share"
             )
         rated = (self.source.pairs(part) for part in ("dev", "test"))  # those that can't be ranked among them
-        pairs = digest_of(row for task, relevance in rated for row in _contents(task, relevance))
+        content = digest_of(row for task, relevance in rated for row in _contents(task, relevance))
         for task in SourceTestSplit.tasks(self, corpus=corpus):
-            yield replace(task, protocol={**task.protocol, "pairs": pairs})
+            yield replace(task, protocol={**task.protocol, "pairs": content})
 
     def analyse(self, system: EvaluatedSystem, folder: Path) -> Mapping[str, ExtraMetrics]:
         """Return metrics over pairs, with confidence intervals and differences from the systems evaluated before."""
