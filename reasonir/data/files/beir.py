@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from reasonir.data.base import Rejected
@@ -147,33 +147,30 @@ def _texts(files: Iterable[Path], kind: str, rejected: list[Rejected]) -> dict[s
     return {key: text for key, text in texts.items() if text}
 
 
-@dataclass(slots=True)
-class _JudgedQuery:
-    location: str
-    labels: dict[str, int] = field(default_factory=dict)
-
-
 def _judgements(
     files: Iterable[Path], documents: Mapping[str, str], queries: Mapping[str, str], rejected: list[Rejected]
 ) -> dict[str, dict[str, int]]:
-    judged: dict[str, _JudgedQuery] = {}
+    qrels: dict[str, dict[str, int]] = {}
+    locations: dict[str, str] = {}
     for file in files:
         for query_id, doc_id, grade, location in _rows(file):
             if query_id not in queries:
                 rejected.append(Rejected("judgements_of_missing_queries", location, query_id))
                 continue
-            query = judged.setdefault(query_id, _JudgedQuery(location))
+            locations.setdefault(query_id, location)
+            labels = qrels.setdefault(query_id, {})
             if doc_id not in documents:
                 rejected.append(Rejected("judgements_of_missing_documents", location, doc_id))
-            elif query.labels.setdefault(doc_id, grade) != grade:
+            elif labels.setdefault(doc_id, grade) != grade:
                 raise InputError(
                     f"{location}: query {query_id!r} and document {doc_id!r} have the scores "
-                    f"{query.labels[doc_id]} and {grade}: keep one of the rows"
+                    f"{labels[doc_id]} and {grade}: keep one of the rows"
                 )
-    for query_id, query in judged.items():
-        if max(query.labels.values(), default=0) <= 0:
-            rejected.append(Rejected("queries_without_a_relevant_document", query.location, query_id))
-    return {key: query.labels for key, query in judged.items() if max(query.labels.values(), default=0) > 0}
+    irrelevant = [query_id for query_id, labels in qrels.items() if max(labels.values(), default=0) <= 0]
+    for query_id in irrelevant:
+        rejected.append(Rejected("queries_without_a_relevant_document", locations[query_id], query_id))
+        del qrels[query_id]
+    return qrels
 
 
 def _rows(file: Path) -> Iterator[tuple[str, str, int, str]]:

@@ -38,6 +38,7 @@ ROLES: dict[Role, tuple[str, ...]] = {
 """Usual column names of each role."""
 TEACHER = "scores"
 """Name of the teacher whose scores are in the row: loss.target=scores."""
+_TRUTHS = {"true": 1.0, "false": 0.0}
 _GRADES = re.compile(r"(?i)(.*_)?(labels?|scores?|relevan(t|ce)|similarity|ratings?|grades?|duplicate)([_.].*)?")
 _EMPTY: tuple[Any, ...] = (None, "", [])
 
@@ -192,8 +193,8 @@ def _aligned(record: Record, name: str, value: Any, count: int) -> list[Any]:
 
 
 def _label(record: Record, name: str, value: Any) -> float:
-    truth = value.strip().lower() if isinstance(value, str) else value
-    number = float(truth in (True, "true")) if truth in (True, False, "true", "false") else number_of(value)
+    word = str(value).strip().lower() if isinstance(value, str | bool) else ""
+    number = _TRUTHS[word] if word in _TRUTHS else number_of(value)
     if number not in (0.0, 1.0):
         raise InputError(
             f"{record.location}: '{name}' is {shorten(value)}, expected 1 (relevant) or 0 (not): {_on_a_scale(name)}"
