@@ -34,7 +34,7 @@ def read_task(
         path: folder, or dataset repository on the hub.
         split: name of the qrels.
         revision: branch, tag or commit of a hub id.
-        ignore_identical_ids: never rank a document for the query with its id, unless it is judged relevant to it:
+        ignore_identical_ids: never rank a document for the query with its id, unless it is relevant to it:
             queries of ArguAna and Quora are documents themselves (Thakur et al. 2021, arXiv:2104.08663).
         strict: raise instead of leaving anything out.
         key: configuration group, for messages.
@@ -64,7 +64,7 @@ def read_task(
 
 
 def own_documents(content: Split) -> dict[str, frozenset[str]]:
-    """Return the document with a query's id as the one excluded for it, unless it is judged relevant to it."""
+    """Return the document with a query's id as the one excluded for it, unless it is relevant to it."""
     return {
         query_id: frozenset({query_id})
         for query_id, labels in content.qrels.items()
@@ -109,7 +109,7 @@ class Beir:
         test_split: qrels that eval=test_split evaluates on, if the collection has them.
         revision: branch, tag or commit of a hub id.
         ignore_identical_ids: the document with a query's id is neither ranked for it nor mined as its negative, unless
-            it is judged relevant to it.
+            it is relevant to it.
         strict: raise on what can't be trained or evaluated on, instead of leaving it out.
     """
 

@@ -18,7 +18,7 @@ class BeirBenchmark(Benchmark):
         path: folder, or dataset repository on the hub.
         split: name of the qrels file.
         revision: branch, tag or commit of a hub id.
-        ignore_identical_ids: never rank the document with a query's id for it, unless it is judged relevant to it.
+        ignore_identical_ids: never rank the document with a query's id for it, unless it is relevant to it.
         strict: raise on what can't be evaluated, instead of leaving it out.
     """
 

@@ -24,7 +24,7 @@ from reasonir.utils.files import atomic_path
 from reasonir.utils.table import RIGHT, TEXT, Table
 
 CONTENT = "content"
-"""Condition that documents and queries are those of the benchmark, judged by their numbers."""
+"""Condition that documents and queries are those of the benchmark, by their numbers."""
 _SCORING_RULES = ("protocol", "judgements", CONTENT)
 """Conditions that are known of a run file too: all others precede the file."""
 
