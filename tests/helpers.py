@@ -4,8 +4,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
+from lightning import LightningModule, Trainer
 from torch import nn
 
 from reasonir.data.batch import Batch
@@ -131,6 +133,20 @@ def _halved(document: Document) -> Document:
 def batch_of(encoder: Encoder, given: Sequence[Example], *, step: int = 0) -> Batch:
     """The batch that the loader would make of these examples, one pair each."""
     return encoder.head.tokenizer.collate(step, groups_of(given))
+
+
+def fit(module: LightningModule, batches: Sequence[Batch], **options: Any) -> None:
+    """Train a module on these batches on the CPU, with Lightning's `options` and nothing written."""
+    module.transfer_batch_to_device = lambda batch, device, number: batch  # the engine sends what it needs
+    trainer = Trainer(
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        **options,
+    )
+    trainer.fit(module, torch.utils.data.DataLoader(batches, batch_size=None))
 
 
 def gradients(encoder: nn.Module) -> dict[str, torch.Tensor]:

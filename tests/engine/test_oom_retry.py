@@ -6,7 +6,6 @@ from dataclasses import replace
 
 import pytest
 import torch
-from lightning import Trainer
 
 from reasonir.engine.oom_retry import GradientStash, halved, is_out_of_memory
 from reasonir.engine.step import Budget
@@ -17,7 +16,7 @@ from reasonir.model.encoder import Encoder
 from reasonir.planning.budget_cache import graph_bytes
 from reasonir.training.module import RetrieverModule
 from reasonir.training.optim import Optim
-from tests.helpers import batch_of, examples, load
+from tests.helpers import batch_of, examples, fit, load
 from tests.running import run
 
 OUT_OF_MEMORY = "CUDA out of memory. Tried to allocate 20.00 MiB"
@@ -48,19 +47,8 @@ def train(folder, *, budget, failing=(), accumulate=1, clip=1.0):
         seed=1,
         on_smaller_budget=lambda *change: reported.append(change),
     )
-    module.transfer_batch_to_device = lambda batch, device, number: batch  # the engine sends what it needs
     batches = [batch_of(encoder, examples(6 + number), step=number) for number in range(4)]
-    trainer = Trainer(
-        accelerator="cpu",
-        max_epochs=1,
-        accumulate_grad_batches=accumulate,
-        gradient_clip_val=clip,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-    )
-    trainer.fit(module, torch.utils.data.DataLoader(batches, batch_size=None))
+    fit(module, batches, max_epochs=1, accumulate_grad_batches=accumulate, gradient_clip_val=clip)
     return {name: value.detach().clone() for name, value in encoder.named_parameters()}, reported, passes[0]
 
 

@@ -1,14 +1,12 @@
 """The module's steps."""
 
 import pytest
-import torch
-from lightning import Trainer
 
 from reasonir.engine.step import Budget
 from reasonir.loss.cached_contrastive import CachedContrastive
 from reasonir.training.module import RetrieverModule
 from reasonir.training.optim import Optim
-from tests.helpers import batch_of, examples, load
+from tests.helpers import batch_of, examples, fit, load
 
 
 def gradient_norms(folder, head, *, accumulate, equal_passes):
@@ -24,18 +22,8 @@ def gradient_norms(folder, head, *, accumulate, equal_passes):
 
     budget = Budget(10**9, 10**9, equal_passes=equal_passes)
     module = Recording(encoder.eval(), CachedContrastive(0.5), Optim(lr=1e-12, warmup=0), budget, steps=9, seed=1)
-    module.transfer_batch_to_device = lambda batch, device, number: batch
     batches = [batch_of(encoder, examples(4 + number), step=0) for number in range(5)]
-    trainer = Trainer(
-        accelerator="cpu",
-        max_epochs=2,
-        accumulate_grad_batches=accumulate,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-    )
-    trainer.fit(module, torch.utils.data.DataLoader(batches, batch_size=None))
+    fit(module, batches, max_epochs=2, accumulate_grad_batches=accumulate)
     return norms
 
 
