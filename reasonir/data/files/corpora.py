@@ -15,7 +15,7 @@ from pathlib import Path
 from reasonir.data.files.beir import part_files
 from reasonir.data.files.hub import local_data
 from reasonir.data.files.raw_documents import IDS, RawText, read_texts
-from reasonir.data.files.records import document_text, id_of, is_table, read, text_of
+from reasonir.data.files.records import document_text, id_of, is_table, read, text_or_blank
 from reasonir.errors import InputError
 from reasonir.utils.files import add_strings
 
@@ -58,5 +58,5 @@ def _documents(path: Path) -> Iterator[RawText]:
     if not tables:
         yield from read_texts(path, key="corpus")
     for number, record in enumerate(chain.from_iterable(map(read, tables)), 1):
-        text = document_text(record) or text_of(record, "text", required="text" not in record.values)
+        text = document_text(record) or text_or_blank(record)
         yield RawText(id_of(record, IDS, number=number), text, record.location)

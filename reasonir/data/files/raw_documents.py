@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from reasonir.data.files.records import SUFFIXES, Record, id_of, is_table, open_text, read, text_of
+from reasonir.data.files.records import SUFFIXES, id_of, is_table, open_text, read, text_or_blank
 from reasonir.errors import InputError
 from reasonir.utils.values import check_id
 
@@ -58,11 +58,7 @@ def read_texts(path: Path, *, key: str = "data.path") -> Iterator[RawText]:
         yield from _of_text_file(path)
     else:
         for number, record in enumerate(read(path), 1):
-            yield RawText(id_of(record, IDS, number=number), _text(record), record.location)
-
-
-def _text(record: Record) -> str:
-    return text_of(record, "text", required="text" not in record.values).strip()
+            yield RawText(id_of(record, IDS, number=number), text_or_blank(record).strip(), record.location)
 
 
 def _of_text_file(file: Path) -> Iterator[RawText]:

@@ -139,6 +139,15 @@ def text_of(record: Record, key: str, *, required: bool = True) -> str:
     return check_cell(record, key, value)
 
 
+def text_or_blank(record: Record, key: str = "text") -> str:
+    """Return the text under `key`, or "" for a blank or null one.
+
+    Raises:
+        InputError: the row has no such column, or it holds something other than a text.
+    """
+    return text_of(record, key, required=key not in record.values)
+
+
 def check_cell(record: Record, key: str, value: object) -> str:
     """Return a value of the column `key` that is a text.
 
