@@ -16,6 +16,7 @@ from __future__ import annotations
 import logging
 import math
 import re
+import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -91,11 +92,8 @@ class Bm25(Validated):
 
     def build(self, corpus: Corpus) -> None:
         """Index the words of the corpus."""
-        import bm25s
-
-        logging.getLogger("bm25s").setLevel(logging.WARNING)  # its import lowers it
         self.corpus = corpus
-        self._index = bm25s.BM25(method="lucene", k1=self.k1, b=self.b)
+        self._index = _library().BM25(method="lucene", k1=self.k1, b=self.b)
         words = self._tokens(corpus.texts)
         self._mean_length = sum(map(len, words)) / max(1, len(words))
         if self._mean_length:
@@ -134,14 +132,13 @@ class Bm25(Validated):
         return scores_N
 
     def _tokens(self, texts: Sequence[str]) -> list[list[str]]:
-        import bm25s
         import Stemmer
 
         stem = Stemmer.Stemmer(self.stemmer) if self.stemmer else None
         tokens: list[list[str]] = []
         starts = range(0, len(texts), _TEXTS_PER_BLOCK)
         for start in progress(starts, "Reading words, in blocks of texts", total=len(starts)):
-            tokens += bm25s.tokenize(
+            tokens += _library().tokenize(
                 [spaced(text) for text in texts[start : start + _TEXTS_PER_BLOCK]],
                 token_pattern=_word().pattern,
                 stopwords=self.stopwords or [],
@@ -150,6 +147,19 @@ class Bm25(Validated):
                 show_progress=False,
             )
         return tokens
+
+
+@lru_cache(maxsize=1)
+def _library() -> Any:
+    """Import bm25s without JAX, whose first call there would take three quarters of a GPU's memory."""
+    modules: dict[str, Any] = sys.modules
+    hidden = modules.setdefault("jax", None) is None
+    import bm25s
+
+    if hidden:
+        del modules["jax"]
+    logging.getLogger("bm25s").setLevel(logging.WARNING)  # its import lowers it
+    return bm25s
 
 
 def spaced(text: str) -> str:

@@ -1,4 +1,7 @@
 import math
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -16,6 +19,16 @@ def test_scores_are_lucenes_by_hand():
     inverse_frequency = math.log(1 + (2 - 1 + 0.5) / (1 + 0.5))
     weight = 2 / (2 + 0.9 * (1 - 0.4 + 0.4 * 3 / 2))
     assert ranking == {"a": pytest.approx(inverse_frequency * weight, rel=1e-4)}
+
+
+def test_jax_is_not_started(tmp_path):
+    """It would take three quarters of a GPU's memory as soon as bm25s is imported."""
+    (tmp_path / "jax").mkdir()
+    (tmp_path / "jax" / "__init__.py").write_text("raise SystemExit('jax was imported')")
+    index = "from reasonir.index.bm25 import Bm25, Corpus; Bm25().build(Corpus(['a'], ['ice']))"
+    code = f"{index}; import sys; assert 'jax' not in sys.modules"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])}
+    subprocess.run([sys.executable, "-c", code], env=environment, check=True)
 
 
 def test_stems_match_and_documents_without_a_shared_word_are_not_ranked():
