@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from reasonir.data.batch import micro_batches
 from reasonir.data.batches.lengths import caps
 from reasonir.engine.step import Budget
 from reasonir.errors import NotHereError
@@ -26,7 +27,9 @@ from reasonir.training.datamodule import RetrievalData
 from reasonir.utils.files import atomic_path
 from reasonir.utils.memory_meter import GIB
 
-_USABLE, _SEGMENT_SHARE, _KEPT_SHARE = 0.9, 0.25, 0.5
+_USABLE, _USABLE_OF_HOST = 0.9, 0.7
+"""Planned shares of a GPU's memory, where a step that runs out of memory is repeated, and of the host's free memory."""
+_SEGMENT_SHARE = 0.25
 _LARGEST_SEGMENT = {"cpu": 2048, "mps": 16384, "cuda": 65536}
 
 
@@ -135,17 +138,27 @@ def fit_step(training: Training, hardware: Hardware, texts: TextShapes, *, width
         graph_scale: see `Estimate`.
     """
     estimate = Estimate(training, hardware, graph_scale)
+    share = _USABLE_OF_HOST if estimate.on_cpu else _USABLE
+    usable = share * (hardware.memory_gib or 0.0) * GIB
+    equal_passes = estimate.shards > 1
+    largest = max(width, _LARGEST_SEGMENT.get(hardware.accelerator, 65536))
     bare = estimate.cost(texts, Budget(max(1, texts.tokens)))
     resident = bare.weights + bare.gradients + bare.optimiser + max(bare.representations, bare.scores)
-    free = max(0.0, _USABLE * (hardware.memory_gib or 0.0) * GIB - resident)
-    most = _LARGEST_SEGMENT.get(hardware.accelerator, 65536)
+    free = max(0.0, usable - resident)
     per_token = estimate.graph(width) + estimate.layer(width)
-    segment = hardware.micro_batch_tokens or int(np.clip(_SEGMENT_SHARE * free / per_token, width, max(width, most)))
+    segment = hardware.micro_batch_tokens or int(np.clip(_SEGMENT_SHARE * free / per_token, width, largest))
     kept = hardware.max_saved_tokens
     if kept is None:
-        everything = estimate.cost(texts, Budget(segment, texts.tokens * width)).kept
-        kept = int(_KEPT_SHARE * free / (everything / texts.tokens)) if everything else texts.tokens * width
-    budget = Budget(segment, kept, equal_passes=estimate.shards > 1)
+        everything = texts.tokens * width
+        trials = [segment] if hardware.micro_batch_tokens else [largest, (largest + segment) // 2, segment]
+        for tokens in trials:  # the larger, the faster, but the more padding
+            budget = Budget(tokens, everything, equal_passes=equal_passes)
+            if (whole := estimate.cost(texts, budget)).total <= usable:
+                return Fit(hardware, budget, whole)
+        parts = list(micro_batches(texts.lengths_N, segment))
+        grid = [0, sum(int(texts.lengths_N[chosen_M].max()) * len(chosen_M) for chosen_M in parts[:-1])]
+        kept = int(np.interp(usable, [estimate.cost(texts, Budget(segment, tokens)).total for tokens in grid], grid))
+    budget = Budget(segment, kept, equal_passes=equal_passes)
     return Fit(hardware, budget, estimate.cost(texts, budget))
 
 
