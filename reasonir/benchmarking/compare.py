@@ -16,7 +16,7 @@ from typing import Any
 from reasonir.benchmarking.base import Peer, Workload
 from reasonir.benchmarking.flops import peak_operations, useful_operations
 from reasonir.benchmarking.max_batch import max_batch
-from reasonir.benchmarking.peer_process import start_peer
+from reasonir.benchmarking.peer_process import OutOfMemoryError, start_peer
 from reasonir.benchmarking.plots import plot_steps
 from reasonir.benchmarking.report import PeerResult, Step, refuse_disagreement, report, table
 from reasonir.benchmarking.scaling import scaling
@@ -94,11 +94,24 @@ def _compare(parts: BenchParts) -> tuple[dict[str, Any], dict[str, float]]:
 def run_in_turns(
     peers: Mapping[str, Peer], workload: Workload, repeats: int, setting: Setting
 ) -> tuple[dict[str, PeerResult], str]:
-    """Run all peers in their processes, one step at a time in turns; return their results and the device."""
+    """Run all peers in their processes, one step at a time in turns; return their results and the device.
+
+    Another peer than the first is left out if it runs out of memory in its first step.
+    """
     with ExitStack() as stack:
         hosts = {name: stack.enter_context(start_peer(name, peer, setting.folder)) for name, peer in peers.items()}
-        devices = {hosts[name].load(peer, workload) for name, peer in peers.items()}
-        first_steps = {name: host.call("check") for name, host in hosts.items()}
+        for name, peer in peers.items():
+            hosts[name].load(peer, workload)
+        devices = {host.receive() for host in hosts.values()}
+        first_steps = {}
+        for name in peers:
+            try:
+                first_steps[name] = hosts[name].call("check")
+            except OutOfMemoryError as error:
+                if not first_steps:
+                    raise
+                log.warning("Leaving out %s", error)
+                hosts.pop(name).end()
         seconds: dict[str, list[float]] = {name: [] for name in hosts}
         for turn in range(repeats):
             for name, host in hosts.items():

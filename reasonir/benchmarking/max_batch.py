@@ -65,6 +65,7 @@ class _Search:
         try:
             with start_peer(self.name, self.peer, self.setting.folder) as host:
                 host.load(self.peer, workload)
+                host.receive()
                 host.call("check")
                 seconds = host.call("step")
                 peak = int(host.call("peak_gib") * 2**30)

@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -28,19 +28,24 @@ class PeerProcess:
         self.name = name
         self._process, self._pipe = process, pipe
 
-    def load(self, peer: Peer, workload: Workload) -> str:
-        """Load a peer and return the name of its device; raises as `call` does."""
-        return str(self.call((peer, workload)))
+    def load(self, peer: Peer, workload: Workload) -> None:
+        """Start to load a peer; the first `receive` then returns the name of its device."""
+        self._pipe.send((peer, workload))
 
-    def call(self, request: Any) -> Any:
-        """Send a request and return the answer.
+    def call(self, request: str) -> Any:
+        """Send a request and return the answer; raises as `receive` does."""
+        with suppress(OSError):  # a broken pipe: `receive` finds the reason
+            self._pipe.send(request)
+        return self.receive()
+
+    def receive(self) -> Any:
+        """Wait for the answer and return it.
 
         Raises:
             InputError: the peer failed or ended.
             OutOfMemoryError: the peer ran out of memory.
         """
         try:
-            self._pipe.send(request)
             answer = self._pipe.recv()
         except (EOFError, OSError):
             status = self._process.wait()

@@ -93,10 +93,15 @@ class PeerSession:
         (value * self._scale).backward()  # type: ignore[no-untyped-call]
 
     def _autocast_too(self, forward: Callable[..., Any]) -> Callable[..., Any]:
+        """Return a forward pass in mixed precision with features in float32, as accelerate makes it for trainers."""
+
         @wraps(forward)
         def wrapped(*args: Any, **kwargs: Any) -> Any:
             with self._number_format():
-                return forward(*args, **kwargs)
+                outputs = forward(*args, **kwargs)
+            if not isinstance(outputs, dict):
+                return outputs
+            return {name: value.float() if _is_half(value) else value for name, value in outputs.items()}
 
         return wrapped
 
@@ -107,6 +112,10 @@ class PeerSession:
             self._model.to("cpu")
             gc.collect()
             torch.cuda.empty_cache()
+
+
+def _is_half(value: Any) -> bool:
+    return isinstance(value, Tensor) and value.dtype in (torch.float16, torch.bfloat16)
 
 
 @contextmanager

@@ -45,6 +45,7 @@ def scaling(parts: BenchParts) -> tuple[dict[str, Any], dict[str, float]]:
             workload, batch = setting.workload(texts, count, parts.negatives)
             with start_peer(name, peer, setting.folder) as host:
                 host.load(peer, workload)
+                host.receive()
                 host.call("check")
                 seconds = median(host.call("step") for _ in range(parts.repeats))
                 peak = int(host.call("peak_gib") * 2**30)

@@ -11,6 +11,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Protocol
 
+import torch
+
 from reasonir.benchmarking.base import Peer, Workload, batch_of
 from reasonir.benchmarking.peer_process import missing
 from reasonir.cli.startup import require
@@ -149,7 +151,7 @@ def open_setting(parts: BenchParts, peers: Mapping[str, Peer], model: Model) -> 
     hardware = hardware.resolve()
     if cap:
         hardware = replace(hardware, memory_gib=min(cap, hardware.memory_gib or cap))
-    encoder = model.load(seed=parts.seed)
+    encoder = model.load(seed=parts.seed).to(hardware.torch_device)  # where the export is checked soonest
     _refuse_unfit(peers, type(encoder.head))
     with TemporaryDirectory() as folder:
         path = Path(folder)
@@ -159,6 +161,8 @@ def open_setting(parts: BenchParts, peers: Mapping[str, Peer], model: Model) -> 
         tokenizer = encoder.head.tokenizer
         del encoder
         gc.collect()
+        if hardware.accelerator == "cuda":
+            torch.cuda.empty_cache()
         yield Setting(path, model, exported, tokenizer, temperature, hardware, cap)
 
 
