@@ -1,5 +1,7 @@
 """Packed texts against the same texts padded: hidden states, losses and gradients."""
 
+from itertools import product
+
 import pytest
 import torch
 
@@ -17,11 +19,10 @@ SMALL = {
     "num_hidden_layers": 3,
     "num_attention_heads": 4,
     "max_position_embeddings": 400,
-    "pad_token_id": 3,
 }
 FAMILIES = {
     "bert": {},
-    "roberta": {"type_vocab_size": 1, "pad_token_id": 1},  # counts positions from behind the padding token's
+    "roberta": {"type_vocab_size": 1},  # counts positions from behind the padding token's
     "modernbert": {"local_attention": 16, "global_attn_every_n_layers": 2},  # every other layer sees 8 tokens around
     "qwen3": {"num_key_value_heads": 2, "head_dim": 16},
     "qwen3_sliding": {
@@ -50,7 +51,8 @@ def checkpoint(bert, tmp_path_factory):
             folder = tmp_path_factory.mktemp(family)
             tokenizer = AutoTokenizer.from_pretrained(bert)
             tokenizer.model_input_names = ["input_ids", "attention_mask"]
-            options = {**SMALL, "vocab_size": len(tokenizer), **(FAMILIES | BIASED)[family]}
+            words = {"vocab_size": len(tokenizer), "pad_token_id": tokenizer.pad_token_id}
+            options = {**SMALL, **words, **(FAMILIES | BIASED)[family]}
             torch.manual_seed(1)
             model = AutoModel.from_config(AutoConfig.for_model(family.removesuffix("_sliding"), **options))
             with torch.no_grad():
@@ -84,8 +86,9 @@ def test_packed_texts_get_the_hidden_states_of_padded_ones(checkpoint, family):
     torch.testing.assert_close(actual, expected, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("head", HEADS)
-@pytest.mark.parametrize("family", ["bert", "modernbert", "qwen3"])
+@pytest.mark.parametrize(
+    ("family", "head"), [*product(["bert", "modernbert", "qwen3"], HEADS), *product(FAMILIES, ["biencoder"])]
+)
 def test_packing_changes_neither_loss_nor_gradients(checkpoint, family, head):
     if family == "qwen3" and head in ("cross_encoder", "provence"):
         pytest.skip("not an encoder")
@@ -167,15 +170,16 @@ def test_the_kernel_of_cuda_is_not_asked_for_dropout(checkpoint):
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("number_format", [torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("family", FAMILIES)
-def test_the_kernel_of_cuda_agrees(checkpoint, family):
+def test_the_kernel_of_cuda_agrees(checkpoint, family, number_format):
     encoder = load(checkpoint(family), "biencoder", pooling="mean").cuda()
     for name in ("attention_probs_dropout_prob", "attention_dropout"):
         setattr(encoder.backbone.config, name, 0.0)
     padded = load(checkpoint(family), "biencoder", pooling="mean", model=PADDED).cuda()
     found = []
     for each in (encoder, padded):
-        with torch.autocast("cuda", dtype=torch.bfloat16):
+        with torch.autocast("cuda", dtype=number_format):
             found.append(step(each, Budget(300, 0), CachedContrastive(0.5)))
             assert each.packs == (each is encoder)
     assert found[0][0] == pytest.approx(found[1][0], rel=0.02)
