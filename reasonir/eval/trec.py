@@ -7,7 +7,7 @@ from both ends where it isn't. The columns Q0 and rank are not used, as in trec_
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,12 +20,9 @@ from reasonir.utils.values import check_grade, check_id, check_number
 
 _SPACE = " \t\v\f"
 """White space within a line, as in C: other spaces belong to ids."""
-_CELL, _GAP = f"[^{_SPACE}]+", f"[{_SPACE}]+"
-_CELLS, _GAPS = re.compile(_CELL), re.compile(_GAP)
-_RANKED = re.compile(rf"(?P<ids>.+?){_GAP}[+-]?\d+(?:\.0*)?{_GAP}(?P<score>{_CELL}){_GAP}{_CELL}")
-_BETWEEN = (re.compile(rf"{_GAP}Q0(?={_GAP})", re.IGNORECASE), re.compile(rf"{_GAP}0(?={_GAP})"))
-"""Second column where ids contain spaces: Q0, or 0 where there is no Q0."""
-_JUDGED = re.compile(rf"(?P<query>{_CELL}){_GAP}{_CELL}{_GAP}(?P<document>.+?){_GAP}(?P<label>{_CELL})")
+_CELLS, _GAPS = re.compile(f"[^{_SPACE}]+"), re.compile(f"[{_SPACE}]+")
+_LONGEST = 100_000
+_RANK = re.compile(r"[+-]?\d+(?:\.0*)?")
 
 
 def write_run(run: Run, file: Path, name: str) -> None:
@@ -91,8 +88,8 @@ def read_judgements(file: Path) -> dict[str, dict[str, int]]:
         columns = line.split("\t")
         if len(columns) == 4:
             query_id, _, doc_id, label = columns
-        elif match := _JUDGED.fullmatch(line.strip(_SPACE)):
-            query_id, doc_id, label = match["query"], match["document"], match["label"]
+        elif len(cells := list(_CELLS.finditer(line))) > 3:
+            query_id, doc_id, label = cells[0][0], _between(line, cells[2:-1]), cells[-1][0]
         else:
             raise InputError(f"{location}: expected 'query 0 document label', found {line[:80]!r}")
         grade = check_grade(label, f"{location}: the label", remedy="fix the line")
@@ -114,14 +111,23 @@ def _ranked(location: str, line: str) -> tuple[str, str, str]:
         columns = _CELLS.findall(line)
     if len(columns) == 6 and (columns[1].upper() == "Q0" or "Q0" not in columns):
         return columns[0], columns[2], columns[4]
-    if match := _RANKED.fullmatch(line.strip(_SPACE)):
-        splits = [ids for between in _BETWEEN if len(ids := between.split(match["ids"])) > 1]
-        if splits and len(splits[0]) == 2:
-            return splits[0][0], splits[0][1].lstrip(_SPACE), match["score"]
+    cells = list(_CELLS.finditer(line))
+    inner = [cell[0].upper() for cell in cells[1:-4]]
+    for second in ("Q0", "0"):  # where ids contain spaces; 0 where there is no Q0
+        if second in inner:
+            if inner.count(second) == 1 and _RANK.fullmatch(cells[-3][0]):
+                at = inner.index(second) + 1
+                return _between(line, cells[:at]), _between(line, cells[at + 1 : -3]), cells[-2][0]
+            break
     raise InputError(
         f"{location}: expected 'query Q0 document rank score name', found {line[:80]!r}: fix the line, or separate the "
         "columns with tabs"
     )
+
+
+def _between(line: str, cells: Sequence[re.Match[str]]) -> str:
+    """Return the part of a line from the first of these cells to the last."""
+    return line[cells[0].start() : cells[-1].end()]
 
 
 def _id(location: str, text: str) -> str:
@@ -132,5 +138,7 @@ def _lines(file: Path) -> Iterator[tuple[str, str]]:
     """Yield the location and the text of each line that isn't blank."""
     with open_text(file) as stream:
         for number, line in enumerate(stream, 1):
+            if len(line) > _LONGEST:
+                raise InputError(f"{file}, line {number} has more than {_LONGEST:,} characters: fix the line")
             if line.strip():
                 yield f"{file}, line {number}", line.removesuffix("\n")

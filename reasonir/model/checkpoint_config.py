@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
 from annotated_types import Ge
 
 from reasonir.errors import InputError
+from reasonir.utils.parsing import read_json
 
 OFFSET_FAMILIES = ("roberta", "xlm-roberta", "camembert", "mpnet", "xmod", "longformer")
 """Model types that count positions from padding_idx + 1."""
@@ -45,10 +45,26 @@ def check_length(name: str, value: int, positions: int) -> None:
         raise InputError(f"model.head.{name}={value} is more than this model can read: set it to {positions} or less")
 
 
+def stated_values(file: Path, kind: type = dict) -> Any:
+    """Return the contents of a checkpoint's JSON file, empty without such a file.
+
+    Raises:
+        InputError: it isn't JSON, or of another type.
+    """
+    if not file.is_file():
+        return kind()
+    contents = read_json(file, remedy="download the checkpoint again")
+    if not isinstance(contents, kind):
+        raise InputError(
+            f"{file} holds a {type(contents).__name__} instead of a {kind.__name__}: download the checkpoint again"
+        )
+    return contents
+
+
 def stated_options(folder: Path | None, name: str) -> dict[str, Any]:
     """Return the values of a checkpoint's JSON file; empty without such a file."""
-    file = folder / name if folder else None
-    return dict(json.loads(file.read_text())) if file and file.is_file() else {}
+    options: dict[str, Any] = stated_values(folder / name) if folder else {}
+    return options
 
 
 def architecture_of(folder: Path) -> str:
@@ -74,7 +90,6 @@ def is_retriever(folder: Path) -> bool:
 
 def module_options(folder: Path | None, kind: str) -> dict[str, Any]:
     """Return the values of the last sentence-transformers module of a kind (Dense, Pooling); empty without one."""
-    file = folder / "modules.json" if folder else None
-    modules = json.loads(file.read_text()) if file and file.is_file() else []
+    modules = stated_values(folder / "modules.json", list) if folder else []
     paths = [module["path"] for module in modules if module["type"].endswith(kind)]
     return stated_options(folder, f"{paths[-1]}/config.json") if paths else {}

@@ -22,6 +22,7 @@ from safetensors import SafetensorError
 from torch.nn.modules import activation
 
 from reasonir.errors import HOW_TO_TRUST, InputError
+from reasonir.model.checkpoint_config import stated_values
 
 _MODULES = {
     "sentence_transformers.models": (
@@ -69,7 +70,7 @@ def refuse_remote_code(folder: Path) -> None:
     """
     _check_transformer(folder)
     file = folder / "modules.json"
-    for module in _read(file, list):
+    for module in stated_values(file, list):
         if not isinstance(module, dict):
             raise InputError(f"{file} holds {module!r} instead of a module: download the checkpoint again")
         _check_module(folder, module.get("type"), module.get("path", ""), file)
@@ -97,7 +98,7 @@ def opening_errors(folder: Path) -> Iterator[None]:
             raise InputError(f"{folder} can't be opened: {reason}") from error
         if isinstance(error, InputError) or "trust_remote_code" not in str(error):
             raise
-        stated = {name: _read(folder / name).get("auto_map") for name in ("config.json", _TOKENIZER)}
+        stated = {name: stated_values(folder / name).get("auto_map") for name in ("config.json", _TOKENIZER)}
         name, classes = next(((name, classes) for name, classes in stated.items() if classes), ("config.json", "?"))
         raise _refusal(folder / name, "auto_map", classes) from error
 
@@ -117,7 +118,7 @@ def _check_module(folder: Path, name: Any, path: Any, named_in: Path) -> None:
         _check_activation(inside / "config.json", "activation_function")
     elif kind in ("Router", "Asym"):
         for file in (inside / "router_config.json", inside / "config.json"):
-            for route, inner in _read(file).get("types", {}).items():
+            for route, inner in stated_values(file).get("types", {}).items():
                 if PurePosixPath(route).parts == ():  # the folder itself, an endless recursion
                     raise _refusal(file, "types", route)
                 _check_module(inside, inner, route, file)
@@ -132,7 +133,7 @@ def _check_transformer(folder: Path) -> None:
         _check_arguments(folder / name)
     adapter = folder / "adapter_config.json"
     if adapter.is_file():
-        base = _read(adapter).get("base_model_name_or_path")
+        base = stated_values(adapter).get("base_model_name_or_path")
         raise InputError(
             f"{adapter} makes this an adapter of {base}, a second checkpoint that isn't checked: merge it into its "
             f"base (merge_and_unload of peft) and save that, or if you trust both, give {HOW_TO_TRUST}"
@@ -140,7 +141,7 @@ def _check_transformer(folder: Path) -> None:
 
 
 def _check_config(file: Path) -> None:
-    values = _read(file)
+    values = stated_values(file)
     if values.get("auto_map") and not _is_known(values):
         raise _refusal(file, "auto_map", values["auto_map"])
     for depth, key, value in _entries(values):
@@ -168,7 +169,7 @@ def _is_known(config: Mapping[str, Any]) -> bool:
 
 def _check_tokenizer_class(file: Path) -> None:
     """Refuse a `tokenizer_class` that names a class of transformers other than a tokenizer."""
-    stated = _read(file).get("tokenizer_class")
+    stated = stated_values(file).get("tokenizer_class")
     if not isinstance(stated, str):
         return
     from transformers import PreTrainedTokenizerBase
@@ -185,7 +186,7 @@ def _check_tokenizer_class(file: Path) -> None:
 
 def _check_arguments(file: Path) -> None:
     """Check the keyword arguments that sentence-transformers passes to transformers."""
-    for key, value in _read(file).items():
+    for key, value in stated_values(file).items():
         if key in ("model_args", "tokenizer_args", "config_args") and isinstance(value, dict):
             for name, argument in value.items():
                 if name not in _ARGUMENTS or "/" in str(argument):
@@ -195,7 +196,7 @@ def _check_arguments(file: Path) -> None:
 
 
 def _check_activation(file: Path, key: str) -> None:
-    stated = _read(file).get(key)
+    stated = stated_values(file).get(key)
     if stated is not None and stated not in _ACTIVATIONS:
         raise _refusal(file, key, stated)
 
@@ -209,25 +210,6 @@ def _entries(node: Any, depth: int = 0) -> Iterator[tuple[int, str, Any]]:
     elif isinstance(node, list):
         for value in node:
             yield from _entries(value, depth + 1)
-
-
-def _read(file: Path, kind: type = dict) -> Any:
-    """Return the contents of a JSON file, empty without such a file.
-
-    Raises:
-        InputError: it isn't JSON, or of another type.
-    """
-    if not file.is_file():
-        return kind()
-    try:
-        contents = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InputError(f"{file} isn't valid JSON ({error}): download the checkpoint again") from error
-    if not isinstance(contents, kind):
-        raise InputError(
-            f"{file} holds a {type(contents).__name__} instead of a {kind.__name__}: download the checkpoint again"
-        )
-    return contents
 
 
 def _refusal(file: Path, key: str, value: Any) -> InputError:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 from typing import Any, Literal
 
+from reasonir.model.checkpoint_config import stated_options
 from reasonir.utils.ranges import Fraction, NonNegative, Positive
 
 Kind = Literal["encoder", "gated_encoder", "decoder"]
@@ -48,7 +48,7 @@ class Shape:
     @classmethod
     def read(cls, folder: Path) -> Shape:
         """Return the dimensions in a checkpoint folder, with or without its weights."""
-        config: dict[str, Any] = json.loads((folder / "config.json").read_text())
+        config = stated_options(folder, "config.json")
         config = config.get("text_config", config)
         layers = _first(config, "num_hidden_layers", "n_layers", "n_layer", "num_layers")
         hidden = _first(config, "hidden_size", "dim", "n_embd", "d_model")

@@ -18,7 +18,7 @@ from typing import Any
 
 from reasonir.config import user_conf_folder
 from reasonir.errors import HOW_TO_TRUST, InputError
-from reasonir.utils.files import read_yaml
+from reasonir.utils.parsing import read_yaml
 
 _OURS = re.compile(r"reasonir(\.\w+){2,}")
 _SPECIAL = re.compile(r"_\w+_")

@@ -16,7 +16,7 @@ from reasonir.model import manifest
 from reasonir.model.backbone import Model
 from reasonir.runs.components import build_saved, refuse_unknown_components
 from reasonir.runs.outcome import RUN_ID
-from reasonir.utils.files import read_yaml
+from reasonir.utils.parsing import read_yaml
 
 
 def folder_of_id(run_id: str, home: Path) -> Path:

@@ -16,7 +16,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 
 from reasonir.errors import InputError
-from reasonir.utils.files import read_yaml
+from reasonir.utils.parsing import read_yaml
 
 _SPECIAL = ("_target_", "_args_", "_partial_", "_convert_", "_recursive_")
 _UNTRUSTED = re.compile(r"\+*([\w.]+\.)?trust_remote_code=false")

@@ -1,4 +1,4 @@
-"""Atomic writes, locks between processes, content hashes, and YAML files."""
+"""Atomic writes, locks between processes, and content hashes."""
 
 from __future__ import annotations
 
@@ -13,10 +13,6 @@ from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
-
-import yaml
-
-from reasonir.errors import InputError
 
 log = logging.getLogger(__name__)
 NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS)
@@ -106,15 +102,3 @@ def sha256(file: Path) -> str:
 def _sha256(file: Path, _size: int, _changed: int) -> str:
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def read_yaml(file: Path, *, remedy: str) -> Any:
-    """Read a YAML file as plain values.
-
-    Raises:
-        InputError: it isn't YAML, with the remedy.
-    """
-    try:
-        return yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{file} can't be read as YAML ({error}): {remedy}") from error

@@ -11,7 +11,7 @@ from reasonir.utils.scripts import UNSPACED
 
 _KANA = re.compile("[぀-ヿ]")
 _LINE = re.compile(r"[^\n]+")
-_PARAGRAPH = re.compile(r"(?:[^\n]|\n(?!\s*\n))+")
+_PARAGRAPH = re.compile(r"(?:[^\n]|\n(?![^\S\n]*\n))+")
 _UNSPACED = re.compile(f"[{UNSPACED}]")
 Span = tuple[int, int]
 

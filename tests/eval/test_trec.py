@@ -1,6 +1,8 @@
+import contextlib
 import gzip
 import random
 import re
+import time
 
 import numpy as np
 import pytest
@@ -181,3 +183,17 @@ def test_a_byte_order_mark_belongs_to_no_query(tmp_path):
 def test_documents_are_ordered_by_single_precision_scores(tmp_path):
     write_run({"1": {"a": 1.0 + 1e-9, "b": 1.0}}, tmp_path / "r.trec", "x")
     assert [line.split()[2] for line in (tmp_path / "r.trec").read_text().splitlines()] == ["b", "a"]
+
+
+@pytest.mark.parametrize("read", [read_run, read_judgements])
+@pytest.mark.parametrize("line", ["1" + " " * 90_000 + "a", "1 Q0" * 20_000, "0 " * 45_000, " 1" * 45_000 + " "])
+def test_a_long_line_is_read_or_refused_at_once(tmp_path, read, line):
+    """By a regular expression it would take hours."""
+    (tmp_path / "r.trec").write_text(f"{line}\n" * 20)
+    started = time.monotonic()
+    with contextlib.suppress(InputError):
+        read(tmp_path / "r.trec")
+    assert time.monotonic() - started < 10
+    (tmp_path / "r.trec").write_text("1" * 100_001)
+    with pytest.raises(InputError, match="line 1 has more than 100,000 characters"):
+        read(tmp_path / "r.trec")

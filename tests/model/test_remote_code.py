@@ -262,7 +262,7 @@ def test_formats_that_are_read_here_need_no_trust(tmp_path):
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
-        ("config.json", "{", r"config\.json isn't valid JSON"),
+        ("config.json", "{", r"config\.json: not valid JSON"),
         ("modules.json", "{}", r"modules\.json holds a dict instead of a list"),
         ("modules.json", '["evil.Evil"]', r"modules\.json holds 'evil\.Evil' instead of a module"),
     ],

@@ -1,4 +1,5 @@
 # ruff: noqa: RUF001 -- the full-width marks are meant
+import time
 from itertools import pairwise
 
 import pytest
@@ -59,3 +60,9 @@ def test_two_unspaced_characters_count_as_a_word():
 )
 def test_every_line_ends_a_sentence_unless_lines_are_wrapped(text, expected):
     assert [text[start:end] for start, end in sentences(text)] == expected
+
+
+def test_blank_lines_take_no_time_that_grows_with_their_square():
+    started = time.monotonic()
+    assert len(sentences("One." + "\n" * 200_000 + "Two.\n \n", wrapped=True)) == 2
+    assert time.monotonic() - started < 5

@@ -11,7 +11,6 @@ from __future__ import annotations
 import csv
 import gzip
 import io
-import json
 import re
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
@@ -21,6 +20,7 @@ from typing import Any, NamedTuple
 
 from reasonir.errors import InputError
 from reasonir.utils.files import sha256
+from reasonir.utils.parsing import MAX_LINE, BoundedText, parse_json, read_whole
 from reasonir.utils.values import check_id, check_text, is_encodable, shorten
 
 _KINDS = (".jsonl", ".json", ".csv", ".tsv", ".parquet")
@@ -28,7 +28,7 @@ SUFFIXES = (*_KINDS, *(f"{kind}.gz" for kind in _KINDS))
 _GZIP = b"\x1f\x8b"
 _STRINGS = re.compile(r"""\s*\[\s*["'].*["']\s*\]\s*""", re.DOTALL)
 """Pattern of a list of strings as Python prints it, which pandas writes into a csv cell."""
-csv.field_size_limit(2**31 - 1)
+csv.field_size_limit(MAX_LINE)
 
 
 class _Quoted(csv.excel):
@@ -94,10 +94,14 @@ def open_bytes(file: Path) -> Iterator[io.BufferedReader | gzip.GzipFile]:
 
 
 @contextmanager
-def open_text(file: Path, *, newline: str | None = None) -> Iterator[io.TextIOWrapper]:
-    """Open a UTF-8 file as `open_bytes` does, without the byte-order mark that spreadsheets write."""
+def open_text(file: Path, *, newline: str | None = None) -> Iterator[BoundedText]:
+    """Open a UTF-8 file as `open_bytes` does, without the byte-order mark that spreadsheets write.
+
+    Raises:
+        InputError: as `open_bytes`, or a line is too long.
+    """
     with open_bytes(file) as stream:
-        yield io.TextIOWrapper(stream, encoding="utf-8-sig", newline=newline)
+        yield BoundedText(stream, encoding="utf-8-sig", newline=newline)
 
 
 def find(folder: Path, names: Iterable[str], *, tables: bool = False) -> list[Path]:
@@ -163,8 +167,8 @@ def value_of(record: Record, key: str) -> Any:
     value = record.values.get(key)
     if record.cells and isinstance(value, str) and value.lstrip().startswith("["):
         try:
-            return json.loads(value)
-        except (ValueError, RecursionError):  # a text that begins with a bracket
+            return parse_json(value, record.location, remedy="fix the row")
+        except InputError:  # a text that begins with a bracket
             return value
     return value
 
@@ -229,8 +233,8 @@ def _jsonl(file: Path) -> Iterator[Record]:
 
 
 def _json(file: Path) -> Iterator[Record]:
-    with open_text(file) as stream:
-        text = stream.read()
+    with open_bytes(file) as stream:
+        text = read_whole(stream, file).decode("utf-8-sig")
     if text.lstrip().startswith("{") and "\n{" in text:  # JSON lines, which many sets on the hub name .json
         yield from _jsonl(file)
         return
@@ -283,7 +287,7 @@ def _batches(file: Path, kind: str) -> Iterator[tuple[list[str], list[dict[str, 
     import pyarrow.parquet as pq
 
     with open_bytes(file) as stream:
-        source = io.BytesIO(stream.read()) if isinstance(stream, gzip.GzipFile) else stream
+        source = io.BytesIO(read_whole(stream, file)) if isinstance(stream, gzip.GzipFile) else stream
         try:
             for batch in pa.ipc.open_stream(source) if kind == "arrow" else pq.ParquetFile(source).iter_batches(2048):
                 yield batch.schema.names, batch.to_pylist()
@@ -292,12 +296,7 @@ def _batches(file: Path, kind: str) -> Iterator[tuple[list[str], list[dict[str, 
 
 
 def _parse(location: str, text: str) -> Any:
-    try:
-        return json.loads(text, object_pairs_hook=_object)
-    except json.JSONDecodeError as error:
-        raise InputError(f"{location}: not valid JSON ({error.msg} at column {error.colno}): fix the row") from error
-    except (ValueError, RecursionError) as error:  # a key twice, an int of more than 4,300 digits, lists in lists
-        raise InputError(f"{location}: not usable as JSON ({error}): fix the row") from error
+    return parse_json(text, location, remedy="fix the row", unique=_object)
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

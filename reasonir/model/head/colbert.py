@@ -12,7 +12,6 @@ Shape letters: N texts, T tokens, L padded length, H hidden size, Q queries.
 
 from __future__ import annotations
 
-import json
 import logging
 import string
 from collections.abc import Mapping, Sequence
@@ -32,6 +31,7 @@ from reasonir.model.checkpoint_config import (
     check_length,
     module_options,
     stated_options,
+    stated_values,
     usable_positions,
 )
 from reasonir.model.head.base import Evidence, RetrieverHead, Tokenizer
@@ -379,8 +379,7 @@ def _projections(folder: Path) -> int:
     """Return the number of projections in a checkpoint."""
     if _is_stanford(folder):
         return 1
-    file = folder / "modules.json"
-    return sum(module["type"].endswith("Dense") for module in json.loads(file.read_text())) if file.is_file() else 0
+    return sum(module["type"].endswith("Dense") for module in stated_values(folder / "modules.json", list))
 
 
 def _fix_pylate(source: Any) -> None:
