@@ -15,6 +15,9 @@ PACKAGE = Path(__file__).resolve().parent
 CONF = PACKAGE / "conf" if (PACKAGE / "conf").is_dir() else PACKAGE.parent / "conf"
 """Folder of the YAML files: in the package of an installed wheel, next to the package in a checkout."""
 VERSION_BASE = "1.3"
+_UNUSABLE = re.compile(r'[\x00-\x1f\x7f/\\:*?"<>|]')
+_LONGEST_NAME = 180
+"""Bytes of a run's name in its folder's, of the 255 that file systems take."""
 
 
 def reasonir_home() -> str:
@@ -37,11 +40,13 @@ def user_conf() -> list[str]:
 def run_folder(resume: str | None, parent: str, name: str = "") -> str:
     """Return the folder of the run to resume, or create one in `parent`, named by the time and `name`.
 
-    Commands in the same second get different folders, on any process or host.
+    Commands in the same second get different folders, on any process or host. Characters of the name that no folder's
+    name has on any system are replaced, and the name is cut to what every file system takes.
     """
     if resume:
         path = Path(resume).expanduser()
         return str(path.parent.parent if path.suffix == ".ckpt" else path)
+    name = _UNUSABLE.sub("-", str(name)).encode()[:_LONGEST_NAME].decode(errors="ignore").rstrip(". ")
     stem = "_".join(part for part in (time.strftime("%Y-%m-%d_%H-%M-%S"), name) if part)
     base, number = Path(parent), 1
     with suppress(OSError):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import inspect
 import math
+import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import is_dataclass
 from typing import Annotated, Any, Literal
@@ -19,6 +20,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
+from hydra.types import RunMode
 from hydra.utils import get_object
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import InterpolationKeyError, OmegaConfBaseException
@@ -28,6 +30,8 @@ from reasonir.config import CONF, VERSION_BASE
 from reasonir.errors import InputError, did_you_mean
 from reasonir.index.base import incompatibility
 from reasonir.loss import base as losses
+from reasonir.runs.overrides import parse_overrides
+from reasonir.utils.command_line import quoted
 from reasonir.utils.ranges import (
     Fraction,
     NonNegative,
@@ -113,20 +117,38 @@ def config_errors(name: str, arguments: Sequence[str]) -> list[str]:
         name: of the command's primary configuration.
         arguments: the command line, without the program.
     """
+    try:
+        overrides = parse_overrides([argument for argument in arguments if not argument.startswith("-")])
+    except InputError as error:
+        return list(error.problems)
     if any(argument.split("=")[0] in _OWN_FILES for argument in arguments):
-        return []  # a user's own primary configuration: Hydra checks it
-    words = [argument for argument in arguments if not argument.startswith("-")]
+        return []  # a user's own primary configuration, or options of their own: Hydra checks them
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(CONF), version_base=VERSION_BASE):
         try:
-            overrides = OverridesParser.create().parse_overrides(words)
             errors, good = _wrong_options(name, overrides)
             config = _compose_valid(name, good, errors)
             errors += _swept_option_errors(name, good, errors)
         except (HydraException, OmegaConfBaseException) as error:
             return [str(error)]
-        swept = any(override.is_sweep_override() for override in overrides)
+        swept = [override.input_line or "" for override in overrides if override.is_sweep_override()]
+        if swept and not ({"-m", "--multirun"} & set(arguments)) and not _is_sweep(name, good):
+            errors += [_several_values(word) for word in swept]
         return [] if swept and not errors else list(dict.fromkeys([*errors, *problems(config)]))
+
+
+def _is_sweep(name: str, overrides: Sequence[Override]) -> bool:
+    """Return whether overrides make a command a sweep without its flag."""
+    config = compose(name, [_single(override) for override in overrides], return_hydra_config=True)
+    return bool(config.hydra.mode == RunMode.MULTIRUN)
+
+
+def _several_values(word: str) -> str:
+    key, _, value = word.partition("=")
+    return (
+        f"{word} names several values: for a sweep add -m; for one text quote it, for Hydra and for the shell: "
+        f"{shlex.quote(f'{key}={quoted(value)}')}; for a list give {key}=[...]"
+    )
 
 
 def problems(config: DictConfig) -> list[str]:
@@ -320,9 +342,10 @@ def _invalid_keys(config: DictConfig) -> Iterator[str]:
     """Yield errors of the commands' own keys."""
     has_data = "trec" in config and config.get("run") is not None
     if has_data and config.get("data") is not None:
+        model = shlex.quote("model.path=" + quoted(f"{config.run}/model"))
         yield (
             f"data= can't be chosen for run={config.run}, which has its own: omit it, or evaluate the run's weights "
-            f"as a model (model=any model.path={config.run}/model)"
+            f"as a model (model=any {model})"
         )
     for path, hint in _KEYS.items():
         if has_data and path == "data":
@@ -401,7 +424,7 @@ def _targets(node: Any) -> Iterator[Any]:
 def _values(override: Override) -> list[str]:
     if override.is_sweep_override():
         return [str(value).strip("'\"") for value in override.sweep_string_iterator()]
-    return [str(override.get_value_element_as_str()).strip("'\"")]
+    return ["null" if override.value() is None else str(override.value())]
 
 
 def _single(override: Override) -> str:

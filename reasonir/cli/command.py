@@ -18,7 +18,6 @@ from typing import Any
 import hydra
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
@@ -29,9 +28,10 @@ from reasonir.config import CONF, VERSION_BASE, reasonir_home, run_folder
 from reasonir.distributed.launch import in_folder, is_leader, publish_folder, refuse_unlaunchable, wait_for_folder
 from reasonir.errors import InputError, raise_errors
 from reasonir.runs.outcome import SWEEP
-from reasonir.runs.overrides import resumed_command, saved_overrides
+from reasonir.runs.overrides import joined, parse_overrides, plain_value, resumed_command, saved_overrides
 from reasonir.sweep.callback import closing_sweep
 from reasonir.sweep.jobs import SweepRecord
+from reasonir.utils.command_line import override
 
 _INFO_FLAGS = (
     "--help",
@@ -143,14 +143,14 @@ def _completed(name: str, arguments: Sequence[str]) -> list[str] | None:
 
 
 def checked_arguments(name: str, arguments: Sequence[str]) -> list[str]:
-    """Resolve `latest`, add the saved overrides of a resumed run, and check the result.
+    """Join flags with their values, resolve `latest`, add the saved overrides of a resumed run, and check the result.
 
     Raises:
         InputError: all mistakes of the arguments and the composition, or the run can't be resumed.
     """
     from reasonir.cli.check import config_errors
 
-    completed = with_latest(arguments)
+    completed = with_latest(joined(arguments))
     if name == "train":
         completed = with_saved_overrides(completed)
     raise_errors(config_errors(name, completed), "mistake in the configuration")
@@ -178,13 +178,13 @@ def with_latest(arguments: Sequence[str]) -> list[str]:
     latest = [argument for argument in arguments if argument in ("run=latest", "resume=latest")]
     if not latest:
         return list(arguments)
-    homes = [argument.removeprefix("home=") for argument in arguments if argument.startswith("home=")]
-    outputs = Path(homes[-1] if homes else reasonir_home()).expanduser() / "outputs"
+    homes = parse_overrides([argument for argument in arguments if argument.startswith("home=")])
+    outputs = Path(plain_value(homes[-1]) if homes else reasonir_home()).expanduser() / "outputs"
     runs = [file.parent for file in outputs.glob("*/config.yaml")]
     if not runs:
         raise InputError(f"{latest[0]}: there is no training run in {outputs}: give a run's folder")
     newest = max(runs, key=lambda run: (run / "config.yaml").stat().st_mtime_ns)
-    return [f"{arg.partition('=')[0]}={newest}" if arg in latest else arg for arg in arguments]
+    return [override(arg.partition("=")[0], newest) if arg in latest else arg for arg in arguments]
 
 
 def with_saved_overrides(arguments: Sequence[str]) -> list[str]:
@@ -196,18 +196,17 @@ def with_saved_overrides(arguments: Sequence[str]) -> list[str]:
         InputError: the run's folder has no overrides, or some that decide which code runs.
     """
     words = [argument for argument in arguments if not argument.startswith("-")]
-    overrides = OverridesParser.create().parse_overrides(words)
-    resumes = [override for override in overrides if override.key_or_group == "resume"]
-    values = [override.value() for override in resumes if not override.is_delete()]
-    if not values or values[-1] is None:
+    resumes = [parsed for parsed in parse_overrides(words) if parsed.key_or_group == "resume"]
+    values = [parsed for parsed in resumes if not parsed.is_delete()]
+    if not values or values[-1].value() is None:
         return list(arguments)
-    resume = str(values[-1])
+    resume = plain_value(values[-1])
     folder = Path(resume).expanduser()
     given = list(arguments)
     if sweep := SweepRecord.read(folder):
-        replaced = [override.input_line for override in resumes]
+        replaced = [parsed.input_line for parsed in resumes]
         given = [argument for argument in arguments if argument not in replaced]
-        given.append(f"hydra.sweep.dir={folder.absolute()}")
+        given.append(override("hydra.sweep.dir", folder.absolute()))
         saved, file = sweep.command, folder / SWEEP
     else:
         file = Path(run_folder(resume, "")) / ".hydra" / "overrides.yaml"

@@ -27,6 +27,7 @@ from reasonir.mining.base import Mining
 from reasonir.model.backbone import Model
 from reasonir.model.encoder import Embedder
 from reasonir.runs.folder import exported_model, saved_config, saved_data, saved_eval, untrained_model
+from reasonir.runs.overrides import flags_of
 from reasonir.sweep.jobs import JobInfo, present_job
 from reasonir.teacher.base import Teacher
 from reasonir.tracking.base import Loggers, folder_of_run
@@ -260,7 +261,13 @@ def command_parts(config: DictConfig, folder: Path) -> dict[str, Any]:
         "experiment_name": config.experiment_name,
         "tags": {key: str(value) for key, value in config.tags.items()},
         "values": to_container(config),
-        "line": ["python", "-m", str(hydra.job.name).replace("-", "."), *map(str, hydra.overrides.task)],
+        "line": [
+            "python",
+            "-m",
+            str(hydra.job.name).replace("-", "."),
+            *flags_of(hydra),
+            *map(str, hydra.overrides.task),
+        ],
     }
 
 

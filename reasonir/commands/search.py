@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import shlex
 import sys
 import textwrap
 from collections.abc import Mapping
@@ -120,8 +121,8 @@ def _package(config: DictConfig, retriever: SearchEngine, index: Path | None, fo
         address = package(home, str(tracking.run_id), export, run=run, index=index, device=device)
     log.info(
         "Serve it: MLFLOW_TRACKING_URI=%s mlflow models serve --env-manager local -m %s",
-        address_of(home),
-        address,
+        shlex.quote(address_of(home)),
+        shlex.quote(address),
     )
 
 

@@ -44,6 +44,7 @@ from reasonir.training.module import RetrieverModule
 from reasonir.training.progress_bar import TrainingBar
 from reasonir.training.trainer import build_trainer
 from reasonir.types import Task
+from reasonir.utils.command_line import command_line, override
 
 log = logging.getLogger(__name__)
 _SAMPLED_WORDS = 200
@@ -95,7 +96,9 @@ class TrainingRun:
         trainer = self._trainer(monitor)
         self._fit(trainer)
         if interrupt.received is not None:
-            log.warning("Stopped after step %d: continue with resume=%s", trainer.global_step, self.folder)
+            flags = [word for word in self.parts.line if word.startswith("--")]
+            command = command_line("train", *flags, override("resume", self.folder))
+            log.warning("Stopped after step %d: continue with %s", trainer.global_step, command)
             raise SystemExit(128 + interrupt.received)
         if self.hardware.ranks == 1:
             monitor.load_best(self.encoder)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from reasonir.errors import InputError
+from reasonir.utils.command_line import override
 
 FOREVER = timedelta(days=365)
 """Time limit for operations that may take long; a dead rank is detected by its connection."""
@@ -52,9 +53,8 @@ def wait_for_folder() -> Path | None:
 
 def in_folder(folder: Path) -> list[str]:
     """Return overrides that send a rank to the leader's folder, where it writes nothing but its own log."""
-    quoted = str(folder).replace("\\", "\\\\").replace('"', '\\"')
     rank = os.environ["RANK"]
-    return [f'hydra.run.dir="{quoted}"', "hydra.output_subdir=null", f"hydra.job.name=rank_{rank}"]
+    return [override("hydra.run.dir", folder), "hydra.output_subdir=null", f"hydra.job.name=rank_{rank}"]
 
 
 def refuse_unlaunchable(command: str, arguments: Sequence[str]) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from reasonir.errors import InputError
 from reasonir.publishing.model_card import card_of
+from reasonir.utils.command_line import command_line, override
 from reasonir.utils.files import atomic_path
 
 if TYPE_CHECKING:
@@ -33,7 +34,8 @@ def save(run: Path, folder: Path, *, name: str, licence: str | None = None) -> N
         InputError: the run has no exported model, or the folder exists.
     """
     if not (run / "model").is_dir():
-        raise InputError(f"run={run} has no exported model: finish the run (python -m reasonir.train resume={run})")
+        command = command_line("train", override("resume", run))
+        raise InputError(f"run={run} has no exported model: finish the run ({command})")
     if folder.exists():
         raise InputError(f"{folder} exists: give a new folder, or remove it")
     with atomic_path(folder) as partial:

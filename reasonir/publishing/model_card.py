@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import json
 import re
-import shlex
 from collections.abc import Iterator, Mapping
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from reasonir.config import flatten
@@ -19,12 +18,14 @@ from reasonir.eval.result_table import CI, metric_name
 from reasonir.model.head.base import Head
 from reasonir.runs.components import component
 from reasonir.runs.folder import saved_config
-from reasonir.runs.overrides import saved_overrides
+from reasonir.runs.overrides import parse_overrides, saved_overrides
 from reasonir.runs.provenance import DATA
+from reasonir.utils.command_line import command_line, override
 from reasonir.utils.table import TEXT, Table
 
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 _FOLDERS = re.compile(r"(?<![\w.:/])(?:/[\w.+-]+)+/(?=[\w.+-])")
+_QUOTED = re.compile(r"""(["'])[/~](?:(?!\1).)*/((?:(?!\1).)*)\1""")
 _HUB = "https://huggingface.co"
 _PACKAGES = ("reasonir", "torch", "transformers", "sentence-transformers", "pylate")
 
@@ -147,7 +148,7 @@ def _training(run: Path, environment: Mapping[str, Any], seed: int) -> Iterator[
     file = run / ".hydra" / "overrides.yaml"
     if file.is_file():
         yield "## Training"
-        command = " ".join(["python -m reasonir.train", *map(_quoted, saved_overrides(file))])
+        command = command_line("train", *map(_without_folders, saved_overrides(file)), home="")
         yield f"```bash\n{command}\n```"
     if environment:
         versions = {name.lower(): version for name, version in environment["packages"].items()}
@@ -155,6 +156,10 @@ def _training(run: Path, environment: Mapping[str, Any], seed: int) -> Iterator[
         yield f"Seed {seed}; Python {environment['python']}, {packages}."
 
 
-def _quoted(override: str) -> str:
-    """Override quoted for a shell, without local folders."""
-    return shlex.quote(_FOLDERS.sub("", override))
+def _without_folders(word: str) -> str:
+    """Override without local folders: of each path only the last part."""
+    (parsed,) = parse_overrides([word])
+    value = None if parsed.is_sweep_override() or parsed.is_delete() else parsed.value()
+    if isinstance(value, str) and value.startswith(("/", "~")):
+        return override(parsed.get_key_element(), PurePath(value).name)
+    return _FOLDERS.sub("", _QUOTED.sub(r"\1\2\1", word))

@@ -16,6 +16,7 @@ from reasonir.model import manifest
 from reasonir.model.backbone import Model
 from reasonir.runs.components import build_saved, refuse_unknown_components
 from reasonir.runs.outcome import RUN_ID
+from reasonir.utils.command_line import command_line, override
 from reasonir.utils.parsing import read_yaml
 
 
@@ -86,9 +87,8 @@ def exported_model(folder: Path, *, trust_remote_code: bool = False) -> Model:
     model = _part(folder, "model")
     exported = folder / "model"
     if not manifest.is_export(exported):
-        raise InputError(
-            f"run={folder} has no exported model: let the run end (python -m reasonir.train resume={folder})"
-        )
+        command = command_line("train", override("resume", folder))
+        raise InputError(f"run={folder} has no exported model: let the run end ({command})")
     names = {field.name for field in fields(Model)}  # a recipe that makes its checkpoint (model=tiny) has more options
     options = {key: value for key, value in model.items() if key in names}
     options["_target_"] = f"{Model.__module__}.{Model.__qualname__}"

@@ -11,6 +11,7 @@ from typing import Any
 
 from reasonir.errors import InputError
 from reasonir.runs.lock import is_locked
+from reasonir.utils.command_line import command_line, override
 from reasonir.utils.files import atomic_path
 
 RUNNING, FINISHED, FAILED, KILLED = "RUNNING", "FINISHED", "FAILED", "KILLED"
@@ -104,7 +105,9 @@ def refuse_sweep(run: Path) -> None:
         raise InputError(f"{run} is a sweep: give one of its jobs, {', '.join(str(job) for job in jobs)}")
     record = JobRecord.read(run)
     if record is not None and record.status != FINISHED and not (run / "config.yaml").is_file():
-        raise InputError(f"{run} is an unfinished job: continue with python -m reasonir.train resume={run.parent}")
+        raise InputError(
+            f"{run} is an unfinished job: continue with {command_line('train', override('resume', run.parent))}"
+        )
 
 
 def overrides_of(hydra: Any) -> list[str]:

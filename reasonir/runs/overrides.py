@@ -9,14 +9,19 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
+from omegaconf import OmegaConf
 
-from reasonir.errors import InputError
+from reasonir.errors import InputError, raise_errors
+from reasonir.utils.command_line import command_line, override, quoted
 from reasonir.utils.parsing import read_yaml
+from reasonir.utils.values import shorten
 
 _SPECIAL = ("_target_", "_args_", "_partial_", "_convert_", "_recursive_")
 _UNTRUSTED = re.compile(r"\+*([\w.]+\.)?trust_remote_code=false")
@@ -31,6 +36,65 @@ _SWEEPING = re.compile(
 )
 """Hydra's settings of a sweep's size, resources and sampler seed, which decide no code."""
 _FLAGS = ("-m", "--multirun")
+_VALUED = (
+    *("--config-dir", "-cd", "--config-name", "-cn", "--config-path", "-cp", "--package", "-p", "--cfg", "-c"),
+    "--experimental-rerun",
+)
+"""Hydra's flags with a value, which may be the next word."""
+
+
+def parse_overrides(words: Sequence[str]) -> list[Override]:
+    """Parse overrides by Hydra's grammar.
+
+    Raises:
+        InputError: all that the grammar doesn't have, each with the quotes that it lacks.
+    """
+    parser = OverridesParser.create()
+    parsed, errors = [], []
+    for word in words:
+        try:
+            parsed.append(parser.parse_override(word))
+        except HydraException as error:
+            errors.append(f"{word}: {_remedy(word)} ({str(error).splitlines()[0]})")
+    raise_errors(errors, "mistake in the configuration")
+    return parsed
+
+
+def plain_value(parsed: Override) -> str:
+    r"""Return the value of an override as a string, as a configuration would have it: `\${` is `${`."""
+    return str(OmegaConf.create({"value": parsed.value()})["value"])
+
+
+def _remedy(word: str) -> str:
+    """Return how to write an override that Hydra can't read."""
+    key, equal, value = word.partition("=")
+    if not equal:
+        return "expected key=value"
+    try:
+        OverridesParser.create().parse_override(repaired := f"{key}={quoted(value)}")
+    except HydraException:
+        return f"{shorten(key)} is no name of a key or group"
+    return f"quote the value, for Hydra and for the shell: {shlex.quote(repaired)}"
+
+
+def joined(arguments: Sequence[str]) -> list[str]:
+    """Return arguments with each flag and its value as one word, flags first, as Hydra wants them.
+
+    >>> joined(["model=tiny", "--config-dir", "my conf", "-m"])
+    ['--config-dir=my conf', '-m', 'model=tiny']
+    """
+    words = iter(map(str, arguments))
+    whole = [f"{word}={next(words, '')}" if word in _VALUED else word for word in words]
+    return sorted(whole, key=lambda word: not word.startswith("-"))
+
+
+def flags_of(hydra: Any) -> list[str]:
+    """Return the flags by which a command found its configuration, from Hydra's own, whole or saved."""
+    runtime, job = hydra["runtime"], hydra["job"]
+    folders = [source["path"] for source in runtime["config_sources"] if source["provider"] == "command-line"]
+    own = str(job["name"]).removeprefix("reasonir-")
+    name = [] if job["config_name"] in (own, None) else [f"--config-name={job['config_name']}"]
+    return [*(f"--config-dir={folder}" for folder in folders), *name]
 
 
 def saved_overrides(file: Path) -> list[str]:
@@ -61,42 +125,31 @@ def resumed_command(saved: Sequence[str], present: Sequence[str], *, file: Path,
     keys = {_key(argument) for argument in present}
     kept: list[str] = []
     refused: list[str] = []
-    for argument in _joined(saved):
+    for argument in joined(saved):
         if argument in left:  # a sweep numbers its jobs by the order of what it sweeps
             left.remove(argument)
             kept.append(argument)
             continue
         try:
             key = _key(argument)
-        except HydraException as error:
-            raise InputError(f"{file}: {argument} is no override ({error}): copy the folder again") from error
+        except InputError as error:
+            raise InputError(f"{file}: {argument} is no override: copy the folder again") from error
         if key not in keys:
             (refused if _decides_code(key, argument) else kept).append(argument)
     if refused:
-        arguments = shlex.join([f"resume={resume}", *refused])
         raise InputError(
             f"{file} holds {', '.join(refused)}, which decides what code runs and isn't taken from a folder: if you "
-            f"trust it, repeat it: python -m reasonir.train {arguments}"
+            f"trust it, repeat it: {command_line('train', override('resume', resume), *refused)}"
         )
-    return sorted([*kept, *left], key=lambda argument: not argument.startswith("-"))  # Hydra wants flags together
-
-
-def _joined(arguments: Sequence[str]) -> Iterator[str]:
-    """Yield arguments, a flag and its value as one."""
-    words = list(map(str, arguments))
-    while words:
-        word = words.pop(0)
-        if word.startswith("-") and "=" not in word and word not in _FLAGS and words and "=" not in words[0]:
-            word = f"{word}={words.pop(0)}"
-        yield word
+    return joined([*kept, *left])
 
 
 def _key(argument: str) -> tuple[str, str]:
     """Key and package that an override sets, or a flag's name."""
     if argument.startswith("-"):
         return argument.split("=", maxsplit=1)[0], ""
-    (override,) = OverridesParser.create().parse_overrides([argument])
-    return override.key_or_group, override.package or ""
+    (parsed,) = parse_overrides([argument])
+    return parsed.key_or_group, parsed.package or ""
 
 
 def _decides_code(key: tuple[str, str], argument: str) -> bool:

@@ -26,6 +26,7 @@ from omegaconf import DictConfig
 from reasonir.runs.lock import lock_folder, refuse_locked
 from reasonir.runs.outcome import FAILED, FINISHED, KILLED, JobRecord, job_processes, job_records, overrides_of
 from reasonir.sweep.jobs import STOPPING, JobError, SweepRecord, present_sweep
+from reasonir.utils.command_line import command_line, override
 
 if TYPE_CHECKING:
     from reasonir.tracking.mlflow import MlflowTracking
@@ -145,7 +146,7 @@ class Sweep(Callback):
         finished = f"{len(jobs) - len(unfinished)} of {len(jobs)} {started}jobs finished"
         log.info("%s; everything is in %s", finished, self.folder)
         if jobs and (unfinished or status != FINISHED):
-            log.warning("Continue with: python -m reasonir.train resume=%s", self.folder)
+            log.warning("Continue with: %s", command_line("train", override("resume", self.folder)))
         return len(unfinished)
 
     def jobs(self) -> dict[Path, JobRecord]:

@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.types import Override
 from hydra.types import RunMode
 
 from reasonir.runs.outcome import SWEEP, overrides_of
+from reasonir.runs.overrides import parse_overrides
 from reasonir.utils.files import atomic_path
 
 STOPPING = "stopping"
@@ -49,9 +51,10 @@ class SweepRecord:
             partial.write_text(json.dumps(asdict(self), indent=2))
 
     def chosen(self, overrides: Sequence[str]) -> dict[str, str]:
-        """Return the swept keys and values of a job with these overrides."""
-        own = [override for override in overrides if override not in self.overrides]
-        return dict(override.lstrip("+").split("=", 1) for override in own)
+        """Return the swept keys and values of a job with these overrides: of all that the sweep doesn't set itself."""
+        own = parse_overrides(self.overrides)
+        fixed = {_key(each) for each in own} - {_key(each) for each in own if each.is_sweep_override()}
+        return {_key(each): _value(each) for each in parse_overrides(overrides) if _key(each) not in fixed}
 
     def choices(self, overrides: Sequence[str]) -> dict[str, str]:
         """Return `chosen` with short keys: the last part of a key if that is unique (`loss` for `loss._target_`)."""
@@ -63,6 +66,16 @@ class SweepRecord:
     def title(self, overrides: Sequence[str]) -> str:
         """Return the name of a job with these overrides."""
         return title(self.choices(overrides))
+
+
+def _key(override: Override) -> str:
+    return str(override.get_key_element()).lstrip("+~")
+
+
+def _value(override: Override) -> str:
+    """Value as it is read, however a sweeper writes it: without quotes and escapes where it is a text."""
+    value = override.value()
+    return value if isinstance(value, str) else str(override.get_value_element_as_str())
 
 
 def present_sweep() -> SweepRecord | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shlex
 import sqlite3
 import time
 from contextlib import AbstractContextManager, closing
@@ -107,7 +108,8 @@ def refuse_unusable(home: Path, experiment_name: str, *, patience: float | None 
     if experiment is not None and experiment.lifecycle_stage == "deleted":
         raise InputError(
             f"experiment_name={experiment_name}: this experiment was deleted in MLflow: choose another name, or "
-            f"restore it (mlflow experiments restore --experiment-id {experiment.experiment_id})"
+            f"restore it (MLFLOW_TRACKING_URI={shlex.quote(address_of(home))} mlflow experiments restore "
+            f"--experiment-id {experiment.experiment_id})"
         )
 
 

@@ -32,6 +32,7 @@ from reasonir.tracking.base import (
 )
 from reasonir.tracking.database import address_of, artifacts_of, client_of, exclusively
 from reasonir.tracking.outbox import OPEN, UNDELIVERED, Call, Outbox
+from reasonir.utils.command_line import command_line, override
 from reasonir.utils.files import atomic_path
 
 log = logging.getLogger(__name__)
@@ -183,10 +184,10 @@ class MlflowTracking(Tracking):
         finally:
             if self.undelivered:
                 log.warning(
-                    "%d calls to MLflow couldn't be made (%s): deliver them later with python -m reasonir.sync run=%s",
+                    "%d calls to MLflow couldn't be made (%s): deliver them later with %s",
                     self.undelivered,
                     self.failure,
-                    self._folder,
+                    command_line("sync", override("run", self._folder)),
                 )
 
     def _send(self, name: str, /, **arguments: Any) -> None:

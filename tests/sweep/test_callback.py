@@ -158,9 +158,12 @@ def test_a_job_that_is_tried_again_does_not_keep_its_old_error(tmp_path, monkeyp
 
 def test_jobs_are_named_by_what_tells_them_apart():
     swept = SweepRecord(["-m"], ["experiment=demo", "seed=1,2", "loss.temperature=1,2"])
-    mine = ["experiment=demo", "seed=2", "loss.temperature=1", "+tags.model/head=x"]
+    mine = ["experiment=demo", "seed=2", "loss.temperature=1", "+model/head=x"]
     assert swept.choices(mine) == {"seed": "2", "temperature": "1", "head": "x"}
     assert swept.choices(["a.path=1", "b.path=2"]) == {"a.path": "1", "b.path": "2"}
+    rewritten = SweepRecord(["-m"], ["optim.lr=1e-3", "data.path=/a b", "~callbacks", "+tags.x=1,2", "a=1e-3,0x,c d"])
+    job = ["optim.lr=0.001", "data.path=/a\\ b", "~callbacks=null", "+tags.x=1", "a=c\\ d", "model.x=[1,'b c']"]
+    assert rewritten.choices(job) == {"tags.x": "1", "a": "c d", "model.x": "[1,'b c']"}
     assert title({"seed": "2", "path": "x"}) == "seed=2 path=x"
 
 

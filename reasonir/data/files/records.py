@@ -12,6 +12,7 @@ import csv
 import gzip
 import io
 import re
+import shlex
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -219,8 +220,8 @@ def _any_case(pattern: str) -> str:
 def _not_utf8(file: Path, error: UnicodeDecodeError) -> InputError:
     other = "utf-16" if error.object[:2] in (b"\xff\xfe", b"\xfe\xff") else "cp1252"
     return InputError(
-        f"{file} isn't UTF-8 (byte {error.object[error.start]:#04x}): convert it, for instance with iconv -f {other} "
-        "-t utf-8"
+        f"{file} isn't UTF-8 (byte {error.object[error.start]:#04x}): convert it, for instance with "
+        f"iconv -f {other} -t utf-8 {shlex.quote(str(file))} > utf-8{file.suffix}"
     )
 
 

@@ -6,8 +6,8 @@ The page is self-contained: no network, no script, no other file. All text is es
 from __future__ import annotations
 
 import json
-import shlex
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +24,11 @@ from reasonir.report.html.page import LEVELS, Figure, Page
 from reasonir.report.html.queries import examples_of
 from reasonir.runs.environment import environment
 from reasonir.runs.metrics_csv import History
-from reasonir.runs.overrides import saved_overrides
+from reasonir.runs.overrides import flags_of, saved_overrides
 from reasonir.types import Task
+from reasonir.utils.command_line import command_line, override
 from reasonir.utils.files import atomic_path
+from reasonir.utils.parsing import read_yaml
 
 REPORT = "report.html"
 _CURVES = {
@@ -127,7 +129,7 @@ def _about(
     """Return sentences on model, data and tasks."""
     sentences = []
     if run:
-        choices, manifest = _runtime(run).get("choices", {}), _read(run / "data.json")
+        choices, manifest = _hydra(run).get("runtime", {}).get("choices", {}), _read(run / "data.json")
         counts = ", ".join(f"{count:,} {kind.replace('_', ' ')}" for kind, count in manifest.get("counts", {}).items())
         model, head, data, loss = (choices.get(group) for group in ("model", "model/head", "data", "loss"))
         size = f" ({plan['parameters']:,} parameters, {plan['trained']:,} of them trained)" if plan else ""
@@ -177,18 +179,19 @@ def _analyses(folder: Path) -> list[Figure]:
 
 def _commands(folder: Path, run: Path | None, home: Path) -> dict[str, str]:
     """Return commands to reproduce the run, resume it, and evaluate its model on another benchmark."""
-    cwd = _runtime(folder).get("cwd")
-    prefix = "" if str(home) == cwd else f"REASONIR_HOME={shlex.quote(str(home))} "
-    call = f"{prefix}python -m reasonir."
+    saved = _hydra(folder)
+    cwd = saved["runtime"]["cwd"] if saved else None
+    call = partial(command_line, home="" if str(home) == cwd else str(home))
+    flags = flags_of(saved) if saved else []
     commands = {}
     overrides = _overrides(folder)
     if overrides is not None:
         command = "train" if run == folder else "evaluate"
-        commands[f"Run it again in {cwd}"] = f"{call}{command} {shlex.join(overrides)}"
+        commands[f"Run it again in {cwd}"] = call(command, *flags, *overrides)
     if run == folder:
-        commands["Resume from the last checkpoint"] = f"{call}train {shlex.quote(f'resume={folder}')}"
+        commands["Resume from the last checkpoint"] = call("train", *flags, override("resume", folder))
     if run:
-        commands["Evaluate the model on another benchmark"] = f"{call}evaluate {shlex.quote(f'run={run}')} eval=bright"
+        commands["Evaluate the model on another benchmark"] = call("evaluate", override("run", run), "eval=bright")
     return commands
 
 
@@ -202,10 +205,10 @@ def _overrides(folder: Path) -> list[str] | None:
     return [word for word in saved_overrides(file) if not word.lstrip("+").startswith("resume=")]
 
 
-def _runtime(folder: Path) -> dict[str, Any]:
-    """Return Hydra's record of a command: the options by group and the working folder."""
+def _hydra(folder: Path) -> dict[str, Any]:
+    """Return Hydra's record of a command, empty without one: `runtime` has the options by group and working folder."""
     file = folder / ".hydra" / "hydra.yaml"
-    return yaml.safe_load(file.read_text())["hydra"]["runtime"] if file.is_file() else {}
+    return dict(read_yaml(file, remedy="evaluate the run again")["hydra"]) if file.is_file() else {}
 
 
 def _read(file: Path) -> dict[str, Any]:
