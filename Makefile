@@ -6,7 +6,6 @@ READY := $(VENV)/.ready
 PEERS := .venv-peers
 PEERS_READY := $(PEERS)/.ready
 BENCH := HF_HUB_OFFLINE=1 $(BIN)/python -m reasonir.bench --multirun
-RUNS := $(abspath $(or $(REASONIR_HOME),.))
 PARALLEL ?= --numprocesses=auto --maxprocesses=4 --dist=loadfile
 export HF_HUB_DISABLE_TELEMETRY := 1
 # Tests start many commands: they need cached bytecode, and cores that nobody waits on busily.
@@ -48,8 +47,9 @@ format: $(READY) ## fix what ruff can fix
 	$(BIN)/ruff format .
 
 ui: $(READY) ## open MLflow on the runs of this folder (or REASONIR_HOME), on this machine only
-	@test -f $(RUNS)/mlflow.db || $(BIN)/python -c "from pathlib import Path; from reasonir.tracking.database import client_of; client_of(Path('$(RUNS)'))"
-	$(BIN)/mlflow ui --host 127.0.0.1 --backend-store-uri sqlite:///$(RUNS)/mlflow.db
+	$(BIN)/mlflow ui --host 127.0.0.1 --backend-store-uri "$$($(BIN)/python -c 'from pathlib import Path; \
+		from reasonir.config import reasonir_home; from reasonir.tracking.database import address_of, client_of; \
+		home = Path(reasonir_home()); client_of(home); print(address_of(home))')"
 
 bench-peers: $(PEERS_READY) ## create .venv-peers with sentence-transformers 6.2, for bench
 

@@ -33,7 +33,16 @@ def database_of(home: Path) -> Path:
 
 def address_of(home: Path) -> str:
     """Return the tracking URI of the database."""
-    return f"sqlite:///{database_of(home)}"
+    return _address(database_of(home))
+
+
+def _address(file: Path) -> str:
+    """URI of a database, with the characters escaped that SQLAlchemy wouldn't read as part of the path.
+
+    MLflow makes the folder of a `sqlite:` URI as it is written, which would be another one.
+    """
+    path = str(file).replace("%", "%25").replace("?", "%3F")
+    return f"sqlite:///{path}" if path == str(file) else f"sqlite+pysqlite:///{path}"
 
 
 def artifacts_of(home: Path) -> str:
@@ -133,7 +142,7 @@ def _create(home: Path) -> None:
     with exclusive(file):
         if not file.is_file():
             with atomic_path(file) as partial:
-                SqlAlchemyStore(f"sqlite:///{partial}", artifacts_of(home)).engine.dispose()
+                SqlAlchemyStore(_address(partial), artifacts_of(home)).engine.dispose()
 
 
 def _write_error(file: Path) -> sqlite3.Error | None:
