@@ -29,6 +29,7 @@ from reasonir.distributed.launch import in_folder, is_leader, publish_folder, re
 from reasonir.errors import InputError, raise_errors
 from reasonir.runs.outcome import SWEEP
 from reasonir.runs.overrides import joined, parse_overrides, plain_value, resumed_command, saved_overrides
+from reasonir.runs.secrets import mask
 from reasonir.sweep.callback import closing_sweep
 from reasonir.sweep.jobs import SweepRecord
 from reasonir.utils.command_line import override
@@ -61,7 +62,7 @@ def command(name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[[], N
             try:
                 run_command(name, function, sys.argv[1:])
             except InputError as error:
-                sys.stderr.write(f"\nreasonir: {error}\n")
+                sys.stderr.write(f"\nreasonir: {mask(str(error))}\n")
                 sys.exit(2)
             except KeyboardInterrupt:
                 sys.stderr.write("\nreasonir: stopped\n")

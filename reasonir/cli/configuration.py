@@ -14,6 +14,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from reasonir.config import eval_of, hydra_subfolder, loss_of, reasonir_home, run_folder, user_conf
 from reasonir.errors import InputError
+from reasonir.runs import secrets
 
 
 def overridden(group: str) -> bool:
@@ -27,6 +28,7 @@ def register_resolvers() -> None:
     """Register the functions that YAML files use with OmegaConf; may be called again."""
     for function in (reasonir_home, user_conf, hydra_subfolder, loss_of, eval_of):
         OmegaConf.register_new_resolver(function.__name__, function, replace=True)
+    secrets.register()
     OmegaConf.register_new_resolver("run_folder", run_folder, replace=True, use_cache=True)  # one per command
 
 
@@ -61,10 +63,3 @@ def options(group: str) -> dict[str, Any]:
     """Build every option of a group by name, including the user's own; inside a command, whose search path is used."""
     names = GlobalHydra.instance().config_loader().get_group_options(group, results_filter=ObjectType.CONFIG)
     return {name: build(hydra.compose(f"{group}/{name}")[group]) for name in names}
-
-
-def to_container(config: DictConfig) -> dict[str, Any]:
-    """Convert the configuration to built-in types, with interpolations resolved."""
-    container = OmegaConf.to_container(config, resolve=True)
-    assert isinstance(container, dict)
-    return {str(key): value for key, value in container.items()}

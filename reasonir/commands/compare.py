@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
@@ -25,7 +24,7 @@ from reasonir.runs.outcome import FINISHED, JobRecord, job_records
 from reasonir.sweep.jobs import SweepRecord
 from reasonir.tracking.base import folder_of_run
 from reasonir.utils.files import atomic_path
-from reasonir.utils.table import TEXT, Table
+from reasonir.utils.table import TEXT, Table, write_csv
 
 log = logging.getLogger(__name__)
 _PREFERRED = ("trained", "untrained")
@@ -55,13 +54,13 @@ def compare_runs(config: DictConfig, folder: Path) -> None:
     }
     with atomic_path(folder / "comparison.json") as partial:
         partial.write_text(json.dumps(document, indent=2))
-    with atomic_path(folder / "queries.csv") as partial, partial.open("w", newline="") as stream:
-        rows = csv.writer(stream)
-        rows.writerow(["task", "first", "second", "query_id", "change"])
-        for pair in comparisons:
-            if pair.task != OVERALL:
-                for query, change in changed_queries(values, pair, config.metric):
-                    rows.writerow([pair.task, pair.first, pair.second, query, change])
+    rows = (
+        [pair.task, pair.first, pair.second, query, change]
+        for pair in comparisons
+        if pair.task != OVERALL
+        for query, change in changed_queries(values, pair, config.metric)
+    )
+    write_csv(folder / "queries.csv", ["task", "first", "second", "query_id", "change"], rows)
     plot_comparisons(comparisons, config.metric, folder / "comparison.png")
     show(_table(comparisons, config.metric, conditions))
     log.info("Everything is in %s", folder)

@@ -13,7 +13,7 @@ from hydra.utils import get_object
 from lightning import Callback
 from omegaconf import DictConfig, OmegaConf
 
-from reasonir.cli.configuration import build, options, overridden, to_container
+from reasonir.cli.configuration import build, options, overridden
 from reasonir.config import strip_targets
 from reasonir.data.base import Source
 from reasonir.data.batches.lengths import LengthOptions
@@ -28,6 +28,7 @@ from reasonir.model.backbone import Model
 from reasonir.model.encoder import Embedder
 from reasonir.runs.folder import exported_model, saved_config, saved_data, saved_eval, untrained_model
 from reasonir.runs.overrides import flags_of
+from reasonir.runs.secrets import plain_values
 from reasonir.sweep.jobs import JobInfo, present_job
 from reasonir.teacher.base import Teacher
 from reasonir.tracking.base import Loggers, folder_of_run
@@ -49,7 +50,7 @@ class Command:
         loggers: destinations of metrics.
         experiment_name: the MLflow experiment.
         tags: of the tracked run.
-        values: the resolved configuration, as plain values.
+        values: the resolved configuration, as plain values, without those of environment variables.
         line: the command line, to repeat the command.
     """
 
@@ -252,15 +253,15 @@ def compose_teacher(config: DictConfig) -> Teacher:
 
 def command_parts(config: DictConfig, folder: Path) -> dict[str, Any]:
     """The fields of `Command` that `config` composes."""
-    hydra = HydraConfig.get()
+    hydra, values = HydraConfig.get(), plain_values(config)
     return {
         "home": Path(config.home),
         "folder": folder,
         "seed": config.seed,
         "loggers": build(config.logger),
         "experiment_name": config.experiment_name,
-        "tags": {key: str(value) for key, value in config.tags.items()},
-        "values": to_container(config),
+        "tags": {key: str(value) for key, value in values["tags"].items()},
+        "values": values,
         "line": [
             "python",
             "-m",

@@ -30,6 +30,7 @@ from reasonir.inference.pipeline import BM25, Answer, Pipeline, Stages
 from reasonir.inference.retriever import Retriever
 from reasonir.inference.search_engine import SearchEngine
 from reasonir.model.download import locate
+from reasonir.runs.secrets import plain_values
 from reasonir.tracking.database import address_of, refuse_unusable
 from reasonir.tracking.model_registry import package
 from reasonir.tracking.open import open_tracking
@@ -112,7 +113,7 @@ def _package(config: DictConfig, retriever: SearchEngine, index: Path | None, fo
         experiment_name=config.experiment_name,
         name=f"search-{folder.name}",
         folder=folder,
-        tags={key: str(value) for key, value in config.tags.items()},
+        tags={key: str(value) for key, value in plain_values(config)["tags"].items()},
     )
     with tracking.closing():
         trust = config.trust_remote_code

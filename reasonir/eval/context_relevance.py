@@ -10,7 +10,6 @@ Shape letters: S sentences.
 
 from __future__ import annotations
 
-import csv
 import json
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -35,7 +34,7 @@ from reasonir.types import Example, Pair, Run, Task, Text
 from reasonir.utils.files import atomic_path
 from reasonir.utils.plotting import drawing, look
 from reasonir.utils.ranges import Fraction, NonNegativeFloat, Positive, Validated
-from reasonir.utils.table import RIGHT, TEXT, Table
+from reasonir.utils.table import RIGHT, TEXT, Table, write_csv
 
 log = logging.getLogger(__name__)
 
@@ -268,10 +267,8 @@ def _scores(name: str, bm25_S: np.ndarray, folder: Path) -> dict[str, np.ndarray
 def _draw(stem: Path, curves: Mapping[str, Sequence[Mapping[str, float]]]) -> None:
     """Write recall of relevant sentences and nDCG against the share of tokens kept, as a table and a plot."""
     first = next(iter(curves.values()))
-    with atomic_path(stem.with_name(f"{stem.name}.curve.csv")) as partial, partial.open("w", newline="") as stream:
-        writer = csv.DictWriter(stream, ("kept_by", *first[0]))
-        writer.writeheader()
-        writer.writerows({"kept_by": by, **point} for by, curve in curves.items() for point in curve)
+    rows = ([by, *point.values()] for by, curve in curves.items() for point in curve)
+    write_csv(stem.with_name(f"{stem.name}.curve.csv"), ["kept_by", *first[0]], rows)
     with drawing(stem.with_name(f"{stem.name}.png"), 10, panels=2) as (_, (recall, ranking)):
         for number, (by, curve) in enumerate(curves.items()):
             style = {"color": look(number)["color"], "label": f"kept by {by}"}

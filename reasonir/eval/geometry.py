@@ -10,7 +10,6 @@ Shape letters: N documents, Q queries, K results, P relevant pairs, D vector siz
 
 from __future__ import annotations
 
-import csv
 import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -33,7 +32,7 @@ from reasonir.model.caching_encoder import CachingEncoder
 from reasonir.types import PlainTexts, Task
 from reasonir.utils.files import atomic_path
 from reasonir.utils.plotting import drawing, look
-from reasonir.utils.table import TEXT, Table
+from reasonir.utils.table import TEXT, Table, read_csv, write_csv
 
 log = logging.getLogger(__name__)
 
@@ -170,20 +169,15 @@ def _read(file: Path) -> dict[str, dict[str, float]]:
     """Read the rows of earlier systems."""
     if not file.is_file():
         return {}
-    with file.open(newline="") as stream:
-        return {
-            row.pop(_ROW): {figure: float(value) for figure, value in row.items()} for row in csv.DictReader(stream)
-        }
+    return {row.pop(_ROW): {figure: float(value) for figure, value in row.items()} for row in read_csv(file)}
 
 
 def _write(folder: Path, rows: Mapping[str, Mapping[str, float]]) -> None:
     """Write geometry.csv, its content as two tables in geometry.md, and geometry.png."""
     folder.mkdir(parents=True, exist_ok=True)
     names = list(next(iter(rows.values())))
-    with atomic_path(folder / "geometry.csv") as unfinished, unfinished.open("w", newline="") as stream:
-        writer = csv.DictWriter(stream, [_ROW, *names])
-        writer.writeheader()
-        writer.writerows({_ROW: row, **values} for row, values in rows.items())
+    every = ([row, *(values[name] for name in names)] for row, values in rows.items())
+    write_csv(folder / "geometry.csv", [_ROW, *names], every)
     search = [name for name in names if name.startswith((HEADLINE, "hnsw"))]
     shape = [name for name in names if name not in search]
     with atomic_path(folder / "geometry.md") as unfinished:

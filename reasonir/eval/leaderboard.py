@@ -8,7 +8,6 @@ conditions that differ, without a rank. Data: bright.toml.
 
 from __future__ import annotations
 
-import csv
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -21,7 +20,7 @@ from reasonir.eval.digest import Digests, count_of
 from reasonir.eval.results import HEADLINE, Results
 from reasonir.eval.systems import CORRECTED
 from reasonir.utils.files import atomic_path
-from reasonir.utils.table import RIGHT, TEXT, Table
+from reasonir.utils.table import RIGHT, TEXT, Table, write_csv
 
 CONTENT = "content"
 """Condition that documents and queries are those of the benchmark, by their numbers."""
@@ -205,8 +204,7 @@ def write_standings(standings: Standings, folder: Path) -> list[Path]:
         ]
         for row in standings.rows
     ]
-    with atomic_path(folder / "leaderboard.csv") as partial, partial.open("w", newline="", encoding="utf-8") as stream:
-        csv.writer(stream).writerows([header, *lines])
+    write_csv(folder / "leaderboard.csv", header, lines)
     bold = {number for number, row in enumerate(standings.rows) if row.kind == "evaluated"}
     left = ("model", "conditions", "source")
     columns = {name: TEXT if name in left else RIGHT for name in header}

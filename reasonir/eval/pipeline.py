@@ -13,7 +13,6 @@ retrieving system is a first stage: BM25, the untrained model, the trained one. 
 
 from __future__ import annotations
 
-import csv
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -37,11 +36,11 @@ from reasonir.eval.test_split import SourceTestSplit
 from reasonir.eval.trec import ordered
 from reasonir.inference.pipeline import Pipeline, Stages
 from reasonir.types import Run, Task, Text
-from reasonir.utils.files import atomic_path, sha256
+from reasonir.utils.files import sha256
 from reasonir.utils.plotting import drawing, look
 from reasonir.utils.progress import progress
 from reasonir.utils.ranges import NonNegative, Positive, Rule, Validated
-from reasonir.utils.table import TEXT, Table
+from reasonir.utils.table import TEXT, Table, read_csv, write_csv
 
 log = logging.getLogger(__name__)
 
@@ -343,13 +342,9 @@ def _write(stem: Path, system: str, rows: Sequence[Row]) -> None:
     table = stem.with_suffix(".csv")
     earlier: list[Row] = []
     if table.is_file():
-        with table.open(newline="") as stream:
-            earlier = [{key: _cell(value) for key, value in row.items()} for row in csv.DictReader(stream)]
+        earlier = [{key: _cell(value) for key, value in row.items()} for row in read_csv(table)]
     every = [*(row for row in earlier if row["system"] != system), *({"system": system, **row} for row in rows)]
-    with atomic_path(table) as unfinished, unfinished.open("w", newline="") as stream:
-        writer = csv.DictWriter(stream, COLUMNS)
-        writer.writeheader()
-        writer.writerows(every)
+    write_csv(table, COLUMNS, ([row.get(name) for name in COLUMNS] for row in every))
     _draw(stem.with_suffix(".png"), every)
 
 

@@ -51,7 +51,10 @@ def refuse_unknown_components(node: Any, role: str, file: Path, *, trust_remote_
     """
     for path, value in _leaves(node, role):
         if isinstance(value, str) and "${" in value:
-            raise InputError(f"{file}: {path} holds {value!r}: a saved configuration has plain values: write its value")
+            raise InputError(
+                f"{file}: {path} holds {value!r}: a saved configuration has plain values, and environment variables "
+                "that make a path which exists here: write its value"
+            )
     if trust_remote_code:
         return
     for path, call, expected in _calls(node, role, role):

@@ -16,6 +16,7 @@ from reasonir.model import manifest
 from reasonir.model.backbone import Model
 from reasonir.runs.components import build_saved, refuse_unknown_components
 from reasonir.runs.outcome import RUN_ID
+from reasonir.runs.secrets import from_environment
 from reasonir.utils.command_line import command_line, override
 from reasonir.utils.parsing import read_yaml
 
@@ -111,5 +112,6 @@ def _part(folder: Path, role: str) -> dict[str, Any]:
 
 
 def _checked(part: dict[str, Any], role: str, folder: Path, trust_remote_code: bool) -> dict[str, Any]:
-    refuse_unknown_components(part, role, folder / "config.yaml", trust_remote_code=trust_remote_code)
-    return part
+    filled: dict[str, Any] = from_environment(part, trusted=trust_remote_code)
+    refuse_unknown_components(filled, role, folder / "config.yaml", trust_remote_code=trust_remote_code)
+    return filled

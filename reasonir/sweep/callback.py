@@ -25,6 +25,7 @@ from omegaconf import DictConfig
 
 from reasonir.runs.lock import lock_folder, refuse_locked
 from reasonir.runs.outcome import FAILED, FINISHED, KILLED, JobRecord, job_processes, job_records, overrides_of
+from reasonir.runs.secrets import mask, plain_values
 from reasonir.sweep.jobs import STOPPING, JobError, SweepRecord, present_sweep
 from reasonir.utils.command_line import command_line, override
 
@@ -90,7 +91,7 @@ class Sweep(Callback):
                 experiment_name=self.experiment_name,
                 name="sweep " + " ".join(overrides),
                 folder=self.folder,
-                tags={key: str(value) for key, value in config.tags.items()},
+                tags={key: str(value) for key, value in plain_values(config)["tags"].items()},
             )
             self.record = replace(self.record, parent=self.tracking.run_id)
         self.record.write(self.folder)
@@ -183,9 +184,9 @@ def _mark(sweep: SweepRecord, home: Path, experiment_name: str, folder: Path, re
 
 def _error(job_return: JobReturn) -> str:
     try:
-        return str(job_return.return_value)
+        return mask(str(job_return.return_value))
     except Exception as error:
-        return str(error)
+        return mask(str(error))
 
 
 @contextmanager

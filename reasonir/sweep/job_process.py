@@ -31,6 +31,7 @@ from omegaconf import DictConfig
 from reasonir.errors import InputError
 from reasonir.runs.lock import lock_folder
 from reasonir.runs.outcome import FAILED, FINISHED, KILLED, RUNNING, JobRecord, overrides_of
+from reasonir.runs.secrets import mask
 from reasonir.sweep.jobs import STOPPING, JobError
 
 log = logging.getLogger(__name__)
@@ -167,10 +168,10 @@ def _work(
             record = replace(record, value=_call(work, config, hydra_config, folder))
         ended, error = FINISHED, ""
     except InputError as refused:
-        ended, error = FAILED, str(refused)
+        ended, error = FAILED, mask(str(refused))
     except Exception as raised:
         log.exception("The job failed")
-        ended, error = FAILED, f"{type(raised).__name__}: {raised}"
+        ended, error = FAILED, mask(f"{type(raised).__name__}: {raised}")
     finally:
         record.ended(folder, ended, error, seconds=time.time() - started).write(folder)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import logging
 from collections.abc import Mapping, Sequence
@@ -19,7 +18,7 @@ from reasonir.runs.outcome import FINISHED, JobRecord
 from reasonir.sweep.jobs import SweepRecord, title
 from reasonir.utils.files import atomic_path
 from reasonir.utils.plotting import drawing, look
-from reasonir.utils.table import RIGHT, TEXT, Table
+from reasonir.utils.table import RIGHT, TEXT, Table, write_csv
 
 log = logging.getLogger(__name__)
 SEED = "seed"
@@ -90,8 +89,8 @@ def summarise(sweep: SweepRecord, jobs: Mapping[Path, JobRecord], folder: Path) 
     metric, rows = _read(sweep, jobs)
     by_seed = groups(rows)
     files = [folder / "summary.csv", folder / "summary.md"]
-    with atomic_path(files[0]) as partial, partial.open("w", newline="") as stream:
-        csv.writer(stream).writerows(_rows(rows, metric))
+    header, *lines = _rows(rows, metric)
+    write_csv(files[0], header, lines)
     text = _markdown(by_seed, rows, metric)
     with atomic_path(files[1]) as partial:
         partial.write_text(text)

@@ -59,7 +59,7 @@ def package(
         logged = mlflow.pyfunc.log_model(
             name=MODEL,
             python_model=str(PACKAGE / "publishing" / "serving.py"),
-            artifacts={name: str(path.resolve()) for name, path in artifacts.items()},
+            artifacts={name: path.resolve().as_uri() for name, path in artifacts.items()},
             model_config={"device": device},
             signature=_signature(),
             pip_requirements=[f"reasonir=={metadata.version('reasonir')}"],

@@ -1,16 +1,47 @@
-"""Table as a value: titled rows of cells with their formats.
+"""Table as a value: titled rows of cells with their formats; and csv files for spreadsheets.
 
 `reasonir.report.console` prints tables, `Table.markdown` writes them, and the HTML report lays them out.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+import csv
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
+from reasonir.utils.files import atomic_path
+from reasonir.utils.values import number_of
+
+_FORMULA = re.compile(r"'*[\s\x00]*[=+\-@\uff1d\uff0b\uff0d\uff20\t\r\n]")
+"""Start of a text that spreadsheets take for a formula, with apostrophes of its own."""
+_MARKED = re.compile(rf"^'(?={_FORMULA.pattern})")
 TEXT, RIGHT = "{}", "{:>}"
 """Formats of columns whose cells are strings already: aligned left and right."""
+
+
+def write_csv(file: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """Write a csv file that a spreadsheet shows as it is; the file appears only when it is complete.
+
+    A text that a spreadsheet would run as a formula gets an apostrophe before it; `read_csv` removes it.
+    """
+    with atomic_path(file) as partial, partial.open("w", newline="", encoding="utf-8") as stream:
+        csv.writer(stream).writerows([_harmless(cell) for cell in row] for row in (header, *rows))
+
+
+def read_csv(file: Path) -> list[dict[str, str]]:
+    """Return the rows of a file that `write_csv` wrote, by their columns."""
+    with file.open(newline="", encoding="utf-8") as stream:
+        header, *rows = ([_MARKED.sub("", cell) for cell in row] for row in csv.reader(stream))
+    return [dict(zip(header, row, strict=True)) for row in rows]
+
+
+def _harmless(cell: Any) -> Any:
+    if not isinstance(cell, str) or number_of(cell) == number_of(cell):
+        return cell
+    return f"'{cell}" if _FORMULA.match(cell) else cell
 
 
 @dataclass(frozen=True, slots=True)

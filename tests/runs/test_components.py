@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from reasonir.cli.configuration import to_container
 from reasonir.errors import InputError
 from reasonir.model.head.colbert import ColBERT
 from reasonir.model.tiny import Tiny
 from reasonir.runs.components import component, refuse_unknown_components
+from reasonir.runs.secrets import plain_values
 from tests.hostile import DATA, MODEL
 
 LOAD = "reasonir.model.head.colbert.ColBERT.load"
@@ -105,8 +105,8 @@ def test_what_runs_save_passes(composed):
         ("model=random_qwen", "data=mixture", "+data@data.sources.a=demo", "+data@data.sources.b=open_provence"),
     ):
         config = composed("train", *words, "eval=demo", "hardware=cpu")
-        refuse_unknown_components(to_container(config.model), "model", FILE)
-        refuse_unknown_components(to_container(config.data), "data", FILE)
+        refuse_unknown_components(plain_values(config.model), "model", FILE)
+        refuse_unknown_components(plain_values(config.data), "data", FILE)
 
 
 def test_trust_lets_everything_be_named_but_resolves_nothing():

@@ -9,9 +9,10 @@ from omegaconf import OmegaConf
 from reasonir.utils.command_line import command_line, override, quoted
 
 NAMES = [
-    *("a", "/tmp/a b", "/tmp/ü", "a,b", "a=b", "[x]", "{x}", "it's", 'a"b', "a'\"b", "#", "$x", "${x}", "\\${x}", "~/x"),
+    *("a", "/tmp/a b", "/tmp/ü", "a,b", "a=b", "[x]", "{x}", "it's", 'a"b', "a'\"b", "#", "$x", "${x}", "\\${x}"),
     *("%20", "a(b)", "a\\b", "a\\", "\\\\", '\\"', "1e-3", "2026", "null", "true", "NaN", "", " a ", "a\nb", "a\tb"),
-    *(".", "..", "../x", "-a", "+a", "a;b&c|d<e>f!g^h`i*j?", "日本", "${oc.env:HOME}", "a:b", "choice(1,2)", "a\\\\${b}\\"),
+    *(".", "..", "../x", "~/x", "-a", "+a", "a;b&c|d<e>f!g^h`i*j?", "日本", "${oc.env:HOME}", "a:b", "choice(1,2)"),
+    "a\\\\${b}\\",
 ]
 
 
