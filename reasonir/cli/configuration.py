@@ -14,7 +14,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from reasonir.config import eval_of, hydra_subfolder, loss_of, reasonir_home, run_folder, user_conf
 from reasonir.errors import InputError
-from reasonir.runs import secrets
+from reasonir.runs import plain_values
 
 
 def overridden(group: str) -> bool:
@@ -28,7 +28,7 @@ def register_resolvers() -> None:
     """Register the functions that YAML files use with OmegaConf; may be called again."""
     for function in (reasonir_home, user_conf, hydra_subfolder, loss_of, eval_of):
         OmegaConf.register_new_resolver(function.__name__, function, replace=True)
-    secrets.register()
+    plain_values.register()
     OmegaConf.register_new_resolver("run_folder", run_folder, replace=True, use_cache=True)  # one per command
 
 

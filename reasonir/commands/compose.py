@@ -28,7 +28,7 @@ from reasonir.model.backbone import Model
 from reasonir.model.encoder import Embedder
 from reasonir.runs.folder import exported_model, saved_config, saved_data, saved_eval, untrained_model
 from reasonir.runs.overrides import flags_of
-from reasonir.runs.secrets import plain_values
+from reasonir.runs.plain_values import plain_values
 from reasonir.sweep.jobs import JobInfo, present_job
 from reasonir.teacher.base import Teacher
 from reasonir.tracking.base import Loggers, folder_of_run

@@ -30,7 +30,7 @@ from reasonir.inference.pipeline import BM25, Answer, Pipeline, Stages
 from reasonir.inference.retriever import Retriever
 from reasonir.inference.search_engine import SearchEngine
 from reasonir.model.download import locate
-from reasonir.runs.secrets import plain_values
+from reasonir.runs.plain_values import plain_values
 from reasonir.tracking.database import address_of, refuse_unusable
 from reasonir.tracking.model_registry import package
 from reasonir.tracking.open import open_tracking

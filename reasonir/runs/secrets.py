@@ -13,9 +13,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
-from omegaconf.resolvers import oc
-
 _VARIABLE = re.compile(r"\$\{oc\.env:(\w+)\}")
 _PASSWORD = re.compile(r"://[^/@]*:([^/@]+)@")
 _SHORTEST = 6
@@ -24,18 +21,10 @@ _read: dict[str, str] = {}
 """Names of variables by what mustn't be written: their values, and the passwords in them."""
 
 
-def read_variable(name: str, *default: Any) -> Any:
-    """Return an environment variable, as the resolver `oc.env` does, and remember its value for `mask`."""
-    value = oc.env(name, *default)
-    if name in os.environ:
-        secrets = [str(value), *_PASSWORD.findall(str(value))]
-        _read.update((each, name) for each in secrets if len(each) >= _SHORTEST and each[0] not in "/~.")
-    return value
-
-
-def register() -> None:
-    """Let `${oc.env:NAME}` call `read_variable`; may be called again."""
-    OmegaConf.register_new_resolver("oc.env", read_variable, replace=True)
+def remember(name: str, value: str) -> None:
+    """Let `mask` replace a variable's value, and the password in it if it is an address."""
+    secrets = [value, *_PASSWORD.findall(value)]
+    _read.update((each, name) for each in secrets if len(each) >= _SHORTEST and each[0] not in "/~.")
 
 
 def mask(text: str) -> str:
@@ -51,37 +40,6 @@ class MaskingFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """Return the line, with its traceback."""
         return mask(super().format(record))
-
-
-def plain_values(config: DictConfig) -> dict[str, Any]:
-    """Return a configuration as built-in types, resolved but for environment variables: texts keep their names.
-
-    Numbers, true and false that a variable gives are no secrets and are kept. `home` is kept as well.
-    """
-    resolved = OmegaConf.to_container(config, resolve=True)
-    OmegaConf.register_new_resolver("oc.env", _named, replace=True)
-    try:
-        named = OmegaConf.to_container(config, resolve=True)
-    except Exception:  # a resolver that takes no name in place of the value
-        named = OmegaConf.to_container(config, resolve=False)
-    finally:
-        register()
-    assert isinstance(resolved, dict)
-    values = {str(key): value for key, value in _without_texts(resolved, named).items()}
-    return {**values, "home": resolved["home"]} if "home" in values else values
-
-
-def _named(name: str, *default: Any) -> Any:
-    return f"${{oc.env:{name}}}" if name in os.environ else oc.env(name, *default)
-
-
-def _without_texts(resolved: Any, named: Any) -> Any:
-    """Return resolved values, with the texts of `named`."""
-    if isinstance(resolved, dict) and isinstance(named, dict):
-        return {key: _without_texts(value, named.get(key)) for key, value in resolved.items()}
-    if isinstance(resolved, list) and isinstance(named, list) and len(resolved) == len(named):
-        return [_without_texts(*pair) for pair in zip(resolved, named, strict=True)]
-    return named if isinstance(resolved, str | dict | list) else resolved
 
 
 def from_environment(node: Any, *, trusted: bool) -> Any:

@@ -25,7 +25,8 @@ from omegaconf import DictConfig
 
 from reasonir.runs.lock import lock_folder, refuse_locked
 from reasonir.runs.outcome import FAILED, FINISHED, KILLED, JobRecord, job_processes, job_records, overrides_of
-from reasonir.runs.secrets import mask, plain_values
+from reasonir.runs.plain_values import plain_values
+from reasonir.runs.secrets import mask
 from reasonir.sweep.jobs import STOPPING, JobError, SweepRecord, present_sweep
 from reasonir.utils.command_line import command_line, override
 

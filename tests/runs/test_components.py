@@ -8,7 +8,7 @@ from reasonir.errors import InputError
 from reasonir.model.head.colbert import ColBERT
 from reasonir.model.tiny import Tiny
 from reasonir.runs.components import component, refuse_unknown_components
-from reasonir.runs.secrets import plain_values
+from reasonir.runs.plain_values import plain_values
 from tests.hostile import DATA, MODEL
 
 LOAD = "reasonir.model.head.colbert.ColBERT.load"
