@@ -347,6 +347,8 @@ def _invalid_keys(config: DictConfig) -> Iterator[str]:
             f"data= can't be chosen for run={config.run}, which has its own: omit it, or evaluate the run's weights "
             f"as a model (model=any {model})"
         )
+    if "${" in str(config.get("home", "")):
+        yield f"home={config.home}: Hydra takes ${{ in a folder's name for a key of the configuration: choose another"
     for path, hint in _KEYS.items():
         if has_data and path == "data":
             continue

@@ -11,6 +11,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from reasonir.config import reasonir_home
 from reasonir.errors import InputError
 from reasonir.model import manifest
 from reasonir.model.backbone import Model
@@ -108,7 +109,19 @@ def _part(folder: Path, role: str) -> dict[str, Any]:
     part = saved_config(folder).get(role)
     if not isinstance(part, dict):
         raise InputError(f"{folder / 'config.yaml'} has no {role}: give the folder of a training run")
-    return part
+    moved: dict[str, Any] = _moved(part, str(saved_config(folder).get("home")))
+    return moved
+
+
+def _moved(node: Any, home: str) -> Any:
+    """Saved values with paths in the present home, where that of the run doesn't exist any more."""
+    if isinstance(node, dict):
+        return {key: _moved(value, home) for key, value in node.items()}
+    if isinstance(node, list):
+        return [_moved(value, home) for value in node]
+    if isinstance(node, str) and node.startswith(f"{home}/") and not Path(home).exists():
+        return reasonir_home() + node.removeprefix(home)
+    return node
 
 
 def _checked(part: dict[str, Any], role: str, folder: Path, trust_remote_code: bool) -> dict[str, Any]:

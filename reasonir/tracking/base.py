@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from reasonir.errors import InputError
+from reasonir.runs.folder import folder_of_id
 from reasonir.runs.outcome import RUN_ID, refuse_sweep
 from reasonir.tracking import outbox
-from reasonir.tracking.database import blocked, client_of, database_of, unavailable
+from reasonir.tracking.database import FOLDER_TAG, blocked, client_of, database_of, unavailable
 from reasonir.utils.ranges import Validated
 
 if TYPE_CHECKING:
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-FOLDER_TAG = "reasonir.folder"
 PARENT_TAG, NOTE_TAG, ERROR_TAG, KIND_TAG = "mlflow.parentRunId", "mlflow.note.content", "error", "kind"
 RUN, SWEEP = "run", "sweep"
 """Values of the tag `kind`."""
@@ -194,6 +194,11 @@ def folder_of_run(run: str, home: Path) -> Path:
             ) from error
         raise InputError(f"run={run} is neither a folder nor the id of a run in {database}") from error
     folder = Path(tracked.data.tags.get(FOLDER_TAG, ""))
-    if not folder.is_dir():
-        raise InputError(f"run={run} was made in {folder}, which doesn't exist any more: give run=<its new folder>")
-    return folder
+    if folder.is_dir():
+        return folder
+    try:
+        return folder_of_id(run, home)  # it was renamed
+    except InputError:
+        raise InputError(
+            f"run={run} was made in {folder}, which doesn't exist any more: give run=<its new folder>"
+        ) from None

@@ -11,15 +11,17 @@ import os
 import shlex
 import sqlite3
 import time
-from contextlib import AbstractContextManager, closing
+from contextlib import AbstractContextManager, closing, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 from reasonir.errors import InputError
+from reasonir.tracking.moved import follow
 from reasonir.utils.files import atomic_path, exclusive
 
+FOLDER_TAG = "reasonir.folder"
 _BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 _POLL = 0.1
 _MLFLOW_WAITS = 2000
@@ -58,6 +60,8 @@ def client_of(home: Path) -> Any:
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # logs the traceback of errors that it raises
     _wait_less()
     _create(home)
+    with suppress(sqlite3.Error):  # reported by whatever is called next
+        follow(database_of(home), artifacts_of(home), tag=FOLDER_TAG)
     return MlflowClient(tracking_uri=address_of(home))
 
 

@@ -21,7 +21,6 @@ from reasonir.runs.lock import lock_folder
 from reasonir.runs.outcome import KILLED, RUN_ID
 from reasonir.tracking import outbox
 from reasonir.tracking.base import (
-    FOLDER_TAG,
     KIND_TAG,
     NOTE_TAG,
     PARENT_TAG,
@@ -30,7 +29,7 @@ from reasonir.tracking.base import (
     existing_run_id,
     saved_run_id,
 )
-from reasonir.tracking.database import address_of, artifacts_of, client_of, exclusively
+from reasonir.tracking.database import FOLDER_TAG, address_of, artifacts_of, client_of, exclusively
 from reasonir.tracking.outbox import OPEN, UNDELIVERED, Call, Outbox
 from reasonir.utils.command_line import command_line, override
 from reasonir.utils.files import atomic_path

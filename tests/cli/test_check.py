@@ -1,8 +1,12 @@
 """Command lines whose mistakes reach the composition itself: each named, with what to give instead."""
 
+import shlex
+
 import pytest
 
 from reasonir.cli.check import config_errors
+from reasonir.cli.command import checked_arguments
+from reasonir.utils.command_line import override
 
 DEMO = ("model=tiny", "data=demo")
 
@@ -62,3 +66,64 @@ def test_what_means_something_is_accepted(arguments):
 def test_runs_need_a_name_where_nothing_takes_their_place():
     assert config_errors("search", ["run=null", "corpus=x"]) == ["run=None: give a run's folder or MLflow id"]
     assert config_errors("evaluate", ["run=null"]) == []
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        *(
+            "/tmp/ü",
+            "/tmp/a=b",
+            "/tmp/[x]",
+            "/tmp/{x}",
+            "/tmp/it's",
+            '/tmp/"q"',
+            "/tmp/a#b",
+            "~/x",
+            "/a(b)",
+            "/a;b",
+            "/a&b",
+        ),
+        *("/tmp/a b,c=d", "[1", "'a", "a}"),
+    ],
+)
+def test_what_hydra_cannot_read_is_shown_with_its_quotes(value):
+    message = "\n".join(config_errors("train", [*DEMO, f"data.path={value}", "optim.lr=/ö"]))
+    written = shlex.quote(override("data.path", value))
+    assert f"data.path={value}: quote the value, for Hydra and for the shell: {written} (" in message
+    assert """optim.lr=/ö: quote the value, for Hydra and for the shell: 'optim.lr="/ö"' (""" in message
+    (pasted,) = shlex.split(written)
+    assert not any("quote" in error for error in config_errors("train", [*DEMO, pasted]))
+
+
+def test_what_is_no_override_is_said():
+    message = "\n".join(config_errors("train", ["train", "a b=1", "1k=2"]))
+    assert "train: expected key=value (" in message
+    for key in ("'a b'", "'1k'"):
+        assert f"{key} is no name of a key or group (" in message
+
+
+@pytest.mark.parametrize("word", ["data.path=/tmp/a,b", "seed=1,2", "loader.workers=choice(1,2)"])
+def test_several_values_without_a_sweep_are_shown_with_their_quotes(word):
+    (error,) = config_errors("train", ["data=triplets", "data.path=x", "model=tiny", word])
+    key, _, value = word.partition("=")
+    assert f"{word} names several values: for a sweep add -m; for one text quote it" in error
+    assert shlex.quote(override(key, value)) in error
+    assert config_errors("train", ["data=triplets", "data.path=x", "model=tiny", word, "-m"]) == []
+
+
+def test_an_experiment_makes_a_sweep_without_a_flag():
+    assert config_errors("train", ["experiment=sweep_temperature", "optim.lr=1e-5,2e-5"]) == []
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["--config-dir", "my conf"], ["-cd", "a=b"], ["--config-name", "mine"], ["--config-dir=my conf"], ["-cn=mine"]],
+)
+def test_flags_of_two_words_are_taken_as_hydra_takes_them(words):
+    assert checked_arguments("train", [*DEMO, *words, "-m"]) == ["=".join(words), "-m", *DEMO]
+
+
+def test_a_home_that_hydra_would_resolve_is_refused():
+    (error,) = config_errors("train", [*DEMO, override("home", "/tmp/${x}")])
+    assert error.startswith("home=/tmp/${x}: Hydra takes ${")
