@@ -9,18 +9,17 @@ import hydra
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.object_type import ObjectType
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from reasonir.config import eval_of, hydra_subfolder, loss_of, reasonir_home, run_folder, user_conf
 from reasonir.errors import InputError
 from reasonir.runs import plain_values
+from reasonir.runs.overrides import overrides_of, parse_overrides
 
 
 def overridden(group: str) -> bool:
     """Return True if the command line chooses an option of a group or changes one of its keys; inside a command."""
-    overrides = OverridesParser.create().parse_overrides(list(HydraConfig.get().overrides.task))
-    keys = (override.key_or_group for override in overrides)
+    keys = (override.key_or_group for override in parse_overrides(overrides_of(HydraConfig.get())))
     return any(key == group or key.startswith((f"{group}.", f"{group}/")) for key in keys)
 
 

@@ -27,7 +27,7 @@ from reasonir.mining.base import Mining
 from reasonir.model.backbone import Model
 from reasonir.model.encoder import Embedder
 from reasonir.runs.folder import exported_model, saved_config, saved_data, saved_eval, untrained_model
-from reasonir.runs.overrides import flags_of
+from reasonir.runs.overrides import flags_of, overrides_of
 from reasonir.runs.plain_values import plain_values
 from reasonir.sweep.jobs import JobInfo, present_job
 from reasonir.teacher.base import Teacher
@@ -267,7 +267,7 @@ def command_parts(config: DictConfig, folder: Path) -> dict[str, Any]:
             "-m",
             str(hydra.job.name).replace("-", "."),
             *flags_of(hydra),
-            *map(str, hydra.overrides.task),
+            *overrides_of(hydra),
         ],
     }
 

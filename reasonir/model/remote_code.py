@@ -118,7 +118,10 @@ def _check_module(folder: Path, name: Any, path: Any, named_in: Path) -> None:
         _check_activation(inside / "config.json", "activation_function")
     elif kind in ("Router", "Asym"):
         for file in (inside / "router_config.json", inside / "config.json"):
-            for route, inner in stated_values(file).get("types", {}).items():
+            routes = stated_values(file).get("types", {})
+            if not isinstance(routes, dict):
+                raise _refusal(file, "types", routes)
+            for route, inner in routes.items():
                 if PurePosixPath(route).parts == ():  # the folder itself, an endless recursion
                     raise _refusal(file, "types", route)
                 _check_module(inside, inner, route, file)
@@ -197,7 +200,7 @@ def _check_arguments(file: Path) -> None:
 
 def _check_activation(file: Path, key: str) -> None:
     stated = stated_values(file).get(key)
-    if stated is not None and stated not in _ACTIVATIONS:
+    if stated is not None and str(stated) not in _ACTIVATIONS:
         raise _refusal(file, key, stated)
 
 

@@ -108,8 +108,3 @@ def refuse_sweep(run: Path) -> None:
         raise InputError(
             f"{run} is an unfinished job: continue with {command_line('train', override('resume', run.parent))}"
         )
-
-
-def overrides_of(hydra: Any) -> list[str]:
-    """Return a job's overrides, including the sweep's choice, from Hydra's own configuration."""
-    return [str(override) for override in hydra.overrides.task]

@@ -36,6 +36,8 @@ _SWEEPING = re.compile(
 )
 """Hydra's settings of a sweep's size, resources and sampler seed, which decide no code."""
 _FLAGS = ("-m", "--multirun")
+_TEXTS = ("experiment_name", "home", "run_name")
+"""Keys of a command that are no groups."""
 _VALUED = (
     *("--config-dir", "-cd", "--config-name", "-cn", "--config-path", "-cp", "--package", "-p", "--cfg", "-c"),
     "--experimental-rerun",
@@ -86,6 +88,12 @@ def joined(arguments: Sequence[str]) -> list[str]:
     words = iter(map(str, arguments))
     whole = [f"{word}={next(words, '')}" if word in _VALUED else word for word in words]
     return sorted(whole, key=lambda word: not word.startswith("-"))
+
+
+def overrides_of(hydra: Any) -> list[str]:
+    """Return a command's overrides as they were given, a job's with its choices, from Hydra's own configuration."""
+    given: Any = OmegaConf.to_container(hydra.overrides.task, resolve=False)
+    return list(map(str, given))
 
 
 def flags_of(hydra: Any) -> list[str]:
@@ -162,5 +170,5 @@ def _decides_code(key: tuple[str, str], argument: str) -> bool:
         or any(word in argument for word in _SPECIAL)
         or ("trust_remote_code" in argument and not _UNTRUSTED.fullmatch(argument))
         or (bool(interpolation) and ":" in after)  # a resolver
-        or ("." not in name and ".." in argument)  # an option, which is a file's name
+        or ("." not in name and name not in _TEXTS and ".." in argument)  # an option, which is a file's name
     )

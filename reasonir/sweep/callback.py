@@ -24,7 +24,8 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
 from reasonir.runs.lock import lock_folder, refuse_locked
-from reasonir.runs.outcome import FAILED, FINISHED, KILLED, JobRecord, job_processes, job_records, overrides_of
+from reasonir.runs.outcome import FAILED, FINISHED, KILLED, JobRecord, job_processes, job_records
+from reasonir.runs.overrides import overrides_of
 from reasonir.runs.plain_values import plain_values
 from reasonir.runs.secrets import mask
 from reasonir.sweep.jobs import STOPPING, JobError, SweepRecord, present_sweep

@@ -30,7 +30,8 @@ from omegaconf import DictConfig
 
 from reasonir.errors import InputError
 from reasonir.runs.lock import lock_folder
-from reasonir.runs.outcome import FAILED, FINISHED, KILLED, RUNNING, JobRecord, overrides_of
+from reasonir.runs.outcome import FAILED, FINISHED, KILLED, RUNNING, JobRecord
+from reasonir.runs.overrides import overrides_of
 from reasonir.runs.secrets import mask
 from reasonir.sweep.jobs import STOPPING, JobError
 

@@ -13,8 +13,8 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.types import Override
 from hydra.types import RunMode
 
-from reasonir.runs.outcome import SWEEP, overrides_of
-from reasonir.runs.overrides import parse_overrides
+from reasonir.runs.outcome import SWEEP
+from reasonir.runs.overrides import overrides_of, parse_overrides
 from reasonir.utils.files import atomic_path
 
 STOPPING = "stopping"

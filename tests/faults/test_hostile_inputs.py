@@ -262,22 +262,25 @@ def of_a_checkpoint(number: int, hostile: Hostile) -> None:
     folder.mkdir()
     (folder / "evil.py").write_text(hostile.code)
     names = ["config.json", "modules.json", "tokenizer_config.json", "sentence_bert_config.json", "adapter_config.json"]
-    for name in draw.sample(names, 3):
-        modules = [{"type": draw.choice([*TARGETS, "sentence_transformers.models.Dense"]), "path": text(draw)[:50]}]
+    modules = ["Dense", "Router", "Transformer", "Pooling"]
+    for name in (*draw.sample(names, 3), "router_config.json"):
+        kind = draw.choice([*TARGETS, *(f"sentence_transformers.models.{module}" for module in modules)])
+        path = draw.choice(["", ".", text(draw)[:50], value(draw)])
         known = {
-            "model_type": "bert",
-            "auto_map": {"AutoModel": "evil.Evil"},
+            "model_type": draw.choice(["bert", value(draw)]),
             "architectures": value(draw),
-            "x": value(draw),
+            "hidden_size": value(draw),
         }
-        chosen = draw.choice([json.dumps(modules), json.dumps(known), json.dumps(value(draw)), deep(draw)])
+        own = {"auto_map": {"AutoModel": "evil.Evil"}, "types": value(draw), "tokenizer_class": value(draw)}
+        stated = draw.choice([known, {**known, **own}, {"types": {text(draw)[:9]: kind}}, {"types": value(draw)}])
+        listed = [{"type": kind, "path": path, "name": value(draw), "idx": 0}]
+        chosen = draw.choice([json.dumps(listed), json.dumps(stated), json.dumps(value(draw)), deep(draw)])
         (folder / name).write_bytes(chosen.encode("utf-8", "replace"))
     if draw.randrange(2):
         torch.save(hostile, folder / "pytorch_model.bin")
     with contextlib.suppress(InputError):
         refuse_remote_code(folder)
-    if number % 4 == 0:
-        reasonir.load(folder)
+    reasonir.load(folder)
 
 
 def of_preparation(number: int, hostile: Hostile) -> None:
