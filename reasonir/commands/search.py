@@ -113,7 +113,7 @@ def _package(config: DictConfig, retriever: SearchEngine, index: Path | None, fo
         experiment_name=config.experiment_name,
         name=f"search-{folder.name}",
         folder=folder,
-        tags={key: str(value) for key, value in plain_values(config)["tags"].items()},
+        tags={key: str(value) for key, value in plain_values(config.tags).items()},
     )
     with tracking.closing():
         trust = config.trust_remote_code

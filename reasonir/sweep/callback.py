@@ -93,7 +93,7 @@ class Sweep(Callback):
                 experiment_name=self.experiment_name,
                 name="sweep " + " ".join(overrides),
                 folder=self.folder,
-                tags={key: str(value) for key, value in plain_values(config)["tags"].items()},
+                tags={key: str(value) for key, value in plain_values(config.tags).items()},
             )
             self.record = replace(self.record, parent=self.tracking.run_id)
         self.record.write(self.folder)
