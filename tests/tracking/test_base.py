@@ -172,8 +172,11 @@ def test_unknown_runs_are_named(home_with_runs, tmp_path):
     with pytest.raises(InputError, match=r"has no mlflow.db"):
         folder_of_run("nothing", tmp_path)
     client.set_tag(entry.info.run_id, "reasonir.folder", "/gone")
+    assert folder_of_run(entry.info.run_id, home) == home_with_runs[1]  # renamed: found among the home's runs
+    (home_with_runs[1] / "run_id").rename(tmp_path / "run_id")
     with pytest.raises(InputError, match="was made in /gone, which doesn't exist any more"):
         folder_of_run(entry.info.run_id, home)
+    (tmp_path / "run_id").rename(home_with_runs[1] / "run_id")
     client.set_tag(entry.info.run_id, "reasonir.folder", str(home_with_runs[1]))
 
 
