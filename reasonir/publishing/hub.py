@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from reasonir.errors import InputError
 from reasonir.publishing.model_card import card_of
-from reasonir.utils.files import atomic_path
+from reasonir.utils.files import atomic_folder
 
 if TYPE_CHECKING:
     from reasonir.inference.loading import Device
@@ -36,8 +36,8 @@ def save(run: Path, folder: Path, *, name: str, licence: str | None = None) -> N
         raise InputError(f"run={run} has no exported model: finish the run (python -m reasonir.train resume={run})")
     if folder.exists():
         raise InputError(f"{folder} exists: give a new folder, or remove it")
-    with atomic_path(folder) as partial:
-        shutil.copytree(run / "model", partial)
+    with atomic_folder(folder) as partial:
+        shutil.copytree(run / "model", partial, dirs_exist_ok=True)
         (partial / "README.md").write_text(card_of(run, name, licence=licence), encoding="utf-8")
 
 

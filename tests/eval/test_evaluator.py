@@ -9,8 +9,8 @@ import pytest
 from reasonir.errors import InputError
 from reasonir.eval.base import Benchmark
 from reasonir.eval.demo import DemoBenchmark
-from reasonir.eval.evaluator import ANALYSIS, Evaluation, EvaluationOptions, read_benchmark
-from reasonir.eval.results import Difference, ExtraMetrics, Interval
+from reasonir.eval.evaluator import Evaluation, EvaluationOptions, read_benchmark
+from reasonir.eval.results import ANALYSIS, Difference, ExtraMetrics, Interval
 from reasonir.eval.stats.ranking_metrics import mean
 from reasonir.index.bm25 import Bm25
 from reasonir.types import Corpus, Task, Text

@@ -14,9 +14,8 @@ from typing import Any
 import yaml
 
 from reasonir.config import strip_targets
-from reasonir.eval.evaluator import ANALYSIS
 from reasonir.eval.result_table import metric_name
-from reasonir.eval.results import Results
+from reasonir.eval.results import ANALYSIS, Results, read_results
 from reasonir.model.encoder import Encoder
 from reasonir.report.html import facts
 from reasonir.report.html.figures import draw_curves, draw_tasks, read_png
@@ -27,6 +26,7 @@ from reasonir.runs.metrics_csv import History
 from reasonir.runs.overrides import saved_overrides
 from reasonir.types import Task
 from reasonir.utils.files import atomic_path
+from reasonir.utils.state import read_json, read_state_yaml
 
 REPORT = "report.html"
 _CURVES = {
@@ -36,6 +36,7 @@ _CURVES = {
     "train/tokens_per_s": "tokens per second",
 }
 _PICTURES = 8
+_REMEDY = "copy it again, or delete it to leave it out of the report"
 
 
 def write_report(
@@ -86,7 +87,7 @@ def page_of(
     run: Path | None = None,
 ) -> Page:
     """Collect the content of the report; see `write_report`."""
-    document = json.loads((folder / "results.json").read_text())
+    document = read_results(folder)
     curves = History(run / "metrics.csv").curves() if run else {}
     plan = _read(run / "plan.json") if run else {}
     machine = _read(folder / "environment.json") or environment()
@@ -205,11 +206,11 @@ def _overrides(folder: Path) -> list[str] | None:
 def _runtime(folder: Path) -> dict[str, Any]:
     """Return Hydra's record of a command: the options by group and the working folder."""
     file = folder / ".hydra" / "hydra.yaml"
-    return yaml.safe_load(file.read_text())["hydra"]["runtime"] if file.is_file() else {}
+    return read_state_yaml(file, dict, "record of Hydra", remedy=_REMEDY)["hydra"]["runtime"] if file.is_file() else {}
 
 
 def _read(file: Path) -> dict[str, Any]:
-    return json.loads(file.read_text()) if file.is_file() else {}
+    return read_json(file, remedy=_REMEDY) if file.is_file() else {}
 
 
 def _yaml(values: Mapping[str, Any]) -> str:
