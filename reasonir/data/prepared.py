@@ -284,7 +284,7 @@ def _open(folder: Path, manifest: Manifest) -> Any:
 
     try:
         rows = load_from_disk(str(folder))
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{folder} can't be opened ({error}): {_AGAIN}") from error
     if rows.features != _features(rows.column_names):
         raise InputError(f"{folder} has other columns than a prepared set ({rows.features}): {_AGAIN}")
