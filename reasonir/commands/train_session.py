@@ -152,6 +152,7 @@ class TrainingRun:
             self.data.dev,
             self.evaluation.dev,
             interrupt,
+            history=self.history if self.parts.loggers.csv else None,
             checkpoint=self.parts.checkpoint,
             dev_eval=self.parts.dev_eval,
             early_stopping=self.parts.early_stopping,

@@ -22,6 +22,7 @@ from reasonir.errors import InputError
 from reasonir.eval.stats import ranking_metrics
 from reasonir.eval.systems import System
 from reasonir.model.encoder import Encoder
+from reasonir.runs.metrics_csv import History
 from reasonir.training.checkpoints import AtomicCheckpointIO, best_name, checkpoint_name, newest, read_best, step_of
 from reasonir.training.fsdp import whole
 from reasonir.training.interrupt import Interrupt
@@ -45,6 +46,7 @@ class TrainingMonitor(Callback):
         dev: the development task; None for none.
         system: ranks the development task with an encoder.
         interrupt: requests a stop after the current step.
+        history: the run's metrics.csv, whose checksum each checkpoint has; None for none.
         checkpoint: when to save.
         dev_eval: when to evaluate.
         early_stopping: when to stop.
@@ -57,10 +59,12 @@ class TrainingMonitor(Callback):
         system: Callable[[Encoder], System],
         interrupt: Interrupt,
         *,
+        history: History | None = None,
         checkpoint: CheckpointOptions,
         dev_eval: DevEvalOptions,
         early_stopping: EarlyStoppingOptions,
     ) -> None:
+        self.history = history
         self.checkpoint = checkpoint
         self.dev_eval = dev_eval
         self.patience = early_stopping.patience
@@ -89,6 +93,7 @@ class TrainingMonitor(Callback):
             "best_step": self.best_step,
             "best_digest": self.best_digest,
             "without_improvement": self.without_improvement,
+            "history": self.history.mark() if self.history else None,
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -96,6 +101,8 @@ class TrainingMonitor(Callback):
         self.best, self.best_step = state_dict["best"], state_dict["best_step"]
         self.best_digest = state_dict.get("best_digest", "")
         self.without_improvement = state_dict["without_improvement"]
+        if self.history and (mark := state_dict.get("history")):
+            self.history.check(mark)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the counters, and delete files of later steps, which an abandoned run left here."""

@@ -41,9 +41,9 @@ def atomic_path(path: Path) -> Iterator[Path]:
     """
     with _partial(path) as (partial, _):
         yield partial
-        _sync(partial)
+        sync(partial)
         partial.replace(path)
-        _sync(path.parent)
+        sync(path.parent)
 
 
 @contextmanager
@@ -66,7 +66,7 @@ def atomic_folder(path: Path, *, replaces: bool = False) -> Iterator[Path]:
         except OSError:
             if not path.is_dir():
                 raise
-        _sync(path.parent)
+        sync(path.parent)
         shutil.rmtree(earlier, ignore_errors=True)
 
 
@@ -93,11 +93,16 @@ def _partial(path: Path, *, folder: bool = False) -> Iterator[tuple[Path, Path]]
 def _sync_all(folder: Path) -> None:
     for inner, _, names in os.walk(folder, topdown=False):
         for name in names:
-            _sync(Path(inner, name))
-        _sync(Path(inner))
+            sync(Path(inner, name))
+        sync(Path(inner))
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Flush a file, or a folder's names, to the disk.
+
+    Raises:
+        OSError: the disk can't be written.
+    """
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
