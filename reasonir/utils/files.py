@@ -39,6 +39,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
     Raises:
         OSError: the path can't be written.
     """
+    path.parent.mkdir(parents=True, exist_ok=True)
     with _partial(path) as (partial, _):
         yield partial
         sync(partial)
@@ -56,6 +57,7 @@ def atomic_folder(path: Path, *, replaces: bool = False) -> Iterator[Path]:
     Raises:
         OSError: the path can't be written.
     """
+    path.parent.mkdir(parents=True, exist_ok=True)
     with _partial(path, folder=True) as (partial, earlier):
         yield partial
         _sync_all(partial)
@@ -65,15 +67,29 @@ def atomic_folder(path: Path, *, replaces: bool = False) -> Iterator[Path]:
             partial.rename(path)
         except OSError:
             if not path.is_dir():
+                if earlier.exists():
+                    earlier.rename(path)
                 raise
         sync(path.parent)
         shutil.rmtree(earlier, ignore_errors=True)
 
 
 @contextmanager
+def scratch_folder(path: Path) -> Iterator[Path]:
+    """Yield an empty folder whose name begins with that of `path`, and delete it afterwards.
+
+    If the process is killed, the next one that writes in the same parent deletes it.
+
+    Raises:
+        OSError: the parent of `path` doesn't exist or can't be written.
+    """
+    with _partial(path, folder=True) as (partial, _):
+        yield partial
+
+
+@contextmanager
 def _partial(path: Path, *, folder: bool = False) -> Iterator[tuple[Path, Path]]:
     """Yield a new locked partial file or folder, and a name for the folder that it replaces; delete what is left."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     _sweep(path.parent)
     while True:
         partial, earlier = (path.with_name(f"{path.name}{PARTIAL}{_kernel()}-{secrets.token_hex(4)}") for _ in "12")
@@ -180,7 +196,7 @@ def exclusive(path: Path) -> Iterator[None]:
     from filelock import FileLock, Timeout
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(path.with_name(f"{path.name}.lock"))
+    lock = FileLock(path.with_name(f"{path.name}.lock"), mode=0o666)  # a home may be several users'
     try:
         try:
             lock.acquire(timeout=_SILENT_WAIT)
