@@ -219,7 +219,7 @@ def read_results(folder: Path) -> dict[str, Any]:
     file = folder / RESULTS
     if not file.is_file():
         raise InputError(f"{folder} holds no {RESULTS}: let the run finish, or evaluate it")
-    return read_json(file, keys=("protocol", "results"), remedy=_AGAIN)
+    return read_json(file, keys=("protocol",), remedy=_AGAIN)
 
 
 def read_values(folder: Path) -> Mapping[str, Mapping[str, PerQuery]]:
