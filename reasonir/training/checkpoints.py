@@ -24,6 +24,11 @@ from reasonir.utils.files import atomic_path
 from reasonir.utils.tensor_files import read_tensors
 
 log = logging.getLogger(__name__)
+_UNREADABLE = (
+    *(OSError, ValueError, TypeError, RuntimeError, EOFError),
+    *(zipfile.BadZipFile, zlib.error, struct.error, pickle.UnpicklingError),
+)
+"""Errors of damaged zip archives and of pickles that hold more than weights."""
 _MONITOR = "TrainingMonitor"
 """Callback whose state names the best weights."""
 _NAME = re.compile(r"step_(\d+)\.ckpt")
@@ -56,15 +61,7 @@ def _read(file: Path, *, mmap: bool) -> dict[str, Any]:
     if reason is None:
         try:
             return dict(torch.load(file, map_location="cpu", weights_only=True, mmap=mmap))
-        except (
-            RuntimeError,
-            ValueError,
-            TypeError,
-            EOFError,
-            OSError,
-            pickle.UnpicklingError,
-            zipfile.BadZipFile,
-        ) as error:
+        except _UNREADABLE as error:
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
     raise InputError(f"checkpoint {file} can't be read ({reason}): {_others(file)}")
 
@@ -83,7 +80,7 @@ def _bad_record(file: Path, _size: int, _changed: int) -> str | None:
     try:
         with zipfile.ZipFile(file) as archive:
             record = archive.testzip()
-    except (OSError, ValueError, RuntimeError, EOFError, zipfile.BadZipFile, zlib.error, struct.error) as error:
+    except _UNREADABLE as error:
         return f"damaged: {error}"
     return f"damaged: {record} doesn't have its checksum" if record else None
 
