@@ -13,7 +13,7 @@ from reasonir.cli.explain import explained_keys, groups, introduction
 from reasonir.cli.help import composed, explanations
 from reasonir.config import CONF
 
-COMMANDS = ("train", "evaluate", "prepare", "mine", "compare", "search", "push", "sync", "bench")
+COMMANDS = ("train", "evaluate", "prepare", "mine", "compare", "search", "serve", "push", "sync", "bench")
 RECIPES = ("experiment", "debug")
 """Groups whose options change keys of train, explained where those are."""
 PAGE = "configuration.md"

@@ -15,8 +15,8 @@ import torch
 from reasonir.model.backbone import Model
 from reasonir.model.download import locate
 from reasonir.model.tiny import Tiny
-from reasonir.utils.files import atomic_path
 from reasonir.utils.ranges import Positive
+from reasonir.utils.state import cached_folder
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +47,7 @@ class RandomQwen(Model):
         """Return the folder of the checkpoint, written on first use."""
         sizes = (self.layers, self.hidden, self.heads, self.kv_heads, self.head_dim, self.intermediate)
         folder = Path(self.path) / f"qwen3-{'x'.join(map(str, sizes))}-{self.vocabulary}-{self.positions}"
-        if not (folder / "config.json").is_file():
-            with atomic_path(folder) as partial:
-                self._write(partial)
+        cached_folder(folder, self._write)
         return locate(str(folder), weights=weights, trust_remote_code=self.trust_remote_code)
 
     def _write(self, folder: Path) -> None:

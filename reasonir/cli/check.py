@@ -70,7 +70,7 @@ _KEYS: dict[str, Any] = {
     "run": _NAME | None,
     "runs": Annotated[Sequence[_NAME], MinLen(1)] | _NAME,
     "trec": _NAME | None,
-    "corpus": _NAME,
+    "corpus": _NAME | None,
     "query": NotBlank | float | None,
     "queries": _NAME | None,
     "reranker": _NAME | None,
@@ -361,6 +361,8 @@ def _invalid_keys(config: DictConfig) -> Iterator[str]:
             yield f"{name}=None: choose an option of {name}"
     if "run" in config and not {"model", "trec"} & set(config) and config.run is None:  # nothing in its place
         yield "run=None: give a run's folder or MLflow id"
+    if "corpus" in config and "package" in config and config.corpus is None:
+        yield "corpus=None: give the documents to search"
 
 
 def _is_interpolated(config: DictConfig, error: str, errors: Sequence[str]) -> bool:

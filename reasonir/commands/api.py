@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -26,6 +25,7 @@ from reasonir.commands.evaluate import evaluate as run_evaluation
 from reasonir.commands.train import train as run_training
 from reasonir.config import CONF, VERSION_BASE
 from reasonir.errors import InputError, raise_errors
+from reasonir.eval.results import read_results
 from reasonir.runs.lock import lock_folder
 from reasonir.utils.values import check_text
 
@@ -147,5 +147,4 @@ def _words(name: str, overrides: Sequence[object]) -> list[str]:
 
 
 def _metrics(folder: Path, system: str) -> dict[str, dict[str, float]]:
-    results = json.loads((folder / "results.json").read_text())["results"]
-    return {task: systems[system] for task, systems in results.items()}
+    return {task: systems[system] for task, systems in read_results(folder)["results"].items()}

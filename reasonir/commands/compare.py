@@ -15,7 +15,7 @@ from omegaconf import DictConfig
 from reasonir.errors import InputError
 from reasonir.eval.digest import different_conditions, refuse_other_content
 from reasonir.eval.result_table import CI, metric_name
-from reasonir.eval.results import read_protocol, read_values
+from reasonir.eval.results import read_results, read_values
 from reasonir.eval.stats.comparison import OVERALL, PairwiseComparison, changed_queries, compare
 from reasonir.eval.stats.ranking_metrics import PerQuery
 from reasonir.report.console import show
@@ -109,7 +109,7 @@ def read_system(run: str, home: Path) -> tuple[Path, str, ComparedSystem]:
     if system not in names:
         raise InputError(f"run={run}: there is no system {system!r}: choose {', '.join(names)}")
     of_system = {task: systems[system] for task, systems in values.items() if system in systems}
-    return folder, given, ComparedSystem(of_system, read_protocol(folder))
+    return folder, given, ComparedSystem(of_system, read_results(folder)["protocol"])
 
 
 def _jobs(run: str) -> list[str]:

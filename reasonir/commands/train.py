@@ -6,14 +6,11 @@ results.json, per_query.parquet, runs/ and plots/. Only rank 0 writes and tracks
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-
-import yaml
 
 from reasonir.cli.startup import quiet_libraries
 from reasonir.commands.compose import TrainParts
@@ -43,7 +40,7 @@ from reasonir.tracking.tags import parameters
 from reasonir.training.checkpoints import step_of
 from reasonir.training.datamodule import RetrievalData
 from reasonir.training.interrupt import Interrupt
-from reasonir.utils.files import atomic_path
+from reasonir.utils.state import seal, write_json, write_yaml
 
 log = logging.getLogger(__name__)
 
@@ -196,13 +193,14 @@ def _tracked(parts: TrainParts, plan: Plan, data: RetrievalData) -> Iterator[Tra
 
 def _write_inputs(parts: TrainParts, plan: Plan, manifest: Manifest) -> list[Path]:
     """Write the run's configuration, data manifest, plan and environment to its folder."""
-    contents = {
-        "config.yaml": yaml.safe_dump(dict(parts.values), sort_keys=False, allow_unicode=True),
-        DATA: json.dumps(manifest, indent=2),
-        "plan.json": json.dumps(plan.to_dict(), indent=2),
-        "environment.json": json.dumps({"command": list(parts.line), **environment()}, indent=2),
+    for file in (parts.folder / ".hydra").rglob("*.yaml"):
+        seal(file)
+    write_yaml(parts.folder / "config.yaml", parts.values)
+    documents = {
+        DATA: manifest,
+        "plan.json": plan.to_dict(),
+        "environment.json": {"command": list(parts.line), **environment()},
     }
-    for name, text in contents.items():
-        with atomic_path(parts.folder / name) as partial:
-            partial.write_text(text)
-    return [parts.folder / name for name in contents]
+    for name, document in documents.items():
+        write_json(parts.folder / name, document)
+    return [parts.folder / name for name in ("config.yaml", *documents)]

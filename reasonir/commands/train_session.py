@@ -18,9 +18,9 @@ from reasonir.distributed.launch import own_rank
 from reasonir.engine.step import Budget
 from reasonir.eval.base import Benchmark
 from reasonir.eval.digest import whole
-from reasonir.eval.evaluator import ANALYSIS, Evaluation, read_benchmark
+from reasonir.eval.evaluator import Evaluation, read_benchmark
 from reasonir.eval.result_table import result_table
-from reasonir.eval.results import Results
+from reasonir.eval.results import ANALYSIS, Results
 from reasonir.hardware import Hardware
 from reasonir.model.caching_encoder import LOCAL, EncoderBackend
 from reasonir.model.encoder import Encoder
@@ -155,6 +155,7 @@ class TrainingRun:
             self.data.dev,
             self.evaluation.dev,
             interrupt,
+            history=self.history if self.parts.loggers.csv else None,
             checkpoint=self.parts.checkpoint,
             dev_eval=self.parts.dev_eval,
             early_stopping=self.parts.early_stopping,

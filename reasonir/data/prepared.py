@@ -25,8 +25,9 @@ from reasonir.data.base import HasNotes, Rejected, Source, copy_key
 from reasonir.data.files.records import digests
 from reasonir.errors import InputError, raise_errors
 from reasonir.types import Document, Example, Task
-from reasonir.utils.files import atomic_path
+from reasonir.utils.files import atomic_folder, exclusive
 from reasonir.utils.progress import progress
+from reasonir.utils.state import read_json, write_json
 from reasonir.utils.values import MAX_NUMBER, check_text
 
 log = logging.getLogger(__name__)
@@ -37,6 +38,11 @@ TEACHER = "teacher."
 """Prefix of the names of teacher columns."""
 _STAGES = ("mined", "taught")
 _EXAMPLES = 5
+_ENTRIES = ("fingerprint", "identity", "counts", "sources", "report")
+_ARROW = "data-*.arrow"
+_VERIFIED = 16 << 30
+_AGAIN = "prepare it again, which replaces it"
+_ON_PURPOSE = f"; if you changed it on purpose, delete the entries arrow, bytes and sha256 of its {MANIFEST}"
 Manifest = dict[str, Any]
 
 
@@ -77,29 +83,43 @@ def write_set(
     identity = {"format": FORMAT, **identity}
     fingerprint = digest_of(identity)
     folder = home / "data" / f"{name}-{fingerprint}"
-    if (folder / MANIFEST).is_file():
+    if _fault_in(folder) is None:
         log.info("Prepared set %s is up to date", folder)
         return folder
-    with atomic_path(folder) as partial:
-        partial.mkdir()
-        report = Report()
-        kept = report.filter(_readable(examples(), name))
-        counts, sources = _write(progress(kept, what, total=total), partial, name, report)
-        manifest = {
-            "fingerprint": fingerprint,
-            "identity": identity,
-            "counts": counts,
-            "sources": sources,
-            "report": report.to_dict(),
-            **notes(),
-            "arrow": _arrow_digests(partial),
-        }
-        (partial / MANIFEST).write_text(json.dumps(manifest, indent=2))
+    with exclusive(home / "cache" / folder.name):  # commands that need the same set wait for it
+        if (fault := _fault_in(folder)) is None:
+            return folder
+        if folder.is_dir():
+            log.warning("The prepared set is damaged and made again: %s", fault)
+        with atomic_folder(folder, replaces=True) as partial:
+            report = Report()
+            kept = report.filter(_readable(examples(), name))
+            counts, sources = _write(progress(kept, what, total=total), partial, name, report)
+            manifest = {
+                "fingerprint": fingerprint,
+                "identity": identity,
+                "counts": counts,
+                "sources": sources,
+                "report": report.to_dict(),
+                **notes(),
+                "arrow": _arrow_digests(partial),
+                "bytes": _bytes(partial),
+            }
+            write_json(partial / MANIFEST, manifest)
     log.info("Prepared %s: %s", folder, ", ".join(f"{count} {what}" for what, count in counts.items()))
     for source, counts in sources.items() if len(sources) > 1 else ():
         log.info("Of %s: %s", source, ", ".join(f"{count} {what}" for what, count in counts.items()))
     report.log()
     return folder
+
+
+def _fault_in(folder: Path) -> str | None:
+    """Return what is wrong with a prepared set, None if it can be used."""
+    try:
+        read(folder)
+    except InputError as error:
+        return str(error)
+    return None
 
 
 def fingerprint_of(source: Source) -> str:
@@ -224,39 +244,52 @@ def read_manifest(folder: Path) -> Manifest:
     Raises:
         InputError: the folder isn't a prepared set, or has another format.
     """
-    try:
-        manifest: Manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-        version = manifest["identity"]["format"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{folder} isn't a prepared set (no readable {MANIFEST}): prepare it again") from error
+    if not (folder / MANIFEST).is_file():
+        raise InputError(f"{folder} isn't a prepared set (it has no {MANIFEST}): {_AGAIN}")
+    manifest = read_json(folder / MANIFEST, keys=("identity",), remedy=_AGAIN)
+    version = manifest["identity"].get("format") if isinstance(manifest["identity"], dict) else None
     if version != FORMAT:
-        raise InputError(f"{folder} has format {version}, this version reads {FORMAT}: delete it and prepare it again")
+        raise InputError(f"{folder} has format {version}, this version reads {FORMAT}: {_AGAIN}")
+    if missing := [key for key in _ENTRIES if key not in manifest]:
+        raise InputError(f"{folder / MANIFEST} lacks the entry {missing[0]!r}: {_AGAIN}")
     return manifest
 
 
 def notes_of(manifest: Manifest) -> dict[str, Any]:
     """Return a manifest's entries besides those of every manifest."""
-    common = ("fingerprint", "identity", "counts", "sources", "report", "arrow")
-    return {key: value for key, value in manifest.items() if key not in common}
+    return {key: value for key, value in manifest.items() if key not in (*_ENTRIES, "arrow", "bytes")}
 
 
 def read(folder: Path) -> Any:
     """Return the rows of a prepared set, memory-mapped: a `datasets.Dataset`.
 
+    Its files are verified once per process, those of a set above 16 GiB by their size alone: `validate` verifies them.
+
     Raises:
         InputError: see `read_manifest`; or the rows are missing, damaged, or of other columns.
     """
     manifest = read_manifest(folder)
+    rows = _open(folder, manifest)
+    if (size := _bytes(folder)) != manifest.get("bytes", size):
+        counts = f"{size} bytes instead of {manifest['bytes']}"
+        raise InputError(f"{folder}: the Arrow files don't match the manifest ({counts}): {_AGAIN}{_ON_PURPOSE}")
+    if size <= _VERIFIED:
+        _refuse_altered(folder, manifest)
+    return rows
+
+
+def _open(folder: Path, manifest: Manifest) -> Any:
+    """Return the rows of a prepared set whose files may have been changed."""
     from datasets import load_from_disk
 
     try:
         rows = load_from_disk(str(folder))
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{folder} can't be opened ({error}): delete it and prepare it again") from error
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{folder} can't be opened ({error}): {_AGAIN}") from error
     if rows.features != _features(rows.column_names):
-        raise InputError(f"{folder} has other columns than a prepared set ({rows.features}): prepare it again")
-    if len(rows) != (count := manifest.get("counts", {}).get("queries")):
-        raise InputError(f"{folder} has {len(rows)} rows, its manifest {count}: delete it and prepare again")
+        raise InputError(f"{folder} has other columns than a prepared set ({rows.features}): {_AGAIN}")
+    if len(rows) != (count := manifest["counts"].get("queries")):
+        raise InputError(f"{folder} has {len(rows)} rows, its manifest {count}: {_AGAIN}")
     return rows
 
 
@@ -267,15 +300,19 @@ def validate(folder: Path) -> Manifest:
         InputError: the set is damaged; lists the first ten faults.
     """
     manifest = read_manifest(folder)
-    if (digests_now := _arrow_digests(folder)) != manifest["arrow"]:
-        raise InputError(f"{folder}: the Arrow files don't match the manifest ({digests_now}): prepare it again")
+    _refuse_altered(folder, manifest)
     raise_errors(list(islice(_faults_of(folder), 2 * _EXAMPLES)), "fault in the prepared set")
     return manifest
 
 
+def _refuse_altered(folder: Path, manifest: Manifest) -> None:
+    if (present := _arrow_digests(folder)) != manifest.get("arrow", present):
+        raise InputError(f"{folder}: the Arrow files don't match the manifest ({present}): {_AGAIN}{_ON_PURPOSE}")
+
+
 def _faults_of(folder: Path) -> Iterator[str]:
     """Yield the faults of a prepared set's rows."""
-    for number, row in enumerate(read(folder)):
+    for number, row in enumerate(_open(folder, read_manifest(folder))):
         for fault in _faults(row):
             yield f"{folder}, row {number} (query {row['query_id']!r}): {fault}"
 
@@ -470,4 +507,8 @@ def _text_fault(what: str, value: object, *, blank: bool = False) -> Iterator[st
 
 
 def _arrow_digests(folder: Path) -> dict[str, str]:
-    return digests(sorted(folder.glob("data-*.arrow")), folder)
+    return digests(sorted(folder.glob(_ARROW)), folder)
+
+
+def _bytes(folder: Path) -> int:
+    return sum(file.stat().st_size for file in folder.glob(_ARROW))

@@ -22,7 +22,7 @@ import numpy as np
 
 from reasonir.data.demo import Situation, build_world, demo_texts, hash_of
 from reasonir.data.files.bright import GROUPS, LONG_SPLITS, SPLITS
-from reasonir.utils.files import atomic_path
+from reasonir.utils.state import cached_folder
 
 _FORMAT = 1
 _NONE = ["N/A"]
@@ -58,9 +58,8 @@ def write_mini(home: Path, seed: int) -> Path:
     """Return the folder under `home` with the files of `seed`, written on first use."""
     identity = json.dumps([_FORMAT, seed, hash_of("principles"), hash_of("settings")])
     folder = home / hashlib.sha256(identity.encode()).hexdigest()[:16]
-    if not folder.is_dir():
-        with atomic_path(folder) as partial:
-            _write(_Maker(seed).splits(), partial, np.random.default_rng([seed, 4]))
+    draw = np.random.default_rng([seed, 4])
+    cached_folder(folder, lambda partial: _write(_Maker(seed).splits(), partial, draw))
     return folder
 
 

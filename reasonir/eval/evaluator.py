@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -17,7 +16,18 @@ from reasonir.errors import InputError
 from reasonir.eval.base import Benchmark, EvaluatedSystem
 from reasonir.eval.digest import digests_of
 from reasonir.eval.reranking import rerank_candidates, reranking
-from reasonir.eval.results import HEADLINE, ExtraMetrics, Results, read_analysis, read_values, run_file
+from reasonir.eval.results import (
+    ANALYSIS,
+    FILES,
+    HEADLINE,
+    RESULTS,
+    ExtraMetrics,
+    Results,
+    read_analysis,
+    read_results,
+    read_values,
+    run_file,
+)
 from reasonir.eval.systems import System, check_task, evaluate_systems, random_system, search_system
 from reasonir.eval.trec import read_run
 from reasonir.eval.truncation import Truncation
@@ -28,13 +38,12 @@ from reasonir.model.embedding_cache import Disk, DType, identity_of
 from reasonir.model.encoder import Embedder, Encoder
 from reasonir.types import Run, Task
 from reasonir.utils.ranges import Positive, Validated
+from reasonir.utils.state import fault_of
 
 log = logging.getLogger(__name__)
 
 Baseline = Literal["random", "bm25", "untrained"]
 DEV_DEPTH, DEV_CANDIDATES = 100, 20
-ANALYSIS = "analysis"
-"""Subfolder of a run for the files of `Benchmark.analyse`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +125,7 @@ class Evaluation:
         if encoder is not None and "untrained" in wanted:
             self.results.protocol["untrained"] = identity_of(encoder)
         if self._reuse(wanted):
-            log.info("Reusing the baselines of %s", self.folder / "results.json")
+            log.info("Reusing the baselines of %s", self.folder / RESULTS)
             return
         for results in (self.folder / ANALYSIS, self.folder / "runs"):  # of systems evaluated on something else
             shutil.rmtree(results, ignore_errors=True)
@@ -187,13 +196,17 @@ class Evaluation:
 
     def _reuse(self, wanted: Iterable[str]) -> bool:
         """Load the baselines' results if the folder has them for the same content and protocol, else return False."""
+        if not (self.folder / RESULTS).is_file():
+            return False
         try:
-            saved = json.loads((self.folder / "results.json").read_text())
-        except FileNotFoundError:
+            saved, values = read_results(self.folder), read_values(self.folder)
+            if fault := fault_of(self.folder, saved.get(FILES, {})):
+                raise InputError(fault)
+        except InputError as error:
+            log.warning("The baselines are evaluated again: %s", error)
             return False
         protocol = {**self.results.protocol, "tasks": {task.name: dict(task.protocol) for task in self.tasks}}
         saved["protocol"].pop("truncation", None)  # a result, not a condition
-        values = read_values(self.folder)
         names = list(protocol["digests"])
         if saved["protocol"] != protocol or any(not set(wanted) <= set(values.get(name, {})) for name in names):
             return False

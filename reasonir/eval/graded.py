@@ -15,7 +15,6 @@ Shape letters: P pairs.
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -38,6 +37,7 @@ from reasonir.eval.test_split import SourceTestSplit
 from reasonir.types import Qrels, Run, Task
 from reasonir.utils.files import atomic_path
 from reasonir.utils.plotting import GREY, drawing, look
+from reasonir.utils.state import read_json, write_json
 
 log = logging.getLogger(__name__)
 
@@ -79,8 +79,7 @@ class GradedBenchmark(SourceTestSplit):
         folder.mkdir(parents=True, exist_ok=True)
         stem, others = folder / f"{task.name}.{system.name}", _others(folder, task.name, system.name)
         _write_rows(rows, stem.with_name(f"{stem.name}.parquet"))
-        with atomic_path(stem.with_name(f"{stem.name}.json")) as partial:
-            partial.write_text(json.dumps(_errors(scored), indent=2))
+        write_json(stem.with_name(f"{stem.name}.json"), _errors(scored))
         _plot({**others, system.name: scored}, folder / f"{task.name}.reliability.png")
         bootstrap = BootstrapDraws.of(scored)
         figures = {**bootstrap.points, **above_chance(ranked, {query: task.qrels[query] for query in ranked})}
@@ -184,7 +183,7 @@ def _others(folder: Path, task: str, system: str) -> dict[str, ScoredPairs]:
     for file in sorted(folder.glob(f"{task}.*.parquet")):
         name = file.name.removeprefix(f"{task}.").removesuffix(".parquet")
         if name != system:
-            threshold = json.loads(file.with_suffix(".json").read_text())["threshold"]
+            threshold = read_json(file.with_suffix(".json"), keys=("threshold",), remedy="evaluate again")["threshold"]
             systems[name] = scored_pairs(pq.read_table(file).to_pylist(), threshold)
     return systems
 

@@ -2,12 +2,11 @@
 
 `results.json` holds {"protocol": ..., "results": {task: {system: {metric: value}}}} with confidence intervals over
 queries, paired tests and measurements of approximate indexes; `per_query.parquet` every value of every query;
-`runs/<task>.<system>.trec` the rankings.
+`runs/<task>.<system>.trec` the rankings. `results.json` is written last, with the checksums of the others.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,8 +26,15 @@ from reasonir.eval.stats.significance import (
 from reasonir.eval.trec import write_run
 from reasonir.types import Run, Task
 from reasonir.utils.files import atomic_path
+from reasonir.utils.state import fault_of, read_json, sums_of, write_json
 
 HEADLINE = "ndcg_at_10"
+RESULTS, _PER_QUERY = "results.json", "per_query.parquet"
+ANALYSIS = "analysis"
+"""Subfolder of a run for the files of `Benchmark.analyse`."""
+FILES = "files"
+"""Entry of results.json with the checksums of the other files."""
+_AGAIN = "evaluate it again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,12 +146,13 @@ class Results:
         for task, runs in self.runs.items():
             for system, run in runs.items():
                 write_run(run, run_file(folder, task, system), system)
-        self._write_per_query(folder / "per_query.parquet")
+        self._write_per_query(folder / _PER_QUERY)
         figures = self.figures()
         document = {"protocol": self.protocol, "results": figures, "measured": self.measured}
         document |= self._statistics(figures, evaluated)
-        with atomic_path(folder / "results.json") as partial:
-            partial.write_text(json.dumps(document, indent=2))
+        written = [run_file(folder, task, name) for task, runs in self.runs.items() for name in runs]
+        written += [folder / _PER_QUERY, *(file for file in (folder / ANALYSIS).rglob("*") if file.is_file())]
+        write_json(folder / RESULTS, {**document, FILES: sums_of(written, folder)})
 
     def _statistics(self, figures: Mapping[str, Mapping[str, Any]], evaluated: str) -> dict[str, Any]:
         return {
@@ -203,27 +210,38 @@ def run_file(folder: Path, task: str, system: str) -> Path:
     return folder / "runs" / f"{task}.{system}.trec"
 
 
-def read_protocol(folder: Path) -> Mapping[str, Any]:
-    """Return the protocol of the evaluation in a folder.
+def read_results(folder: Path) -> dict[str, Any]:
+    """Return the content of the results.json in a folder.
 
     Raises:
-        InputError: there is none.
+        InputError: there is none, or it is damaged.
     """
-    file = folder / "results.json"
+    file = folder / RESULTS
     if not file.is_file():
-        raise InputError(f"{folder} holds no results.json: let the run finish, or evaluate it")
-    protocol: Mapping[str, Any] = json.loads(file.read_text())["protocol"]
-    return protocol
+        raise InputError(f"{folder} holds no {RESULTS}: let the run finish, or evaluate it")
+    return read_json(file, keys=("protocol",), remedy=_AGAIN)
 
 
 def read_values(folder: Path) -> Mapping[str, Mapping[str, PerQuery]]:
-    """Return the per-query values of an evaluation: task -> system -> query -> metric -> value; empty without any."""
+    """Return the per-query values of an evaluation: task -> system -> query -> metric -> value; empty without any.
+
+    Raises:
+        InputError: they are damaged.
+    """
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    file = folder / "per_query.parquet"
+    file = folder / _PER_QUERY
     values: dict[str, dict[str, PerQuery]] = {}
     if file.is_file():
-        for row in pq.read_table(file).to_pylist():
+        sums = read_results(folder).get(FILES, {}) if (folder / RESULTS).is_file() else {}
+        if fault := fault_of(folder, {name: sums[name] for name in sums if name == _PER_QUERY}):
+            raise InputError(f"{fault}: {_AGAIN}")
+        try:
+            rows = pq.read_table(file).to_pylist()
+        except (pa.ArrowException, OSError, ValueError) as error:
+            raise InputError(f"{file} can't be read ({error}): {_AGAIN}") from error
+        for row in rows:
             task, system, query_id = row.pop("task"), row.pop("system"), row.pop("query_id")
             values.setdefault(task, {}).setdefault(system, {})[query_id] = row
     return values

@@ -17,11 +17,10 @@ Shape letters: L vectors of a query, D vector size, C centroids.
 from __future__ import annotations
 
 import logging
-import shutil
 import tempfile
 import weakref
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -37,6 +36,7 @@ from reasonir.index.stored import StoredVectors
 from reasonir.index.topk import report, sampled
 from reasonir.model.encoder import ENCODE_TOKENS, Embedder
 from reasonir.types import Corpus, PlainTexts, Run, Text
+from reasonir.utils.files import scratch_folder
 from reasonir.utils.progress import progress
 from reasonir.utils.ranges import Positive, Seed, Validated
 
@@ -120,13 +120,14 @@ class Plaid(Validated):
         """Return an index without documents, and its folder, which is removed with the index."""
         from fast_plaid.search import FastPlaid
 
+        held = ExitStack()
         try:
-            folder = Path(tempfile.mkdtemp(prefix="reasonir-plaid-", dir=self.folder))
+            folder = held.enter_context(scratch_folder(Path(self.folder or tempfile.gettempdir(), "reasonir-plaid")))
         except OSError as error:
             raise InputError(f"index.folder={self.folder}: {error.strerror}: choose a writable folder") from None
         device = str(self.encoder.device) if self.encoder.device.type == "cuda" else "cpu"
         plaid = FastPlaid(str(folder), device=device, low_memory=False)
-        weakref.finalize(plaid, shutil.rmtree, folder, ignore_errors=True)
+        weakref.finalize(plaid, held.close)
         return plaid, folder
 
     def _compress(self) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import shutil
 from pathlib import Path
 
 from reasonir.data.files.corpora import content_of, read_documents
@@ -11,6 +10,7 @@ from reasonir.errors import InputError
 from reasonir.inference.retriever import DOCUMENTS, VECTORS, Retriever
 from reasonir.inference.search_engine import SearchEngine
 from reasonir.model.embedding_cache import identity_of
+from reasonir.utils.files import exclusive
 from reasonir.utils.progress import progress
 
 log = logging.getLogger(__name__)
@@ -44,25 +44,26 @@ def open_corpus(engine: SearchEngine, corpus: str, home: Path) -> Path | None:
         engine.add_documents(list(documents.values()), list(documents))
         return None
     folder = home / "indexes" / f"{identity_of(engine.encoder)}-{content_of(documents)}"
-    if not _read(engine, folder):
-        _encode(engine, documents)
-        engine.save(folder)
-        log.info("The index of %d documents is cached in %s", len(engine), folder)
+    if _read(engine, folder) is None:
+        return folder
+    with exclusive(home / "cache" / folder.name):  # commands that need the same index wait for it
+        if (fault := _read(engine, folder)) is not None:
+            if folder.is_dir():
+                log.warning("%s is damaged and is rebuilt: %s", folder, fault)
+            _encode(engine, documents)
+            engine.write_index(folder)
+            log.info("The index of %d documents is cached in %s", len(engine), folder)
     return folder
 
 
-def _read(retriever: Retriever, folder: Path) -> bool:
-    """Load a cached index; return False if there is none or it was damaged."""
-    if not folder.is_dir():
-        return False
+def _read(retriever: Retriever, folder: Path) -> str | None:
+    """Load a cached index; return why it can't be, None if it is loaded."""
     try:
         retriever.load_index(folder)
     except InputError as error:
-        log.warning("%s is damaged and is rebuilt: %s", folder, error)
-        shutil.rmtree(folder)
-        return False
+        return str(error)
     log.info("Model and corpus are unchanged: the index of %d documents is read from %s", len(retriever), folder)
-    return True
+    return None
 
 
 def _encode(retriever: Retriever, documents: dict[str, str]) -> None:

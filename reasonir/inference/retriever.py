@@ -13,7 +13,7 @@ selection of documents, `T` tokens, `D` dimensions.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, overload
@@ -31,10 +31,12 @@ from reasonir.inference.search_engine import SearchEngine
 from reasonir.model.embedding_cache import identity_of
 from reasonir.model.encoder import Encoder
 from reasonir.types import Corpus, PlainTexts, Side, Text
-from reasonir.utils.files import atomic_path
+from reasonir.utils.files import atomic_folder, sha256
+from reasonir.utils.tensor_files import read_tensors, write_tensors
 
 VECTORS, DOCUMENTS = "vectors.safetensors", "documents.jsonl"
 _BLOCK = 4096
+_AGAIN = "save the documents again"
 
 
 @dataclass(slots=True)
@@ -130,22 +132,24 @@ class Retriever(SearchEngine):
         Raises:
             InputError: there are no documents, or the folder exists.
         """
-        from safetensors.torch import save_file
-
         folder = Path(check_path(folder)).expanduser()
         if not self._blocks:
             raise InputError(f"there are no documents to save to {folder}: add some first")
         if folder.exists():
             raise InputError(f"{folder} exists: give a new folder, or remove it")
+        self.write_index(folder)
+
+    def write_index(self, folder: Path) -> None:
+        """Write what `save` does, in place of an earlier index."""
         whole = Representation.join(self._blocks)
-        with atomic_path(folder) as partial:
-            partial.mkdir()
-            tensors = {"values": whole.values_TD.cpu().contiguous(), "lengths": whole.lengths_N}
-            save_file(tensors, partial / VECTORS, {"model": identity_of(self.encoder)})
+        with atomic_folder(folder, replaces=True) as partial:
             with (partial / DOCUMENTS).open("w", encoding="utf-8") as stream:
                 stream.writelines(
                     json.dumps({"id": doc_id, "text": text}) + "\n" for doc_id, text in self.documents.items()
                 )
+            tensors = {"values": whole.values_TD, "lengths": whole.lengths_N}
+            metadata = {"model": identity_of(self.encoder), DOCUMENTS: sha256(partial / DOCUMENTS)}
+            write_tensors(partial / VECTORS, tensors, metadata)
 
     def load_index(self, folder: str | Path) -> None:
         """Add the documents that `save` wrote, without encoding them.
@@ -154,12 +158,14 @@ class Retriever(SearchEngine):
             InputError: no documents were saved there, they are damaged or another model's, or an id is another text's.
         """
         folder = Path(check_path(folder)).expanduser()
-        saved, model = _read_vectors(folder / VECTORS)
-        if model != identity_of(self.encoder):
+        saved, metadata = _read_vectors(folder / VECTORS)
+        if metadata.get("model", "") != identity_of(self.encoder):
             raise InputError(f"{folder} was saved by another model or other settings: add its documents again")
         rows = _read_documents(folder / DOCUMENTS)
         if len(rows) != len(saved):
             raise InputError(f"{folder} holds {len(rows)} documents and the vectors of {len(saved)}: save it again")
+        if metadata.get(DOCUMENTS, digest := sha256(folder / DOCUMENTS)) != digest:
+            raise InputError(f"{folder / DOCUMENTS} isn't as it was saved (its checksum differs): {_AGAIN}")
         new = self._new([doc_id for doc_id, _ in rows], [text for _, text in rows])
         saved = saved.to(device=self.encoder.device)
         rows_N = torch.tensor([row for row, (doc_id, _) in enumerate(rows) if doc_id in new], dtype=torch.int64)
@@ -167,21 +173,17 @@ class Retriever(SearchEngine):
         self._remember(new)
 
 
-def _read_vectors(file: Path) -> tuple[Representation, str]:
-    """Saved representations, and the identity of their model."""
-    from safetensors import SafetensorError, safe_open
-
+def _read_vectors(file: Path) -> tuple[Representation, Mapping[str, str]]:
+    """Saved representations, and the metadata of their file."""
     if not file.is_file():
         raise InputError(f"{file.parent} holds no {file.name}: give a folder that Retriever.save wrote")
-    try:
-        with safe_open(file, "pt") as stream:
-            saved = Representation(stream.get_tensor("values"), stream.get_tensor("lengths"))
-            model = (stream.metadata() or {}).get("model", "")
-    except SafetensorError as error:
-        raise InputError(f"{file} can't be read ({error}): save the documents again") from error
+    tensors, metadata, _ = read_tensors(file, remedy=_AGAIN)
+    if missing := {"values", "lengths"} - set(tensors):
+        raise InputError(f"{file} has no tensor {min(missing)!r}: {_AGAIN}")
+    saved = Representation(tensors["values"], tensors["lengths"])
     if (total := int(saved.lengths_N.sum())) != len(saved.values_TD):
-        raise InputError(f"{file} has {len(saved.values_TD)} vectors, and lengths of {total}: save it again")
-    return saved, model
+        raise InputError(f"{file} has {len(saved.values_TD)} vectors, and lengths of {total}: {_AGAIN}")
+    return saved, metadata
 
 
 def _read_documents(file: Path) -> list[tuple[str, str]]:

@@ -12,7 +12,6 @@ import dataclasses
 import hashlib
 import json
 import logging
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,13 +21,16 @@ import torch
 from torch import Tensor
 
 from reasonir.data.batch import Representation
+from reasonir.errors import InputError
 from reasonir.model.encoder import Encoder
 from reasonir.types import Side, Text
-from reasonir.utils.files import add_strings, atomic_path
+from reasonir.utils.files import add_strings
+from reasonir.utils.tensor_files import read_tensors, write_tensors
 
 log = logging.getLogger(__name__)
 DType = Literal["float32", "float16"]
 _FORMAT = 2
+_AGAIN = "these texts are encoded again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,35 +77,29 @@ class Disk:
 
     def load(self, key: str) -> Block | None:
         """See `Store`; logs a warning for a damaged file."""
-        from safetensors import SafetensorError, safe_open
-
         file = self._file(key)
         if not file.is_file():
             return None
         try:
-            with safe_open(file, "pt") as stream:
-                checksum = stream.metadata()["checksum"]
-                tensors = {name: stream.get_tensor(name) for name in ("values", "lengths", "tokens", "lost")}
-            if _checksum(tensors["values"]) != checksum:
-                raise ValueError("checksum mismatch")
-        except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
-            log.warning("%s is damaged (%s): these texts are encoded again", file, error)
+            tensors = read_tensors(file, remedy=_AGAIN).tensors
+            values_TD, lengths_N, tokens_N, lost_N = (tensors[name] for name in ("values", "lengths", "tokens", "lost"))
+        except InputError as error:
+            log.warning("%s", error)
             return None
-        return Block(Representation(tensors["values"].float(), tensors["lengths"]), tensors["tokens"], tensors["lost"])
+        except KeyError as error:
+            log.warning("%s has no tensor %s: %s", file, error, _AGAIN)
+            return None
+        return Block(Representation(values_TD.float(), lengths_N), tokens_N, lost_N)
 
     def save(self, key: str, block: Block) -> None:
         """See `Store`."""
-        from safetensors.torch import save_file
-
-        values_TD = block.representation.values_TD.to(getattr(torch, self.dtype)).contiguous()
         tensors = {
-            "values": values_TD,
-            "lengths": block.representation.lengths_N.contiguous(),
-            "tokens": block.tokens_N.contiguous(),
-            "lost": block.lost_N.contiguous(),
+            "values": block.representation.values_TD.to(getattr(torch, self.dtype)),
+            "lengths": block.representation.lengths_N,
+            "tokens": block.tokens_N,
+            "lost": block.lost_N,
         }
-        with atomic_path(self._file(key)) as partial:
-            save_file(tensors, partial, {"checksum": _checksum(values_TD)})
+        write_tensors(self._file(key), tensors)
 
     def _file(self, key: str) -> Path:
         return self.folder / f"{key}.safetensors"
@@ -149,10 +145,6 @@ def _settings(value: Any) -> Any:
         tokenizer = json.loads(value.backend_tokenizer.to_str())
         return {key: part for key, part in tokenizer.items() if key not in ("truncation", "padding")}
     return str(value)
-
-
-def _checksum(tensor: Tensor) -> str:
-    return f"{zlib.crc32(_bytes(tensor)):08x}"
 
 
 def _bytes(tensor: Tensor) -> Any:

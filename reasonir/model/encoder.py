@@ -67,6 +67,10 @@ def blocks(texts: Sequence[Text]) -> Iterator[tuple[slice, list[Text]]]:
         yield slice(start, start + len(chosen)), chosen
 
 
+def _go_on() -> None:
+    """Do nothing between two micro-batches."""
+
+
 class Encoder(nn.Module):
     """Turns texts into representations: `backbone` reads tokens, `head` computes vectors and scores."""
 
@@ -81,6 +85,8 @@ class Encoder(nn.Module):
         self.trust_remote_code = trust_remote_code
         """True if Python code in the checkpoint was allowed to run."""
         self._packs: dict[tuple[str, bool], bool] = {}
+        self.between: Callable[[], None] = _go_on
+        """Called before every micro-batch of `represent`: a server's other requests go first there."""
 
     @property
     def device(self) -> torch.device:
@@ -177,6 +183,7 @@ class Encoder(nn.Module):
         try:
             parts, order = [], []
             for chosen_M in watch(self.cut(tokens.lengths_N, budget)):
+                self.between()
                 values_TD = self(self.pad(tokens, chosen_M))
                 parts.append(Representation(values_TD, lengths_N[chosen_M]))
                 order.append(chosen_M)

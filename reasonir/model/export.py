@@ -23,7 +23,7 @@ from reasonir.model.encoder import Encoder
 from reasonir.model.export_check import ExportCheck
 from reasonir.model.lora import merged
 from reasonir.model.prompts import Prompts
-from reasonir.utils.files import atomic_path
+from reasonir.utils.files import atomic_folder
 
 _LOAD_ARGUMENTS = {"folder", "prompts", "model_kwargs"}
 """Arguments of a head's `load` besides its options."""
@@ -46,8 +46,7 @@ def export(
     """
     if folder.exists() and not manifest.is_export(folder) and any(folder.iterdir()):
         raise InputError(f"{folder} holds files that are no export: choose a new folder, or remove them")
-    with atomic_path(folder, replaces=True) as partial_folder:
-        partial_folder.mkdir()
+    with atomic_folder(folder, replaces=True) as partial_folder:
         manifest.begin(partial_folder)
         for name, file in (extra or {}).items():
             shutil.copyfile(file, partial_folder / name)

@@ -16,8 +16,8 @@ from annotated_types import Ge, MultipleOf
 
 from reasonir.model.backbone import Model
 from reasonir.model.download import locate
-from reasonir.utils.files import atomic_path
 from reasonir.utils.ranges import Positive
+from reasonir.utils.state import cached_folder
 
 _SPECIAL = {
     "unk_token": "[UNK]",
@@ -44,9 +44,7 @@ class Tiny(Model):
     def locate(self, *, weights: bool = True) -> Path:
         """Return the folder of the checkpoint, written on first use."""
         folder = Path(self.path) / f"{self.form}-{self.layers}x{self.hidden}-{self.vocabulary}"
-        if not (folder / "config.json").is_file():
-            with atomic_path(folder) as partial:
-                self._write(partial)
+        cached_folder(folder, self._write)
         return locate(str(folder), weights=weights, trust_remote_code=self.trust_remote_code)
 
     def _write(self, folder: Path) -> None:

@@ -8,7 +8,7 @@ next run of the same model, batch and device, in a file that may be deleted.
 
 from __future__ import annotations
 
-import json
+import logging
 import platform
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,9 +18,13 @@ from torch import Tensor
 
 from reasonir.data.batch import Tokens
 from reasonir.engine.step import Budget
+from reasonir.errors import InputError
 from reasonir.hardware import Hardware, number_format
 from reasonir.model.encoder import Encoder
-from reasonir.utils.files import atomic_path, exclusive
+from reasonir.utils.files import exclusive
+from reasonir.utils.state import read_json, write_json
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,12 +58,17 @@ class BudgetCache:
     def keep(self, budget: Budget) -> None:
         """Cache a budget."""
         with exclusive(self.file):
-            cached = self._read() | {self.key: {"micro_batch": budget.micro_batch, "kept": budget.max_saved_tokens}}
-            with atomic_path(self.file) as partial:
-                partial.write_text(json.dumps(cached, indent=2))
+            entry = {"micro_batch": budget.micro_batch, "kept": budget.max_saved_tokens}
+            write_json(self.file, self._read() | {self.key: entry})
 
     def _read(self) -> dict[str, dict[str, int]]:
-        return json.loads(self.file.read_text()) if self.file.is_file() else {}
+        if not self.file.is_file():
+            return {}
+        try:
+            return read_json(self.file, remedy="its budgets are measured again")
+        except InputError as error:
+            log.warning("%s", error)
+            return {}
 
 
 def graph_bytes(encoder: Encoder, hardware: Hardware, *, width: int) -> float:

@@ -7,7 +7,6 @@ distribution of the sampled texts; `probe=true` measures it.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -24,8 +23,8 @@ from reasonir.model.backbone import Model
 from reasonir.planning.lengths import Measured
 from reasonir.planning.memory import Cost, Estimate, TextShapes, Training
 from reasonir.training.datamodule import RetrievalData
-from reasonir.utils.files import atomic_path
 from reasonir.utils.memory_meter import GIB
+from reasonir.utils.state import read_json, write_json
 
 _USABLE, _USABLE_OF_HOST = 0.9, 0.7
 """Planned shares of a GPU's memory, where a step that runs out of memory is repeated, and of the host's free memory."""
@@ -123,8 +122,7 @@ class Plan:
 
     def write(self, folder: Path) -> None:
         """Write plan.json."""
-        with atomic_path(folder / "plan.json") as partial:
-            partial.write_text(json.dumps(self.to_dict(), indent=2))
+        write_json(folder / "plan.json", self.to_dict())
 
 
 def fit_step(training: Training, hardware: Hardware, texts: TextShapes, *, width: int, graph_scale: float = 1.0) -> Fit:
@@ -195,9 +193,23 @@ def survey(plan: Plan, profiles: Mapping[str, Hardware]) -> dict[str, Fit]:
     return {name: fit_step(plan.training, profile, plan.texts, width=plan.width) for name, profile in profiles.items()}
 
 
+def read_plan(file: Path) -> dict[str, Any]:
+    """Return the content of a run's plan.json.
+
+    Raises:
+        InputError: the file is damaged.
+    """
+    keys = ("hardware", "precision", "total_gib", "micro_batch_tokens", "max_saved_tokens")
+    return read_json(file, keys=keys, remedy="copy it again, or delete it to plan the run again")
+
+
 def planned_lengths(file: Path) -> dict[str, int]:
-    """Return the fitted lengths in an earlier plan file, which a resumed run keeps; empty without a file."""
-    return dict(json.loads(file.read_text()).get("auto_lengths", {})) if file.is_file() else {}
+    """Return the fitted lengths in an earlier plan file, which a resumed run keeps; empty without a file.
+
+    Raises:
+        InputError: the file is damaged.
+    """
+    return dict(read_plan(file).get("auto_lengths", {})) if file.is_file() else {}
 
 
 def as_planned(hardware: Hardware, file: Path) -> Hardware:
@@ -205,8 +217,11 @@ def as_planned(hardware: Hardware, file: Path) -> Hardware:
 
     The free memory of a CPU changes from run to run. With another profile, or too little memory for the earlier plan,
     the profile is returned unchanged and the run is planned again.
+
+    Raises:
+        InputError: the file is damaged.
     """
-    earlier = json.loads(file.read_text()) if file.is_file() else {}
+    earlier = read_plan(file) if file.is_file() else {}
     same = (earlier.get("hardware"), earlier.get("precision")) == (hardware.name, hardware.precision)
     if not same or earlier["total_gib"] > (hardware.memory_gib or 0.0):
         return hardware

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from reasonir.errors import InputError
 from reasonir.publishing.model_card import card_of
 from reasonir.utils.command_line import command_line, override
-from reasonir.utils.files import atomic_path
+from reasonir.utils.files import PARTIAL, atomic_folder
 
 if TYPE_CHECKING:
     from reasonir.inference.loading import Device
@@ -38,8 +38,8 @@ def save(run: Path, folder: Path, *, name: str, licence: str | None = None) -> N
         raise InputError(f"run={run} has no exported model: finish the run ({command})")
     if folder.exists():
         raise InputError(f"{folder} exists: give a new folder, or remove it")
-    with atomic_path(folder) as partial:
-        shutil.copytree(run / "model", partial)
+    with atomic_folder(folder) as partial:
+        shutil.copytree(run / "model", partial, dirs_exist_ok=True, ignore=shutil.ignore_patterns(f"*{PARTIAL}*"))
         (partial / "README.md").write_text(card_of(run, name, licence=licence), encoding="utf-8")
 
 
@@ -58,7 +58,8 @@ def push(folder: Path, to: str, *, private: bool = False) -> str:
     api = HfApi()
     try:
         address = str(api.create_repo(to, private=private, exist_ok=True))
-        api.upload_folder(repo_id=to, folder_path=folder, commit_message="Upload a model trained with reasonir")
+        message, ignored = "Upload a model trained with reasonir", [f"*{PARTIAL}*"]
+        api.upload_folder(repo_id=to, folder_path=folder, commit_message=message, ignore_patterns=ignored)
     except (HfHubHTTPError, LocalTokenNotFoundError, OSError) as error:
         reason = str(error).strip().splitlines()[0]
         raise InputError(

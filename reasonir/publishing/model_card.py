@@ -21,6 +21,7 @@ from reasonir.runs.folder import saved_config
 from reasonir.runs.overrides import parse_overrides, saved_overrides
 from reasonir.runs.provenance import DATA
 from reasonir.utils.command_line import command_line, override
+from reasonir.utils.state import read_json
 from reasonir.utils.table import TEXT, Table
 
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
@@ -72,8 +73,7 @@ def card_of(run: Path, name: str, *, licence: str | None = None) -> str:
 
 
 def _read(file: Path) -> Mapping[str, Any]:
-    content: Mapping[str, Any] = json.loads(file.read_text()) if file.is_file() else {}
-    return content
+    return read_json(file, remedy="copy it again, or delete it to leave it out of the card") if file.is_file() else {}
 
 
 def _hub_id(path: Any) -> str | None:

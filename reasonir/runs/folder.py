@@ -16,10 +16,10 @@ from reasonir.errors import InputError
 from reasonir.model import manifest
 from reasonir.model.backbone import Model
 from reasonir.runs.components import build_saved, refuse_unknown_components
-from reasonir.runs.outcome import RUN_ID
+from reasonir.runs.outcome import RUN_ID, read_run_id
 from reasonir.runs.secrets import from_environment
 from reasonir.utils.command_line import command_line, override
-from reasonir.utils.parsing import read_yaml
+from reasonir.utils.state import read_state_yaml
 
 
 def folder_of_id(run_id: str, home: Path) -> Path:
@@ -29,7 +29,7 @@ def folder_of_id(run_id: str, home: Path) -> Path:
         InputError: no folder has this id.
     """
     for file in (*home.glob(f"outputs/*/{RUN_ID}"), *home.glob(f"multirun/*/*/{RUN_ID}")):
-        if file.read_text().strip() == run_id and (file.parent / "config.yaml").is_file():
+        if read_run_id(file.parent) == run_id and (file.parent / "config.yaml").is_file():
             return file.parent
     raise InputError(
         f"{run_id}: no run in {home / 'outputs'} or {home / 'multirun'} has this id: give the run's folder"
@@ -40,15 +40,12 @@ def saved_config(folder: Path) -> Mapping[str, Any]:
     """Read the configuration of a run, as plain values.
 
     Raises:
-        InputError: the folder is no tracked run.
+        InputError: the folder is no tracked run, or the file is damaged.
     """
     file = folder / "config.yaml"
     if not file.is_file():
         raise InputError(f"{folder} is no tracked run: it has no config.yaml")
-    saved = read_yaml(file, remedy="copy the folder again")
-    if not isinstance(saved, dict):
-        raise InputError(f"{file} is no configuration of a run: copy the folder again")
-    return saved
+    return read_state_yaml(file, dict, "configuration of a run", remedy="copy the folder again")
 
 
 def saved_data(folder: Path, *, trust_remote_code: bool = False) -> dict[str, Any]:

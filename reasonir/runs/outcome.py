@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import platform
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from reasonir.errors import InputError
 from reasonir.runs.lock import is_locked
 from reasonir.utils.command_line import command_line, override
-from reasonir.utils.files import atomic_path
+from reasonir.utils.state import read_json, write_json
+from reasonir.utils.values import shorten
 
 RUNNING, FINISHED, FAILED, KILLED = "RUNNING", "FINISHED", "FAILED", "KILLED"
 """MLflow's run statuses."""
@@ -21,6 +22,7 @@ SWEEP = "sweep.json"
 RUN_ID = "run_id"
 """File in a tracked folder with the id of its MLflow run."""
 _FILE = "outcome.json"
+_Record = TypeVar("_Record")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,14 +51,16 @@ class JobRecord:
 
     def write(self, folder: Path) -> None:
         """Write the record to the job's folder."""
-        with atomic_path(folder / _FILE) as partial:
-            partial.write_text(json.dumps(asdict(self), indent=2))
+        write_json(folder / _FILE, asdict(self))
 
     @classmethod
     def read(cls, folder: Path) -> JobRecord | None:
-        """Read the record of a job's folder, None before the job has started."""
-        file = folder / _FILE
-        return cls(**json.loads(file.read_text())) if file.is_file() else None
+        """Read the record of a job's folder, None before the job has started.
+
+        Raises:
+            InputError: the record is damaged.
+        """
+        return read_record(cls, folder / _FILE, remedy="delete it to run the job again")
 
     def process(self) -> Any:
         """Return the job's psutil.Process, None if it has ended or runs on another machine."""
@@ -77,9 +81,40 @@ class JobRecord:
 
     def ended(self, folder: Path, status: str, error: str = "", *, seconds: float = 0.0) -> JobRecord:
         """Return the record of the ended job, which ran `seconds` more, with the run id from its folder."""
-        file = folder / RUN_ID
-        run_id = file.read_text() if file.is_file() else self.run_id
+        run_id = read_run_id(folder) or self.run_id
         return replace(self, status=status, error=error, seconds=self.seconds + seconds, run_id=run_id, pid=None)
+
+
+def read_record(record: type[_Record], file: Path, *, remedy: str) -> _Record | None:
+    """Return the dataclass that a state file holds, None without the file.
+
+    Raises:
+        InputError: the file is damaged.
+    """
+    if not file.is_file():
+        return None
+    values = read_json(file, remedy=remedy)
+    try:
+        return record(**values)
+    except TypeError as error:
+        raise InputError(f"{file} isn't a {record.__name__} ({error}): {remedy}") from error
+
+
+def read_run_id(folder: Path) -> str | None:
+    """Return the MLflow id saved in a folder, None without one.
+
+    Raises:
+        InputError: the file holds something else.
+    """
+    file = folder / RUN_ID
+    if not file.is_file():
+        return None
+    run_id = file.read_bytes().strip()
+    if not re.fullmatch(rb"[0-9a-f]{32}", run_id):
+        raise InputError(
+            f"{file} holds {shorten(run_id)}, expected the id of an MLflow run: write it there, or delete it"
+        )
+    return run_id.decode()
 
 
 def job_records(sweep: Path) -> dict[Path, JobRecord]:

@@ -20,7 +20,7 @@ from omegaconf import OmegaConf
 
 from reasonir.errors import InputError, raise_errors
 from reasonir.utils.command_line import command_line, override, quoted
-from reasonir.utils.parsing import read_yaml
+from reasonir.utils.state import is_sealed, read_state_yaml
 from reasonir.utils.values import shorten
 
 _SPECIAL = ("_target_", "_args_", "_partial_", "_convert_", "_recursive_")
@@ -35,6 +35,7 @@ _SWEEPING = re.compile(
     rf"|\.launcher\.({_LAUNCHER})=[\w.-]+|\.sweeper\.({_SWEEPER})=[\w.-]+)"
 )
 """Hydra's settings of a sweep's size, resources and sampler seed, which decide no code."""
+_REMEDY = "copy the folder again; to change options, give them with resume="
 _FLAGS = ("-m", "--multirun")
 _TEXTS = ("experiment_name", "home", "run_name")
 """Keys of a command that are no groups."""
@@ -109,11 +110,11 @@ def saved_overrides(file: Path) -> list[str]:
     """Read the overrides that Hydra saved for a run.
 
     Raises:
-        InputError: the file is no list of overrides.
+        InputError: the file is damaged, or no list of overrides.
     """
-    saved = read_yaml(file, remedy="copy the folder again")
-    if not isinstance(saved, list):
-        raise InputError(f"{file} is no list of overrides: copy the folder again")
+    if is_sealed(file.parent.parent / "config.yaml") and not is_sealed(file):
+        raise InputError(f"{file} isn't as it was written (its checksum, the first line, is missing): {_REMEDY}")
+    saved = read_state_yaml(file, list, "list of overrides", remedy=_REMEDY)
     return [str(override) for override in saved]
 
 

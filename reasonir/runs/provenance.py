@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from reasonir.data.base import Source
 from reasonir.data.prepared import Manifest, fingerprint_of, origin_of, read_manifest
 from reasonir.errors import InputError
+from reasonir.utils.state import read_json
 
 DATA = "data.json"
 """Manifest of the prepared training set, in a run's folder."""
@@ -50,5 +50,5 @@ def data_of(folder: Path) -> str:
 
 
 def _trained_on(folder: Path) -> Manifest:
-    manifest: Manifest = json.loads((folder / DATA).read_text())
-    return manifest
+    remedy = "copy it again: without it the run's held-out split isn't known"
+    return read_json(folder / DATA, keys=("fingerprint", "identity"), remedy=remedy)

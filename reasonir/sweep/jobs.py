@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -13,9 +12,9 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.types import Override
 from hydra.types import RunMode
 
-from reasonir.runs.outcome import SWEEP
+from reasonir.runs.outcome import SWEEP, read_record
 from reasonir.runs.overrides import overrides_of, parse_overrides
-from reasonir.utils.files import atomic_path
+from reasonir.utils.state import write_json
 
 STOPPING = "stopping"
 """File in a sweep's folder that keeps further jobs from starting."""
@@ -41,14 +40,16 @@ class SweepRecord:
 
     @classmethod
     def read(cls, folder: Path) -> SweepRecord | None:
-        """Read a folder's sweep.json, None if it has none."""
-        file = folder / SWEEP
-        return cls(**json.loads(file.read_text())) if file.is_file() else None
+        """Read a folder's sweep.json, None if it has none.
+
+        Raises:
+            InputError: it is damaged.
+        """
+        return read_record(cls, folder / SWEEP, remedy="copy it again, or start a new sweep")
 
     def write(self, folder: Path) -> None:
         """Write sweep.json."""
-        with atomic_path(folder / SWEEP) as partial:
-            partial.write_text(json.dumps(asdict(self), indent=2))
+        write_json(folder / SWEEP, asdict(self))
 
     def chosen(self, overrides: Sequence[str]) -> dict[str, str]:
         """Return the swept keys and values of a job with these overrides: of all that the sweep doesn't set itself."""

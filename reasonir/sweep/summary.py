@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from statistics import fmean, stdev
 from typing import Any, NamedTuple
 
 from reasonir.eval.digest import QUERIES, Digests, digest_of, whole
-from reasonir.eval.results import HEADLINE
+from reasonir.eval.results import HEADLINE, RESULTS, read_results
 from reasonir.report.console import show
 from reasonir.runs.outcome import FINISHED, JobRecord
 from reasonir.sweep.jobs import SweepRecord, title
@@ -129,8 +128,8 @@ def _read(sweep: SweepRecord, jobs: Mapping[Path, JobRecord]) -> tuple[str, list
     metric, rows = HEADLINE, []
     for folder, record in jobs.items():
         value, content = nan, ""
-        if record.status == FINISHED and (folder / "results.json").is_file():
-            document = json.loads((folder / "results.json").read_text())
+        if record.status == FINISHED and (folder / RESULTS).is_file():
+            document = read_results(folder)
             protocol = document["protocol"]
             metric = protocol.get("headline", HEADLINE)
             if digests := protocol.get("digests"):

@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import numpy as np
+from torch import Tensor
 
 from reasonir.data.prepared import TEACHER, digest_of, example_of, notes_of, read, read_manifest, write_set
 from reasonir.errors import InputError
@@ -28,8 +28,9 @@ from reasonir.model.caching_encoder import MAX_CUT, CachingEncoder
 from reasonir.model.fingerprint import identity_of
 from reasonir.teacher.report import TeacherTally, sentence
 from reasonir.types import Example, Pair, Text
-from reasonir.utils.files import atomic_path, exclusive
+from reasonir.utils.files import exclusive
 from reasonir.utils.ranges import Positive, Rule, Seed, Validated
+from reasonir.utils.tensor_files import read_tensors, write_tensors
 
 log = logging.getLogger(__name__)
 _NAME = Rule(
@@ -115,16 +116,14 @@ class Reranking(Validated):
         for start in range(0, len(rows), self.block):
             stop = min(len(rows), start + self.block)
             block = [example_of(rows[number]) for number in range(start, stop)]
-            file = cache / f"{start}-{stop}.npy"
-            if file.is_file():
-                scores_P = np.load(file)
-            else:
+            file = cache / f"{start}-{stop}.safetensors"
+            scores_P = _cached(file)
+            if scores_P is None:
                 encoder = encoder or CachingEncoder(
                     self.model.load(seed=self.seed).to(self.hardware.resolve().torch_device)
                 )
                 scores_P = self._scores(encoder, block)
-                with atomic_path(file) as partial, partial.open("wb") as stream:
-                    np.save(stream, scores_P)
+                write_tensors(file, {"scores": scores_P})
             scores = iter(scores_P.tolist())
             for example in block:
                 documents = tuple(
@@ -141,7 +140,7 @@ class Reranking(Validated):
                 100 * encoder.pair_queries.share,
             )
 
-    def _scores(self, encoder: CachingEncoder, block: Sequence[Example]) -> np.ndarray:
+    def _scores(self, encoder: CachingEncoder, block: Sequence[Example]) -> Tensor:
         """Return scores_P of the documents of all examples, in order."""
         pairs = [
             Pair(Text(example.query, example.instruction), Text(document.text, document.instruction))
@@ -150,4 +149,15 @@ class Reranking(Validated):
         ]
         logits_P = encoder.score_pairs(pairs)
         scores_P = logits_P if self.scale == "logit" else logits_P.double().sigmoid()
-        return scores_P.float().numpy()
+        return scores_P.float()
+
+
+def _cached(file: Path) -> Tensor | None:
+    """Return the scores_P of a block in the cache, None if there are none or they are damaged."""
+    if not file.is_file():
+        return None
+    try:
+        return read_tensors(file, remedy="these pairs are scored again").tensors["scores"]
+    except InputError as error:
+        log.warning("%s", error)
+        return None

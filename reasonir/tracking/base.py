@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from reasonir.errors import InputError
 from reasonir.runs.folder import folder_of_id
-from reasonir.runs.outcome import RUN_ID, refuse_sweep
+from reasonir.runs.outcome import read_run_id, refuse_sweep
 from reasonir.tracking import outbox
 from reasonir.tracking.database import FOLDER_TAG, blocked, client_of, database_of, unavailable
 from reasonir.utils.ranges import Validated
@@ -142,9 +142,12 @@ def resumable_run_id(home: Path, folder: Path) -> str | None:
 
 
 def saved_run_id(folder: Path) -> str | None:
-    """Return the MLflow id saved in a folder, None without one."""
-    file = folder / RUN_ID
-    return file.read_text() if file.is_file() else None
+    """Return the MLflow id saved in a folder, None without one.
+
+    Raises:
+        InputError: the file holds something else.
+    """
+    return read_run_id(folder)
 
 
 def existing_run_id(home: Path, run_id: str, folder: Path) -> str | None:

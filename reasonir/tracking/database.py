@@ -9,11 +9,13 @@ from __future__ import annotations
 import logging
 import os
 import shlex
+import shutil
 import sqlite3
 import time
 from contextlib import AbstractContextManager, closing, suppress
 from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 from urllib.parse import quote
 
@@ -145,8 +147,10 @@ def _create(home: Path) -> None:
 
     with exclusive(file):
         if not file.is_file():
-            with atomic_path(file) as partial:
-                SqlAlchemyStore(_address(partial), artifacts_of(home)).engine.dispose()
+            with TemporaryDirectory() as folder, atomic_path(file) as partial:  # SQLite has locks of its own on a file
+                made = Path(folder, file.name)
+                SqlAlchemyStore(_address(made), artifacts_of(home)).engine.dispose()
+                shutil.copyfile(made, partial)
 
 
 def _write_error(file: Path) -> sqlite3.Error | None:

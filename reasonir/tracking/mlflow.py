@@ -32,7 +32,7 @@ from reasonir.tracking.base import (
 from reasonir.tracking.database import FOLDER_TAG, address_of, artifacts_of, client_of, exclusively
 from reasonir.tracking.outbox import OPEN, UNDELIVERED, Call, Outbox
 from reasonir.utils.command_line import command_line, override
-from reasonir.utils.files import atomic_path
+from reasonir.utils.files import atomic_path, is_partial
 
 log = logging.getLogger(__name__)
 
@@ -261,10 +261,11 @@ class MlflowTracking(Tracking):
 
     def _artifact(self, path: str, under: str | None) -> None:
         file = self._file(path)
-        if file.is_dir():
-            self._client.log_artifacts(self.run_id, str(file), under)
-        else:
-            self._client.log_artifact(self.run_id, str(file), under)
+        inner = [each for each in sorted(file.rglob("*")) if each.is_file()]
+        for each in inner if file.is_dir() else [file]:
+            folder = "/".join([*([under] if under else []), *each.relative_to(file).parts[:-1]])
+            if not is_partial(each.relative_to(self._folder.resolve())):
+                self._client.log_artifact(self.run_id, str(each), folder or None)
 
     def _model(self, run: str, name: str, metric: float | None, content: str = "") -> Call:
         """Log the model; registering it is a call of its own, since it may fail separately."""

@@ -14,7 +14,6 @@ from typing import Any
 
 import torch
 from lightning import Callback, LightningModule, Trainer
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from reasonir.data.batch import Batch
@@ -23,7 +22,8 @@ from reasonir.errors import InputError
 from reasonir.eval.stats import ranking_metrics
 from reasonir.eval.systems import System
 from reasonir.model.encoder import Encoder
-from reasonir.training.checkpoints import AtomicCheckpointIO, checkpoint_name, newest, step_of
+from reasonir.runs.metrics_csv import History
+from reasonir.training.checkpoints import AtomicCheckpointIO, best_name, checkpoint_name, newest, read_best, step_of
 from reasonir.training.fsdp import whole
 from reasonir.training.interrupt import Interrupt
 from reasonir.training.module import RetrieverModule
@@ -31,8 +31,8 @@ from reasonir.training.nonfinite import GRADIENT_NORM, Finding, NonFiniteGuard, 
 from reasonir.training.options import CheckpointOptions, DevEvalOptions, EarlyStoppingOptions
 from reasonir.training.throughput import Throughput
 from reasonir.types import Task
-from reasonir.utils.files import atomic_path
 from reasonir.utils.memory_meter import peak_memory_gib
+from reasonir.utils.tensor_files import write_tensors
 
 log = logging.getLogger(__name__)
 _DEV_METRICS = ("ndcg_at_10", "recall_at_100", "mrr", "map")
@@ -46,6 +46,7 @@ class TrainingMonitor(Callback):
         dev: the development task; None for none.
         system: ranks the development task with an encoder.
         interrupt: requests a stop after the current step.
+        history: the run's metrics.csv, whose checksum each checkpoint has; None for none.
         checkpoint: when to save.
         dev_eval: when to evaluate.
         early_stopping: when to stop.
@@ -58,10 +59,12 @@ class TrainingMonitor(Callback):
         system: Callable[[Encoder], System],
         interrupt: Interrupt,
         *,
+        history: History | None = None,
         checkpoint: CheckpointOptions,
         dev_eval: DevEvalOptions,
         early_stopping: EarlyStoppingOptions,
     ) -> None:
+        self.history = history
         self.checkpoint = checkpoint
         self.dev_eval = dev_eval
         self.patience = early_stopping.patience
@@ -71,6 +74,7 @@ class TrainingMonitor(Callback):
         self.interrupt = interrupt
         self.best: float | None = None
         self.best_step = 0
+        self.best_digest = ""
         self.without_improvement = 0
         self._step = 0
         self._lr = 0.0
@@ -80,20 +84,25 @@ class TrainingMonitor(Callback):
     @property
     def best_file(self) -> Path:
         """The weights with the best development metric so far."""
-        return self.folder / f"best_{self.best_step:08d}.safetensors"
+        return self.folder / best_name(self.best_step)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state that early stopping and the best weights depend on."""
         return {
             "best": self.best,
             "best_step": self.best_step,
+            "best_digest": self.best_digest,
             "without_improvement": self.without_improvement,
+            "history": self.history.mark() if self.history else None,
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore what `state_dict` returned."""
         self.best, self.best_step = state_dict["best"], state_dict["best_step"]
+        self.best_digest = state_dict.get("best_digest", "")
         self.without_improvement = state_dict["without_improvement"]
+        if self.history and (mark := state_dict.get("history")):
+            self.history.check(mark)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the counters, and delete files of later steps, which an abandoned run left here."""
@@ -131,9 +140,13 @@ class TrainingMonitor(Callback):
         self.interrupt.training_ends()
 
     def load_best(self, encoder: Encoder) -> None:
-        """Load the weights with the best development metric into the encoder, if there are any."""
-        if self.best_file.is_file():
-            encoder.load_state_dict(load_file(self.best_file))
+        """Load the weights with the best development metric into the encoder, if there was a development evaluation.
+
+        Raises:
+            InputError: they are missing or damaged.
+        """
+        if self.best is not None:
+            encoder.load_state_dict(read_best(self.folder, self.best_step, self.best_digest))
             log.info("Best checkpoint: step %d (dev nDCG@10 %.4f)", self.best_step, self.best)
 
     def load_last(self, encoder: Encoder) -> None:
@@ -209,7 +222,7 @@ class TrainingMonitor(Callback):
         """Save the weights if the metric improved, otherwise stop when the patience is used up."""
         if self.best is None or value > self.best:
             self.best, self.best_step, self.without_improvement = value, step, 0
-            _save_weights(trainer, self.best_file)
+            self.best_digest = _save_weights(trainer, self.best_file)
             return
         self.without_improvement += 1
         if self.patience and self.without_improvement >= self.patience:
@@ -238,13 +251,10 @@ def _log(trainer: Trainer, values: dict[str, float], step: int) -> None:
         logger.log_metrics(values, step)
 
 
-def _save_weights(trainer: Trainer, file: Path) -> None:
-    """Write the encoder's weights on rank 0; every rank takes part in gathering them."""
+def _save_weights(trainer: Trainer, file: Path) -> str:
+    """Write the encoder's weights on rank 0 and return their digest; every rank takes part in gathering them."""
     state = trainer.strategy.lightning_module_state_dict()
-    if not trainer.is_global_zero:
-        return
-    with atomic_path(file) as partial:
-        save_file({name: value.contiguous() for name, value in _encoder_weights(state).items()}, partial)
+    return write_tensors(file, _encoder_weights(state)) if trainer.is_global_zero else ""
 
 
 def _encoder_weights(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

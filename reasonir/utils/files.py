@@ -3,59 +3,184 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import hashlib
 import logging
 import os
+import platform
 import secrets
 import shutil
+import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from functools import lru_cache
+from contextlib import contextmanager, suppress
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
 log = logging.getLogger(__name__)
 NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS)
 """Errors of a file system without locks."""
+PARTIAL = ".partial-"
+"""Part of the names of files and folders that are being written."""
+_ABANDONED = 7 * 24 * 3600.0
+"""Seconds without a change after which a partial file of another machine is nobody's."""
 _SILENT_WAIT = 2.0
 """Seconds of waiting for a lock before it is logged."""
 
 
 @contextmanager
-def atomic_path(path: Path, *, replaces: bool = False) -> Iterator[Path]:
-    """Yield a temporary path next to `path` for a file or folder; rename it to `path` when the block succeeds.
-
-    A file is synced to disk before it is renamed. An existing folder is kept, since another process completed the same
-    one meanwhile, unless the new one `replaces` it.
+def atomic_path(path: Path) -> Iterator[Path]:
+    """Yield an empty temporary file next to `path`; sync it to the disk and rename it when the block succeeds.
 
     Raises:
         OSError: the path can't be written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    suffix = f"{os.getpid()}-{secrets.token_hex(4)}"  # containers share process numbers
-    partial = path.with_name(f"{path.name}.partial-{suffix}")
-    try:
+    with _partial(path) as (partial, _):
         yield partial
-        if partial.is_dir():
-            if replaces and path.exists():
-                path.rename(aside := path.with_name(f"{path.name}.replaced-{suffix}"))
-                partial.rename(path)
-                shutil.rmtree(aside)
-                return
-            try:
-                partial.rename(path)
-            except OSError:
-                if not path.is_dir():
-                    raise
-        else:
-            with partial.open("rb") as stream:
-                os.fsync(stream.fileno())
-            partial.replace(path)
+        sync(partial)
+        partial.replace(path)
+        sync(path.parent)
+
+
+@contextmanager
+def atomic_folder(path: Path, *, replaces: bool = False) -> Iterator[Path]:
+    """Yield an empty temporary folder next to `path`; sync all of it and rename it when the block succeeds.
+
+    An existing folder is kept, since another process completed the same one meanwhile, unless the new one `replaces`
+    it.
+
+    Raises:
+        OSError: the path can't be written.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with _partial(path, folder=True) as (partial, earlier):
+        yield partial
+        _sync_all(partial)
+        if replaces and path.exists():
+            path.rename(earlier)
+        try:
+            partial.rename(path)
+        except OSError:
+            if not path.is_dir():
+                if earlier.exists():
+                    earlier.rename(path)
+                raise
+        sync(path.parent)
+        shutil.rmtree(earlier, ignore_errors=True)
+
+
+@contextmanager
+def scratch_folder(path: Path) -> Iterator[Path]:
+    """Yield an empty folder whose name begins with that of `path`, and delete it afterwards.
+
+    If the process is killed, the next one that writes in the same parent deletes it.
+
+    Raises:
+        OSError: the parent of `path` doesn't exist or can't be written.
+    """
+    with _partial(path, folder=True) as (partial, _):
+        yield partial
+
+
+@contextmanager
+def _partial(path: Path, *, folder: bool = False) -> Iterator[tuple[Path, Path]]:
+    """Yield a new locked partial file or folder, and a name for the folder that it replaces; delete what is left."""
+    _sweep(path.parent)
+    while True:
+        partial, earlier = (path.with_name(f"{path.name}{PARTIAL}{_kernel()}-{secrets.token_hex(4)}") for _ in "12")
+        partial.mkdir() if folder else partial.touch(exist_ok=False)
+        with suppress(FileNotFoundError):  # a process that sweeps this folder deleted it before it was locked
+            descriptor = os.open(partial, os.O_RDONLY if folder else os.O_RDWR)
+            if _lock(descriptor) is not False and os.path.lexists(partial):
+                break
+            os.close(descriptor)
+    try:
+        yield partial, earlier
     finally:
-        if partial.is_dir():
-            shutil.rmtree(partial, ignore_errors=True)
-        else:
-            partial.unlink(missing_ok=True)
+        _delete(partial)
+        os.close(descriptor)
+
+
+def _sync_all(folder: Path) -> None:
+    for inner, _, names in os.walk(folder, topdown=False):
+        for name in names:
+            sync(Path(inner, name))
+        sync(Path(inner))
+
+
+def sync(path: Path) -> None:
+    """Flush a file, or a folder's names, to the disk.
+
+    Raises:
+        OSError: the disk can't be written.
+    """
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:  # some network file systems sync no folders
+        if path.is_file() or error.errno not in NO_LOCKS:
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def is_partial(path: Path) -> bool:
+    """Return whether a file or folder is, or is within, one that `atomic_path` or `atomic_folder` is writing."""
+    return any(PARTIAL in part for part in path.parts)
+
+
+@cache
+def _sweep(folder: Path) -> None:
+    """Delete partial files and folders whose process has ended, once per process and folder.
+
+    A partial one is locked by its process. Those of another machine, whose locks may not show here, are deleted when
+    they haven't changed for a week.
+    """
+    for partial in [path for path in folder.iterdir() if PARTIAL in path.name]:
+        try:
+            descriptor = os.open(partial, os.O_RDONLY if partial.is_dir() else os.O_RDWR)
+            try:
+                state = _lock(descriptor)
+                own = state and f"{PARTIAL}{_kernel()}-" in partial.name
+                if own or (state is not False and time.time() - _changed(partial) > _ABANDONED):
+                    _delete(partial)
+                    log.info("Deleted %s, which an ended process left unfinished", partial)
+            finally:
+                os.close(descriptor)
+        except OSError as error:  # renamed or deleted meanwhile, or another user's
+            log.debug("%s stays: %s", partial, error)
+
+
+def _lock(descriptor: int) -> bool | None:
+    """Lock a file or folder until the descriptor is closed: False if another process holds it, None without locks."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        if error.errno not in (*NO_LOCKS, errno.EBADF):  # NFS locks no folders
+            raise
+        return None
+    return True
+
+
+def _changed(path: Path) -> float:
+    return max(each.lstat().st_mtime for each in (path, *path.rglob("*")))
+
+
+def _delete(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+@cache
+def _kernel() -> str:
+    """Hash of the running kernel's id, which containers of a machine share, as they share its locks."""
+    boot = Path("/proc/sys/kernel/random/boot_id")
+    return hashlib.sha256((boot.read_text() if boot.is_file() else platform.node()).encode()).hexdigest()[:8]
 
 
 @contextmanager
@@ -67,7 +192,7 @@ def exclusive(path: Path) -> Iterator[None]:
     from filelock import FileLock, Timeout
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(path.with_name(f"{path.name}.lock"))
+    lock = FileLock(path.with_name(f"{path.name}.lock"), mode=0o666)  # a home may be several users'
     try:
         try:
             lock.acquire(timeout=_SILENT_WAIT)

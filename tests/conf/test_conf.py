@@ -75,10 +75,16 @@ def test_every_option_composes_and_binds(composed, group, option):
 
 
 @pytest.mark.parametrize(
-    "command", ["train", "evaluate", "prepare", "mine", "bench", "compare", "search", "push", "sync"]
+    "command", ["train", "evaluate", "prepare", "mine", "bench", "compare", "search", "serve", "push", "sync"]
 )
 def test_every_command_composes_and_binds(composed, command):
-    needed = {"compare": ["runs=[a,b]"], "search": ["run=a", "corpus=b"], "push": ["run=a", "to=b"], "sync": ["run=a"]}
+    needed = {
+        "compare": ["runs=[a,b]"],
+        "search": ["run=a", "corpus=b"],
+        "serve": ["run=a"],
+        "push": ["run=a", "to=b"],
+        "sync": ["run=a"],
+    }
     assert problems(composed(command, *needed.get(command, []))) == []
 
 

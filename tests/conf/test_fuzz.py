@@ -27,7 +27,13 @@ pytestmark = pytest.mark.slow
 
 SCALARS = (int, float, str, bool, types.NoneType)
 VALUES = (None, -1, 0, 0.5, math.nan, math.inf, 1e30, "x", [], {})
-NEEDED = {"compare": ["runs=[a,b]"], "search": ["run=a", "corpus=b"], "push": ["run=a", "to=b"], "sync": ["run=a"]}
+NEEDED = {
+    "compare": ["runs=[a,b]"],
+    "search": ["run=a", "corpus=b"],
+    "serve": ["run=a"],
+    "push": ["run=a", "to=b"],
+    "sync": ["run=a"],
+}
 COMMANDS = ("evaluate", "prepare", "mine", "bench", *NEEDED)
 SKIPPED = ("debug", "experiment", "model/prompts", "eval/instructions")
 """Groups whose keys are those of others."""

@@ -1,4 +1,5 @@
 import json
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import pytest
@@ -172,6 +173,57 @@ def test_rows_changed_by_a_user_are_checked(tmp_path, change, message):
     folder = changed(prepare(Given([EXAMPLE]), tmp_path), lambda _: change)
     with pytest.raises(InputError, match=message):
         prepare(Prepared(str(folder)), tmp_path)
+
+
+def test_rows_changed_without_a_fault_are_refused_unless_the_checksums_are_given_up(tmp_path):
+    folder = changed(prepare(Given([EXAMPLE]), tmp_path), lambda _: {"query": "wherefore"})
+    with pytest.raises(InputError, match=r"don't match the manifest .*delete the entries arrow, bytes and sha256"):
+        prepare(Prepared(str(folder)), tmp_path)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    kept = {key: value for key, value in manifest.items() if key not in ("arrow", "bytes", "sha256")}
+    (folder / "manifest.json").write_text(json.dumps(kept))
+    assert read(prepare(Prepared(str(folder)), tmp_path))[0]["query"] == "wherefore"
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda folder: next(folder.glob("data-*.arrow")).unlink(),
+        lambda folder: alter(next(folder.glob("data-*.arrow")), b"because", b"becauze"),
+        lambda folder: (folder / "manifest.json").unlink(),
+        lambda folder: alter(folder / "manifest.json", b'"positives": 2', b'"positives": 3'),
+        lambda folder: (folder / "manifest.json").write_text(""),
+        lambda folder: (folder / "state.json").write_text("{"),
+        lambda folder: (folder / "dataset_info.json").unlink(),
+    ],
+)
+def test_a_damaged_set_is_made_again_with_a_word(tmp_path, caplog, damage):
+    source = Given([EXAMPLE])
+    folder = prepare(source, tmp_path)
+    whole = {file.name: file.read_bytes() for file in folder.iterdir() if file.name != "state.json"}
+    damage(folder)
+    with pytest.raises(InputError, match="prepare it again"):
+        read(folder)
+    assert prepare(source, tmp_path) == folder
+    assert "is damaged and made again" in caplog.text
+    assert source.asked == 2
+    assert {file.name: file.read_bytes() for file in folder.iterdir() if file.name != "state.json"} == whole
+    assert [path.name for path in (tmp_path / "data").iterdir()] == [folder.name]
+
+
+def alter(file, old, new):
+    """Change bytes of a file that are there."""
+    content = file.read_bytes()
+    assert old in content
+    file.write_bytes(content.replace(old, new))
+
+
+def test_two_commands_prepare_a_set_once(tmp_path):
+    sources = [Given([EXAMPLE]), Given([EXAMPLE])]
+    with ThreadPoolExecutor(2) as threads:
+        first, second = threads.map(lambda source: prepare(source, tmp_path), sources)
+    assert first == second
+    assert sum(source.asked for source in sources) == 1
 
 
 @pytest.mark.parametrize("manifest", ["[]", "{}", '{"identity": 3}', "\x00", '{"identity": {"format": 2}}'])

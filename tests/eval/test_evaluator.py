@@ -9,8 +9,8 @@ import pytest
 from reasonir.errors import InputError
 from reasonir.eval.base import Benchmark
 from reasonir.eval.demo import DemoBenchmark
-from reasonir.eval.evaluator import ANALYSIS, Evaluation, EvaluationOptions, read_benchmark
-from reasonir.eval.results import Difference, ExtraMetrics, Interval
+from reasonir.eval.evaluator import Evaluation, EvaluationOptions, read_benchmark
+from reasonir.eval.results import ANALYSIS, Difference, ExtraMetrics, Interval
 from reasonir.eval.stats.ranking_metrics import mean
 from reasonir.index.bm25 import Bm25
 from reasonir.types import Corpus, Task, Text
@@ -148,3 +148,17 @@ def test_baselines_of_other_content_are_not_reused(tmp_path, caplog, change):
     assert not reused(tmp_path, changed, caplog)
     assert not (tmp_path / ANALYSIS).exists()
     assert reused(tmp_path, changed, caplog)
+
+
+@pytest.mark.parametrize("name", ["results.json", "per_query.parquet", "runs/demo.bm25.trec"])
+@pytest.mark.parametrize("damage", [lambda content: content[:-40], lambda content: content.replace(b"bm25", b"bm24")])
+def test_damaged_results_are_computed_again_with_a_word(tmp_path, caplog, name, damage):
+    first = bm25_results(tmp_path)
+    file = tmp_path / name
+    whole = file.read_bytes()
+    file.write_bytes(damage(whole))
+    assert file.read_bytes() != whole
+    assert bm25_results(tmp_path).values == first.values
+    assert "The baselines are evaluated again: " in caplog.text
+    assert name in caplog.text
+    assert file.read_bytes() == whole

@@ -69,7 +69,7 @@ def test_a_fresh_environment_trains_outside_the_checkout(wheel, tmp_path):
     work.mkdir()
     given = {"REASONIR_HOME": "", "PYTHONPATH": "", "HF_HUB_OFFLINE": "1"}
     assert "reasonir.train model=qwen hardware=t4" in call(scripts / "reasonir-train", "--help", cwd=work, **given)
-    for command in ("evaluate", "prepare", "mine", "bench", "compare", "search", "push", "sync"):
+    for command in ("evaluate", "prepare", "mine", "bench", "compare", "search", "serve", "push", "sync"):
         assert call(scripts / f"reasonir-{command}", "--help", cwd=work, **given)
     call(scripts / "reasonir-train", "experiment=demo_tiny", "logger=mlflow", cwd=work, **given)
     (folder,) = (work / "outputs").iterdir()

@@ -10,7 +10,7 @@ from reasonir.hardware import Hardware
 from reasonir.model.maxsim import DEVICE_BLOCK, WINNER_BYTES
 from reasonir.model.shape import Shape
 from reasonir.planning.memory import Estimate, TextShapes, Training
-from reasonir.planning.plan import fit_step
+from reasonir.planning.plan import as_planned, fit_step, planned_lengths
 from reasonir.training.optim import STATE_BYTES
 from reasonir.utils.memory_meter import GIB
 
@@ -137,3 +137,14 @@ def test_auto_is_the_cpu_where_there_is_nothing_else():
 def test_contradictions_in_profiles_are_named(options, message):
     with pytest.raises(InputError, match=re.escape(message)):
         replace(T4, **options)
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"hardware": "cpu", "auto_lengths": {}}'])
+def test_a_damaged_plan_is_named(tmp_path, content):
+    file = tmp_path / "plan.json"
+    for read in (planned_lengths, lambda file: as_planned(T4, file)):
+        file.write_text(content)
+        with pytest.raises(InputError, match=r"plan\.json .*delete it to plan the run again"):
+            read(file)
+        file.unlink()
+        assert read(file) in ({}, T4)

@@ -16,6 +16,7 @@ from reasonir.model.export import export
 from reasonir.model.head.provence import Provence
 from reasonir.publishing.hub import load, save
 from reasonir.publishing.model_card import card_of
+from reasonir.utils.state import seal
 from tests.helpers import load as load_untrained
 from tests.running import run
 
@@ -130,13 +131,13 @@ def test_data_of_the_hub_its_licence_and_decontamination_are_told(runs, tmp_path
     source = runs("colbert")
     for name in ("results.json", "environment.json"):
         (tmp_path / name).write_bytes((source / name).read_bytes())
-    config = (source / "config.yaml").read_text()
+    config = (source / "config.yaml").read_text().partition("\n")[2]  # without its checksum, like the next one
     config = re.sub(r"(?m)^  path: .*tiny$", "  path: owner/base", config)
     config = re.sub(r"(?ms)^data:\n.*?^(?=\S)", "data:\n  path: owner/data\n  documents: other/texts\n", config)
     (tmp_path / "config.yaml").write_text(config)
     manifest = json.loads((source / "data.json").read_text())
     manifest["identity"] |= {"licence": "CC BY-NC 4.0 (data)", "decontaminate": "gold"}
-    (tmp_path / "data.json").write_text(json.dumps(manifest))
+    (tmp_path / "data.json").write_text(json.dumps({name: manifest[name] for name in manifest if name != "sha256"}))
     text = card_of(tmp_path, "me/rain")
     card = ModelCard(text)
     assert card.data.base_model == "owner/base"
@@ -157,6 +158,7 @@ def test_folders_of_this_machine_stay_untold(runs, tmp_path):
     (tmp_path / "config.yaml").write_bytes((runs("colbert") / "config.yaml").read_bytes())
     words = ["data.path=/home/me/secret/rows.jsonl", "eval.path=outputs/x", "model.path=Qwen/Qwen3", "optim.lr=1e-4"]
     (tmp_path / ".hydra" / "overrides.yaml").write_text(json.dumps(words))
+    seal(tmp_path / ".hydra" / "overrides.yaml")
     text = card_of(tmp_path, "me/rain")
     assert "data.path=rows.jsonl eval.path=outputs/x model.path=Qwen/Qwen3 optim.lr=1e-4" in text
 

@@ -106,7 +106,7 @@ def test_a_pruner_also_tells_what_it_keeps(packaged):
             {},
             "record 0: query is ' ', expected a string that isn't blank",
         ),
-        ("biencoder", {"query": "x"}, {}, "record 0: documents is missing, and this model was logged without"),
+        ("biencoder", {"query": "x"}, {}, "record 0: documents is missing, and this model has no corpus"),
         ("biencoder", {"query": "x", "documents": ["y", ""]}, {}, r"record 0: documents\[1\] is ''"),
         ("biencoder", {"query": "x", "documents": ["abc", None]}, {}, r"record 0: documents\[1\] is None"),
         ("cross_encoder", {"query": "x", "documents": [None]}, {}, r"record 0: documents\[0\] is None"),

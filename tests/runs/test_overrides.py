@@ -6,6 +6,7 @@ import pytest
 
 from reasonir.errors import InputError
 from reasonir.runs.overrides import resumed_command, saved_overrides
+from reasonir.utils.state import seal, write_yaml
 
 FILE = Path("run/.hydra/overrides.yaml")
 DATA = [
@@ -122,3 +123,17 @@ def test_what_is_no_list_of_overrides_is_named(tmp_path, monkeypatch, text, mess
     assert not (tmp_path / "x").exists()
     (tmp_path / "overrides.yaml").write_text("- seed=1\n")
     assert saved_overrides(tmp_path / "overrides.yaml") == ["seed=1"]
+
+
+@pytest.mark.parametrize("content", ["[]\n", "- model=tiny\n", ""])
+def test_overrides_of_a_run_are_those_that_it_was_started_with(tmp_path, content):
+    """An empty list would be another recipe."""
+    file = tmp_path / ".hydra" / "overrides.yaml"
+    file.parent.mkdir()
+    file.write_text("- model=tiny\n- optim.lr=1e-5\n")
+    seal(file)
+    write_yaml(tmp_path / "config.yaml", {"model": {}})
+    assert saved_overrides(file) == ["model=tiny", "optim.lr=1e-5"]
+    file.write_text(content)
+    with pytest.raises(InputError, match=r"overrides\.yaml isn't as it was written .*give them with resume="):
+        saved_overrides(file)

@@ -12,6 +12,7 @@ from reasonir.data.beir import Beir
 from reasonir.data.prepared import example_of, read, read_manifest
 from reasonir.inference.reranker import Reranker
 from reasonir.training.datamodule import LoaderOptions, RetrievalData
+from reasonir.utils.state import read_json
 from tests.data.test_documents import written
 from tests.rows import write_rows
 from tests.running import resumes_unless, run
@@ -51,7 +52,7 @@ def test_a_set_with_teacher_scores_is_prepared_trained_on_resumed_and_evaluated(
     trained = run("train", *options, home=home)
     assert trained.status == 0, trained.err
     assert f"Prepared set {folder} is up to date" in trained.err
-    assert json.loads((trained.folder / "model" / "training_data.json").read_text()) == manifest
+    assert read_json(trained.folder / "model" / "training_data.json", remedy="") == manifest
     resumes_unless(trained.folder, "teacher.scale=probability", home=home, steps=3)
     second = run(
         "prepare",

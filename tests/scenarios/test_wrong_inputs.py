@@ -131,7 +131,7 @@ WRONG = {
     "damaged checkpoint in a folder": (lambda f: (f"resume={damaged(f)}",), ["only damaged checkpoints"]),
     "damaged checkpoint": (
         lambda f: (f"resume={damaged(f) / 'checkpoints' / 'step_00000003.ckpt'}",),
-        ["step_00000003.ckpt can't be read", "resume from another one"],
+        ["step_00000003.ckpt can't be read", "start a new run: there is no other checkpoint"],
     ),
     "no such run": (lambda f: (f"resume={f / 'nothing'}",), ["resume=", "there is no", "give the folder of a run"]),
 }

@@ -18,6 +18,7 @@ from reasonir.tracking.mlflow import MlflowTracking
 from reasonir.tracking.open import open_tracking
 from reasonir.tracking.outbox import UNDELIVERED
 from reasonir.training.callbacks import TrainingMonitor
+from reasonir.utils.files import PARTIAL
 from tests.running import run
 from tests.runs.locking import Locker, locked
 
@@ -285,3 +286,16 @@ def test_a_folder_that_a_run_writes_is_not_synced(home, tmp_path):
         deliver(home, tmp_path)
     shutil.rmtree(tmp_path)
     assert deliver(home, tmp_path) is None
+
+
+def test_partial_files_are_not_sent(home, tmp_path):
+    for name in ("runs/a.trec", "runs/deep/b.trec", f"runs/c.trec{PARTIAL}0-1", f"runs/deep{PARTIAL}0-1/d.trec"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(name)
+    tracking = open_tracking(Loggers(mlflow=True), home, experiment_name="partial", name="x", folder=tmp_path, tags={})
+    with tracking.closing():
+        tracking.artifact(tmp_path / "runs", "runs")
+    client = client_of(home)
+    listed = [item.path for item in client.list_artifacts(tracking.run_id, "runs")]
+    assert listed == ["runs/a.trec", "runs/deep"]
+    assert [item.path for item in client.list_artifacts(tracking.run_id, "runs/deep")] == ["runs/deep/b.trec"]

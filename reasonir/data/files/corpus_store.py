@@ -1,8 +1,8 @@
 """Corpora on disk: ids in memory, texts memory-mapped from an Arrow file that is written once.
 
 A benchmark of a million documents is read before training, so that errors in it show up at once, and all its corpora
-stay open to the end. Mapped, they take address space instead of memory. A file is named by the SHA-256 of its source
-files and reused while these stay the same.
+stay open to the end. Mapped, they take address space instead of memory. A corpus is a folder, named by the SHA-256 of
+its source files and reused while these stay the same; one that fails its checksums is written again.
 
 Shape letters: N documents.
 """
@@ -10,7 +10,6 @@ Shape letters: N documents.
 from __future__ import annotations
 
 import hashlib
-import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -23,11 +22,11 @@ from reasonir.data.base import content_key
 from reasonir.data.files.records import digests
 from reasonir.errors import InputError
 from reasonir.types import Corpus
-from reasonir.utils.files import atomic_path
 from reasonir.utils.progress import progress
+from reasonir.utils.state import cached_folder
 
-log = logging.getLogger(__name__)
-_FORMAT = 1
+_FORMAT = 2
+_FILE = "documents.arrow"
 _ROWS = 1024
 Rows = Callable[[], Iterable[tuple[str, str, str]]]
 """Callable that iterates over (id, text, location) of every document."""
@@ -84,15 +83,9 @@ def store(rows: Rows, files: Sequence[Path], folder: Path, *, what: str) -> Stor
         InputError: one id has two texts, or an error of `rows`.
     """
     contents = hashlib.sha256(repr((_FORMAT, list(digests(files, folder).values()))).encode())
-    file = folder / f"{contents.hexdigest()[:24]}.arrow"
-    if file.is_file():
-        try:
-            return _open(file)
-        except (OSError, ValueError) as error:  # truncated file, or none of pyarrow's
-            log.warning("%s is damaged (%s) and will be written again", file, str(error).splitlines()[0])
-    with atomic_path(file) as partial:
-        _write(progress(rows(), what), partial)
-    return _open(file)
+    stored = folder / contents.hexdigest()[:24]
+    cached_folder(stored, lambda partial: _write(progress(rows(), what), partial / _FILE))
+    return _open(stored / _FILE)
 
 
 def _open(file: Path) -> StoredCorpus:

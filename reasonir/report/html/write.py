@@ -14,9 +14,8 @@ from typing import Any
 import yaml
 
 from reasonir.config import strip_targets
-from reasonir.eval.evaluator import ANALYSIS
 from reasonir.eval.result_table import metric_name
-from reasonir.eval.results import Results
+from reasonir.eval.results import ANALYSIS, Results, read_results
 from reasonir.model.encoder import Encoder
 from reasonir.report.html import facts
 from reasonir.report.html.figures import draw_curves, draw_tasks, read_png
@@ -28,7 +27,7 @@ from reasonir.runs.overrides import flags_of, saved_overrides
 from reasonir.types import Task
 from reasonir.utils.command_line import command_line, override
 from reasonir.utils.files import atomic_path
-from reasonir.utils.parsing import read_yaml
+from reasonir.utils.state import read_json, read_state_yaml
 
 REPORT = "report.html"
 _CURVES = {
@@ -38,6 +37,7 @@ _CURVES = {
     "train/tokens_per_s": "tokens per second",
 }
 _PICTURES = 8
+_REMEDY = "copy it again, or delete it to leave it out of the report"
 
 
 def write_report(
@@ -88,7 +88,7 @@ def page_of(
     run: Path | None = None,
 ) -> Page:
     """Collect the content of the report; see `write_report`."""
-    document = json.loads((folder / "results.json").read_text())
+    document = read_results(folder)
     curves = History(run / "metrics.csv").curves() if run else {}
     plan = _read(run / "plan.json") if run else {}
     machine = _read(folder / "environment.json") or environment()
@@ -208,11 +208,11 @@ def _overrides(folder: Path) -> list[str] | None:
 def _hydra(folder: Path) -> dict[str, Any]:
     """Return Hydra's record of a command, empty without one: `runtime` has the options by group and working folder."""
     file = folder / ".hydra" / "hydra.yaml"
-    return dict(read_yaml(file, remedy="evaluate the run again")["hydra"]) if file.is_file() else {}
+    return dict(read_state_yaml(file, dict, "record of Hydra", remedy=_REMEDY)["hydra"]) if file.is_file() else {}
 
 
 def _read(file: Path) -> dict[str, Any]:
-    return json.loads(file.read_text()) if file.is_file() else {}
+    return read_json(file, remedy=_REMEDY) if file.is_file() else {}
 
 
 def _yaml(values: Mapping[str, Any]) -> str:

@@ -46,15 +46,16 @@ def test_it_is_written_once_while_its_source_stays_the_same(tmp_path, source):
     assert other.corpus.ids[-1] == "new"
 
 
-@pytest.mark.parametrize("damage", ["empty", "half", "noise"])
+@pytest.mark.parametrize("damage", ["empty", "half", "noise", "text"])
 def test_a_damaged_file_gives_a_warning_and_is_written_again(tmp_path, source, damage, caplog):
     first = store(rows(), [source], tmp_path / "kept", what="x")
-    (file,) = (tmp_path / "kept").iterdir()
+    (file,) = (tmp_path / "kept").glob("*/documents.arrow")
     whole = file.read_bytes()
-    file.write_bytes({"empty": b"", "half": whole[: len(whole) // 2], "noise": b"\x07" * 500}[damage])
+    altered = whole.replace(b"text 7", b"text 6")
+    file.write_bytes({"empty": b"", "half": whole[: len(whole) // 2], "noise": b"\x07" * 500, "text": altered}[damage])
     with caplog.at_level(logging.WARNING):
         again = store(rows(), [source], tmp_path / "kept", what="x")
-    assert "is damaged" in caplog.text
+    assert "the cache is written again" in caplog.text
     assert again.digest == first.digest
     assert file.read_bytes() == whole
 
@@ -62,4 +63,4 @@ def test_a_damaged_file_gives_a_warning_and_is_written_again(tmp_path, source, d
 def test_one_id_with_two_texts_is_refused_and_nothing_is_left(tmp_path, source):
     with pytest.raises(InputError, match="row 3: id 'a' has two different texts"):
         store(rows([("a", "x"), ("b", "x"), ("a", "y")]), [source], tmp_path / "kept", what="x")
-    assert not list((tmp_path / "kept").iterdir())
+    assert [file.suffix for file in (tmp_path / "kept").iterdir()] == [".lock"]
