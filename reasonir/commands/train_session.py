@@ -184,7 +184,7 @@ class TrainingRun:
         )
         if resume is not None:
             log.info("Resuming after step %d from %s", step_of(resume), resume)
-            self.history.rewind(step_of(resume))
+        self.history.rewind(step_of(resume) if resume else 0)
         trainer.fit(module, datamodule=self.data, ckpt_path=str(resume) if resume else None, weights_only=True)
 
     def _sample(self) -> list[str]:

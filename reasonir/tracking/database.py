@@ -77,7 +77,10 @@ def unavailable(error: Exception) -> bool:
     """Return True if a call failed because of the state of the database, so that any other call would fail too."""
     from sqlalchemy.exc import OperationalError
 
-    return isinstance(error, OperationalError) or getattr(error, "error_code", "") == "TEMPORARILY_UNAVAILABLE"
+    return (
+        isinstance(error, OperationalError | sqlite3.OperationalError)
+        or getattr(error, "error_code", "") == "TEMPORARILY_UNAVAILABLE"
+    )
 
 
 def refuse_unusable(home: Path, experiment_name: str, *, patience: float | None = None) -> None:
