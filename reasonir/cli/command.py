@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from functools import wraps
@@ -32,6 +33,7 @@ from reasonir.runs.outcome import SWEEP
 from reasonir.runs.overrides import resumed_command, saved_overrides
 from reasonir.sweep.callback import closing_sweep
 from reasonir.sweep.jobs import SweepRecord
+from reasonir.utils.signals import handling, stop, stopped_by
 
 _INFO_FLAGS = (
     "--help",
@@ -52,20 +54,24 @@ def command(name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[[], N
     """Decorate a function of a composed configuration as the command with the primary config conf/<name>.yaml.
 
     All mistakes of the command line and its composition are printed in one block on standard error, with exit status 2,
-    and so is an InputError that the function raises. Other exceptions keep their traceback.
+    and so is an InputError that the function raises. SIGINT, SIGTERM and SIGHUP end it with one line and the status
+    128 + signal, after its files are complete or removed. Other exceptions keep their traceback.
     """
 
     def decorate(function: Callable[[DictConfig], Any]) -> Callable[[], None]:
         @wraps(function)
         def main() -> None:
             try:
-                run_command(name, function, sys.argv[1:])
+                with handling(stop):
+                    run_command(name, function, sys.argv[1:])
             except InputError as error:
                 sys.stderr.write(f"\nreasonir: {error}\n")
                 sys.exit(2)
-            except KeyboardInterrupt:
-                sys.stderr.write("\nreasonir: stopped\n")
-                sys.exit(130)
+            except (KeyboardInterrupt, SystemExit) as ended:
+                status = ended.code if isinstance(ended, SystemExit) else 128 + signal.SIGINT
+                if signalled := stopped_by(status):
+                    sys.stderr.write(f"\nreasonir: stopped by {signalled}\n")
+                sys.exit(status)
 
         return main
 
