@@ -30,6 +30,7 @@ from reasonir.errors import InputError
 from reasonir.runs.lock import lock_folder
 from reasonir.runs.outcome import FAILED, FINISHED, KILLED, RUNNING, JobRecord, overrides_of
 from reasonir.sweep.jobs import STOPPING, JobError
+from reasonir.utils.machine import machine_fault
 from reasonir.utils.signals import handling, stop
 
 log = logging.getLogger(__name__)
@@ -151,8 +152,9 @@ def _work(
     except InputError as refused:
         ended, error = FAILED, str(refused)
     except Exception as raised:
-        log.exception("The job failed")
-        ended, error = FAILED, f"{type(raised).__name__}: {raised}"
+        fault = machine_fault(raised, Path(config.home))
+        log.error("The job failed: %s", fault or raised, exc_info=fault is None)
+        ended, error = FAILED, fault or f"{type(raised).__name__}: {raised}"
     finally:
         record.ended(folder, ended, error, seconds=time.time() - started).write(folder)
 
