@@ -18,7 +18,7 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from reasonir.errors import InputError
 from reasonir.runs.lock import is_abandoned, lock_folder
-from reasonir.runs.outcome import KILLED, RUN_ID, RUNNING
+from reasonir.runs.outcome import FINISHED, KILLED, RUN_ID, RUNNING
 from reasonir.tracking import outbox
 from reasonir.tracking.base import (
     ERROR_TAG,
@@ -175,7 +175,11 @@ class MlflowTracking(Tracking):
         self._send("sweep_view", keys=list(keys), headline=headline)
 
     def end(self, status: str) -> None:
-        """Stop system metrics and close the run; wait longer for a locked database unless the user stopped the run."""
+        """Stop system metrics and close the run; wait longer for a locked database unless the user stopped the run.
+
+        Raises:
+            OSError: a finished run's last calls can neither be made nor stored.
+        """
         super().end(status)
         try:
             if self._system is not None and self.failure is None:
@@ -189,6 +193,8 @@ class MlflowTracking(Tracking):
                 self._send("end", status=status, at=_now())
             if self.undelivered and status != KILLED:
                 self.deliver()
+            if self._outbox.unsaved is not None and status == FINISHED:
+                raise self._outbox.unsaved
         finally:
             if self.undelivered:
                 log.warning(
