@@ -48,9 +48,7 @@ def test_24_first_starts(tmp_path):
         check(not list(home.rglob("*.partial*")), "partial files")
         check(not list(home.rglob(UNDELIVERED)), "undelivered calls")
         losses = Counter(
-            json.dumps(
-                [(point.step, point.value) for point in client.get_metric_history(run.info.run_id, "train/loss")]
-            )
+            str([(point.step, point.value) for point in client.get_metric_history(run.info.run_id, "train/loss")])
             for run in tracked
             if "train/loss" in run.data.metrics
         )

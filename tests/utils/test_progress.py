@@ -9,7 +9,7 @@ import time
 import pytest
 
 from reasonir.utils import progress as bars
-from reasonir.utils.progress import PRINTED, TerminalHandler, counting, part_of_it, progress
+from reasonir.utils.progress import PRINTED, LogFile, TerminalHandler, counting, part_of_it, progress
 
 
 class Terminal(io.StringIO):
@@ -134,3 +134,18 @@ def test_the_rate_counts_in_the_unit(terminal):
         bar.reach(3)
         bars._open[0].display.refresh()
     assert "steps/s" in screen.getvalue()
+
+
+def test_a_log_file_on_a_full_disk_prints_no_traceback_but_a_mistake_does(tmp_path, capsys):
+    log, handler = logging.getLogger("full"), LogFile("/dev/full")
+    log.addHandler(handler)
+    try:
+        log.warning("text")
+        assert capsys.readouterr().err == ""
+        handler.stream.detach()  # with the text that can't be written
+        handler.stream = (tmp_path / "log").open("w")
+        log.warning("%d", "no number")
+        assert "TypeError" in capsys.readouterr().err
+    finally:
+        log.removeHandler(handler)
+        handler.close()
