@@ -1,11 +1,15 @@
 """Runs that are killed at any write and resumed: MLflow reads as if nothing had happened."""
 
+import os
 import shutil
+import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from reasonir.runs.outcome import JobRecord
 from tests.faults.faults import SMALL, Tally, check, counting, differences, killing, record, start
 
 pytestmark = pytest.mark.slow
@@ -56,6 +60,31 @@ def test_a_killed_and_resumed_run_leaves_the_record_of_an_uninterrupted_one(prep
             check(again.wait() == 0, again.said[-2000:])
             check(not (found := differences(expected, record(home))), found)
         shutil.rmtree(home)
+    tally.done()
+
+
+@pytest.mark.parametrize("job", ["0", "1"])
+def test_a_killed_and_resumed_sweep_leaves_the_record_of_an_uninterrupted_one(prepared, tmp_path, job):
+    """The sweep and its running job are killed together, as by a machine that goes down."""
+    words = ("-m", *SMALL, "seed=1,2")
+    homes = {name: tmp_path / name for name in ("whole", "killed")}
+    for home in homes.values():
+        shutil.copytree(prepared, home)
+    done = start(homes["whole"], tmp_path / "output", "train", *words)
+    assert done.wait() == 0, done.said
+    home, tally = homes["killed"], Tally(f"records of a sweep, killed in job {job}")
+    with tally.case("sweep"):
+        killed = start(home, tmp_path / "output", "train", *words)
+        while not any("train/loss" in file.read_text() for file in home.glob(f"multirun/*/{job}/metrics.csv")):
+            time.sleep(0.01)
+        (sweep,) = (home / "multirun").iterdir()
+        running = JobRecord.read(sweep / job)
+        os.kill(killed.pid, signal.SIGKILL)
+        os.kill(running.pid, signal.SIGKILL)
+        killed.wait()
+        again = start(home, tmp_path / "output", "train", f"resume={sweep}")
+        check(again.wait() == 0, again.said[-2000:])
+        check(not (found := differences(*map(record, homes.values()))), found)
     tally.done()
 
 
