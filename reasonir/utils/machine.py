@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import resource
 import shutil
 import tempfile
@@ -14,14 +15,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-_FULL_SAYS = (
-    "No space left on device",
-    "database or disk is full",
-    "Disk quota exceeded",
-    "File too large",
-    "inline_container",  # torch.save
-    "iostream error",  # torch.save
-    " requested and ",  # NumPy
+_FULL_SAYS = re.compile(
+    "No space left on device|Disk quota exceeded|File too large"
+    "|database or disk is full"  # SQLite
+    r"|unexpected pos \d|PytorchStreamWriter|iostream error"  # torch.save
+    r"|\d requested and \d+ written"  # NumPy
 )
 _TOO_MANY_SAYS = ("Too many open files", "items of ancdata")
 _WORKER_SAYS = ("DataLoader worker (pid", "</torch_")
@@ -47,7 +45,7 @@ def machine_fault(error: BaseException, home: Path) -> str | None:
         if number in (errno.EMFILE, errno.ENFILE) or any(words in text for words in _TOO_MANY_SAYS):
             limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
             return f"too many open files (the limit is {limit}): raise it (ulimit -n 65536), or give loader.workers=0"
-        if number in _FULL or any(words in text for words in _FULL_SAYS):
+        if number in _FULL or _FULL_SAYS.search(text):
             return _full_disk(each, home)
     if isinstance(error, OSError) and error.errno in _REFUSED and error.filename:
         return _refused(error, home)
@@ -64,7 +62,7 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def _worker_fault(text: str) -> str:
-    total, _, free = shutil.disk_usage(_SHARED)
+    total, _, free = shutil.disk_usage(_existing(_SHARED))
     if "Bus error" in text or "No space left" in text or free < _MIB:
         return (
             f"{_SHARED}, through which the processes that build batches send them, is full ({_size(free)} of "

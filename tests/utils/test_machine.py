@@ -106,6 +106,7 @@ def test_rights_are_told_with_the_remedy_of_the_place(tmp_path):
         following(os_error(errno.EACCES, "/a")),
         os_error(errno.EACCES),
         RuntimeError("Caught KeyError in DataLoader worker process 0.\nOriginal Traceback"),
+        RuntimeError("[enforce fail at inline_container.cc:197] . PytorchStreamReader failed reading zip archive"),
         RuntimeError("out of resource: shared memory, Required: 12, Hardware limit: 3"),
     ],
 )
