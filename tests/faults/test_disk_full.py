@@ -47,9 +47,9 @@ def result(home: Path) -> dict[str, object]:
     return {"results": results, "rankings": rankings, "sets": sets, "hits": hits}
 
 
-def size(folder: Path) -> int:
-    """KiB of a folder's files, each in whole pages."""
-    return sum(4 * -(-file.stat().st_size // 4096) for file in folder.rglob("*") if file.is_file())
+def used(disk: Path) -> int:
+    """KiB that are taken on a file system."""
+    return shutil.disk_usage(disk).used // 1024
 
 
 def fill_up(what: str, command: str, words: tuple[str, ...], there: Path | None, folder: Path, part: int, parts: int):
@@ -65,15 +65,16 @@ def fill_up(what: str, command: str, words: tuple[str, ...], there: Path | None,
     disk, output = folder / "disk", folder / "output"
     with small_disk(disk, ROOMY):
         _put(there, disk)
-        before = size(disk)
+        before = used(disk)
         done = start(disk, output, command, *words)
         assert done.wait() == 0, done.said
-        expected, after = result(disk), size(disk)
+        expected, after = result(disk), used(disk)
     tally = Tally(f"{what}, part {part}: full disks")
     for case in range(CASES):
-        kib = before + 8 + (parts * case + part) * (after - before - 8) // (parts * CASES)
-        with small_disk(disk, kib) as resize, tally.case(f"{kib} KiB"):
+        room = 8 + (parts * case + part) * (after - before - 8) // (parts * CASES)
+        with small_disk(disk, ROOMY) as resize, tally.case(f"{room} KiB free"):
             _put(there, disk)
+            resize(used(disk) + room)
             full = start(disk, output, command, *words)
             status, lines = full.wait(), [line for line in full.said.splitlines() if line.strip()]
             resize(ROOMY)
@@ -88,7 +89,7 @@ def fill_up(what: str, command: str, words: tuple[str, ...], there: Path | None,
                 [f"resume={file.parent}" for file in disk.glob("outputs/*/config.yaml")] if command == "train" else []
             )
             for file in [] if begun else disk.glob("outputs/*"):
-                if there is None or not (there / "outputs" / file.name).exists():
+                if file.is_dir() and not (there and (there / "outputs" / file.name).exists()):
                     shutil.rmtree(file)
             again = start(disk, output, command, *(begun or words))
             check(again.wait() == 0, again.said[-3000:])
