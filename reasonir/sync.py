@@ -17,7 +17,7 @@ def main(config: DictConfig) -> None:
     """Deliver the undelivered calls of all folders below `config.run`; an error names folders with failing calls."""
     from reasonir.errors import InputError, raise_errors
     from reasonir.tracking.database import refuse_unusable
-    from reasonir.tracking.mlflow import deliver
+    from reasonir.tracking.mlflow import close_abandoned, deliver
     from reasonir.tracking.outbox import LAST_PATIENCE, UNDELIVERED
 
     path, home = Path(str(config.run)).expanduser(), Path(config.home)
@@ -33,6 +33,7 @@ def main(config: DictConfig) -> None:
             failure = str(error)
         if failure is not None:
             problems.append(f"{folder}: {failure}")
+    close_abandoned(home)
     raise_errors(problems, "run not delivered")
     if not folders:
         log.info("Nothing to deliver in %s", path)

@@ -7,13 +7,7 @@ import grimp
 
 TESTS = Path(__file__).parent
 PACKAGE = TESTS.parent / "reasonir"
-WHOLE = {
-    "scenarios",
-    "faults",
-    "conf",
-    "install",
-    "notebooks",
-}  # what several rooms do together, and what isn't in the package
+WHOLE = {"scenarios", "faults", "conf", "install", "notebooks"}  # not one module of the package
 
 
 def test_tests_mirror_the_package():

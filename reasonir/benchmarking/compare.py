@@ -25,7 +25,7 @@ from reasonir.cli.startup import quiet_libraries
 from reasonir.config import flatten, strip_targets
 from reasonir.report.console import show
 from reasonir.tracking.database import refuse_unusable
-from reasonir.tracking.open import open_tracking
+from reasonir.tracking.open import tracked
 from reasonir.utils.files import atomic_path
 
 log = logging.getLogger(__name__)
@@ -46,15 +46,14 @@ def bench(parts: BenchParts) -> None:
     document, metrics = MODES[parts.mode](parts)
     with atomic_path(folder / "bench.json") as partial:
         partial.write_text(json.dumps(document, indent=2))
-    tracking = open_tracking(
+    with tracked(
         parts.loggers,
         parts.home,
         experiment_name=parts.experiment_name,
         name=f"bench-{parts.mode}",
         folder=folder,
         tags=parts.tags,
-    )
-    with tracking.closing():
+    ) as tracking:
         tracking.parameters(flatten(strip_targets(parts.values)))
         tracking.metrics(metrics)
         for file in sorted(folder.glob("bench.*")):

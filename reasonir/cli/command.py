@@ -5,8 +5,8 @@ Nothing heavy is imported here, so that --help, --cfg job and shell completion a
 
 from __future__ import annotations
 
-import errno
 import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from functools import wraps
@@ -33,6 +33,8 @@ from reasonir.runs.secrets import mask
 from reasonir.sweep.callback import closing_sweep
 from reasonir.sweep.jobs import SweepRecord
 from reasonir.utils.command_line import override
+from reasonir.utils.machine import machine_fault
+from reasonir.utils.signals import handling, stop, stopped_by
 
 _INFO_FLAGS = (
     "--help",
@@ -46,27 +48,30 @@ _INFO_FLAGS = (
     "--shell-completion",
     "-sc",
 )
-_UNWRITABLE = (errno.EACCES, errno.EROFS, errno.ENOTDIR, errno.ENOSPC, errno.EPERM, errno.EEXIST)
 
 
 def command(name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[[], None]]:
     """Decorate a function of a composed configuration as the command with the primary config conf/<name>.yaml.
 
     All mistakes of the command line and its composition are printed in one block on standard error, with exit status 2,
-    and so is an InputError that the function raises. Other exceptions keep their traceback.
+    and so is an InputError that the function raises. SIGINT, SIGTERM and SIGHUP end it with one line and the status
+    128 + signal, after its files are complete or removed. Other exceptions keep their traceback.
     """
 
     def decorate(function: Callable[[DictConfig], Any]) -> Callable[[], None]:
         @wraps(function)
         def main() -> None:
             try:
-                run_command(name, function, sys.argv[1:])
+                with handling(stop):
+                    run_command(name, function, sys.argv[1:])
             except InputError as error:
                 sys.stderr.write(f"\nreasonir: {mask(str(error))}\n")
                 sys.exit(2)
-            except KeyboardInterrupt:
-                sys.stderr.write("\nreasonir: stopped\n")
-                sys.exit(130)
+            except (KeyboardInterrupt, SystemExit) as ended:
+                status = ended.code if isinstance(ended, SystemExit) else 128 + signal.SIGINT
+                if signalled := stopped_by(status):
+                    sys.stderr.write(f"\nreasonir: stopped by {signalled}\n")
+                sys.exit(status)
 
         return main
 
@@ -93,10 +98,10 @@ def run_command(name: str, function: Callable[[DictConfig], Any], arguments: Seq
             raise_errors(problems(config), "mistake in the configuration")
             results.append(function(config))
             return results[-1]
-        except InputError as error:
-            if HydraConfig.get().mode == RunMode.MULTIRUN:
-                raise  # Hydra continues with the other jobs and reports this one
-            refused.append(error)
+        except Exception as error:
+            if HydraConfig.get().mode == RunMode.MULTIRUN or (told := _told(error, arguments)) is None:
+                raise  # from a job, Hydra continues with the others and reports this one
+            refused.append(told)
 
     os.environ["HYDRA_FULL_ERROR"] = "1"  # let Hydra raise exceptions instead of printing them
     argv, sys.argv = sys.argv, [sys.argv[0], *arguments]
@@ -113,12 +118,10 @@ def run_command(name: str, function: Callable[[DictConfig], Any], arguments: Seq
             hydra.main(version_base=VERSION_BASE, config_path=str(CONF), config_name=name)(checked)()
     except (hydra.errors.HydraException, OmegaConfBaseException) as error:
         raise InputError(str(error)) from error
-    except OSError as error:
-        if error.errno not in _UNWRITABLE:
+    except Exception as error:
+        if (told := _told(error, arguments)) in (None, error):
             raise
-        raise InputError(
-            f"{error.filename} can't be written ({error.strerror}): set REASONIR_HOME to a writable folder"
-        ) from error
+        raise told from error
     finally:
         publish_folder(None)  # to ranks that are still waiting
         sys.argv = argv
@@ -126,6 +129,14 @@ def run_command(name: str, function: Callable[[DictConfig], Any], arguments: Seq
     if refused:
         raise refused[0]
     return results[-1] if results else None
+
+
+def _told(error: Exception, arguments: Sequence[str]) -> InputError | None:
+    """The error as one that is told in a line: caused by the user or by the machine. None for a bug."""
+    if isinstance(error, InputError):
+        return error
+    fault = machine_fault(error, _home(arguments))
+    return InputError(fault) if fault else None
 
 
 def _completed(name: str, arguments: Sequence[str]) -> list[str] | None:
@@ -179,13 +190,17 @@ def with_latest(arguments: Sequence[str]) -> list[str]:
     latest = [argument for argument in arguments if argument in ("run=latest", "resume=latest")]
     if not latest:
         return list(arguments)
-    homes = parse_overrides([argument for argument in arguments if argument.startswith("home=")])
-    outputs = Path(plain_value(homes[-1]) if homes else reasonir_home()).expanduser() / "outputs"
+    outputs = _home(arguments) / "outputs"
     runs = [file.parent for file in outputs.glob("*/config.yaml")]
     if not runs:
         raise InputError(f"{latest[0]}: there is no training run in {outputs}: give a run's folder")
     newest = max(runs, key=lambda run: (run / "config.yaml").stat().st_mtime_ns)
     return [override(arg.partition("=")[0], newest) if arg in latest else arg for arg in arguments]
+
+
+def _home(arguments: Sequence[str]) -> Path:
+    homes = parse_overrides([argument for argument in arguments if argument.startswith("home=")])
+    return Path(plain_value(homes[-1]) if homes else reasonir_home()).expanduser()
 
 
 def with_saved_overrides(arguments: Sequence[str]) -> list[str]:

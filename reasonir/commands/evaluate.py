@@ -26,11 +26,12 @@ from reasonir.model.encoder import Encoder
 from reasonir.report.console import show
 from reasonir.report.html.write import write_report
 from reasonir.report.leaderboard import show_leaderboard
+from reasonir.runs.lock import is_locked
 from reasonir.runs.provenance import refuse_other_data
 from reasonir.tracking.base import resumable_run_id
 from reasonir.tracking.database import refuse_unusable
 from reasonir.tracking.mlflow import deliver
-from reasonir.tracking.open import open_tracking
+from reasonir.tracking.open import tracked
 from reasonir.training.datamodule import LoaderOptions, RetrievalData
 from reasonir.types import Task
 
@@ -56,7 +57,8 @@ def evaluate(parts: EvaluateParts) -> None:
         return
     run_id = None
     if parts.run and tracks:
-        deliver(parts.home, parts.run)
+        if not is_locked(parts.run):  # else the command that writes it delivers its calls
+            deliver(parts.home, parts.run)
         run_id = resumable_run_id(parts.home, parts.run)
     options, untrained, trained = parts.evaluation, parts.untrained, parts.trained
     assert untrained is not None
@@ -121,7 +123,7 @@ def _report(
     run_id: str | None = None,
 ) -> None:
     """Track and show the results of a system, and write the report."""
-    tracking = open_tracking(
+    with tracked(
         parts.loggers,
         parts.home,
         experiment_name=parts.experiment_name,
@@ -130,10 +132,9 @@ def _report(
         tags=parts.tags,
         run=parts.run,
         run_id=run_id,
-    )
-    if parts.run:  # results of earlier evaluations stay
-        tracking.artifact_folder = f"evaluations/{parts.folder.name}"
-    with tracking.closing():
+    ) as tracking:
+        if parts.run:  # results of earlier evaluations stay
+            tracking.artifact_folder = f"evaluations/{parts.folder.name}"
         track_results(results, name, parts.folder, tracking)
         show(result_table(results, name))
         show_leaderboard(parts.benchmark.leaderboard, results, name, parts.folder, tracking)

@@ -33,7 +33,7 @@ from reasonir.model.download import locate
 from reasonir.runs.plain_values import plain_values
 from reasonir.tracking.database import address_of, refuse_unusable
 from reasonir.tracking.model_registry import package
-from reasonir.tracking.open import open_tracking
+from reasonir.tracking.open import tracked
 from reasonir.tracking.outbox import PATIENCE
 from reasonir.types import Text
 from reasonir.utils.files import atomic_path
@@ -49,7 +49,6 @@ def search(config: DictConfig, folder: Path) -> None:
 
     Raises:
         InputError: an option, a model, the corpus or the queries can't be used.
-        SystemExit: interrupted, with status 130.
     """
     quiet_libraries()
     if config.package:
@@ -57,23 +56,20 @@ def search(config: DictConfig, folder: Path) -> None:
             raise InputError("package=true logs the model to MLflow: give logger=mlflow")
         refuse_unusable(Path(config.home), config.experiment_name, patience=PATIENCE)
     questions = _questions(config)
-    try:
-        pipeline = _pipeline(config)
-        index = open_corpus(pipeline.retriever, str(config.corpus), Path(config.home))
-        if config.package:
-            _package(config, pipeline.retriever, index, folder)
-            return
-        session = SearchSession(pipeline, config.top_k)
-        if config.query is not None:
-            session.show(str(config.query))
-        elif questions is not None:
-            session.write(questions, folder, str(config.run))
-        elif sys.stdin.isatty():
-            session.prompt()
-        else:
-            session.pipe()
-    except KeyboardInterrupt:
-        raise SystemExit(130) from None
+    pipeline = _pipeline(config)
+    index = open_corpus(pipeline.retriever, str(config.corpus), Path(config.home))
+    if config.package:
+        _package(config, pipeline.retriever, index, folder)
+        return
+    session = SearchSession(pipeline, config.top_k)
+    if config.query is not None:
+        session.show(str(config.query))
+    elif questions is not None:
+        session.write(questions, folder, str(config.run))
+    elif sys.stdin.isatty():
+        session.prompt()
+    else:
+        session.pipe()
 
 
 def _questions(config: DictConfig) -> Mapping[str, Text] | None:
@@ -107,15 +103,14 @@ def _package(config: DictConfig, retriever: SearchEngine, index: Path | None, fo
         raise InputError(f"package=true: run={config.run} is no retriever: give a retriever")
     path, home = str(config.run), Path(config.home)
     run = run_of(path)
-    tracking = open_tracking(
+    with tracked(
         build(config.logger),
         home,
         experiment_name=config.experiment_name,
         name=f"search-{folder.name}",
         folder=folder,
         tags={key: str(value) for key, value in plain_values(config.tags).items()},
-    )
-    with tracking.closing():
+    ) as tracking:
         trust = config.trust_remote_code
         export = run / "model" if run else locate(path, trust_remote_code=trust)
         device = retriever.encoder.device.type

@@ -35,7 +35,7 @@ from reasonir.runs.environment import environment
 from reasonir.runs.provenance import DATA, refuse_other_data, refuse_other_rows
 from reasonir.teacher.none import NoTeacher
 from reasonir.tracking.base import Tracking, resumable_run_id
-from reasonir.tracking.open import open_tracking
+from reasonir.tracking.open import tracked
 from reasonir.tracking.tags import parameters
 from reasonir.training.checkpoints import step_of
 from reasonir.training.datamodule import RetrievalData
@@ -172,7 +172,7 @@ def _tracked(parts: TrainParts, plan: Plan, data: RetrievalData) -> Iterator[Tra
         return
     manifest = read_manifest(data.folder)
     files = _write_inputs(parts, plan, manifest)
-    tracking = open_tracking(
+    with tracked(
         parts.loggers,
         parts.home,
         experiment_name=parts.experiment_name,
@@ -181,9 +181,8 @@ def _tracked(parts: TrainParts, plan: Plan, data: RetrievalData) -> Iterator[Tra
         folder=parts.folder,
         tags={**parts.choices, **parts.tags},
         run_id=resumable_run_id(parts.home, parts.folder) if parts.loggers.mlflow else None,
-        resumed_at=step_of(parts.resume) if parts.resume else None,
-    )
-    with tracking.closing():
+        resumed_at=step_of(parts.resume) if parts.resume else 0,
+    ) as tracking:
         tracking.parameters(parameters(parts.values))
         for file in files:
             tracking.artifact(file)

@@ -146,7 +146,6 @@ class TrainingRun:
 
     def _out_of_memory(self, budget: Budget, reason: str) -> None:
         log.warning("Out of memory (%s): repeating the step with half the budget", reason)
-        self.budget_cache.keep(budget)
         self._change_plan(self.plan.refitted(budget=budget))
 
     def _monitor(self, interrupt: Interrupt) -> TrainingMonitor:
@@ -174,7 +173,7 @@ class TrainingRun:
         )
 
     def _fit(self, trainer: Trainer) -> None:
-        resume = self.parts.resume
+        resume, planned = self.parts.resume, self.plan.budget
         module = RetrieverModule(
             self.encoder,
             self.parts.objective,
@@ -187,8 +186,10 @@ class TrainingRun:
         )
         if resume is not None:
             log.info("Resuming after step %d from %s", step_of(resume), resume)
-            self.history.rewind(step_of(resume))
+        self.history.rewind(step_of(resume) if resume else 0)
         trainer.fit(module, datamodule=self.data, ckpt_path=str(resume) if resume else None, weights_only=True)
+        if self.plan.budget != planned:  # only a budget that fitted is worth remembering
+            self.budget_cache.keep(self.plan.budget)
 
     def _sample(self) -> list[str]:
         """Beginnings of a few training texts."""

@@ -15,7 +15,7 @@ import os
 import platform
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from datetime import datetime
 from pathlib import Path
 from typing import IO, Any
@@ -59,6 +59,13 @@ def lock_folder(folder: Path) -> Iterator[None]:
             del _held[file]
 
 
+@contextmanager
+def locked_folder(folder: Path) -> Iterator[None]:
+    """Lock a folder as `lock_folder` does, unless this process has locked it already."""
+    with nullcontext() if folder.resolve() / LOCK in _held else lock_folder(folder):
+        yield
+
+
 def refuse_locked(folder: Path) -> None:
     """Refuse a folder that a process is writing.
 
@@ -72,6 +79,19 @@ def refuse_locked(folder: Path) -> None:
 def is_locked(folder: Path) -> bool:
     """Return True if a process is writing the folder; always False if the file system has no locks."""
     return _holder(folder) is not None
+
+
+def is_abandoned(folder: Path) -> bool:
+    """Return True if a process has locked the folder and none does now; never True without file locks."""
+    file = folder.resolve() / LOCK
+    if file in _held or not file.is_file():
+        return False
+    try:
+        with file.open() as stream:
+            fcntl.lockf(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:  # it is locked, or can't be
+        return False
+    return True
 
 
 def _holder(folder: Path) -> dict[str, Any] | None:

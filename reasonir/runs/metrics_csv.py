@@ -55,6 +55,8 @@ class History(Logger):
     @rank_zero_only
     def rewind(self, step: int) -> None:
         """Delete the values logged after `step`."""
+        if not self.file.is_file():
+            return
         kept = [row for row in self._rows() if int(row[0]) <= step]
         with atomic_path(self.file) as part, part.open("w", newline="") as stream:
             csv.writer(stream).writerows(kept)

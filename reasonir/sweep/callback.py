@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 import signal
 import sys
-import threading
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -30,6 +29,7 @@ from reasonir.runs.plain_values import plain_values
 from reasonir.runs.secrets import mask
 from reasonir.sweep.jobs import STOPPING, JobError, SweepRecord, present_sweep
 from reasonir.utils.command_line import command_line, override
+from reasonir.utils.signals import handling
 
 if TYPE_CHECKING:
     from reasonir.tracking.mlflow import MlflowTracking
@@ -76,9 +76,8 @@ class Sweep(Callback):
             raise UnopenedSweep(error) from None
         (self.folder / STOPPING).unlink(missing_ok=True)
         self._stopping = False
-        self._previous = {}
-        if threading.current_thread() is threading.main_thread():
-            self._previous = {number: signal.signal(number, self._stop) for number in (signal.SIGINT, signal.SIGTERM)}
+        self._handlers = ExitStack()
+        self._handlers.enter_context(handling(self._stop))
         Sweep.opened = self
 
     def _open(self, config: DictConfig) -> None:
@@ -108,7 +107,7 @@ class Sweep(Callback):
         if record is None and (Path(config.hydra.sweep.dir) / STOPPING).exists():
             return
         if record is None or record.status not in (FAILED, KILLED):  # refused before it started
-            record = JobRecord(overrides_of(config.hydra), FAILED, error=_error(job_return))
+            record = JobRecord(overrides_of(config.hydra)).ended(folder, FAILED, _error(job_return))
         log.error("Job %s %s: %s", folder.name, record.status.lower(), record.error)
         _mark(sweep, Path(config.home), config.experiment_name, folder, record)
 
@@ -128,8 +127,7 @@ class Sweep(Callback):
 
     def end(self, status: str) -> int:
         """Write the summary and close the parent run; return the number of jobs that didn't finish."""
-        for number, handler in self._previous.items():
-            signal.signal(number, handler)
+        self._handlers.close()
         with self._lock:
             return self._summarise(status)
 

@@ -16,12 +16,10 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from multiprocessing.connection import wait
-from multiprocessing.process import BaseProcess
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
@@ -34,6 +32,8 @@ from reasonir.runs.outcome import FAILED, FINISHED, KILLED, RUNNING, JobRecord
 from reasonir.runs.overrides import overrides_of
 from reasonir.runs.secrets import mask
 from reasonir.sweep.jobs import STOPPING, JobError
+from reasonir.utils.machine import machine_fault
+from reasonir.utils.signals import handling, stop
 
 log = logging.getLogger(__name__)
 OUTPUT = "output.log"
@@ -89,8 +89,11 @@ def _run_process(config: DictConfig, folder: Path, work: str, overrides: Sequenc
         log.info("Job %s is running, its output goes to %s", folder.name, output)
     stopped_by_the_sweep = launcher in ("BasicLauncher", "JoblibLauncher")
     try:
-        with contextlib.nullcontext() if stopped_by_the_sweep else _forward_sigterm(process):
+        with contextlib.nullcontext() if stopped_by_the_sweep else handling(stop):
             process.join()
+    except (KeyboardInterrupt, SystemExit):
+        process.terminate()  # it writes its checkpoint before this process ends
+        raise
     finally:
         process.join()
         record = _final_record(folder, overrides, process.exitcode, started)
@@ -122,26 +125,6 @@ def _final_record(folder: Path, overrides: Sequence[str], status: int | None, st
     return record
 
 
-@contextlib.contextmanager
-def _forward_sigterm(process: BaseProcess) -> Iterator[None]:
-    """Forward SIGTERM to the job, and wait for it to write its checkpoint before this process ends."""
-
-    def stop(number: int, _: FrameType | None) -> None:
-        raise SystemExit(128 + number)
-
-    main = threading.current_thread() is threading.main_thread()
-    previous = signal.signal(signal.SIGTERM, stop) if main else None
-    try:
-        yield
-    except (KeyboardInterrupt, SystemExit):
-        process.terminate()
-        raise
-    finally:
-        process.join()
-        if main:
-            signal.signal(signal.SIGTERM, previous)
-
-
 def _work(
     config: DictConfig,
     hydra_config: Any,
@@ -163,7 +146,7 @@ def _work(
             os.dup2(stream.fileno(), sys.stderr.fileno())
     ended, error = KILLED, "stopped by a signal"
     try:
-        with lock_folder(folder):
+        with handling(stop), lock_folder(folder):
             record = replace(record, pid=os.getpid(), host=platform.node())
             record.write(folder)
             record = replace(record, value=_call(work, config, hydra_config, folder))
@@ -171,8 +154,9 @@ def _work(
     except InputError as refused:
         ended, error = FAILED, mask(str(refused))
     except Exception as raised:
-        log.exception("The job failed")
-        ended, error = FAILED, mask(f"{type(raised).__name__}: {raised}")
+        fault = machine_fault(raised, Path(config.home))
+        log.error("The job failed: %s", fault or raised, exc_info=fault is None)
+        ended, error = FAILED, mask(fault or f"{type(raised).__name__}: {raised}")
     finally:
         record.ended(folder, ended, error, seconds=time.time() - started).write(folder)
 
@@ -187,8 +171,6 @@ def _call(work: str, config: DictConfig, hydra_config: Any, folder: Path) -> flo
     if list((folder / "checkpoints").glob("step_*.ckpt")):
         config = config.copy()
         config.resume = str(folder)
-    else:
-        (folder / "metrics.csv").unlink(missing_ok=True)
     value: float | None = function(config, folder)
     return value
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import shlex
 import shutil
 import sqlite3
@@ -91,7 +92,10 @@ def unavailable(error: Exception) -> bool:
     """Return True if a call failed because of the state of the database, so that any other call would fail too."""
     from sqlalchemy.exc import OperationalError
 
-    return isinstance(error, OperationalError) or getattr(error, "error_code", "") == "TEMPORARILY_UNAVAILABLE"
+    return (
+        isinstance(error, OperationalError | sqlite3.OperationalError)
+        or getattr(error, "error_code", "") == "TEMPORARILY_UNAVAILABLE"
+    )
 
 
 def refuse_unusable(home: Path, experiment_name: str, *, patience: float | None = None) -> None:
@@ -119,13 +123,24 @@ def refuse_unusable(home: Path, experiment_name: str, *, patience: float | None 
         except (MlflowException, SQLAlchemyError) as raised:
             error = None if unavailable(raised) else raised
     if error is not None and not _is_busy(error):
-        raise InputError(f"{file} can't be used ({error}): repair it or move it away, or give logger=csv") from error
+        raise InputError(_refusal(file, error)) from error
     if experiment is not None and experiment.lifecycle_stage == "deleted":
         raise InputError(
             f"experiment_name={experiment_name}: this experiment was deleted in MLflow: choose another name, or "
             f"restore it (MLFLOW_TRACKING_URI={shlex.quote(address_of(home))} mlflow experiments restore "
             f"--experiment-id {experiment.experiment_id})"
         )
+
+
+def _refusal(file: Path, error: Exception) -> str:
+    reason = str(error).partition("\n")[0]
+    if versions := re.search(r"found version (\w+), but expected (\w+)", reason):
+        upgrade = f"mlflow db upgrade {shlex.quote(f'sqlite:///{file}')}"
+        return (
+            f"{file} is of another version of MLflow (schema {versions[1]}, this version's is {versions[2]}): if it is "
+            f"older, copy it and run {upgrade}; otherwise install the version that wrote it, or give logger=csv"
+        )
+    return f"{file} can't be used ({reason}): repair it or move it away, or give logger=csv"
 
 
 @cache
@@ -155,14 +170,17 @@ def _create(home: Path) -> None:
 
 def _write_error(file: Path) -> sqlite3.Error | None:
     """The error that a write to the database would raise now, None for none."""
-    if not file.is_file():
+    if not file.exists():
         return None
+    if not file.is_file() or not file.stat().st_size:
+        return sqlite3.DatabaseError("it is empty" if file.is_file() else "it is no file")
     if not os.access(file, os.W_OK):  # SQLite reports it on writing, not on locking
         return sqlite3.OperationalError("it is read-only")
     uri = f"file:{quote(str(file))}?mode=rw"
     try:
         with closing(sqlite3.connect(uri, uri=True, timeout=0, isolation_level=None)) as connection:
             connection.execute("BEGIN EXCLUSIVE")  # fails while there are readers, as committing a write would
+            connection.execute("SELECT version_num FROM alembic_version")  # fails if it isn't MLflow's
             connection.execute("ROLLBACK")
     except sqlite3.Error as error:
         return error

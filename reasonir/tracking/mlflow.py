@@ -17,10 +17,11 @@ from lightning.pytorch.loggers.logger import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
 from reasonir.errors import InputError
-from reasonir.runs.lock import lock_folder
-from reasonir.runs.outcome import KILLED, RUN_ID
+from reasonir.runs.lock import is_abandoned, lock_folder
+from reasonir.runs.outcome import FINISHED, KILLED, RUN_ID, RUNNING
 from reasonir.tracking import outbox
 from reasonir.tracking.base import (
+    ERROR_TAG,
     KIND_TAG,
     NOTE_TAG,
     PARENT_TAG,
@@ -29,8 +30,17 @@ from reasonir.tracking.base import (
     existing_run_id,
     saved_run_id,
 )
-from reasonir.tracking.database import FOLDER_TAG, address_of, artifacts_of, client_of, exclusively
+from reasonir.tracking.database import (
+    FOLDER_TAG,
+    address_of,
+    artifacts_of,
+    blocked,
+    client_of,
+    database_of,
+    exclusively,
+)
 from reasonir.tracking.outbox import OPEN, UNDELIVERED, Call, Outbox
+from reasonir.tracking.records import OUTPUT_TAG, delete_curves, delete_results, open_runs, run_of_output
 from reasonir.utils.command_line import command_line, override
 from reasonir.utils.files import atomic_path, is_partial
 
@@ -62,9 +72,12 @@ class MlflowTracking(Tracking):
         self._outbox = Outbox(home, folder, self._make)
         self._system: Any = None
         self._watches = True
+        self._ends = True
+        """Whether this command closes the run; another one's run keeps its status."""
         self._calls: dict[str, Callable[..., Call | None]] = {
             OPEN: self._open,
             "parameters": self._parameters,
+            "rewind": self._rewind,
             "metrics": self._metrics,
             "tag": self._tag,
             "dataset": self._dataset,
@@ -74,13 +87,17 @@ class MlflowTracking(Tracking):
             "view": self._view,
             "sweep_view": self._sweep_view,
             "end": self._end,
-            "end_killed": self._end_killed,
         }
 
     @property
     def undelivered(self) -> int:
         """Number of undelivered calls."""
         return len(self._outbox.calls)
+
+    @property
+    def ended(self) -> bool:
+        """Whether the end of the run is among the undelivered calls."""
+        return any(call["call"] == "end" for call in self._outbox.calls)
 
     @property
     def failure(self) -> str | None:
@@ -102,8 +119,10 @@ class MlflowTracking(Tracking):
         kind: str = RUN,
     ) -> None:
         """Continue the run, or create it in the experiment `experiment_name` (arguments as in `open_tracking`)."""
+        self._ends = self.run_id is None or run.resolve() == self._folder.resolve()
         parent_tag = {PARENT_TAG: parent} if parent else {}
-        all_tags = {KIND_TAG: kind, **tags, FOLDER_TAG: str(run.resolve()), **parent_tag}
+        folders = {FOLDER_TAG: str(run.resolve()), OUTPUT_TAG: str(self._folder.resolve())}
+        all_tags = {KIND_TAG: kind, **tags, **folders, **parent_tag}
         call = {"experiment_name": experiment_name, "name": name, "tags": all_tags, "at": _now(), "run_id": self.run_id}
         self._outbox.forget(lambda waiting: waiting["call"] == "end")  # the run continues
         self._outbox.open(call)
@@ -113,8 +132,9 @@ class MlflowTracking(Tracking):
         return [_Metrics(self)]
 
     def rewind(self, step: int) -> None:
-        """Drop undelivered metrics after `step`, from which the run is resumed."""
+        """Delete the metrics after `step`, from which the run is resumed, whether delivered or not."""
         self._outbox.forget(lambda call: call["call"] == "metrics" and call["step"] > step)
+        self._send("rewind", step=step, at=_now())
 
     def parameters(self, values: Mapping[str, Any]) -> None:
         """Log new parameters: a resumed run keeps the values that it was started with."""
@@ -122,7 +142,7 @@ class MlflowTracking(Tracking):
         self._send("parameters", values={key: str(value)[:_LONGEST_PARAMETER] for key, value in values.items()})
 
     def metrics(self, values: Mapping[str, float], step: int = 0) -> None:
-        """Log the metrics of a step in one request.
+        """Log the metrics of a step in one request; results, at step 0, replace those of the same names.
 
         System metrics start after the first call, since MLflow's comparison begins with a run's first metric.
         """
@@ -162,12 +182,12 @@ class MlflowTracking(Tracking):
         """Save the view of a sweep's jobs by the parameters that were swept."""
         self._send("sweep_view", keys=list(keys), headline=headline)
 
-    def end_killed(self) -> None:
-        """Close the run as killed if it is still open: its process has ended."""
-        self._send("end_killed", at=_now())
-
     def end(self, status: str) -> None:
-        """Stop system metrics and close the run; wait longer for a locked database unless the user stopped the run."""
+        """Stop system metrics and close the run; wait longer for a locked database unless the user stopped the run.
+
+        Raises:
+            OSError: a finished run's last calls can neither be made nor stored.
+        """
         super().end(status)
         try:
             if self._system is not None and self.failure is None:
@@ -177,9 +197,12 @@ class MlflowTracking(Tracking):
 
     def _close(self, status: str) -> None:
         try:
-            self._send("end", status=status, at=_now())
+            if self._ends:
+                self._send("end", status=status, at=_now())
             if self.undelivered and status != KILLED:
                 self.deliver()
+            if self._outbox.unsaved is not None and status == FINISHED:
+                raise self._outbox.unsaved
         finally:
             if self.undelivered:
                 log.warning(
@@ -215,15 +238,20 @@ class MlflowTracking(Tracking):
         return client_of(self._home)
 
     def _open(self, run_id: str | None, experiment_name: str, name: str, tags: dict[str, str], at: int) -> Call | None:
-        """Continue the run if MLflow still has it, else create it."""
+        """Continue the run if MLflow still has it, else create it, unless a killed command just created it."""
         if run_id is None or existing_run_id(self._home, run_id, self._folder) is None:
-            created = self._client.create_run(
-                self._experiment(experiment_name), start_time=at, run_name=name, tags=tags
-            )
             call = {"call": OPEN, "experiment_name": experiment_name, "name": name, "tags": tags, "at": at}
+            experiment = self._experiment(experiment_name)  # creates the database
+            if known := run_of_output(self._home, Path(tags[OUTPUT_TAG])):
+                return {**call, "run_id": known}
+            created = self._client.create_run(experiment, start_time=at, run_name=name, tags=tags)
+            self._ends = True
             return {**call, "run_id": str(created.info.run_id)}
         self.run_id = run_id
-        self._client.update_run(run_id, status="RUNNING")
+        if tags[FOLDER_TAG] == tags.get(OUTPUT_TAG):
+            self._client.update_run(run_id, status=RUNNING)
+            if ERROR_TAG in self._client.get_run(run_id).data.tags:
+                self._client.delete_tag(run_id, ERROR_TAG)  # of a job that ended before
         with atomic_path(self._folder / RUN_ID) as partial:
             partial.write_text(run_id)
         return None
@@ -244,9 +272,16 @@ class MlflowTracking(Tracking):
         for start in range(0, len(new), 100):
             self._client.log_batch(self.run_id, params=new[start : start + 100])
 
+    def _rewind(self, step: int, at: int) -> None:
+        assert self.run_id is not None
+        delete_curves(self._home, self.run_id, after=step, before=at)
+
     def _metrics(self, values: dict[str, float], step: int, at: int) -> None:
         from mlflow.entities import Metric
 
+        assert self.run_id is not None
+        if step == 0:
+            delete_results(self._home, self.run_id, list(values))
         self._client.log_batch(self.run_id, metrics=[Metric(key, value, at, step) for key, value in values.items()])
 
     def _tag(self, key: str, value: str) -> None:
@@ -295,10 +330,6 @@ class MlflowTracking(Tracking):
     def _end(self, status: str, at: int) -> None:
         self._client.set_terminated(self.run_id, status, at)
 
-    def _end_killed(self, at: int) -> None:
-        if self._client.get_run(self.run_id).info.status == "RUNNING":
-            self._client.set_terminated(self.run_id, KILLED, at)
-
     def _watch_system(self) -> None:
         """Start MLflow's thread of system metrics, or start it again: it ends at a locked database."""
         from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
@@ -344,6 +375,30 @@ def _now() -> int:
     return int(time.time() * 1000)
 
 
+def close_abandoned(home: Path) -> None:
+    """Close the runs that read RUNNING though no process writes their folder, as one that got SIGKILL, as killed.
+
+    The end is the time of the last change in the folder. A folder outside of `home` that isn't there may be mounted
+    elsewhere: its run is left alone.
+    """
+    if not database_of(home).is_file() or blocked(home) is not None:
+        return
+    try:
+        for run_id, folder in open_runs(home).items():
+            gone = not folder.is_dir() and folder.is_relative_to(home.resolve())
+            if (gone or is_abandoned(folder)) and not MlflowTracking(home, folder).ended:
+                client_of(home).set_terminated(run_id, KILLED, _last_change(folder))
+                log.info("The run in %s was killed: MLflow says so now", folder)
+    except Exception as error:  # tracking must not end a run
+        log.warning("MLflow may show runs as running whose processes were killed: %s", error)
+
+
+def _last_change(folder: Path) -> int:
+    """Milliseconds of the last change of a folder's files; now, without any."""
+    files = [file for file in folder.iterdir() if file.is_file()] if folder.is_dir() else []
+    return int(1000 * max((file.stat().st_mtime for file in files), default=time.time()))
+
+
 def deliver(home: Path, folder: Path) -> str | None:
     """Make the undelivered calls of a folder; return why some still fail, None if none does.
 
@@ -355,6 +410,4 @@ def deliver(home: Path, folder: Path) -> str | None:
     with lock_folder(folder):
         tracking = MlflowTracking(home, folder, saved_run_id(folder))
         tracking.deliver()
-        if tracking.failure is None:
-            tracking.end_killed()
     return tracking.failure

@@ -7,8 +7,10 @@ the one with the highest development metric, among those with the development qu
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
+import shutil
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,20 +21,23 @@ from typing import Any
 
 from reasonir.config import PACKAGE
 from reasonir.eval.stats.ranking_metrics import DEV_METRIC
-from reasonir.tracking.database import address_of, client_of, exclusively
+from reasonir.tracking.database import address_of, artifacts_of, client_of, exclusively
+from reasonir.tracking.records import delete_output
+from reasonir.utils.files import add_strings, sha256
 
 MODEL, BEST = "model", "best"
 METRIC = f"dev/{DEV_METRIC}"
 """Tag of a version with its development metric."""
 CONTENT = "content"
-"""Tag of a version with the digest of its development task; metrics on other tasks aren't compared."""
+"""Tag with a digest: of the files of a logged model; of the development task of a version, whose metric is compared
+with those on the same task only."""
 _INVALID_IN_NAME = re.compile("[/:]")
 
 
 def package(
     home: Path, run_id: str, export: Path, *, run: Path | None, index: Path | None = None, device: str = "auto"
 ) -> str:
-    """Log an exported model as the MLflow model `model` of a run.
+    """Log an exported model as the MLflow model `model` of a run, unless the run has it.
 
     Args:
         home: root of MLflow's database.
@@ -52,6 +57,9 @@ def package(
         **({"config": run / "config.yaml"} if run else {}),
         **({"index": index} if index else {}),
     }
+    content = _digest(export, *([index] if index else []))
+    if logged_before := _logged(home, run_id, content):
+        return logged_before
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     mlflow.set_tracking_uri(address_of(home))
     with _active(run_id), warnings.catch_warnings():
@@ -63,8 +71,35 @@ def package(
             model_config={"device": device},
             signature=_signature(),
             pip_requirements=[f"reasonir=={metadata.version('reasonir')}"],
+            tags={CONTENT: content},
         )
     return str(logged.model_uri)
+
+
+def _digest(*folders: Path) -> str:
+    """Digest of the files of a model and its index."""
+    digest = hashlib.sha256()
+    for folder in folders:
+        for file in sorted(file for file in folder.rglob("*") if file.is_file()):
+            add_strings(digest, (str(file.relative_to(folder)), sha256(file)))
+    return digest.hexdigest()
+
+
+def _logged(home: Path, run_id: str, content: str) -> str | None:
+    """Return the URI of the model that a run logged with this content; delete those whose logging was interrupted."""
+    from mlflow.utils.file_utils import local_file_uri_to_path
+
+    client, found, ours = client_of(home), None, local_file_uri_to_path(artifacts_of(home))
+    experiment = client.get_run(run_id).info.experiment_id
+    for model in client.search_logged_models([experiment], f"source_run_id = '{run_id}'"):
+        if str(model.status) == "READY":
+            found = str(model.model_uri) if model.tags.get(CONTENT) == content else found
+            continue
+        delete_output(home, run_id, model.model_id)
+        client.delete_logged_model(model.model_id)
+        if (files := Path(local_file_uri_to_path(model.artifact_location))).is_relative_to(ours):
+            shutil.rmtree(files, ignore_errors=True)
+    return found
 
 
 def register(home: Path, address: str, name: str, run_id: str, *, metric: float | None, content: str) -> None:

@@ -37,6 +37,9 @@ Call = dict[str, Any]
 class Outbox:
     """Calls of one run.
 
+    Attributes:
+        unsaved: the error that kept waiting calls from being stored, None if they are.
+
     Args:
         home: root of MLflow's database.
         folder: of the run; has undelivered.jsonl while calls are waiting.
@@ -47,6 +50,7 @@ class Outbox:
         self.file = folder / UNDELIVERED
         self.calls = _read(self.file)
         self.failure: str | None = None
+        self.unsaved: OSError | None = None
         self._home = home
         self._make = make
         self._in_file = self.file.is_file()
@@ -100,9 +104,9 @@ class Outbox:
                     partial.write_text("".join(_line(call) for call in self.calls))
             elif self._in_file:
                 self.file.unlink(missing_ok=True)
-            self._in_file = bool(self.calls)
+            self._in_file, self.unsaved = bool(self.calls), None
         except OSError as error:
-            self._in_file = False
+            self._in_file, self.unsaved = False, error
             log.warning("%s can't be written (%s): %d calls wait in memory", self.file, error, len(self.calls))
 
     def _append(self, call: Call) -> None:

@@ -9,7 +9,7 @@ from reasonir.runs.outcome import JobRecord
 from reasonir.tracking import outbox
 from reasonir.tracking.base import ERROR_TAG, SWEEP, existing_run_id
 from reasonir.tracking.database import refuse_unusable
-from reasonir.tracking.mlflow import MlflowTracking
+from reasonir.tracking.mlflow import MlflowTracking, close_abandoned
 
 
 def open_sweep(
@@ -21,6 +21,7 @@ def open_sweep(
         InputError: the database can't be used, or stays locked: the jobs' runs need the parent's id.
     """
     refuse_unusable(home, experiment_name, patience=outbox.LAST_PATIENCE)
+    close_abandoned(home)
     tracking = MlflowTracking(home, folder, existing_run_id(home, run_id, folder) if run_id else None)
     tracking.open(experiment_name=experiment_name, name=name, run=folder, tags=tags, kind=SWEEP)
     return tracking

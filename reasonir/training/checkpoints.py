@@ -145,8 +145,10 @@ def newest(folder: Path) -> list[Path]:
     )
 
 
-def find_checkpoint(resume: str) -> Path:
+def find_checkpoint(resume: str) -> Path | None:
     """Return the checkpoint that `resume` names: a file, or the latest sound one of a run's folder.
+
+    None for a run that ended before its first checkpoint: it begins again in its folder.
 
     Raises:
         InputError: there is none, or the file or the best weights that belong to it are damaged or missing.
@@ -167,4 +169,7 @@ def find_checkpoint(resume: str) -> Path:
     if reasons:
         problems = [f"  - {reason}" for reason in reasons]
         raise InputError("\n".join([f"resume={resume}: {folder} holds only damaged checkpoints:", *problems]))
-    raise InputError(f"resume={resume}: {folder} holds no checkpoint yet: start the run again without resume")
+    if not (path / "model").exists():
+        log.info("%s ended before its first checkpoint: it begins again", path)
+        return None
+    raise InputError(f"resume={resume}: {folder} holds no checkpoint any more: start the run again without resume")

@@ -122,6 +122,15 @@ class TerminalHandler(logging.StreamHandler):  # type: ignore[type-arg]
             super().emit(record)
 
 
+class LogFile(logging.FileHandler):
+    """Logging handler of a file that may run out of space, which ends the command with a message of its own."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
+        """Print the traceback of an error, except of one in writing."""
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handleError(record)
+
+
 def rate(per_second: float, unit: str) -> str:
     """Format a rate, below one per second as its inverse.
 

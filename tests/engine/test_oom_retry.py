@@ -157,6 +157,21 @@ def test_a_run_continues_with_less_and_the_next_one_begins_there(tmp_path, monke
     assert json.loads((other.folder / "plan.json").read_text())["micro_batch_tokens"] == 2048
 
 
+def test_a_budget_that_did_not_fit_either_is_not_remembered(tmp_path, monkeypatch):
+    def failing(encoder, padded):
+        if torch.is_grad_enabled():
+            raise torch.OutOfMemoryError(OUT_OF_MEMORY)
+        return forward(encoder, padded)
+
+    forward = Encoder.forward
+    monkeypatch.setattr(Encoder, "forward", failing)
+    overrides = ("experiment=demo_tiny", "evaluation.baselines=[]", "trainer.max_steps=2", "hardware=cpu")
+    done = run("train", *overrides, home=tmp_path)
+    assert done.status == 2, done.err
+    assert "out of memory even with one" in done.err
+    assert not (tmp_path / "cache" / "budgets.json").exists()
+
+
 def test_graphs_are_measured_where_memory_is_tight(tmp_path):
     overrides = ("experiment=demo_tiny", "evaluation.baselines=[]", "trainer.max_steps=1", "hardware=cpu")
     done = run("train", *overrides, "hardware.memory_gib=0.05", home=tmp_path)

@@ -294,8 +294,9 @@ def test_jobs_side_by_side_do_not_race_for_what_mlflow_makes_once(tmp_path):
     at_once = Barrier(6)
 
     def note(number):
+        folder = tmp_path / str(number)
         tracking = open_tracking(
-            Loggers(mlflow=True), tmp_path, experiment_name="race", name=str(number), folder=tmp_path, tags={}
+            Loggers(mlflow=True), tmp_path, experiment_name="race", name=str(number), folder=folder, tags={}
         )
         with tracking.closing():
             at_once.wait()

@@ -5,6 +5,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
 
 import pytest
 from mlflow.exceptions import MlflowException
@@ -89,20 +90,52 @@ def test_a_locked_database_is_accepted_before_work_unless_a_run_has_to_be_made_n
             refuse_unusable(home, "p", patience=0.1)
 
 
-@pytest.mark.parametrize("damage", ["no database", "an older one"])
-def test_what_cannot_be_used_is_said_before_any_work(tmp_path, database, damage):
-    mine = database_of(tmp_path)
-    if damage == "no database":
-        mine.write_bytes(b"this is no database, whatever its name says" * 100)
-    else:
-        mine.write_bytes(database.read_bytes())
-        with sqlite3.connect(mine) as connection:
-            connection.execute("UPDATE alembic_version SET version_num = '451aebb31d03'")
-        connection.close()
-    with pytest.raises(
-        InputError, match=r"mlflow.db can't be used \(.+\): repair it or move it away, or give logger=csv"
-    ):
+def of_version(number):
+    """Return a database's bytes with another version of its tables."""
+
+    def changed(whole, folder):
+        (folder / "other.db").write_bytes(whole)
+        with closing(sqlite3.connect(folder / "other.db")) as connection, connection:
+            connection.execute(f"UPDATE alembic_version SET version_num = '{number}'")
+        return (folder / "other.db").read_bytes()
+
+    return changed
+
+
+def of_another_program(whole, folder):
+    with closing(sqlite3.connect(folder / "other.db")) as connection, connection:
+        connection.execute("CREATE TABLE birds (name)")
+    return (folder / "other.db").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (lambda whole, folder: b"", r"can't be used \(it is empty\)"),
+        (lambda whole, folder: whole[:100], r"can't be used \(.*malformed\)"),
+        (lambda whole, folder: whole[:4096], r"can't be used \(.*malformed\)"),
+        (lambda whole, folder: whole[: len(whole) // 2], r"can't be used \(.*malformed\)"),
+        (lambda whole, folder: whole[:-5000], r"can't be used \(.*malformed\)"),
+        (of_another_program, r"can't be used \(no such table: alembic_version\)"),
+        (of_version("451aebb31d03"), r"is of another version of MLflow \(schema 451aebb31d03, .*mlflow db upgrade"),
+        (of_version("ffffffffffff"), r"is of another version .*otherwise install the version that wrote it"),
+    ],
+)
+def test_a_damaged_or_foreign_database_is_told_in_one_line(tmp_path, database, damage, said):
+    database_of(tmp_path).write_bytes(damage(database.read_bytes(), tmp_path))
+    with pytest.raises(InputError, match=rf"mlflow.db {said}.*give logger=csv$") as refused:
         refuse_unusable(tmp_path, "p")
+    assert "\n" not in str(refused.value)
+
+
+def test_a_folder_in_the_place_of_the_database_is_told(tmp_path):
+    database_of(tmp_path).mkdir()
+    with pytest.raises(InputError, match=r"can't be used \(it is no file\)"):
+        refuse_unusable(tmp_path, "p")
+
+
+def test_what_cannot_be_used_is_said_before_any_work(tmp_path):
+    database_of(tmp_path).write_bytes(b"this is no database, whatever its name says" * 100)
     for command in (
         ("train", "experiment=demo_tiny"),
         ("train", "-m", "experiment=demo_tiny", "seed=1,2"),

@@ -11,11 +11,12 @@ import pytest
 from mlflow import MlflowClient
 
 from reasonir.errors import InputError
+from reasonir.runs.lock import lock_folder
 from reasonir.tracking import outbox
 from reasonir.tracking.base import Loggers, Tracking
 from reasonir.tracking.database import client_of, database_of
 from reasonir.tracking.mlflow import MlflowTracking
-from reasonir.tracking.open import open_tracking
+from reasonir.tracking.open import open_tracking, tracked
 from reasonir.tracking.outbox import UNDELIVERED
 from reasonir.training.callbacks import TrainingMonitor
 from reasonir.utils.files import PARTIAL
@@ -169,6 +170,94 @@ def test_sync_closes_a_run_that_was_killed(home, monkeypatch):
     assert (entry.info.status, entry.data.metrics) == ("KILLED", {"train/loss": 0.5})
 
 
+def opened(home, folder, **options):
+    """The tracking of a run in `folder`."""
+    return open_tracking(Loggers(mlflow=True), home, experiment_name="p", name="n", folder=folder, tags={}, **options)
+
+
+def test_a_run_that_was_killed_is_closed_by_the_next_command_and_one_that_runs_is_not(home, tmp_path):
+    folders = {name: home / "outputs" / name for name in ("killed", "running", "gone", "ended")}
+    runs = {name: opened(home, folder).run_id for name, folder in folders.items()}
+    elsewhere = opened(home, tmp_path / "elsewhere").run_id
+    for folder in (folders["killed"], folders["ended"]):
+        with lock_folder(folder):  # until its process is killed
+            pass
+    shutil.rmtree(folders["gone"])
+    shutil.rmtree(tmp_path / "elsewhere")
+    waiting = {"call": "end", "status": "FINISHED", "at": 1}
+    (folders["ended"] / UNDELIVERED).write_text(json.dumps(waiting) + "\n")
+    with lock_folder(folders["running"]):
+        with tracked(
+            Loggers(mlflow=True), home, experiment_name="p", name="next", folder=home / "outputs" / "next", tags={}
+        ):
+            pass
+        client = client_of(home)
+        status = {name: client.get_run(run_id).info.status for name, run_id in runs.items()}
+    assert status == {"killed": "KILLED", "running": "RUNNING", "gone": "KILLED", "ended": "RUNNING"}
+    assert client.get_run(elsewhere).info.status == "RUNNING"  # its folder may be mounted elsewhere
+    ended = client.get_run(runs["killed"]).info.end_time
+    assert ended <= (folders["killed"] / ".lock").stat().st_mtime * 1000 + 1
+
+
+def test_a_command_that_was_killed_before_it_noted_its_run_finds_it_again(home, tmp_path):
+    first = opened(home, tmp_path).run_id
+    (tmp_path / "run_id").unlink()
+    assert opened(home, tmp_path).run_id == first
+    assert opened(home, tmp_path / "other").run_id != first
+
+
+def test_a_run_that_begins_again_has_each_point_once(home, tmp_path):
+    run = opened(home, tmp_path)
+    for step in (1, 2, 3):
+        run.metrics({"train/loss": 1.0 / step}, step)
+    run.metrics({"eval/demo/mrr": 0.5})
+    again = opened(home, tmp_path, run_id=run.run_id, resumed_at=1)
+    for step in (2, 3):
+        again.metrics({"train/loss": 2.0 / step}, step)
+    again.metrics({"eval/demo/mrr": 0.6})
+    client = client_of(home)
+    curve = [(point.step, point.value) for point in client.get_metric_history(run.run_id, "train/loss")]
+    assert curve == [(1, 1.0), (2, 1.0), (3, 2.0 / 3)]
+    assert [point.value for point in client.get_metric_history(run.run_id, "eval/demo/mrr")] == [0.6]
+    assert client.get_run(run.run_id).data.metrics == {"train/loss": 2.0 / 3, "eval/demo/mrr": 0.6}
+
+
+@pytest.mark.parametrize("status", ["RUNNING", "FINISHED"])
+def test_an_evaluation_leaves_the_status_of_its_run_alone(home, tmp_path, status):
+    run = opened(home, tmp_path / "run")
+    if status == "FINISHED":
+        run.end(status)
+    before = client_of(home).get_run(run.run_id).info
+    evaluation = opened(home, tmp_path / "evaluation", run=tmp_path / "run", run_id=run.run_id)
+    evaluation.metrics({"eval/x/mrr": 0.5})
+    assert client_of(home).get_run(run.run_id).info.status == status
+    evaluation.end("FAILED")
+    after = client_of(home).get_run(run.run_id).info
+    assert (after.status, after.end_time) == (status, before.end_time)
+
+
+def test_a_job_that_failed_and_finishes_has_no_error_any_more(home, tmp_path):
+    run = opened(home, tmp_path)
+    run.tag("error", "killed")
+    run.end("KILLED")
+    again = opened(home, tmp_path, run_id=run.run_id)
+    again.end("FINISHED")
+    entry = client_of(home).get_run(run.run_id)
+    assert (entry.info.status, "error" in entry.data.tags) == ("FINISHED", False)
+
+
+def test_a_finished_run_whose_calls_can_be_neither_made_nor_stored_fails(home, tmp_path, monkeypatch):
+    run = opened(home, tmp_path)
+
+    def full(_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(outbox, "atomic_path", full)
+    with locked(database_of(home)), pytest.raises(OSError, match="No space left"), run.closing():
+        pass
+    assert client_of(home).get_run(run.run_id).info.status == "RUNNING"
+
+
 def test_sync_names_what_it_cannot_deliver(home, tmp_path):
     nothing = run("sync", f"run={tmp_path}", home=home)
     assert nothing.status == 0
@@ -276,7 +365,6 @@ def test_an_evaluation_is_delivered_to_the_run_it_is_about(home, locker, monkeyp
 
 
 def test_a_folder_that_a_run_writes_is_not_synced(home, tmp_path):
-    from reasonir.runs.lock import lock_folder
     from reasonir.tracking.mlflow import deliver
 
     tracking = open_tracking(Loggers(mlflow=True), home, experiment_name="p", name="n", folder=tmp_path, tags={})

@@ -1,8 +1,12 @@
 """The MLflow model of a finished run: one copy of its weights, and the best version of its registered model."""
 
+from pathlib import Path
+
 import mlflow
 import pytest
 from mlflow import MlflowClient
+from mlflow.entities import LoggedModelOutput
+from mlflow.utils.file_utils import local_file_uri_to_path
 
 import reasonir
 from reasonir.data.demo import Demo
@@ -95,3 +99,17 @@ def test_packaging_a_run_leaves_its_status_alone(finished):
     after = client.get_run(before.run_id).info
     assert (after.status, after.end_time) == (before.status, before.end_time)
     assert mlflow.active_run() is None
+
+
+def test_a_model_is_logged_once_and_one_whose_logging_was_killed_is_removed(finished):
+    home, folder, client = finished
+    run = client.get_run((folder / "run_id").read_text())
+    (logged,) = run.outputs.model_outputs
+    half = client.create_logged_model(run.info.experiment_id, name="model", source_run_id=run.info.run_id)
+    client.log_outputs(run.info.run_id, [LoggedModelOutput(half.model_id, 0)])
+    files = Path(local_file_uri_to_path(half.artifact_location))
+    files.mkdir(parents=True)
+    assert package(home, run.info.run_id, folder / "model", run=folder) == f"models:/{logged.model_id}"
+    assert [each.model_id for each in client.get_run(run.info.run_id).outputs.model_outputs] == [logged.model_id]
+    assert not files.exists()
+    assert files.parent.is_dir()

@@ -87,8 +87,10 @@ def test_the_furthest_complete_checkpoint_of_a_folder_is_taken(tmp_path, caplog)
     assert find_checkpoint(str(folder / checkpoint_name(4))) == folder / checkpoint_name(4)
 
 
-def test_a_folder_without_checkpoints_is_named(tmp_path):
-    with pytest.raises(InputError, match="holds no checkpoint yet"):
+def test_a_run_that_ended_before_its_first_checkpoint_begins_again_but_a_finished_one_does_not(tmp_path):
+    assert find_checkpoint(str(tmp_path)) is None
+    (tmp_path / "model").mkdir()
+    with pytest.raises(InputError, match="holds no checkpoint any more"):
         find_checkpoint(str(tmp_path))
     with pytest.raises(InputError, match="doesn't exist"):
         find_checkpoint(str(tmp_path / "nothing"))

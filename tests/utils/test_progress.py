@@ -9,7 +9,7 @@ import time
 import pytest
 
 from reasonir.utils import progress as bars
-from reasonir.utils.progress import PRINTED, TerminalHandler, counting, part_of_it, progress
+from reasonir.utils.progress import PRINTED, LogFile, TerminalHandler, counting, part_of_it, progress
 
 
 class Terminal(io.StringIO):
@@ -134,3 +134,15 @@ def test_the_rate_counts_in_the_unit(terminal):
         bar.reach(3)
         bars._open[0].display.refresh()
     assert "steps/s" in screen.getvalue()
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), TypeError("not a number")])
+def test_a_log_file_on_a_full_disk_prints_no_traceback_but_a_mistake_does(tmp_path, capsys, monkeypatch, error):
+    def fails(record):
+        raise error
+
+    handler = LogFile(tmp_path / "log")
+    monkeypatch.setattr(handler, "format", fails)
+    handler.emit(logging.makeLogRecord({"msg": "text"}))
+    handler.close()
+    assert ("Traceback" in capsys.readouterr().err) == isinstance(error, TypeError)
