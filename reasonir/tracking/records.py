@@ -10,8 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from reasonir.tracking.database import FOLDER_TAG
-from reasonir.tracking.database import database_of
+from reasonir.tracking.database import FOLDER_TAG, database_of
 
 OUTPUT_TAG = "reasonir.output"
 """Tag of a run with the folder of the command that opened it, which is locked while the run is open."""

@@ -99,7 +99,7 @@ def test_what_the_end_could_not_deliver_is_said_once_and_delivered_by_sync(home,
     at_step(monkeypatch, {2: locker.lock})
     done = run("train", *RUN, home=home)
     assert done.status == 0, done.err
-    assert done.err.count(f"deliver them later with python -m reasonir.sync run={done.folder}") == 1
+    assert done.err.count(f"python -m reasonir.sync run={done.folder}") == 1
     refused = run("sync", f"run={done.folder}", home=home)
     assert refused.status == 2
     assert "is locked by another program" in refused.err
