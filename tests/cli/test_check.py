@@ -116,6 +116,13 @@ def test_an_experiment_makes_a_sweep_without_a_flag():
     assert config_errors("train", ["experiment=sweep_temperature", "optim.lr=1e-5,2e-5"]) == []
 
 
+@pytest.mark.parametrize("experiments", ["sweep_temperature,demo", "demo,sweep_temperature"])
+def test_a_sweep_over_sweeps_is_refused(experiments):
+    (error,) = config_errors("train", ["-m", f"experiment={experiments}"])
+    assert error.startswith("experiment=sweep_temperature is a sweep itself, over loss.temperature, seed: run it alone")
+    assert config_errors("train", ["-m", "experiment=demo,demo_tiny"]) == []
+
+
 @pytest.mark.parametrize(
     "words",
     [["--config-dir", "my conf"], ["-cd", "a=b"], ["--config-name", "mine"], ["--config-dir=my conf"], ["-cn=mine"]],
