@@ -4,6 +4,7 @@ A process is forked from this one, which has imported everything: a command take
 """
 
 import importlib
+import json
 import os
 import signal
 import sqlite3
@@ -17,7 +18,18 @@ from pathlib import Path
 
 import pytest
 
-for name in ("train", "evaluate", "search", "mine", "commands.train", "commands.evaluate", "commands.search"):
+from reasonir.utils.files import sha256
+
+for name in (
+    "train",
+    "evaluate",
+    "search",
+    "mine",
+    "prepare",
+    "commands.train",
+    "commands.evaluate",
+    "commands.search",
+):
     importlib.import_module(f"reasonir.{name}")
 for name in ("mlflow", "mlflow.pyfunc", "mlflow.store.tracking.sqlalchemy_store", "datasets", "bm25s", "matplotlib"):
     importlib.import_module(name)
@@ -165,6 +177,16 @@ def check(holds: object, says: str) -> None:
     """Raise an AssertionError that says only `says`, unless something holds."""
     if not holds:
         raise AssertionError(says)
+
+
+def result(home: Path) -> dict[str, object]:
+    """Return what a command leaves that must not depend on a fault: weights, figures, rankings, sets and answers."""
+    weights = [sha256(file) for file in sorted(home.glob("outputs/*/model/model.safetensors"))]
+    results = [json.loads(file.read_text())["results"] for file in sorted(home.glob("outputs/*/results.json"))]
+    rankings = [file.read_text() for file in sorted(home.glob("outputs/*/runs/*.trec"))]
+    sets = {file.parent.name: json.loads(file.read_text())["arrow"] for file in home.glob("data/*/manifest.json")}
+    hits = [file.read_text() for file in sorted(home.glob("outputs/*/results.jsonl"))]
+    return {"weights": weights, "results": results, "rankings": rankings, "sets": sets, "hits": hits}
 
 
 def record(home: Path) -> list[tuple[object, ...]]:

@@ -4,47 +4,18 @@ The home is on a file system of its own, whose size decides at which write there
 the command has ended.
 """
 
-import json
 import shutil
 from pathlib import Path
 
 import pytest
 
-from tests.faults.faults import SMALL, Tally, check, small_disk, start
+from tests.faults.faults import SMALL, Tally, check, result, small_disk, start
 
 pytestmark = pytest.mark.slow
 CASES = 10
 """Sizes of each part: a part takes some minutes on two cores."""
 ROOMY = 200_000
 """KiB that are enough for everything."""
-
-
-@pytest.fixture(scope="module")
-def corpus(tmp_path_factory) -> Path:
-    """A corpus of 400 documents."""
-    file = tmp_path_factory.mktemp("corpus") / "docs.jsonl"
-    file.write_text(
-        "".join(json.dumps({"id": f"d{n}", "text": f"Bees dance {n} times. " * 9}) + "\n" for n in range(400))
-    )
-    return file
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory) -> Path:
-    """A home with a finished run."""
-    home = tmp_path_factory.mktemp("trained")
-    done = start(home, home / "output", "train", *SMALL)
-    assert done.wait() == 0, done.said
-    return home
-
-
-def result(home: Path) -> dict[str, object]:
-    """What a command leaves that must not depend on a full disk: figures, rankings and prepared sets."""
-    results = [json.loads(file.read_text())["results"] for file in sorted(home.glob("outputs/*/results.json"))]
-    rankings = [file.read_text() for file in sorted(home.glob("outputs/*/runs/*.trec"))]
-    sets = {file.parent.name: json.loads(file.read_text())["arrow"] for file in home.glob("data/*/manifest.json")}
-    hits = [file.read_text() for file in sorted(home.glob("outputs/*/results.jsonl"))]
-    return {"results": results, "rankings": rankings, "sets": sets, "hits": hits}
 
 
 def used(disk: Path) -> int:
@@ -126,7 +97,6 @@ def test_mining(trained, tmp_path, part):
 def test_search(trained, corpus, tmp_path, part):
     """The index of a corpus, and a file of answers."""
     (run,) = (trained / "outputs").iterdir()
-    queries = corpus.with_name("queries.jsonl")
-    queries.write_text('{"id": "q", "text": "Why do bees dance?"}\n')
-    words = (f"run={tmp_path}/disk/outputs/{run.name}", f"corpus={corpus}", f"queries={queries}")
+    queries = f"queries={corpus.with_name('queries.jsonl')}"
+    words = (f"run={tmp_path}/disk/outputs/{run.name}", f"corpus={corpus}", queries)
     fill_up("search", "search", words, trained, tmp_path, part, 2)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from reasonir.runs.outcome import JobRecord
-from tests.faults.faults import SMALL, Tally, check, counting, differences, killing, record, start
+from tests.faults.faults import SMALL, Tally, check, counting, differences, killing, record, result, start
 
 pytestmark = pytest.mark.slow
 CASES = 12
@@ -18,24 +18,13 @@ CASES = 12
 
 
 @pytest.fixture(scope="module")
-def prepared(tmp_path_factory) -> Path:
-    """A home with the prepared set and the model's files, but no run and no database."""
-    home = tmp_path_factory.mktemp("prepared")
-    done = start(home, home / "output", "train", *SMALL, "dry_run=true")
-    assert done.wait() == 0, done.said
-    shutil.rmtree(home / "outputs")
-    (home / "output").unlink()
-    return home
-
-
-@pytest.fixture(scope="module")
-def whole(prepared, tmp_path_factory) -> tuple[list[tuple[object, ...]], int]:
-    """The record of an uninterrupted run, and how many writes it takes."""
+def whole(prepared, tmp_path_factory) -> tuple[list[tuple[object, ...]], dict[str, object], int]:
+    """The record and the result of an uninterrupted run, and how many writes it takes."""
     home, notes = tmp_path_factory.mktemp("whole"), tmp_path_factory.mktemp("notes")
     shutil.copytree(prepared, home, dirs_exist_ok=True)
     done = start(home, notes / "output", "train", *SMALL, before=counting(home, notes / "count"))
     assert done.wait() == 0, done.said
-    return record(home), int((notes / "count").read_text())
+    return record(home), result(home), int((notes / "count").read_text())
 
 
 def spread(writes: int, part: int, parts: int) -> Iterator[int]:
@@ -46,7 +35,7 @@ def spread(writes: int, part: int, parts: int) -> Iterator[int]:
 @pytest.mark.parametrize("part", range(4))
 def test_a_killed_and_resumed_run_leaves_the_record_of_an_uninterrupted_one(prepared, whole, tmp_path, part):
     """Every third run is killed once more while it is resumed."""
-    expected, writes = whole
+    expected, expected_result, writes = whole
     tally = Tally(f"records, part {part}: kills at one of {writes} writes, then resume")
     for case, number in enumerate(spread(writes, part, 4)):
         home, output = tmp_path / str(case), tmp_path / "output"
@@ -59,6 +48,7 @@ def test_a_killed_and_resumed_run_leaves_the_record_of_an_uninterrupted_one(prep
             again = resume(home, output)
             check(again.wait() == 0, again.said[-2000:])
             check(not (found := differences(expected, record(home))), found)
+            check(result(home) == expected_result, "another result")
         shutil.rmtree(home)
     tally.done()
 
