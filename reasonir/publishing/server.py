@@ -10,7 +10,6 @@ fault of the server, whose trace is in its log. A client that leaves ends its re
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -26,6 +25,7 @@ from starlette.routing import Route
 from reasonir.errors import InputError
 from reasonir.publishing.answers import Answers
 from reasonir.publishing.turns import GoneError, TooLateError
+from reasonir.utils.parsing import parse_json
 
 log = logging.getLogger(__name__)
 _WAITING = 64
@@ -115,14 +115,9 @@ def _parsed(body: bytes) -> tuple[list[Mapping[str, Any]], Mapping[str, Any]]:
     """Return a request's records and parameters.
 
     Raises:
-        RefusedError: the body isn't a request.
+        InputError: the body isn't a request.
     """
-    try:
-        request = json.loads(body, parse_constant=_no_constant)
-    except RecursionError:
-        raise RefusedError(400, "the body is nested too deeply") from None
-    except ValueError as error:  # not UTF-8, not JSON, or a number of thousands of digits
-        raise RefusedError(400, f"the body isn't JSON: {error}") from None
+    request = parse_json(body, "the body", remedy="send a JSON object")
     if not isinstance(request, dict) or not isinstance(records := request.get("dataframe_records"), list):
         raise RefusedError(400, 'give {"dataframe_records": [{"query": ..., "documents": [...]}], "params": {...}}')
     if unknown := sorted(set(request) - {"dataframe_records", "params"}):
@@ -133,10 +128,6 @@ def _parsed(body: bytes) -> tuple[list[Mapping[str, Any]], Mapping[str, Any]]:
     if not isinstance(params, dict) or not all(isinstance(record, dict) for record in records):
         raise RefusedError(400, "every record, and params, has to be an object")
     return records, {name: value for name, value in params.items() if value is not None}
-
-
-def _no_constant(name: str) -> Any:
-    raise ValueError(f"{name} is no JSON")
 
 
 async def _alive(request: Request) -> Response:

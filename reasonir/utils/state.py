@@ -17,7 +17,7 @@ import yaml
 
 from reasonir.errors import InputError
 from reasonir.utils.files import atomic_folder, atomic_path, exclusive, sha256
-from reasonir.utils.parsing import read_yaml
+from reasonir.utils.parsing import parse_json, read_yaml
 
 log = logging.getLogger(__name__)
 
@@ -49,10 +49,10 @@ def read_json(file: Path, *, remedy: str, keys: Iterable[str] = ()) -> dict[str,
         InputError: it can't be read, isn't a complete JSON object, was changed, or lacks an entry.
     """
     try:
-        text = file.read_text(encoding="utf-8")
-        document = json.loads(text) if text.strip() else None
-    except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"{file} can't be read as JSON ({error}): {remedy}") from error
+        text = file.read_bytes()
+    except OSError as error:
+        raise InputError(f"{file} can't be read ({error}): {remedy}") from error
+    document = parse_json(text, str(file), remedy=remedy) if text.strip() else None
     if not isinstance(document, dict):
         raise InputError(f"{file} holds {_kind(document)} instead of a JSON object: {remedy}")
     if (stated := document.pop(SUM, None)) is not None and stated != _digest(document):

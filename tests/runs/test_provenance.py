@@ -28,5 +28,5 @@ def test_a_damaged_record_of_the_data_is_named(prepared, tmp_path, damage):
     write_json(tmp_path / DATA, read_manifest(prepared))
     (tmp_path / DATA).write_text(damage((tmp_path / DATA).read_text()))
     for read in (lambda: refuse_other_data(Demo(), tmp_path), lambda: refuse_other_rows(prepared, tmp_path)):
-        with pytest.raises(InputError, match=r"data\.json .*copy it again"):
+        with pytest.raises(InputError, match=r"data\.json.* copy it again"):
             read()

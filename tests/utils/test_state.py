@@ -33,9 +33,9 @@ def test_a_document_comes_back_without_its_checksum(tmp_path):
     [
         (lambda text: "", "holds nothing instead of a JSON object"),
         (lambda text: " \n", "holds nothing"),
-        (lambda text: text[: len(text) // 2], "can't be read as JSON"),
-        (lambda text: "\0" * len(text), "can't be read as JSON"),
-        (lambda text: "[" * 100_000, "can't be read as JSON"),
+        (lambda text: text[: len(text) // 2], "not (valid|usable as) JSON"),
+        (lambda text: "\0" * len(text), "not (valid|usable as) JSON"),
+        (lambda text: "[" * 100_000, "in each other"),
         (lambda text: "[]", "holds a list instead of a JSON object"),
         (lambda text: "{}", "lacks the entry 'name'"),
         (lambda text: text.replace("2.5", "2.6"), r"isn't as it was written .*delete its entry \"sha256\""),
@@ -57,7 +57,7 @@ def test_bytes_that_are_no_text_and_folders_are_named(tmp_path):
     (tmp_path / "plan.json").write_bytes(b"\xff\xfe{}")
     (tmp_path / "data.json").mkdir()
     for name in ("plan.json", "data.json"):
-        with pytest.raises(InputError, match=rf"{name} can't be read as JSON"):
+        with pytest.raises(InputError, match=rf"{name}.* (can't be read|JSON)"):
             read_json(tmp_path / name, remedy="x")
 
 
