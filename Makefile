@@ -13,7 +13,7 @@ unexport PYTHONDONTWRITEBYTECODE
 export OMP_WAIT_POLICY := PASSIVE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow check format ui bench bench-peers bench-gpu lock docs clean
+.PHONY: help setup demo test test-slow faults check format ui bench bench-peers bench-gpu lock docs clean
 
 help: ## show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | expand -t 12
@@ -35,6 +35,9 @@ test: $(READY) ## run the tests, without the slow ones and those that need a GPU
 
 test-slow: $(READY) ## run the slow tests: fresh environments, kills at every step, races against peers, a browser
 	$(BIN)/python -m pytest -m slow $(PARALLEL) $(addprefix --ignore=,$(LEAVE_OUT))
+
+faults: $(READY) ## try kills, full disks, flipped bits, races and hostile input; prints what was tried, held and lost
+	$(BIN)/python -m pytest -s -m slow tests/faults
 
 check: $(READY) ## lint, format, types, layers
 	$(BIN)/ruff check .
