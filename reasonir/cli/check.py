@@ -15,7 +15,7 @@ from contextlib import suppress
 from dataclasses import is_dataclass
 from typing import Annotated, Any, Literal
 
-from annotated_types import Ge, MinLen
+from annotated_types import Ge, Le, MinLen
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -96,6 +96,8 @@ _KEYS: dict[str, Any] = {
     "scaling.max_tokens": Positive,
     "candidates": Positive,
     "top_k": Positive,
+    "host": NotBlank,
+    "port": Annotated[int, Ge(1), Le(65535)],
     "threshold": Fraction,
     "package": bool,
     "private": bool,

@@ -231,4 +231,8 @@ def with_saved_overrides(arguments: Sequence[str]) -> list[str]:
                 f"resume={resume}: there is no {file}: give the folder of a run, or one of its checkpoints"
             )
         saved = saved_overrides(file)
+        if plans := [word for word in saved if word in ("probe=true", "dry_run=true")]:
+            raise InputError(
+                f"resume={resume} was started with {plans[0]}, which leaves no run: start one without resume="
+            )
     return resumed_command(saved, given, file=file, resume=resume)

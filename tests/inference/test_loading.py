@@ -82,7 +82,7 @@ def _drop(folder, name):
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (lambda folder: (folder / "config.json").write_text("{"), "config.json isn't valid JSON"),
+        (lambda folder: (folder / "config.json").write_text("{"), "config.json: not valid JSON"),
         (lambda folder: (folder / "config.json").write_text("{}"), "can't be opened: Unrecognized model"),
         (lambda folder: (folder / "tokenizer.json").write_text("{"), "has a damaged file"),
         (lambda folder: _drop(folder, "tokenizer.json"), "can't be opened: Couldn't instantiate the backend tokenizer"),
