@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import fcntl
 import hashlib
@@ -22,6 +23,8 @@ NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL, errno.E
 """Errors of a file system without locks."""
 PARTIAL = ".partial-"
 """Part of the names of files and folders that are being written."""
+_HERE, _EXCHANGE = -100, 2
+"""Linux's AT_FDCWD and RENAME_EXCHANGE."""
 _ABANDONED = 7 * 24 * 3600.0
 """Seconds without a change after which a partial file of another machine is nobody's."""
 _SILENT_WAIT = 2.0
@@ -36,7 +39,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
         OSError: the path can't be written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with _partial(path) as (partial, _):
+    with _partial(path) as partial:
         yield partial
         sync(partial)
         partial.replace(path)
@@ -54,20 +57,18 @@ def atomic_folder(path: Path, *, replaces: bool = False) -> Iterator[Path]:
         OSError: the path can't be written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with _partial(path, folder=True) as (partial, earlier):
+    with _partial(path, folder=True) as partial:
         yield partial
         _sync_all(partial)
         if replaces and path.exists():
-            path.rename(earlier)
-        try:
-            partial.rename(path)
-        except OSError:
-            if not path.is_dir():
-                if earlier.exists():
-                    earlier.rename(path)
-                raise
+            _exchange(partial, path)
+        else:
+            try:
+                partial.rename(path)
+            except OSError:
+                if not path.is_dir():
+                    raise
         sync(path.parent)
-        shutil.rmtree(earlier, ignore_errors=True)
 
 
 @contextmanager
@@ -79,16 +80,16 @@ def scratch_folder(path: Path) -> Iterator[Path]:
     Raises:
         OSError: the parent of `path` doesn't exist or can't be written.
     """
-    with _partial(path, folder=True) as (partial, _):
+    with _partial(path, folder=True) as partial:
         yield partial
 
 
 @contextmanager
-def _partial(path: Path, *, folder: bool = False) -> Iterator[tuple[Path, Path]]:
-    """Yield a new locked partial file or folder, and a name for the folder that it replaces; delete what is left."""
+def _partial(path: Path, *, folder: bool = False) -> Iterator[Path]:
+    """Yield a new locked partial file or folder; delete what has its name afterwards."""
     _sweep(path.parent)
     while True:
-        partial, earlier = (path.with_name(f"{path.name}{PARTIAL}{_kernel()}-{secrets.token_hex(4)}") for _ in "12")
+        partial = path.with_name(f"{path.name}{PARTIAL}{_kernel()}-{secrets.token_hex(4)}")
         partial.mkdir() if folder else partial.touch(exist_ok=False)
         with suppress(FileNotFoundError):  # a process that sweeps this folder deleted it before it was locked
             descriptor = os.open(partial, os.O_RDONLY if folder else os.O_RDWR)
@@ -96,10 +97,24 @@ def _partial(path: Path, *, folder: bool = False) -> Iterator[tuple[Path, Path]]
                 break
             os.close(descriptor)
     try:
-        yield partial, earlier
+        yield partial
     finally:
         _delete(partial)
         os.close(descriptor)
+
+
+def _exchange(one: Path, other: Path) -> None:
+    """Exchange the names of two folders at once, so that there is always one of each name, also after a kill.
+
+    Where the system can't, one of them has no name for a moment.
+    """
+    exchange = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    if exchange is not None and exchange(_HERE, os.fsencode(one), _HERE, os.fsencode(other), _EXCHANGE) == 0:
+        return
+    aside = one.with_name(f"{one.name}-aside")
+    other.rename(aside)
+    one.rename(other)
+    aside.rename(one)
 
 
 def _sync_all(folder: Path) -> None:

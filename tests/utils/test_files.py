@@ -6,12 +6,15 @@ import logging
 import os
 import subprocess
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from threading import Barrier
 
 import filelock
 import pytest
 
+from reasonir.utils import files
 from reasonir.utils.files import _kernel, _sweep, atomic_folder, atomic_path, exclusive, is_partial
 
 COUNT = """
@@ -109,6 +112,33 @@ def test_a_folder_is_kept_or_replaced(tmp_path):
             (partial / "file").write_text(text)
         assert (tmp_path / "set" / "file").read_text() == expected
     assert names(tmp_path) == ["set"]
+
+
+@pytest.mark.parametrize("system", ["exchanges", "only renames"])
+def test_a_folder_that_is_replaced_has_its_name_at_every_moment(tmp_path, monkeypatch, system):
+    if system == "only renames":
+        monkeypatch.setattr(files.ctypes, "CDLL", lambda *_, **__: object())
+    folder = tmp_path / "set"
+    read, ended = [], threading.Event()
+
+    def reading():
+        while not ended.is_set():
+            with suppress(FileNotFoundError):
+                read.append(folder.exists())
+                (folder / "file").read_text()
+
+    with atomic_folder(folder) as partial:
+        (partial / "file").write_text("0")
+    reader = threading.Thread(target=reading)
+    reader.start()
+    for number in range(1, 60):
+        with atomic_folder(folder, replaces=True) as partial:
+            (partial / "file").write_text(str(number))
+    ended.set()
+    reader.join()
+    assert (folder / "file").read_text() == "59"
+    assert names(tmp_path) == ["set"]
+    assert all(read) or system == "only renames"
 
 
 WRITE = """
