@@ -98,6 +98,7 @@ _KEYS: dict[str, Any] = {
     "top_k": Positive,
     "host": NotBlank,
     "port": Annotated[int, Ge(1), Le(65535)],
+    "limits": Mapping[str, Any],
     "threshold": Fraction,
     "package": bool,
     "private": bool,

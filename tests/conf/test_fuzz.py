@@ -66,6 +66,7 @@ REVIEWED = {
         "loss.weights": "1 for all",
         "max_batch": "the defaults",
         "scaling": "the defaults",
+        "limits": "the defaults",
     },
 }
 """Keys that accept a value which few do, and what it means to them."""
