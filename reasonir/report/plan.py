@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -39,7 +40,7 @@ def show_start(
     saved = "all activations saved" if _saves_all(fit, plan) else f"activations of {_saved(fit, plan)} tokens saved"
     devices, step = (f"{fit.hardware.ranks} x ", "step and device") if fit.hardware.ranks > 1 else ("", "step")
     lines = {
-        "Overrides": " ".join(overrides) or "none",
+        "Overrides": shlex.join(overrides) or "none",
         "Options": " ".join(f"{group}={option}" for group, option in options.items() if group != "experiment"),
         "Data": counts or "not readable here",
         "Model": f"{_parameters(plan)}; at most {limits}",

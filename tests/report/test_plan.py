@@ -47,6 +47,11 @@ def test_six_lines_summarise_the_run(caplog):
     ]
 
 
+def test_overrides_can_be_pasted(caplog):
+    lines, _ = started(planned(), caplog, overrides=["data.path=/a b", "--config-dir=c"])
+    assert lines[0] == "Overrides: 'data.path=/a b' --config-dir=c"
+
+
 def test_recomputation_several_devices_and_a_lack_of_memory_are_shown(caplog):
     lines, _ = started(planned(saved=60, fits=False, ranks=4), caplog, overrides=[])
     assert lines[0] == "Overrides: none"
