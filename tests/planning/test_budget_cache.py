@@ -23,7 +23,7 @@ def test_a_damaged_cache_is_measured_again_with_a_word(tmp_path, damage, caplog)
     BudgetCache(file, "7").keep(Budget(71, 8))
     file.write_text(damage(file.read_text()))
     assert BudgetCache(file, "7").limit(Budget(1000, 1000)) == Budget(1000, 1000)
-    assert f"{file} " in caplog.text
+    assert str(file) in caplog.text
     assert "its budgets are measured again" in caplog.text
     BudgetCache(file, "8").keep(Budget(81, 8))
     assert BudgetCache(file, "8").limit(Budget(1000, 1000)) == Budget(81, 8)

@@ -13,5 +13,5 @@ def test_a_damaged_record_is_named(tmp_path, damage):
     record.write(tmp_path)
     assert SweepRecord.read(tmp_path) == record
     (tmp_path / "sweep.json").write_text(damage((tmp_path / "sweep.json").read_text()))
-    with pytest.raises(InputError, match=r"sweep\.json .*copy it again, or start a new sweep"):
+    with pytest.raises(InputError, match=r"sweep\.json.* copy it again, or start a new sweep"):
         SweepRecord.read(tmp_path)
