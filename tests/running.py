@@ -4,6 +4,8 @@ import contextlib
 import importlib
 import io
 import logging
+import os
+import subprocess
 import sys
 import warnings
 from dataclasses import dataclass
@@ -27,8 +29,6 @@ class Done:
 
 def run(command: str, *arguments: str, home: Path) -> Done:
     """Run `python -m reasonir.<command> <arguments>` with REASONIR_HOME=home."""
-    import os
-
     main = importlib.import_module(f"reasonir.{command}").main
     if "experiment=demo_tiny" in arguments and not any(each.startswith(("model", "lengths.")) for each in arguments):
         arguments = (*arguments, *SHORTER)
@@ -53,6 +53,17 @@ def run(command: str, *arguments: str, home: Path) -> Done:
             os.environ["REASONIR_HOME"] = environment
     new = sorted(set((home / "outputs").glob("*")) - before) if (home / "outputs").is_dir() else []
     return Done(status, out.getvalue(), err.getvalue(), new[-1] if new else None)
+
+
+def start(command: str, *arguments: str, home: Path) -> subprocess.Popen[str]:
+    """Start `python -m reasonir.<command> <arguments>` in a process of its own with REASONIR_HOME=home."""
+    return subprocess.Popen(
+        [sys.executable, "-m", f"reasonir.{command}", *arguments],
+        env={**os.environ, "REASONIR_HOME": str(home)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
 
 
 def resumes_unless(folder: Path, changed: str, *, home: Path, steps: int) -> None:

@@ -201,31 +201,29 @@ def _compose_valid(name: str, overrides: list[Override], errors: list[str]) -> D
 
 
 def _swept_option_errors(name: str, overrides: list[Override], first_errors: Sequence[str]) -> list[str]:
-    """Errors with the second and further options of swept groups, without those of the first; sweeps within a sweep."""
+    """Errors with the second and further options of swept groups, without those of the first; options that sweep."""
     loader, parser = GlobalHydra.instance().config_loader(), OverridesParser.create()
     errors: list[str] = []
     for index, swept in enumerate(overrides):
         if not swept.is_sweep_override() or not loader.get_group_options(swept.key_or_group, config_name=name):
             continue
-        for number, value in enumerate(_values(swept)):
+        choices = [f"{swept.get_key_element()}={value}" for value in _values(swept)]
+        errors += [error for choice in choices if (error := _inner_sweep(name, choice, swept.key_or_group))]
+        for choice in choices[1:]:
             option_errors: list[str] = []
-            choice = f"{swept.get_key_element()}={value}"
-            errors += _inner_sweep(name, choice, swept.key_or_group)
-            if number == 0:
-                continue
             chosen = [*overrides[:index], parser.parse_override(choice), *overrides[index + 1 :]]
             _compose_valid(name, chosen, option_errors)
             errors += [f"with {choice}: {error}" for error in option_errors if error not in first_errors]
     return errors
 
 
-def _inner_sweep(name: str, choice: str, group: str) -> list[str]:
-    """Error of an option that is a sweep, whose parameters Hydra would leave out of a sweep over such options."""
+def _inner_sweep(name: str, choice: str, group: str) -> str | None:
+    """Error of an option that is a sweep, whose parameters Hydra would leave out; None for others."""
     with suppress(HydraException, OmegaConfBaseException):  # reported with the composition
         if params := compose(name, [choice], return_hydra_config=True).hydra.sweeper.get("params"):
             keys = ", ".join(map(str, params))
-            return [f"{choice} is a sweep itself, over {keys}: run it alone, or sweep over {keys} beside {group}="]
-    return []
+            return f"{choice} is a sweep itself, over {keys}: run it alone, or sweep over {keys} beside {group}="
+    return None
 
 
 def _misplaced(config: DictConfig, override: Override) -> str | None:

@@ -140,24 +140,32 @@ def fit_step(training: Training, hardware: Hardware, texts: TextShapes, *, width
     usable = share * (hardware.memory_gib or 0.0) * GIB
     equal_passes = estimate.shards > 1
     largest = max(width, _LARGEST_SEGMENT.get(hardware.accelerator, 65536))
-    bare = estimate.cost(texts, Budget(max(1, texts.tokens)))
-    resident = bare.weights + bare.gradients + bare.optimiser + max(bare.representations, bare.scores)
-    free = max(0.0, usable - resident)
-    per_token = estimate.graph(width) + estimate.layer(width)
-    segment = hardware.micro_batch_tokens or int(np.clip(_SEGMENT_SHARE * free / per_token, width, largest))
+    segment = hardware.micro_batch_tokens or _fitting_segment(estimate, texts, usable, width, largest)
     kept = hardware.max_saved_tokens
     if kept is None:
-        everything = texts.tokens * width
         trials = [segment] if hardware.micro_batch_tokens else [largest, (largest + segment) // 2, segment]
         for tokens in trials:  # the larger, the faster, but the more padding
-            budget = Budget(tokens, everything, equal_passes=equal_passes)
+            budget = Budget(tokens, texts.tokens * width, equal_passes=equal_passes)  # all graphs are kept
             if (whole := estimate.cost(texts, budget)).total <= usable:
                 return Fit(hardware, budget, whole)
-        parts = list(micro_batches(texts.lengths_N, segment))
-        grid = [0, sum(int(texts.lengths_N[chosen_M].max()) * len(chosen_M) for chosen_M in parts[:-1])]
-        kept = int(np.interp(usable, [estimate.cost(texts, Budget(segment, tokens)).total for tokens in grid], grid))
+        kept = _fitting_graphs(estimate, texts, usable, segment)
     budget = Budget(segment, kept, equal_passes=equal_passes)
     return Fit(hardware, budget, estimate.cost(texts, budget))
+
+
+def _fitting_segment(estimate: Estimate, texts: TextShapes, usable: float, width: int, largest: int) -> int:
+    """Return the tokens of a micro-batch that takes its share of the bytes left by what is always in memory."""
+    bare = estimate.cost(texts, Budget(max(1, texts.tokens)))
+    resident = bare.weights + bare.gradients + bare.optimiser + max(bare.representations, bare.scores)
+    per_token = estimate.graph(width) + estimate.layer(width)
+    return int(np.clip(_SEGMENT_SHARE * max(0.0, usable - resident) / per_token, width, largest))
+
+
+def _fitting_graphs(estimate: Estimate, texts: TextShapes, usable: float, segment: int) -> int:
+    """Return the padded tokens whose graphs fit beside a step's other needs, if those of all don't."""
+    parts = list(micro_batches(texts.lengths_N, segment))
+    grid = [0, sum(int(texts.lengths_N[chosen_M].max()) * len(chosen_M) for chosen_M in parts[:-1])]
+    return int(np.interp(usable, [estimate.cost(texts, Budget(segment, tokens)).total for tokens in grid], grid))
 
 
 def plan_run(

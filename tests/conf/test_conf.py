@@ -34,6 +34,14 @@ GIVEN = {
     "eval/instructions": ["eval=bright"],
     "model": ["model.path=x"],
 }
+REQUIRED = {
+    "compare": ["runs=[a,b]"],
+    "search": ["run=a", "corpus=b"],
+    "serve": ["run=a"],
+    "push": ["run=a", "to=b"],
+    "sync": ["run=a"],
+}
+"""What a command can't do without, by command."""
 NEEDED = {
     ("loss", "provence"): ["model/head=provence"],
     ("loss", "margin_mse"): ["loss.target=bge"],
@@ -78,14 +86,7 @@ def test_every_option_composes_and_binds(composed, group, option):
     "command", ["train", "evaluate", "prepare", "mine", "bench", "compare", "search", "serve", "push", "sync"]
 )
 def test_every_command_composes_and_binds(composed, command):
-    needed = {
-        "compare": ["runs=[a,b]"],
-        "search": ["run=a", "corpus=b"],
-        "serve": ["run=a"],
-        "push": ["run=a", "to=b"],
-        "sync": ["run=a"],
-    }
-    assert problems(composed(command, *needed.get(command, []))) == []
+    assert problems(composed(command, *REQUIRED.get(command, []))) == []
 
 
 @pytest.mark.parametrize(

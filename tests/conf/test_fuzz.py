@@ -21,20 +21,13 @@ from reasonir.cli.configuration import build
 from reasonir.config import CONF, VERSION_BASE
 from reasonir.training.options import TrainerOptions
 from reasonir.utils.ranges import Rule, hints_of
-from tests.conf.test_conf import OPTIONS, chosen
+from tests.conf.test_conf import OPTIONS, REQUIRED, chosen
 
 pytestmark = pytest.mark.slow
 
 SCALARS = (int, float, str, bool, types.NoneType)
 VALUES = (None, -1, 0, 0.5, math.nan, math.inf, 1e30, "x", [], {})
-NEEDED = {
-    "compare": ["runs=[a,b]"],
-    "search": ["run=a", "corpus=b"],
-    "serve": ["run=a"],
-    "push": ["run=a", "to=b"],
-    "sync": ["run=a"],
-}
-COMMANDS = ("evaluate", "prepare", "mine", "bench", *NEEDED)
+COMMANDS = ("evaluate", "prepare", "mine", "bench", *REQUIRED)
 SKIPPED = ("debug", "experiment", "model/prompts", "eval/instructions")
 """Groups whose keys are those of others."""
 REVIEWED = {
@@ -74,7 +67,7 @@ REVIEWED = {
 
 def compositions():
     """Yield (command, overrides) of every command, and of train with every option of every group."""
-    yield from ((command, NEEDED.get(command, [])) for command in COMMANDS)
+    yield from ((command, REQUIRED.get(command, [])) for command in COMMANDS)
     for group, option in OPTIONS:
         if group not in SKIPPED and (group, option) != ("index", "bm25"):
             yield "train", chosen(group, option)

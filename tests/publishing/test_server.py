@@ -4,11 +4,8 @@ import contextlib
 import http.client
 import itertools
 import json
-import os
 import signal
 import socket
-import subprocess
-import sys
 import threading
 import time
 from pathlib import Path
@@ -21,7 +18,7 @@ from reasonir.model.export import export
 from reasonir.publishing.answers import Answers, Limits
 from reasonir.publishing.server import Server
 from tests.helpers import SENTENCES, load
-from tests.running import run
+from tests.running import run, start
 
 QUERY = "why does it rain"
 TEXTS = list(SENTENCES[:7])
@@ -201,16 +198,6 @@ def test_the_work_of_a_client_that_leaves_or_comes_to_its_limit_of_time_ends(ser
     assert sum(part > left for part in parts) <= 2
 
 
-def start(home, *words):
-    return subprocess.Popen(
-        [sys.executable, "-m", "reasonir.serve", *words],
-        env={**os.environ, "REASONIR_HOME": str(home)},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
 def test_the_command_serves_a_corpus_until_it_is_terminated(exported, tmp_path):
     corpus = tmp_path / "corpus.jsonl"
     corpus.write_text("\n".join(json.dumps({"id": f"d{n}", "text": text}) for n, text in enumerate(TEXTS)))
@@ -222,7 +209,9 @@ def test_the_command_serves_a_corpus_until_it_is_terminated(exported, tmp_path):
     refused = run("serve", f"run={exported / 'cross_encoder'}", f"port={port}", f"corpus={corpus}", home=tmp_path)
     assert refused.status == 2
     assert "is no retriever" in refused.err
-    process = start(tmp_path, f"run={exported / 'biencoder'}", f"corpus={corpus}", f"port={port}", "hardware=cpu")
+    process = start(
+        "serve", f"run={exported / 'biencoder'}", f"corpus={corpus}", f"port={port}", "hardware=cpu", home=tmp_path
+    )
     try:
         deadline = time.monotonic() + 120
         while True:
