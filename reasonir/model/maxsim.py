@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.nn.functional import embedding_bag
 
 from reasonir.data.batch import Representation, micro_batches
+from reasonir.utils.devices import kind_of
 
 CPU_BLOCK = 1 << 21
 DEVICE_BLOCK = 1 << 25
@@ -47,7 +48,7 @@ def maxsim(queries: Representation, documents: Representation, *, block_elements
         scores_QN, in the vectors' own type and on their device.
     """
     if block_elements is None:
-        block_elements = CPU_BLOCK if queries.values_TD.device.type == "cpu" else DEVICE_BLOCK
+        block_elements = CPU_BLOCK if kind_of(queries.values_TD.device) == "cpu" else DEVICE_BLOCK
     return _MaxSim.apply(  # type: ignore[no-any-return,no-untyped-call]
         queries.values_TD, documents.values_TD, queries.lengths_N, documents.lengths_N, block_elements
     )
@@ -131,7 +132,7 @@ class _MaxSim(torch.autograd.Function):
 
 def _weighted_rows(rows_TD: Tensor, index_SN: Tensor, weight_SN: Tensor) -> Tensor:
     """Return the sum over n of weight[s, n] * rows[index[s, n]], without the S x N x D tensor."""
-    if rows_TD.device.type in BAGS:
+    if kind_of(rows_TD.device) in BAGS:
         return embedding_bag(index_SN, rows_TD, per_sample_weights=weight_SN, mode="sum")
     total_SD = rows_TD.new_zeros(index_SN.shape[0], rows_TD.shape[1])
     for index_S, weight_S in zip(index_SN.T, weight_SN.T, strict=True):
@@ -141,7 +142,7 @@ def _weighted_rows(rows_TD: Tensor, index_SN: Tensor, weight_SN: Tensor) -> Tens
 
 def _weighted_groups(rows_SD: Tensor, index_M: Tensor, weight_M: Tensor, first_T: Tensor) -> Tensor:
     """Return the sums of weight[m] * rows[index[m]] over consecutive groups that start at `first_T`."""
-    if rows_SD.device.type in BAGS:
+    if kind_of(rows_SD.device) in BAGS:
         return embedding_bag(index_M, rows_SD, first_T, per_sample_weights=weight_M, mode="sum")
     total_TD = rows_SD.new_zeros(first_T.numel(), rows_SD.shape[1])
     member_M = torch.arange(index_M.numel(), device=index_M.device)

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
 from reasonir.data.batch import Tokens
+from reasonir.utils.devices import kind_of
 
 NAME = "varlen"
 _EXACT, _ROUNDED = 1e-3, 0.05
@@ -92,7 +93,7 @@ def attend(  # noqa: PLR0917
     causal = bool(getattr(module, "is_causal", True) if is_causal is None else is_causal)
     reach = -1 if sliding_window is None else sliding_window - 1
     window = (reach, 0 if causal else reach)
-    if query_NHLD.device.type == "cuda":
+    if kind_of(query_NHLD.device) == "cuda":
         attended_THD = _by_kernel(query_NHLD, key_NHLD, value_NHLD, cu_seq_lens_q, max_length_q, scaling, window)
     else:
         attended_THD = _by_length(query_NHLD, key_NHLD, value_NHLD, cu_seq_lens_q, scaling, window, dropout)
@@ -110,7 +111,8 @@ def _by_kernel(  # noqa: PLR0917
 ) -> Tensor:
     from torch.nn.attention.varlen import varlen_attn
 
-    dtype = torch.get_autocast_dtype("cuda") if torch.is_autocast_enabled("cuda") else query.dtype
+    device = query.device.type
+    dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else query.dtype
     rows = (x[0].transpose(0, 1).to(dtype) for x in (query, key, value))
     options: dict[str, Any] = {"scale": scale, "window_size": window}
     return varlen_attn(*rows, starts_N, starts_N, longest, longest, **options)  # type: ignore[arg-type,return-value,call-arg]
@@ -159,7 +161,7 @@ def trains_packed(backbone: nn.Module, device: torch.device) -> bool:
     """Return whether packed training supports the backbone's dropout: the CUDA kernel has none on attention weights."""
     config: Any = backbone.config
     names = ("attention_probs_dropout_prob", "attention_dropout")
-    return device.type != "cuda" or not any(getattr(config, name, None) for name in names)
+    return kind_of(device) != "cuda" or not any(getattr(config, name, None) for name in names)
 
 
 def first_position(backbone: nn.Module) -> int:

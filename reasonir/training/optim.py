@@ -15,6 +15,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from reasonir.errors import InputError
 from reasonir.model.encoder import Encoder
+from reasonir.utils.devices import kind_of
 from reasonir.utils.ranges import Fraction, LearningRate, NonNegativeFloat, ShareOrCount, Validated
 
 FUSED = ("cpu", "cuda")
@@ -65,7 +66,7 @@ class Optim(Validated):
         groups = [*self._groups(encoder.backbone, self.lr), *self._groups(head, self.head_lr or self.lr)]
         if not groups:
             raise InputError("nothing is left to train: lower model.freeze_layers or set model.lora")
-        return _make(self.name, groups, self.lr, tuple(self.betas), fused=encoder.device.type in FUSED)
+        return _make(self.name, groups, self.lr, tuple(self.betas), fused=kind_of(encoder.device) in FUSED)
 
     def scheduler(self, optimizer: Optimizer, steps: int) -> LambdaLR:
         """Build the schedule of `steps` optimiser steps in all."""

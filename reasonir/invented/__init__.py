@@ -1,0 +1,1 @@
+"""Invented device: real training steps on an accelerator that isn't there."""

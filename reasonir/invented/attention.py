@@ -1,0 +1,146 @@
+"""Attention of the invented device: kernels that store no weights, as on CUDA.
+
+`scaled_dot_product_attention` goes to torch's operation for backends with a kernel of their own, and
+`torch.nn.attention.varlen` to its own operation. What they return and keep for the backward pass has the shapes of
+CUDA's kernels; with values, they are computed by the CPU's kernel.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from reasonir.invented.device import SPECIAL
+
+_ATEN: Any = torch.ops.aten
+_library: Any = torch.library.Library("aten", "IMPL")  # type: ignore[no-untyped-call]
+
+
+def register() -> None:
+    """Register the kernels, once a process."""
+    _library.impl("scaled_dot_product_attention", _attend, "AutogradPrivateUse1")
+    _library.impl("scaled_dot_product_attention", _attend, "PrivateUse1")
+    SPECIAL[_ATEN._scaled_dot_product_fused_attention_overrideable.default] = _forward
+    SPECIAL[_ATEN._scaled_dot_product_fused_attention_overrideable_backward.default] = _backward
+    from torch.nn.attention import varlen  # registers its operations
+
+    packed = torch.ops.torch_attn
+    SPECIAL[packed._varlen_attn.default] = partial(_packed_forward, varlen._varlen_attn_fake)
+    SPECIAL[packed._varlen_attn_backward.default] = partial(_packed_backward, varlen._varlen_attn_backward_fake)
+
+
+def _attend(  # noqa: PLR0917
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attn_mask: Tensor | None = None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    *,
+    scale: float | None = None,
+    enable_gqa: bool = False,
+) -> Tensor:
+    if enable_gqa:
+        repeats = query.shape[-3] // key.shape[-3]
+        key, value = (part.repeat_interleave(repeats, -3) for part in (key, value))
+    if attn_mask is not None and attn_mask.dtype == torch.bool:
+        attn_mask = torch.zeros_like(attn_mask, dtype=query.dtype).masked_fill_(~attn_mask, float("-inf"))
+    out: Tensor = _ATEN._scaled_dot_product_fused_attention_overrideable(
+        query, key, value, attn_mask, dropout_p, is_causal, scale=scale
+    )[0]
+    return out
+
+
+def _forward(  # noqa: PLR0917
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    mask: Tensor | None = None,
+    dropout: float = 0.0,
+    causal: bool = False,
+    debug: bool = False,
+    *,
+    scale: float | None = None,
+) -> tuple[Any, ...]:
+    """Compute without dropout: the CPU's kernel has none, and hollow tensors need none."""
+    out, weights = _ATEN._scaled_dot_product_flash_attention_for_cpu(
+        query, key, value, 0.0, causal, attn_mask=mask, scale=scale
+    )
+    none = torch.zeros(0, dtype=torch.int64, device=query.device)
+    return out, weights, none, none.clone(), query.shape[2], key.shape[2], none.clone(), none.clone(), none.clone()
+
+
+def _backward(  # noqa: PLR0917
+    grad: Tensor,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    mask: Tensor | None,
+    wanted: Any,
+    out: Tensor,
+    weights: Tensor,
+    *args: Any,
+    scale: float | None = None,
+) -> tuple[Any, ...]:
+    causal = args[5]
+    grads = _ATEN._scaled_dot_product_flash_attention_for_cpu_backward(
+        grad, query, key, value, out, weights, 0.0, causal, attn_mask=mask, scale=scale
+    )
+    return *grads, None
+
+
+def _packed_forward(  # noqa: PLR0917
+    hollow: Any,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    starts: Tensor,
+    ends: Tensor,
+    longest: int,
+    also_longest: int,
+    causal: bool = False,
+    scale: float | None = None,
+    window: Any = None,
+) -> Any:
+    if query.is_meta:
+        return hollow(query, key, value, starts, ends, longest, longest, causal, scale, window)
+    rows, mask = _as_one_text(query, key, value, starts, causal, window)
+    out, weights, *_ = _forward(rows[0], rows[1], rows[2], mask, scale=scale)
+    return out[0].transpose(0, 1).contiguous(), weights[0], torch.zeros(2, dtype=torch.uint64)
+
+
+def _packed_backward(hollow: Any, grad: Tensor, *args: Any) -> Any:
+    if grad.is_meta:
+        return hollow(grad, *args)
+    query, key, value, out, weights, starts, _, _, _, causal, _, scale, window = args
+    rows, mask = _as_one_text(query, key, value, starts, causal, window)
+    over = [part.transpose(0, 1)[None] for part in (grad, out)]
+    grads = _ATEN._scaled_dot_product_flash_attention_for_cpu_backward(
+        over[0], *rows, over[1], weights[None], 0.0, False, attn_mask=mask, scale=scale
+    )
+    return tuple(
+        part[0].unflatten(0, (like.shape[1], -1)).sum(1).transpose(0, 1).contiguous()
+        for part, like in zip(grads, (query, key, value), strict=True)
+    )
+
+
+def _as_one_text(  # noqa: PLR0917
+    query: Tensor, key: Tensor, value: Tensor, starts: Tensor, causal: bool, window: Any
+) -> tuple[list[Tensor], Tensor]:
+    """Return queries, keys and values of packed texts (T, H, D) as (1, H, T, D), and the mask between the texts."""
+    position_T = torch.arange(len(query))
+    text_T = torch.searchsorted(starts[1:].long(), position_T, right=True)
+    ahead_TT = position_T[None] - position_T[:, None]
+    before, after = window or (-1, -1)
+    seen_TT = text_T[None] == text_T[:, None]
+    if before >= 0:
+        seen_TT &= ahead_TT >= -before
+    if after >= 0 or causal:
+        seen_TT &= ahead_TT <= max(after, 0)
+    mask_TT = torch.zeros(seen_TT.shape, dtype=query.dtype).masked_fill_(~seen_TT, float("-inf"))
+    repeats = query.shape[1] // key.shape[1]
+    rows = (query, key.repeat_interleave(repeats, 1), value.repeat_interleave(repeats, 1))
+    return [part.transpose(0, 1)[None] for part in rows], mask_TT[None, None]

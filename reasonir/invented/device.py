@@ -1,0 +1,327 @@
+"""Invented device: an accelerator without hardware, on which the package's real code runs.
+
+Its tensors are wrappers (`DeviceTensor`) of tensors that have values, on the CPU, or are hollow, shapes only, on
+torch's meta device. Within `Tracing`, operations on wrappers are executed on what is inside, and three things are
+watched that otherwise only a GPU shows:
+
+- an operation on tensors of two devices fails, as it would on a GPU;
+- a read of a value, or of a size that depends on values, which on a GPU waits for the device (`.item()`, `.cpu()`,
+  `nonzero`, boolean masks), is reported to `on_read`;
+- allocations are counted, from the first tensor of a storage to the last (`Allocations`).
+
+Autograd, autocast (`invented/autocast.py`), attention (`invented/attention.py`) and Lightning take the device for a
+real one. Kernels, speed and rounding of a GPU can't be seen here. Hollow wrappers may also claim to be on the CPU, for
+the code paths of a CPU.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_flatten, tree_unflatten
+
+from reasonir.invented import autocast
+from reasonir.utils.devices import INVENTED
+
+_ATEN: Any = torch.ops.aten
+_BLOCK = 512
+"""Bytes of which CUDA's allocator gives multiples."""
+_READS = {_ATEN._local_scalar_dense.default, _ATEN.equal.default}
+_SIZES = {
+    _ATEN.nonzero,
+    _ATEN.masked_select,
+    _ATEN._unique2,
+    _ATEN.unique_consecutive,
+    _ATEN.unique_dim,
+    _ATEN.bincount,
+}
+_TRANSFERS = {_ATEN._to_copy.default, _ATEN.copy_.default}
+_INDEXING = {_ATEN.index.Tensor, _ATEN.index_put.default, _ATEN.index_put_.default, _ATEN._index_put_impl_.default}
+SPECIAL: dict[Any, Callable[..., Any]] = {}
+"""Operations that the CPU and the meta device lack, by what computes them."""
+
+
+class Allocations:
+    """Bytes in use on the device, by purpose, and the largest total so far.
+
+    Attributes:
+        purpose: of the allocations to come.
+        used: present bytes by purpose.
+        peak: largest total so far.
+        at_peak: bytes by purpose at that moment.
+    """
+
+    def __init__(self) -> None:
+        self.purpose = "other"
+        self.used: dict[str, int] = {}
+        self.total = 0
+        self.reset()
+
+    def reset(self) -> None:
+        """Measure the peak from here on."""
+        self.peak, self.at_peak = self.total, dict(self.used)
+
+    def add(self, purpose: str, size: int) -> None:
+        """Count an allocation, or with a negative size its end."""
+        self.used[purpose] = self.used.get(purpose, 0) + size
+        self.total += size
+        if self.total > self.peak:
+            self.peak, self.at_peak = self.total, dict(self.used)
+
+    @contextmanager
+    def of(self, purpose: str) -> Iterator[None]:
+        """Count the allocations of the block as `purpose`."""
+        before, self.purpose = self.purpose, purpose
+        try:
+            yield
+        finally:
+            self.purpose = before
+
+
+class _Allocation:
+    """Bytes of one storage, in use as long as any tensor refers to this object."""
+
+    __slots__ = ("__weakref__", "counted", "purpose", "size")
+
+    def __init__(self, counted: Allocations, size: int) -> None:
+        self.counted, self.size, self.purpose = counted, size, counted.purpose
+        counted.add(self.purpose, size)
+
+    def __del__(self) -> None:
+        self.counted.add(self.purpose, -self.size)
+
+    def becomes(self, purpose: str) -> None:
+        """Count the bytes as another purpose from here on."""
+        self.counted.add(self.purpose, -self.size)
+        self.purpose = purpose
+        self.counted.add(purpose, self.size)
+
+
+class DeviceTensor(Tensor):
+    """Tensor on the invented device, or hollow on the CPU: a wrapper of `content`."""
+
+    content: Tensor
+    allocation: _Allocation | None
+
+    @staticmethod
+    def __new__(cls: Any, content: Tensor, device: torch.device, allocation: _Allocation | None = None) -> DeviceTensor:
+        """Wrap a tensor."""
+        wrapper: DeviceTensor = Tensor._make_wrapper_subclass(
+            cls,
+            content.shape,
+            strides=content.stride(),
+            storage_offset=content.storage_offset(),
+            dtype=content.dtype,
+            device=device,
+        )
+        wrapper.content, wrapper.allocation = content, allocation
+        return wrapper
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__()
+
+    def __repr__(self) -> str:  # type: ignore[override]
+        """Name shape, type and device: hollow tensors have no values."""
+        return f"DeviceTensor({tuple(self.shape)}, {self.dtype}, {self.device})"
+
+    def __tensor_flatten__(self) -> tuple[list[str], Any]:
+        """Name the content: modules swap such parameters when they are moved."""
+        return ["content"], (self.device, self.allocation)
+
+    @staticmethod
+    def __tensor_unflatten__(parts: Mapping[str, Tensor], context: Any, size: Any, stride: Any) -> DeviceTensor:
+        """Return the wrapper again."""
+        return DeviceTensor(parts["content"], *context)
+
+    @classmethod
+    def __torch_dispatch__(  # type: ignore[override]
+        cls, func: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        """Compute outside of `Tracing`, without watching anything."""
+        return Tracing(hollow=False, on_read=lambda name: None).__torch_dispatch__(func, types, args, kwargs)
+
+
+class Tracing(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Within the block the invented device exists.
+
+    Args:
+        hollow: whether tensors that come to the device have shapes only; what is read from them is 0.
+        on_read: called with the name of every operation that waits for the device.
+    """
+
+    def __init__(self, *, hollow: bool, on_read: Callable[[str], None] = lambda name: None) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        set_up()
+        self.hollow, self.on_read = hollow, on_read
+        self.allocations = Allocations()
+        self._known: weakref.WeakValueDictionary[int, _Allocation] = weakref.WeakValueDictionary()
+        self._entered = ExitStack()
+
+    def __enter__(self) -> Tracing:
+        """Begin to trace."""
+        self._entered.enter_context(autocast.cleared_by_torch())
+        lifts = torch._C._only_lift_cpu_tensors()
+        torch._C._set_only_lift_cpu_tensors(True)  # `torch.tensor(..., device=)` then comes here too
+        self._entered.callback(torch._C._set_only_lift_cpu_tensors, lifts)
+        super().__enter__()  # type: ignore[no-untyped-call]
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        """End the trace."""
+        super().__exit__(*error)  # type: ignore[no-untyped-call]
+        self._entered.close()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Run an operation on what is inside the wrappers."""
+        kwargs = kwargs or {}
+        leaves, layout = tree_flatten((args, kwargs))
+        wrappers = [leaf for leaf in leaves if isinstance(leaf, DeviceTensor)]
+        wanted = kwargs.get("device")
+        wanted = None if wanted is None else torch.device(wanted)
+        if not wrappers and (wanted is None or wanted.type != INVENTED):
+            return func(*args, **kwargs)
+        device = wanted or _device(func, args, leaves, wrappers)
+        name = func.overloadpacket.__name__
+        if self._waits(func, leaves, args, kwargs, wrappers, device):
+            self.on_read(name)
+        if func in _READS and wrappers[0].content.is_meta:
+            return func(*(torch.zeros(leaf.shape, dtype=leaf.dtype) for leaf in leaves if isinstance(leaf, Tensor)))
+        hollow = self.hollow or any(wrapper.content.is_meta for wrapper in wrappers)
+        owners = {id(wrapper.content): wrapper for wrapper in wrappers}
+        inside = [_inside(leaf, hollow) for leaf in leaves]
+        content_args, content_kwargs = tree_unflatten(inside, layout)
+        if wanted is not None:
+            content_kwargs = {**content_kwargs, "device": torch.device("meta" if hollow else "cpu")}
+        out = SPECIAL.get(func, func)(*content_args, **content_kwargs)
+        if device.type == "cpu" and any(wrapper.device.type == INVENTED for wrapper in wrappers):
+            return self._arrived(func, args, out)
+        if isinstance(out, Tensor):
+            return self.wrap(out, device, owners)
+        results, shape = tree_flatten(out)
+        return tree_unflatten(
+            [self.wrap(result, device, owners) if isinstance(result, Tensor) else result for result in results], shape
+        )
+
+    def wrap(self, content: Tensor, device: torch.device, owners: Mapping[int, DeviceTensor] | None = None) -> Tensor:
+        """Return the wrapper of a tensor: one of `owners`, if an operation returned its argument."""
+        if owners and (owner := owners.get(id(content))) is not None:
+            return owner
+        storage = content.untyped_storage()
+        allocation = self._known.get(storage._cdata)
+        if allocation is None:
+            size = -(-storage.nbytes() // _BLOCK) * _BLOCK
+            allocation = self._known[storage._cdata] = _Allocation(self.allocations, size)
+        return DeviceTensor(content, _numbered(device), allocation)
+
+    def _arrived(self, func: Any, args: Any, out: Tensor) -> Tensor:
+        """Return what an operation brought from the device to the CPU, with values."""
+        values = torch.zeros_like(out, device="cpu") if out.is_meta else out
+        if func is _ATEN.copy_.default:
+            target: Tensor = args[0]
+            return target if isinstance(target, DeviceTensor) else target.copy_(values)
+        return values
+
+    def _waits(  # noqa: PLR0917
+        self, func: Any, leaves: Any, args: Any, kwargs: Any, wrappers: list[DeviceTensor], device: torch.device
+    ) -> bool:
+        """Return whether a GPU would make the host wait for this operation."""
+        on_device = any(wrapper.device.type == INVENTED for wrapper in wrappers)
+        if not on_device:
+            return False
+        if func in _READS or func.overloadpacket in _SIZES:
+            return True
+        if func in _INDEXING:
+            indices = [index for index in args[1] if index is not None]
+            return any(index.dtype in (torch.bool, torch.uint8) for index in indices) or not all(
+                isinstance(index, DeviceTensor) for index in indices
+            )
+        if func is _ATEN._to_copy.default:
+            return device.type == "cpu" and not kwargs.get("non_blocking", False)
+        if func is _ATEN.copy_.default:
+            return device.type == "cpu" and not (args[2] if len(args) > 2 else kwargs.get("non_blocking", False))
+        return False
+
+
+def _device(func: Any, args: Any, leaves: Any, wrappers: list[DeviceTensor]) -> torch.device:
+    """Return the device of an operation's result.
+
+    Raises:
+        RuntimeError: its tensors are on different devices, as a GPU's kernels say it.
+    """
+    if func is _ATEN.copy_.default:
+        return torch.device(args[0].device)
+    device = next((w.device for w in wrappers if w.device.type == INVENTED), wrappers[0].device)
+    if device.type == INVENTED and func not in _INDEXING:
+        for leaf in leaves:
+            if isinstance(leaf, Tensor) and leaf.device.type != INVENTED and leaf.dim():
+                raise RuntimeError(
+                    f"Expected all tensors to be on the same device, but {func.overloadpacket.__name__} got "
+                    f"{device} and {leaf.device} (shape {tuple(leaf.shape)})"
+                )
+    return device
+
+
+def _inside(leaf: Any, hollow: bool) -> Any:
+    """Return what an operation gets in place of an argument."""
+    if isinstance(leaf, DeviceTensor):
+        return leaf.content
+    if hollow and isinstance(leaf, Tensor) and leaf.dim():
+        return leaf.to("meta")
+    return leaf
+
+
+@cache
+def _numbered(device: torch.device) -> torch.device:
+    """Return a device with its index: autograd compares them."""
+    return torch.device(device.type, 0) if device.type == INVENTED else device
+
+
+class _Backend:
+    """What torch asks a backend's module for."""
+
+    def is_initialized(self) -> bool:
+        return True
+
+    def is_available(self) -> bool:
+        return True
+
+    def current_device(self) -> int:
+        return 0
+
+    def device_count(self) -> int:
+        return 1
+
+    def manual_seed_all(self, seed: int) -> None:
+        """Do nothing: the CPU's generator draws."""
+
+    def _is_in_bad_fork(self) -> bool:
+        return False
+
+    def get_amp_supported_dtype(self) -> list[torch.dtype]:
+        return [torch.float16, torch.bfloat16]
+
+
+@cache
+def set_up() -> None:
+    """Register the device with torch, once a process."""
+    from torch.utils.backend_registration import _setup_privateuseone_for_python_backend
+
+    from reasonir.invented import attention
+
+    _setup_privateuseone_for_python_backend(INVENTED, backend_module=_Backend())
+    autocast.register()
+    attention.register()
+
+
+def hollow_(module: nn.Module, tracing: Tracing, device: torch.device) -> None:
+    """Replace the parameters and buffers of a module by hollow ones on `device`."""
+    module._apply(  # type: ignore[no-untyped-call]
+        lambda tensor: tracing.wrap(tensor.to("meta"), device)
+    )
