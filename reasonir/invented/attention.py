@@ -13,9 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from reasonir.invented.device import SPECIAL
-
 _ATEN: Any = torch.ops.aten
+KERNELS: dict[Any, Any] = {}
+"""Functions on what is inside the device's tensors, by operation."""
 _library: Any = torch.library.Library("aten", "IMPL")  # type: ignore[no-untyped-call]
 
 
@@ -23,13 +23,13 @@ def register() -> None:
     """Register the kernels, once a process."""
     _library.impl("scaled_dot_product_attention", _attend, "AutogradPrivateUse1")
     _library.impl("scaled_dot_product_attention", _attend, "PrivateUse1")
-    SPECIAL[_ATEN._scaled_dot_product_fused_attention_overrideable.default] = _forward
-    SPECIAL[_ATEN._scaled_dot_product_fused_attention_overrideable_backward.default] = _backward
+    KERNELS[_ATEN._scaled_dot_product_fused_attention_overrideable.default] = _forward
+    KERNELS[_ATEN._scaled_dot_product_fused_attention_overrideable_backward.default] = _backward
     from torch.nn.attention import varlen  # registers its operations
 
     packed = torch.ops.torch_attn
-    SPECIAL[packed._varlen_attn.default] = partial(_packed_forward, varlen._varlen_attn_fake)
-    SPECIAL[packed._varlen_attn_backward.default] = partial(_packed_backward, varlen._varlen_attn_backward_fake)
+    KERNELS[packed._varlen_attn.default] = partial(_packed_forward, varlen._varlen_attn_fake)
+    KERNELS[packed._varlen_attn_backward.default] = partial(_packed_backward, varlen._varlen_attn_backward_fake)
 
 
 def _attend(  # noqa: PLR0917

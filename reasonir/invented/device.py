@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
-from reasonir.invented import autocast
+from reasonir.invented import attention, autocast
 from reasonir.utils.devices import INVENTED
 
 _ATEN: Any = torch.ops.aten
@@ -44,8 +44,6 @@ _SIZES = {
 }
 _TRANSFERS = {_ATEN._to_copy.default, _ATEN.copy_.default}
 _INDEXING = {_ATEN.index.Tensor, _ATEN.index_put.default, _ATEN.index_put_.default, _ATEN._index_put_impl_.default}
-SPECIAL: dict[Any, Callable[..., Any]] = {}
-"""Operations that the CPU and the meta device lack, by what computes them."""
 
 
 class Allocations:
@@ -199,7 +197,7 @@ class Tracing(TorchDispatchMode):  # type: ignore[no-untyped-call]
         content_args, content_kwargs = tree_unflatten(inside, layout)
         if wanted is not None:
             content_kwargs = {**content_kwargs, "device": torch.device("meta" if hollow else "cpu")}
-        out = SPECIAL.get(func, func)(*content_args, **content_kwargs)
+        out = attention.KERNELS.get(func, func)(*content_args, **content_kwargs)
         if device.type == "cpu" and any(wrapper.device.type == INVENTED for wrapper in wrappers):
             return self._arrived(func, args, out)
         if isinstance(out, Tensor):
@@ -312,8 +310,6 @@ class _Backend:
 def set_up() -> None:
     """Register the device with torch, once a process."""
     from torch.utils.backend_registration import _setup_privateuseone_for_python_backend
-
-    from reasonir.invented import attention
 
     _setup_privateuseone_for_python_backend(INVENTED, backend_module=_Backend())
     autocast.register()
