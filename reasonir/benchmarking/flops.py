@@ -38,13 +38,12 @@ def useful_operations(shape: Shape, lengths_N: Tensor) -> float:
     """Return the useful operations of a training step on texts of these lengths.
 
     >>> import torch
-    >>> useful_operations(Shape(layers=1, hidden=2, intermediate=0, heads=1, parameters=0), torch.tensor([1]))
-    120.0
+    >>> useful_operations(Shape(1, 2, 4, heads=1, key_value_heads=1, head_size=2), torch.tensor([1]))
+    216.0
     """
     matrices = 6.0 * shape.layers * shape.layer_parameters * float(lengths_N.sum())
-    seen = 0.5 if shape.kind == "decoder" else 1.0
-    width = shape.attention_width or shape.hidden
-    return matrices + 12.0 * seen * shape.layers * width * float(lengths_N.double().square().sum())
+    seen = 0.5 if shape.causal else 1.0
+    return matrices + 12.0 * seen * shape.layers * shape.heads * shape.head_size * float(lengths_N.double().square().sum())
 
 
 def peak_operations(device: str, precision: str, stated_tflops: float | None, shape: Shape) -> float | None:

@@ -52,12 +52,18 @@ def run_step(
     Under DDP a term is this rank's share: the average over ranks is the value over the whole batch. In addition to the
     objective's terms there is `max_score`, the largest absolute score.
     """
-    representation = embed(encoder, batch.tokens, budget, ranks)
+    return score_step(encoder.head, objective, batch, embed(encoder, batch.tokens, budget, ranks), ranks)
+
+
+def score_step(
+    head: Any, objective: Objective, batch: Batch | PairBatch, representation: Representation, ranks: Ranks
+) -> Mapping[str, Tensor]:
+    """Return the terms of a step whose texts are embedded: scores and objective, in float32."""
     with torch.autocast(representation.values_TD.device.type, enabled=False):
         if isinstance(batch, PairBatch):
-            outputs = _pair_outputs(encoder.head, batch, representation, ranks)
+            outputs = _pair_outputs(head, batch, representation, ranks)
         else:
-            outputs = _retrieval_outputs(encoder.head, batch, representation, ranks)
+            outputs = _retrieval_outputs(head, batch, representation, ranks)
         views = [{**objective(view), "max_score": _max_score(view)} for view in outputs]
         return {name: torch.stack([view[name] for view in views]).mean() for name in views[0]}
 

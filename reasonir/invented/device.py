@@ -19,29 +19,20 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_flatten, tree_unflatten
 
-from reasonir.invented import attention, autocast
+from reasonir.invented import attention, autocast, sizes
 from reasonir.utils.devices import INVENTED
 
 _ATEN: Any = torch.ops.aten
 _BLOCK = 512
 """Bytes of which CUDA's allocator gives multiples."""
 _READS = {_ATEN._local_scalar_dense.default, _ATEN.equal.default}
-_SIZES = {
-    _ATEN.nonzero,
-    _ATEN.masked_select,
-    _ATEN._unique2,
-    _ATEN.unique_consecutive,
-    _ATEN.unique_dim,
-    _ATEN.bincount,
-}
 _TRANSFERS = {_ATEN._to_copy.default, _ATEN.copy_.default}
 _INDEXING = {_ATEN.index.Tensor, _ATEN.index_put.default, _ATEN.index_put_.default, _ATEN._index_put_impl_.default}
 
@@ -150,8 +141,13 @@ class Tracing(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Within the block the invented device exists.
 
     Args:
-        hollow: whether tensors that come to the device have shapes only; what is read from them is 0.
+        hollow: whether tensors that come to the device have shapes only.
         on_read: called with the name of every operation that waits for the device.
+
+    Attributes:
+        allocations: bytes in use.
+        read: number that is read from hollow tensors.
+        on_operation: called with every operation, its arguments and its result, without wrappers.
     """
 
     def __init__(self, *, hollow: bool, on_read: Callable[[str], None] = lambda name: None) -> None:
@@ -159,6 +155,8 @@ class Tracing(TorchDispatchMode):  # type: ignore[no-untyped-call]
         set_up()
         self.hollow, self.on_read = hollow, on_read
         self.allocations = Allocations()
+        self.read = 0
+        self.on_operation: Callable[[Any, Any, Any], None] = lambda func, args, out: None
         self._known: weakref.WeakValueDictionary[int, _Allocation] = weakref.WeakValueDictionary()
         self._entered = ExitStack()
 
@@ -179,33 +177,32 @@ class Tracing(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run an operation on what is inside the wrappers."""
         kwargs = kwargs or {}
-        leaves, layout = tree_flatten((args, kwargs))
+        leaves = _leaves(args, kwargs)
         wrappers = [leaf for leaf in leaves if isinstance(leaf, DeviceTensor)]
         wanted = kwargs.get("device")
         wanted = None if wanted is None else torch.device(wanted)
         if not wrappers and (wanted is None or wanted.type != INVENTED):
             return func(*args, **kwargs)
         device = wanted or _device(func, args, leaves, wrappers)
-        name = func.overloadpacket.__name__
-        if self._waits(func, leaves, args, kwargs, wrappers, device):
-            self.on_read(name)
-        if func in _READS and wrappers[0].content.is_meta:
-            return func(*(torch.zeros(leaf.shape, dtype=leaf.dtype) for leaf in leaves if isinstance(leaf, Tensor)))
+        if self._waits(func, args, kwargs, wrappers, device):
+            self.on_read(func.overloadpacket.__name__)
         hollow = self.hollow or any(wrapper.content.is_meta for wrapper in wrappers)
-        owners = {id(wrapper.content): wrapper for wrapper in wrappers}
-        inside = [_inside(leaf, hollow) for leaf in leaves]
-        content_args, content_kwargs = tree_unflatten(inside, layout)
+        if hollow and func in _READS:
+            return func(*(torch.full((), self.read, dtype=leaf.dtype) for leaf in leaves if isinstance(leaf, Tensor)))
+        inside = partial(_inside, hollow=hollow)
+        contents, options = tuple(map(inside, args)), {name: inside(value) for name, value in kwargs.items()}
         if wanted is not None:
-            content_kwargs = {**content_kwargs, "device": torch.device("meta" if hollow else "cpu")}
-        out = attention.KERNELS.get(func, func)(*content_args, **content_kwargs)
+            options["device"] = torch.device("meta" if hollow else "cpu")
+        out = _on_shapes(func, contents, options) if hollow else _kernel(func)(*contents, **options)
+        self.on_operation(func, contents, out)
         if device.type == "cpu" and any(wrapper.device.type == INVENTED for wrapper in wrappers):
             return self._arrived(func, args, out)
+        owners = {id(wrapper.content): wrapper for wrapper in wrappers}
         if isinstance(out, Tensor):
             return self.wrap(out, device, owners)
-        results, shape = tree_flatten(out)
-        return tree_unflatten(
-            [self.wrap(result, device, owners) if isinstance(result, Tensor) else result for result in results], shape
-        )
+        if isinstance(out, list | tuple):
+            return type(out)(self.wrap(part, device, owners) if isinstance(part, Tensor) else part for part in out)
+        return out
 
     def wrap(self, content: Tensor, device: torch.device, owners: Mapping[int, DeviceTensor] | None = None) -> Tensor:
         """Return the wrapper of a tensor: one of `owners`, if an operation returned its argument."""
@@ -227,13 +224,13 @@ class Tracing(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return values
 
     def _waits(  # noqa: PLR0917
-        self, func: Any, leaves: Any, args: Any, kwargs: Any, wrappers: list[DeviceTensor], device: torch.device
+        self, func: Any, args: Any, kwargs: Any, wrappers: list[DeviceTensor], device: torch.device
     ) -> bool:
         """Return whether a GPU would make the host wait for this operation."""
         on_device = any(wrapper.device.type == INVENTED for wrapper in wrappers)
         if not on_device:
             return False
-        if func in _READS or func.overloadpacket in _SIZES:
+        if func in _READS or func.overloadpacket in sizes.DEPENDENT:
             return True
         if func in _INDEXING:
             indices = [index for index in args[1] if index is not None]
@@ -266,13 +263,64 @@ def _device(func: Any, args: Any, leaves: Any, wrappers: list[DeviceTensor]) -> 
     return device
 
 
-def _inside(leaf: Any, hollow: bool) -> Any:
+def _leaves(args: Any, kwargs: Any) -> list[Any]:
+    """Return arguments, and what is in those that are lists."""
+    leaves: list[Any] = []
+    for argument in (*args, *kwargs.values()):
+        if isinstance(argument, list | tuple):
+            leaves.extend(argument)
+        else:
+            leaves.append(argument)
+    return leaves
+
+
+def _inside(argument: Any, *, hollow: bool) -> Any:
     """Return what an operation gets in place of an argument."""
-    if isinstance(leaf, DeviceTensor):
-        return leaf.content
-    if hollow and isinstance(leaf, Tensor) and leaf.dim():
-        return leaf.to("meta")
-    return leaf
+    if isinstance(argument, DeviceTensor):
+        return argument.content
+    if isinstance(argument, list | tuple):
+        return [_inside(part, hollow=hollow) for part in argument]
+    if hollow and isinstance(argument, Tensor) and argument.dim():
+        return argument.to("meta")
+    return argument
+
+
+def _kernel(func: Any) -> Any:
+    return attention.KERNELS.get(func, func)
+
+
+_known_shapes: dict[Any, Any] = {}
+
+
+def _on_shapes(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Return the result of an operation on hollow tensors; results that own their storage are computed once."""
+    if func._schema.is_mutable and func._schema.arguments[0].is_write and len(func._schema.returns) == 1:
+        return args[0]  # in place: nothing changes
+    if func.is_view or func._schema.is_mutable:
+        return _kernel(func)(*args, **kwargs)
+    kernel = sizes.LARGEST.get(func) or _kernel(func)
+    key = (func, *map(_described, args), *((name, _described(value)) for name, value in kwargs.items()))
+    try:
+        known = _known_shapes.get(key)
+    except TypeError:  # an argument that can't be compared
+        return kernel(*args, **kwargs)
+    if known is None:
+        out = kernel(*args, **kwargs)
+        tensors = _leaves((out,), {})
+        owns = not {id(leaf) for leaf in _leaves(args, kwargs)} & {id(part) for part in tensors}
+        if owns and all(isinstance(part, Tensor) and not part._is_view() for part in tensors):
+            shapes = [(tuple(part.shape), part.stride(), part.dtype) for part in tensors]
+            _known_shapes[key] = (type(out), shapes)
+        return out
+    kind, shapes = known
+    made = [torch.empty_strided(shape, stride, dtype=dtype, device="meta") for shape, stride, dtype in shapes]
+    return made[0] if kind is Tensor else kind(made)
+
+
+def _described(argument: Any) -> Any:
+    if isinstance(argument, Tensor):
+        return (tuple(argument.shape), argument.stride(), argument.dtype, argument.device.type)
+    return tuple(map(_described, argument)) if isinstance(argument, list) else (type(argument), argument)
 
 
 @cache
@@ -317,7 +365,10 @@ def set_up() -> None:
 
 
 def hollow_(module: nn.Module, tracing: Tracing, device: torch.device) -> None:
-    """Replace the parameters and buffers of a module by hollow ones on `device`."""
-    module._apply(  # type: ignore[no-untyped-call]
-        lambda tensor: tracing.wrap(tensor.to("meta"), device)
-    )
+    """Replace the parameters and buffers of a module by hollow ones on `device`; within `tracing`."""
+
+    def hollow(tensor: Tensor) -> Tensor:
+        tied = isinstance(tensor, DeviceTensor)  # met a second time
+        return tensor if tied else tracing.wrap(tensor.to("meta"), device)
+
+    module._apply(hollow)  # type: ignore[no-untyped-call]

@@ -41,10 +41,10 @@ class Model(Validated):
     Attributes:
         path: hub id or folder of the checkpoint.
         head: loads backbone and head from the checkpoint.
-        hub_id: the published model that `packaged` and `shape` belong to; another `path` doesn't use them.
+        hub_id: the published model that `packaged` and `config` belong to; another `path` doesn't use them.
         revision: branch, tag or commit of a hub id.
         packaged: weights in a Python package, used if the hub is unreachable.
-        shape: the backbone's dimensions, for planning without its configuration.
+        config: the contents of its config.json, for planning without it.
         attention: attention implementation of transformers (sdpa, eager, flash_attention_2), or varlen: SDPA without
             padding where possible (`reasonir.model.varlen`).
         prompts: prefixes of texts.
@@ -62,7 +62,7 @@ class Model(Validated):
     hub_id: str | None = None
     revision: str | None = None
     packaged: Packaged | None = None
-    shape: Shape | None = None
+    config: Mapping[str, Any] | None = None
     attention: Attention = varlen.NAME
     prompts: Prompts = field(default_factory=Prompts)
     lora: LoRA = field(default_factory=LoRA)
@@ -121,9 +121,9 @@ class Model(Validated):
         try:
             return Shape.read(self.locate(weights=False))
         except NotHereError:
-            if self.shape is None or self.path != self.hub_id:
+            if not self.config or self.path != self.hub_id:
                 raise
-            return self.shape
+            return Shape.of(self.config)
 
     def limits(self, folder: Path | None) -> dict[Side, int]:
         """Return the maximum tokens per text of each side, from the YAML and, if `folder` is given, the checkpoint."""
@@ -172,13 +172,15 @@ class Model(Validated):
         loader: Any = self.head
         return loader.func.__self__
 
-    def load(self, *, seed: int = 0) -> Encoder:
+    def load(self, *, seed: int = 0, weights: bool = True) -> Encoder:
         """Return the encoder in training mode, on the CPU; `seed` initialises new parameters (a projection, adapters).
+
+        `weights=False` is for blocks in which transformers reads none (`reasonir.planning.hollow`).
 
         Raises:
             InputError: the checkpoint is unreachable or doesn't match the configuration.
         """
-        folder = self.locate()
+        folder = self.locate(weights=weights)
         if reason := self._unreadable(folder):
             raise InputError(reason)
         torch.manual_seed(seed)

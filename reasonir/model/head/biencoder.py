@@ -201,7 +201,7 @@ print(model.similarity(queries, documents))""",
     def unusable(cls, folder: Path, options: Mapping[str, Any]) -> str | None:
         """See `Head.unusable`: a trained size above that of the vectors, or pooling that reads one token."""
         dimensions, pooling = options.get("dimensions"), options.get("pooling")
-        if pooling == "cls" and Shape.read(folder).kind == "decoder":
+        if pooling == "cls" and Shape.read(folder).causal:
             return "model.head.pooling=cls: a decoder's first token sees no other: choose lasttoken or mean"
         if not dimensions:
             return None

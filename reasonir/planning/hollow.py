@@ -1,0 +1,97 @@
+"""Encoder without weights: the real backbone and head, with tensors that have shapes only.
+
+The head's own `load` builds them from the checkpoint's configuration and tokenizer, while transformers reads no weights.
+Where neither is at hand, the configuration in the YAML and a tiny model's tokenizer take their place.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from shutil import copytree
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+from torch import nn
+
+from reasonir.errors import NotHereError
+from reasonir.invented.device import Tracing, hollow_
+from reasonir.model.backbone import Model
+from reasonir.model.encoder import Encoder
+from reasonir.model.shape import is_decoder
+from reasonir.model.tiny import Tiny, TinyDecoder
+
+_CPU = torch.device("cpu")
+
+
+def hollow_encoder(model: Model, tracing: Tracing) -> Encoder:
+    """Return the encoder of a model in training mode, hollow on the CPU; within `tracing`.
+
+    Raises:
+        InputError: its configuration is neither here nor in its YAML.
+    """
+    with _no_weights(tracing):
+        try:
+            return model.load(weights=False)
+        except NotHereError:
+            if not model.config or model.path != model.hub_id:
+                raise
+        with TemporaryDirectory() as name:
+            folder = _stand_in(model.config, Path(name))
+            return replace(model, path=str(folder), hub_id=None, revision=None, config=None).load(weights=False)
+
+
+def _stand_in(config: Any, folder: Path) -> Path:
+    """Write a checkpoint of a configuration without weights, with the tokenizer of a tiny model."""
+    tiny = TinyDecoder if is_decoder(config) else Tiny
+    source = tiny(str(folder), lambda *args, **kwargs: (nn.Identity(), None)).locate()
+    copytree(source, folder / "model")
+    for weights in (folder / "model").glob("*.safetensors"):
+        weights.unlink()
+    (folder / "model" / "config.json").write_text(json.dumps(dict(config)))
+    return folder / "model"
+
+
+@contextmanager
+def _no_weights(tracing: Tracing) -> Iterator[None]:
+    """Let transformers build hollow models within the block."""
+    from transformers import PreTrainedModel
+
+    def from_pretrained(cls: Any, path: Any, *args: Any, config: Any = None, **options: Any) -> Any:
+        labels = {"num_labels": options["num_labels"]} if "num_labels" in options else {}
+        if config is None:
+            config = cls.config_class.from_pretrained(path, **labels)
+        elif labels:
+            config.num_labels = labels["num_labels"]
+        attention = {name: options[name] for name in ("attn_implementation",) if name in options}
+        with torch.device("meta"):
+            built = cls._from_config(config, dtype=torch.float32, **attention)
+        hollow_(built, tracing, _CPU)
+        return built.eval()
+
+    def resize(self: Any, size: int | None = None, *args: Any, **options: Any) -> Any:
+        """Grow for the head's markers; a stand-in's tokenizer is smaller than the vocabulary."""
+        present = self.get_input_embeddings()
+        if size is None or size <= present.num_embeddings:
+            return present
+        grown = nn.Embedding(size, present.embedding_dim, present.padding_idx, device="meta")
+        hollow_(grown, tracing, _CPU)
+        self.set_input_embeddings(grown)
+        self.config.vocab_size = size
+        return grown
+
+    logging.disable(logging.WARNING)  # the weights' own loading warns
+    tracing.read = 1  # so that checks of numbers hold
+    before = PreTrainedModel.__dict__["from_pretrained"], PreTrainedModel.resize_token_embeddings
+    PreTrainedModel.from_pretrained, PreTrainedModel.resize_token_embeddings = classmethod(from_pretrained), resize
+    try:
+        yield
+    finally:
+        PreTrainedModel.from_pretrained, PreTrainedModel.resize_token_embeddings = before
+        logging.disable(logging.NOTSET)
+        tracing.read = 0
