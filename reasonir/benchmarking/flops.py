@@ -43,7 +43,8 @@ def useful_operations(shape: Shape, lengths_N: Tensor) -> float:
     """
     matrices = 6.0 * shape.layers * shape.layer_parameters * float(lengths_N.sum())
     seen = 0.5 if shape.causal else 1.0
-    return matrices + 12.0 * seen * shape.layers * shape.heads * shape.head_size * float(lengths_N.double().square().sum())
+    width = shape.heads * shape.head_size
+    return matrices + 12.0 * seen * shape.layers * width * float(lengths_N.double().square().sum())
 
 
 def peak_operations(device: str, precision: str, stated_tflops: float | None, shape: Shape) -> float | None:

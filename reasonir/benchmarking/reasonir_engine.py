@@ -14,6 +14,12 @@ from reasonir.engine.step import run_step
 from reasonir.loss.base import Objective
 from reasonir.loss.bce import Bce
 from reasonir.loss.cached_contrastive import CachedContrastive
+from reasonir.model.backbone import Model
+
+
+def objective_of(model: Model, temperature: float) -> Objective:
+    """Return the objective of a model's step: contrastive for retrievers, binary cross entropy for rerankers."""
+    return Bce() if model.reads_pairs else CachedContrastive(temperature)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +36,7 @@ class ReasonirEngine(Peer):
     def load(self, workload: Workload) -> tuple[nn.Module, Callable[[], Tensor]]:
         """See `Peer`."""
         encoder = workload.model.load(seed=0).to(workload.device)
-        objective: Objective = Bce() if encoder.head.reads_pairs else CachedContrastive(workload.temperature)
+        objective = objective_of(workload.model, workload.temperature)
         budget = replace(workload.budget, max_saved_tokens=0) if self.recompute else workload.budget
         batch = workload.batch(encoder.head.tokenizer)
         with workload.number_format():

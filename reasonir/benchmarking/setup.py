@@ -15,6 +15,7 @@ import torch
 
 from reasonir.benchmarking.base import Peer, Workload, batch_of
 from reasonir.benchmarking.peer_process import missing
+from reasonir.benchmarking.reasonir_engine import objective_of
 from reasonir.cli.startup import require
 from reasonir.commands.compose import Command
 from reasonir.config import CONF
@@ -25,9 +26,9 @@ from reasonir.hardware import Hardware
 from reasonir.model.backbone import Model
 from reasonir.model.export import export
 from reasonir.model.head.base import Head
-from reasonir.planning.memory import TextShapes as Lengths
-from reasonir.planning.memory import Training
-from reasonir.planning.plan import fit_step
+from reasonir.planning.plan import Step, fit_step
+from reasonir.planning.trace import TextShapes
+from reasonir.training.optim import Optim
 from reasonir.types import Side
 
 
@@ -129,11 +130,11 @@ class Setting:
 
     def _budget(self, batch: Batch | PairBatch, width: int) -> Budget:
         """Return the budget that `reasonir.train` plans for such a step."""
-        shape = self.model.measure()
-        vector = self.model.vector_size(Path(self.exported.path), shape.hidden)
-        training = Training.of(self.model, shape, vector, optimiser="adamw", accumulates=False)
         queries = len(batch.queries) if isinstance(batch, Batch) else 0
-        return fit_step(training, self.hardware, Lengths(batch.tokens.lengths_N, queries), width=width).budget
+        texts = TextShapes(batch.tokens.lengths_N, queries)
+        documents = (len(batch.tokens) - queries) // len(batch)
+        step = Step(self.exported, objective_of(self.exported, self.temperature), Optim(), texts, documents, width)
+        return fit_step(step.trace(self.hardware), self.hardware, step).budget
 
 
 @contextmanager

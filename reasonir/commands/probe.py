@@ -13,7 +13,6 @@ from dataclasses import replace
 from lightning import seed_everything
 
 from reasonir.commands.compose import TrainParts
-from reasonir.planning.memory import FLOAT
 from reasonir.planning.plan import Plan
 from reasonir.training.datamodule import RetrievalData
 from reasonir.training.module import RetrieverModule
@@ -43,8 +42,7 @@ def probe(parts: TrainParts, data: RetrievalData, plan: Plan) -> Plan:
         meter = Meter(encoder.device)
         trainer.fit(module, datamodule=data)
         measured = meter.peak_gib
-    weights = plan.training.shape.parameters * FLOAT
-    estimated = (plan.fit.cost.total - weights) / GIB
+    estimated = (plan.fit.cost.total - plan.trace.weights) / GIB
     return replace(
         plan,
         measured={

@@ -29,7 +29,7 @@ from reasonir.distributed.launch import own_rank, publish_folder
 from reasonir.errors import NotHereError
 from reasonir.hardware import Hardware
 from reasonir.planning.lengths import Measured, auto_lengths, longest, measure
-from reasonir.planning.plan import Plan, as_planned, plan_run, planned_lengths, survey
+from reasonir.planning.plan import Plan, Step, as_planned, plan_run, planned_lengths, survey
 from reasonir.report.plan import show_choices, show_plan, show_probe, show_start
 from reasonir.runs.environment import environment
 from reasonir.runs.provenance import DATA, refuse_other_data, refuse_other_rows
@@ -101,19 +101,22 @@ def _plan(parts: TrainParts, data: RetrievalData) -> tuple[TrainParts, Plan]:
         lengths = longest(parts.model)
     else:
         parts, lengths, fitted = _with_data(parts, data)
-    accumulates = parts.trainer.accumulate_grad_batches > 1
-    plan = plan_run(
-        parts.model,
-        parts.hardware,
-        data,
-        lengths,
-        optimiser=parts.optim.name,
-        accumulates=accumulates,
-        auto_lengths=fitted,
-    )
+    ranks = max(1, parts.hardware.devices) * parts.hardware.nodes
+    step = Step.of(parts.model, parts.objective, parts.optim, lengths, data.texts_per_step(ranks))
+    step = replace(step, accumulates=parts.trainer.accumulate_grad_batches > 1)
+    plan = plan_run(step, parts.hardware, lengths, steps=_batches(parts, data, ranks), auto_lengths=fitted)
     counts = read_manifest(data.folder)["counts"] if data.rows is not None else {}
     show_start(plan, overrides=parts.line[3:], options=parts.choices, data=counts, folder=parts.folder)
     return parts, plan
+
+
+def _batches(parts: TrainParts, data: RetrievalData, ranks: int) -> int | None:
+    """Number of batches of a whole run on each device, None without the data."""
+    if data.rows is None:
+        return None
+    every, epochs, steps = parts.trainer.accumulate_grad_batches, parts.trainer.max_epochs, parts.trainer.max_steps
+    bounds = [data.batches_per_epoch(ranks) * (epochs or -1), steps * every]
+    return min((bound for bound in bounds if bound > 0), default=None)
 
 
 def _with_data(parts: TrainParts, data: RetrievalData) -> tuple[TrainParts, Measured, Mapping[str, int]]:

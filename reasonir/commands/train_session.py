@@ -25,8 +25,7 @@ from reasonir.hardware import Hardware
 from reasonir.model.caching_encoder import LOCAL, EncoderBackend
 from reasonir.model.encoder import Encoder
 from reasonir.model.export import export
-from reasonir.planning.budget_cache import BudgetCache, graph_bytes
-from reasonir.planning.memory import Estimate
+from reasonir.planning.budget_cache import BudgetCache
 from reasonir.planning.plan import Plan
 from reasonir.report.console import show
 from reasonir.report.html.write import write_report
@@ -119,21 +118,13 @@ class TrainingRun:
         run_together(group, encoder, partial(self._finish, encoder, monitor.best))
 
     def _fit_budget(self) -> None:
-        """Adapt the plan to measured graph sizes, if memory is tight, and to budgets that ran out of memory before.
+        """Adapt the plan to budgets that ran out of memory before.
 
-        For a single rank only: several ranks have to agree on the budget, and use the estimate.
+        For a single rank only: several ranks have to agree on the budget.
         """
-        plan = self.plan
-        if plan.tight and not plan.training.recomputed:
-            estimated = Estimate(plan.training, self.hardware).graph(plan.width)
-            scale = graph_bytes(self.encoder, self.hardware, width=plan.width) / estimated
-            plan = plan.refitted(graph_scale=scale)
-            log.info("Graphs take %.2f times the bytes that the plan estimates", scale)
-        if (limit := self.budget_cache.limit(plan.budget)) != plan.budget:
+        if (limit := self.budget_cache.limit(self.plan.budget)) != self.plan.budget:
             log.info("A larger budget ran out of memory before (%s)", self.budget_cache.file)
-            plan = plan.refitted(budget=limit)
-        if plan is not self.plan:
-            self._change_plan(plan)
+            self._change_plan(self.plan.refitted(limit))
 
     def _change_plan(self, plan: Plan) -> None:
         """Continue with another budget; save and track it."""
@@ -146,7 +137,7 @@ class TrainingRun:
 
     def _out_of_memory(self, budget: Budget, reason: str) -> None:
         log.warning("Out of memory (%s): repeating the step with half the budget", reason)
-        self._change_plan(self.plan.refitted(budget=budget))
+        self._change_plan(self.plan.refitted(budget))
 
     def _monitor(self, interrupt: Interrupt) -> TrainingMonitor:
         return TrainingMonitor(

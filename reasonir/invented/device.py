@@ -223,9 +223,7 @@ class Tracing(TorchDispatchMode):  # type: ignore[no-untyped-call]
             return target if isinstance(target, DeviceTensor) else target.copy_(values)
         return values
 
-    def _waits(  # noqa: PLR0917
-        self, func: Any, args: Any, kwargs: Any, wrappers: list[DeviceTensor], device: torch.device
-    ) -> bool:
+    def _waits(self, func: Any, args: Any, kwargs: Any, wrappers: list[DeviceTensor], device: torch.device) -> bool:
         """Return whether a GPU would make the host wait for this operation."""
         on_device = any(wrapper.device.type == INVENTED for wrapper in wrappers)
         if not on_device:

@@ -25,7 +25,7 @@ ENCODE_TOKENS = 8192
 _READ_TOGETHER = 256
 _SORTED_TOGETHER = 4096
 _CHARACTERS_TOGETHER = 1 << 22
-_PACKED_STRETCH = 2
+PACKED_STRETCH = 2
 log = logging.getLogger(__name__)
 
 
@@ -153,7 +153,7 @@ class Encoder(nn.Module):
 
     def cut(self, lengths_N: Tensor, budget: int) -> Iterator[Tensor]:
         """Yield the texts of each micro-batch, within `budget` computed positions."""
-        return micro_batches(lengths_N, budget, stretch=_PACKED_STRETCH if self.packs else 1)
+        return micro_batches(lengths_N, budget, stretch=PACKED_STRETCH if self.packs else 1)
 
     def pad(self, tokens: Tokens, chosen_M: Tensor) -> Padded:
         """Return the texts `chosen_M` as one micro-batch, on the encoder's device."""

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache
+from statistics import median
 
 import torch
 
+from reasonir.hardware import Hardware
+
 _TERA, _GIGA = 1e12, 1e9
+_ROWS, _WIDTH, _COPIED, _REPEATS = 1024, 768, 1 << 25, 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +46,7 @@ def _card(half: float, single: float, bandwidth: float) -> Card:
     return Card(half * _TERA, single * _TERA, bandwidth * _GIGA, LAUNCH)
 
 
+_CPU_LAUNCH = 5e-6
 LAUNCH = 7e-6
 """Seconds that eager PyTorch takes to launch a kernel."""
 ARITHMETIC, MEMORY = 0.6, 0.8
@@ -56,7 +62,40 @@ CARDS = {
 """From NVIDIA's data sheets, by a part of the device's name; A100 with 40 GB, H100 and H200 as SXM boards."""
 
 
-def card_of(name: str) -> Card | None:
-    """Return the stated rates of a profile, or of a device by torch's name of it; None if unknown."""
+def stated(name: str) -> Card | None:
+    """Return the stated rates of a card by a name that contains its own; None if unknown."""
     plain = name.lower().replace(" ", "")
     return next((card for known, card in CARDS.items() if known.lower().replace(" ", "") in plain), None)
+
+
+def card_of(hardware: Hardware) -> Card | None:
+    """Return the rates that training reaches on a profile's device: measured on a CPU; None if unknown."""
+    if hardware.accelerator == "cpu":
+        return measured_cpu()
+    name = hardware.name
+    if hardware.accelerator == "cuda" and torch.cuda.is_available() and not stated(name):
+        name = torch.cuda.get_device_name()
+    card = stated(name)
+    return None if card is None else card.at(ARITHMETIC, MEMORY)
+
+
+@cache
+def measured_cpu() -> Card:
+    """Measure this CPU, with the present number of threads: matrix products in both precisions, and copies."""
+    first, second = torch.randn(_ROWS, _WIDTH), torch.randn(_WIDTH, 4 * _WIDTH)
+    flops = 2.0 * _ROWS * _WIDTH * 4 * _WIDTH
+    single = flops / _seconds(lambda: first @ second)
+    first, second = first.bfloat16(), second.bfloat16()
+    half = flops / _seconds(lambda: first @ second)
+    copied = torch.empty(_COPIED, dtype=torch.uint8)
+    target = torch.empty_like(copied)
+    return Card(half, single, 2.0 * _COPIED / _seconds(lambda: target.copy_(copied)), _CPU_LAUNCH)
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    times = []
+    for _ in range(_REPEATS):
+        started = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - started)
+    return median(times)

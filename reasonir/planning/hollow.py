@@ -1,7 +1,7 @@
 """Encoder without weights: the real backbone and head, with tensors that have shapes only.
 
-The head's own `load` builds them from the checkpoint's configuration and tokenizer, while transformers reads no weights.
-Where neither is at hand, the configuration in the YAML and a tiny model's tokenizer take their place.
+The head's own `load` builds them from the checkpoint's configuration and tokenizer, while transformers reads no
+weights. Where neither is at hand, the configuration in the YAML and a tiny model's tokenizer take their place.
 """
 
 from __future__ import annotations
@@ -42,18 +42,19 @@ def hollow_encoder(model: Model, tracing: Tracing) -> Encoder:
             if not model.config or model.path != model.hub_id:
                 raise
         with TemporaryDirectory() as name:
-            folder = _stand_in(model.config, Path(name))
+            folder = _stand_in(model, Path(name))
             return replace(model, path=str(folder), hub_id=None, revision=None, config=None).load(weights=False)
 
 
-def _stand_in(config: Any, folder: Path) -> Path:
-    """Write a checkpoint of a configuration without weights, with the tokenizer of a tiny model."""
+def _stand_in(model: Model, folder: Path) -> Path:
+    """Write a checkpoint of a model's configuration without weights, with the tokenizer of a tiny model."""
+    config = dict(model.config or {})
     tiny = TinyDecoder if is_decoder(config) else Tiny
-    source = tiny(str(folder), lambda *args, **kwargs: (nn.Identity(), None)).locate()
+    source = tiny(str(folder), model.head).locate()
     copytree(source, folder / "model")
     for weights in (folder / "model").glob("*.safetensors"):
         weights.unlink()
-    (folder / "model" / "config.json").write_text(json.dumps(dict(config)))
+    (folder / "model" / "config.json").write_text(json.dumps(config))
     return folder / "model"
 
 
@@ -62,7 +63,7 @@ def _no_weights(tracing: Tracing) -> Iterator[None]:
     """Let transformers build hollow models within the block."""
     from transformers import PreTrainedModel
 
-    def from_pretrained(cls: Any, path: Any, *args: Any, config: Any = None, **options: Any) -> Any:
+    def built(cls: Any, path: Any, /, *args: Any, config: Any = None, **options: Any) -> Any:
         labels = {"num_labels": options["num_labels"]} if "num_labels" in options else {}
         if config is None:
             config = cls.config_class.from_pretrained(path, **labels)
@@ -70,9 +71,9 @@ def _no_weights(tracing: Tracing) -> Iterator[None]:
             config.num_labels = labels["num_labels"]
         attention = {name: options[name] for name in ("attn_implementation",) if name in options}
         with torch.device("meta"):
-            built = cls._from_config(config, dtype=torch.float32, **attention)
-        hollow_(built, tracing, _CPU)
-        return built.eval()
+            net = cls._from_config(config, dtype=torch.float32, **attention)
+        hollow_(net, tracing, _CPU)
+        return net.eval()
 
     def resize(self: Any, size: int | None = None, *args: Any, **options: Any) -> Any:
         """Grow for the head's markers; a stand-in's tokenizer is smaller than the vocabulary."""
@@ -88,7 +89,7 @@ def _no_weights(tracing: Tracing) -> Iterator[None]:
     logging.disable(logging.WARNING)  # the weights' own loading warns
     tracing.read = 1  # so that checks of numbers hold
     before = PreTrainedModel.__dict__["from_pretrained"], PreTrainedModel.resize_token_embeddings
-    PreTrainedModel.from_pretrained, PreTrainedModel.resize_token_embeddings = classmethod(from_pretrained), resize
+    PreTrainedModel.from_pretrained, PreTrainedModel.resize_token_embeddings = classmethod(built), resize
     try:
         yield
     finally:

@@ -18,7 +18,7 @@ from reasonir.data.batches.lengths import Column, LengthOptions, fitting
 from reasonir.errors import NotHereError
 from reasonir.model.backbone import Model
 from reasonir.model.checkpoint_config import UNBOUNDED, stated_options
-from reasonir.planning.memory import TextShapes
+from reasonir.planning.trace import TextShapes
 from reasonir.training.datamodule import RetrievalData
 from reasonir.types import Side
 

@@ -1,8 +1,8 @@
 """Plan of a run: its lengths, and the micro-batch budget that fits a step into the device's memory.
 
-Printed before training and by `dry_run=true`, on any machine: it needs the model's configuration (or the dimensions in
-its YAML), but neither its weights nor the device. Memory is estimated (`planning/memory.py`) for a step with the length
-distribution of the sampled texts; `probe=true` measures it.
+Printed before training and by `dry_run=true`, on any machine: it needs the model's configuration (or the one in its
+YAML), but neither its weights nor the device. Memory and time are those of a trace of the step (`planning/trace.py`)
+with the length distribution of the sampled texts; `probe=true` measures them.
 """
 
 from __future__ import annotations
@@ -17,12 +17,14 @@ import numpy as np
 from reasonir.data.batch import micro_batches
 from reasonir.data.batches.lengths import caps
 from reasonir.engine.step import Budget
-from reasonir.errors import NotHereError
 from reasonir.hardware import Hardware
+from reasonir.loss.base import Objective
 from reasonir.model.backbone import Model
+from reasonir.planning.cards import card_of
 from reasonir.planning.lengths import Measured
-from reasonir.planning.memory import Cost, Estimate, TextShapes, Training
-from reasonir.training.datamodule import RetrievalData
+from reasonir.planning.memory import Cost, Estimate
+from reasonir.planning.trace import StepTrace, TextShapes, trace_step
+from reasonir.training.optim import Optim
 from reasonir.utils.memory_meter import GIB
 from reasonir.utils.state import read_json, write_json
 
@@ -33,16 +35,58 @@ _LARGEST_SEGMENT = {"cpu": 2048, "mps": 16384, "cuda": 65536}
 
 
 @dataclass(frozen=True, slots=True)
+class Step:
+    """A typical step on one device.
+
+    Attributes:
+        model: backbone and head.
+        objective: the loss.
+        optim: the optimiser.
+        texts: its texts.
+        documents: documents of each query.
+        width: maximum tokens of a text.
+        accumulates: whether gradients are accumulated over batches.
+    """
+
+    model: Model
+    objective: Objective
+    optim: Optim
+    texts: TextShapes
+    documents: int
+    width: int
+    accumulates: bool = False
+
+    @classmethod
+    def of(cls, model: Model, objective: Objective, optim: Optim, lengths: Measured, counts: dict[str, int]) -> Step:
+        """Return the step with `counts` texts of each measured column."""
+        documents = round((counts["positives"] + counts["negatives"]) / max(1, counts["queries"]))
+        width = max(lengths.limits.values())
+        return cls(model, objective, optim, lengths.texts(counts), documents, width)
+
+    def trace(self, hardware: Hardware) -> StepTrace:
+        """Trace the step on a profile."""
+        return trace_step(self.model, self.objective, self.optim, hardware, self.texts, documents=self.documents)
+
+
+@dataclass(frozen=True, slots=True)
 class Fit:
-    """Step on one device of a profile; `fits` is None if the device's memory is unknown."""
+    """Step on one device of a profile.
+
+    Attributes:
+        hardware: the profile.
+        budget: of the step.
+        cost: its memory.
+        seconds: its time; None if the device's rates are unknown.
+    """
 
     hardware: Hardware
     budget: Budget
     cost: Cost
+    seconds: float | None
 
     @property
     def fits(self) -> bool | None:
-        """True if the estimate is within the device's memory."""
+        """True if the step is within the device's memory, None if that is unknown."""
         memory = self.hardware.memory_gib
         return None if memory is None else self.cost.total <= memory * GIB
 
@@ -53,41 +97,33 @@ class Plan:
 
     Attributes:
         fit: budget and cost on the run's device.
-        training: memory-relevant properties of the training.
-        texts: a typical step's texts.
+        step: the step that was traced.
+        trace: its trace on the run's kind of device.
         lengths: measured columns.
+        steps: batches of the whole run on one device; None if its data can't be read.
         auto_lengths: length options of the head that were fitted to the data.
         measured: results of a probe.
-        graph_scale: measured size of graphs over the estimate; 1 if not measured.
     """
 
     fit: Fit
-    training: Training
-    texts: TextShapes
+    step: Step
+    trace: StepTrace
     lengths: Measured
+    steps: int | None = None
     auto_lengths: Mapping[str, int] = field(default_factory=dict)
     measured: Mapping[str, float] = field(default_factory=dict)
-    graph_scale: float = 1.0
 
     @property
-    def width(self) -> int:
-        """Maximum tokens of a text."""
-        return max(self.lengths.limits.values())
+    def texts(self) -> TextShapes:
+        """Texts of a typical step."""
+        return self.step.texts
 
-    @property
-    def tight(self) -> bool:
-        """True if memory alone limits the stored graphs."""
-        return self.fit.hardware.max_saved_tokens is None and self.budget.max_saved_tokens < self.texts.tokens
-
-    def refitted(self, *, graph_scale: float | None = None, budget: Budget | None = None) -> Plan:
-        """Return the plan with another graph scale or budget."""
-        scale, hardware = self.graph_scale if graph_scale is None else graph_scale, self.fit.hardware
-        if budget is not None:
-            hardware = replace(
-                hardware, micro_batch_tokens=budget.micro_batch, max_saved_tokens=budget.max_saved_tokens
-            )
-        fit = fit_step(self.training, hardware, self.texts, width=self.width, graph_scale=scale)
-        return replace(self, fit=fit, graph_scale=scale)
+    def refitted(self, budget: Budget) -> Plan:
+        """Return the plan with another budget."""
+        hardware = replace(
+            self.fit.hardware, micro_batch_tokens=budget.micro_batch, max_saved_tokens=budget.max_saved_tokens
+        )
+        return replace(self, fit=fit_step(self.trace, hardware, self.step))
 
     @property
     def budget(self) -> Budget:
@@ -102,14 +138,15 @@ class Plan:
             "present": hardware.missing() is None,
             "precision": hardware.precision,
             "memory_gib": hardware.memory_gib,
-            "parameters": self.training.shape.parameters,
-            "trained": self.training.trained,
+            "parameters": self.trace.parameters,
+            "trained": self.trace.trained,
             **self.fit.cost.gib(),
             "fullest_moment": self.fit.cost.moment,
             "fits": self.fit.fits,
             "micro_batch_tokens": self.budget.micro_batch,
             "max_saved_tokens": self.budget.max_saved_tokens,
-            "graphs_measured_over_estimated": self.graph_scale,
+            "seconds_per_step": self.fit.seconds,
+            "steps": self.steps,
             "tokens_per_step": self.texts.tokens,
             "auto_lengths": dict(self.auto_lengths),
             "lengths_counted": self.lengths.counted,
@@ -125,40 +162,40 @@ class Plan:
         write_json(folder / "plan.json", self.to_dict())
 
 
-def fit_step(training: Training, hardware: Hardware, texts: TextShapes, *, width: int, graph_scale: float = 1.0) -> Fit:
+def fit_step(trace: StepTrace, hardware: Hardware, step: Step) -> Fit:
     """Fit a step into the memory of a profile.
 
     Args:
-        training: what is trained.
+        trace: of the step, on the profile's kind of device.
         hardware: a resolved profile, or one of a device that isn't present.
-        texts: texts of a step on one device.
-        width: maximum tokens of a text.
-        graph_scale: see `Estimate`.
+        step: the step.
     """
-    estimate = Estimate(training, hardware, graph_scale)
-    share = _USABLE_OF_HOST if estimate.on_cpu else _USABLE
+    estimate, texts = Estimate(trace, hardware, accumulates=step.accumulates), step.texts
+    share = _USABLE_OF_HOST if hardware.accelerator == "cpu" else _USABLE
     usable = share * (hardware.memory_gib or 0.0) * GIB
-    equal_passes = estimate.shards > 1
-    largest = max(width, _LARGEST_SEGMENT.get(hardware.accelerator, 65536))
-    segment = hardware.micro_batch_tokens or _fitting_segment(estimate, texts, usable, width, largest)
-    kept = hardware.max_saved_tokens
-    if kept is None:
+    largest = max(step.width, _LARGEST_SEGMENT.get(hardware.accelerator, 65536))
+    segment = hardware.micro_batch_tokens or _fitting_segment(estimate, step, usable, largest)
+    budget = Budget(segment, texts.tokens * step.width, equal_passes=estimate.shards > 1)  # all graphs are kept
+    if hardware.max_saved_tokens is not None:
+        budget = replace(budget, max_saved_tokens=hardware.max_saved_tokens)
+    else:
         trials = [segment] if hardware.micro_batch_tokens else [largest, (largest + segment) // 2, segment]
-        for tokens in trials:  # the larger, the faster, but the more padding
-            budget = Budget(tokens, texts.tokens * width, equal_passes=equal_passes)  # all graphs are kept
-            if (whole := estimate.cost(texts, budget)).total <= usable:
-                return Fit(hardware, budget, whole)
+        wide = [replace(budget, micro_batch=tokens) for tokens in trials]  # the larger, the faster and the more padded
+        fitting = [trial for trial in wide if estimate.cost(texts, trial).total <= usable]
         kept = _fitting_graphs(estimate, texts, usable, segment)
-    budget = Budget(segment, kept, equal_passes=equal_passes)
-    return Fit(hardware, budget, estimate.cost(texts, budget))
+        budget = fitting[0] if fitting else replace(budget, max_saved_tokens=kept)
+    card = card_of(hardware)
+    seconds = None if card is None else estimate.seconds(texts, budget, card)
+    return Fit(hardware, budget, estimate.cost(texts, budget), seconds)
 
 
-def _fitting_segment(estimate: Estimate, texts: TextShapes, usable: float, width: int, largest: int) -> int:
+def _fitting_segment(estimate: Estimate, step: Step, usable: float, largest: int) -> int:
     """Return the tokens of a micro-batch that takes its share of the bytes left by what is always in memory."""
-    bare = estimate.cost(texts, Budget(max(1, texts.tokens)))
-    resident = bare.weights + bare.gradients + bare.optimiser + max(bare.representations, bare.scores)
-    per_token = estimate.graph(width) + estimate.layer(width)
-    return int(np.clip(_SEGMENT_SHARE * max(0.0, usable - resident) / per_token, width, largest))
+    bare = estimate.cost(step.texts, Budget(max(1, step.texts.tokens)))
+    resident = bare.weights + bare.gradients + bare.optimiser + bare.scores
+    width = step.width
+    per_token = (estimate.backward(2 * width, 2 * width**2) - estimate.backward(width, width**2)) / width
+    return int(np.clip(_SEGMENT_SHARE * max(0.0, usable - resident) / max(per_token, 1.0), width, largest))
 
 
 def _fitting_graphs(estimate: Estimate, texts: TextShapes, usable: float, segment: int) -> int:
@@ -169,36 +206,32 @@ def _fitting_graphs(estimate: Estimate, texts: TextShapes, usable: float, segmen
 
 
 def plan_run(
-    model: Model,
-    hardware: Hardware,
-    data: RetrievalData,
-    lengths: Measured,
-    *,
-    optimiser: str = "adamw",
-    accumulates: bool = False,
-    auto_lengths: Mapping[str, int] | None = None,
+    step: Step, hardware: Hardware, lengths: Measured, *, steps: int | None = None, auto_lengths: Mapping[str, int] = {}
 ) -> Plan:
     """Return the plan of a run, from the lengths of its data.
 
     Raises:
-        InputError: the model's dimensions are neither in its checkpoint nor in its YAML.
+        InputError: the model's configuration is neither in its checkpoint nor in its YAML.
     """
-    shape = model.measure()
-    try:
-        folder = model.locate(weights=False)
-    except NotHereError:
-        folder = None
-    training = Training.of(
-        model, shape, model.vector_size(folder, shape.hidden), optimiser=optimiser, accumulates=accumulates
-    )
-    texts = lengths.texts(data.texts_per_step(max(1, hardware.devices) * hardware.nodes))
-    fit = fit_step(training, hardware, texts, width=max(lengths.limits.values()))
-    return Plan(fit, training, texts, lengths, auto_lengths or {})
+    trace = step.trace(hardware)
+    return Plan(fit_step(trace, hardware, step), step, trace, lengths, steps, auto_lengths)
 
 
 def survey(plan: Plan, profiles: Mapping[str, Hardware]) -> dict[str, Fit]:
-    """Return how the plan's step fits on one device of each profile."""
-    return {name: fit_step(plan.training, profile, plan.texts, width=plan.width) for name, profile in profiles.items()}
+    """Return how the plan's step fits on one device of each profile, with its attention where the run follows that."""
+    model = plan.step.model
+    follows = model.attention == plan.fit.hardware.attention
+    traces: dict[tuple[str, bool, str], StepTrace] = {}
+    fits = {}
+    for name, profile in {"": plan.fit.hardware, **profiles}.items():
+        attention = profile.attention if follows else model.attention
+        key = (profile.accelerator, profile.precision == "32-true", attention)
+        if key not in traces:
+            step = replace(plan.step, model=replace(model, attention=attention))
+            traces[key] = step.trace(profile) if name else plan.trace
+        fits[name] = fit_step(traces[key], profile, plan.step)
+    del fits[""]
+    return fits
 
 
 def read_plan(file: Path) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import gc
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -37,6 +37,7 @@ from reasonir.training.optim import Optim
 from reasonir.utils.devices import INVENTED, standing_for
 
 _TRACED_TOKENS = 4096
+_TRACEABLE = ("varlen", "sdpa", "eager")
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +126,7 @@ class StepTrace:
 
 
 def trace_step(
-    model: Model, objective: Objective, optim: Optim, hardware: Hardware, texts: TextShapes, *, pairs_per_query: int
+    model: Model, objective: Objective, optim: Optim, hardware: Hardware, texts: TextShapes, *, documents: int
 ) -> StepTrace:
     """Trace a step on one device of a profile.
 
@@ -135,12 +136,14 @@ def trace_step(
         optim: the optimiser.
         hardware: the profile, resolved or of a device that isn't here.
         texts: texts of the step.
-        pairs_per_query: documents of each query.
+        documents: documents of each query.
 
     Raises:
         InputError: the model's configuration is neither here nor in its YAML.
     """
     kind = "cuda" if hardware.accelerator == "auto" else hardware.accelerator
+    if model.attention not in _TRACEABLE:
+        model = replace(model, attention="sdpa")  # packages that only a GPU's machine has keep what SDPA keeps
     device = torch.device("cpu")
     with Tracing(hollow=True) as tracing, standing_for(kind), _no_collection():
         encoder = hollow_encoder(model, tracing)
@@ -151,7 +154,7 @@ def trace_step(
             encoder._packs[device.type, autocast] = encoder.may_pack
         precision = "bf16-mixed" if hardware.precision == "auto" and kind != "cpu" else hardware.precision
         return _Tracer(tracing, encoder, objective, optim, partial(number_format, precision, device.type)).trace(
-            texts, pairs_per_query
+            texts, documents
         )
 
 
@@ -181,7 +184,7 @@ class _Tracer:
         self.recorder = Recorder()
         tracing.on_operation = self.recorder
 
-    def trace(self, texts: TextShapes, pairs_per_query: int) -> StepTrace:
+    def trace(self, texts: TextShapes, documents: int) -> StepTrace:
         """Trace the parts of a step."""
         parameters = list(self.encoder.parameters())
         trained = [parameter for parameter in parameters if parameter.requires_grad]
@@ -189,7 +192,7 @@ class _Tracer:
         casts = self._casts(first)
         unstarted = self._backward(first, casts)[0]
         micro_batches = tuple(self._micro_batch(lengths_M, casts) for lengths_M in (first, *others))
-        scoring = self._scoring(texts, pairs_per_query)
+        scoring = self._scoring(texts, documents)
         optimiser, update, update_work = self._update(trained)
         gradients = sum(parameter.numel() * parameter.element_size() for parameter in trained)
         return StepTrace(
@@ -255,14 +258,15 @@ class _Tracer:
         backward, graph, tokens, squares, forward_work, backward_work = self._backward(lengths_M, casts)
         return MicroBatch(tokens, squares, graph, backward, forward_work, backward_work)
 
-    def _scoring(self, texts: TextShapes, pairs_per_query: int) -> Scoring:
+    def _scoring(self, texts: TextShapes, documents: int) -> Scoring:
         head = self.encoder.head
         tokens = _tokens(texts.lengths_N, head)
-        batch = _batch(tokens, texts.queries, pairs_per_query, self.objective, head)
+        batch = _batch(tokens, texts.queries, documents, self.objective, head)
         lengths_N = head.vectors(tokens)
-        size = _vector_size(self, texts)
-        values_TD = torch.empty((int(lengths_N.sum()), size), device=self.encoder.device)
-        values_TD = next(iter(self.encoder.parameters())).new_empty(values_TD.shape).requires_grad_()
+        with torch.no_grad():
+            size = self._embed(texts.lengths_N[:1])[0].shape[1]
+        weight = next(iter(self.encoder.parameters()))
+        values_TD = weight.new_empty((int(lengths_N.sum()), size), dtype=torch.float32).requires_grad_()
         self.recorder.taken()
         self.used.reset()
         before = self.used.total
@@ -295,11 +299,6 @@ def _bytes(tensors: list[Tensor]) -> int:
     return sum(allocation.size for allocation in allocations.values() if allocation is not None)
 
 
-def _vector_size(tracer: _Tracer, texts: TextShapes) -> int:
-    with torch.no_grad():
-        return int(tracer._embed(texts.lengths_N[:1])[0].shape[1])
-
-
 def _tokens(lengths_N: Tensor, head: Any) -> Tokens:
     """Return texts of these lengths; a reranker keeps one token of each."""
     total = int(lengths_N.sum())
@@ -310,10 +309,10 @@ def _tokens(lengths_N: Tensor, head: Any) -> Tokens:
     return Tokens(ids_T, torch.ones(total, dtype=torch.bool), keep_T, lengths_N, none_N, none_N)
 
 
-def _batch(tokens: Tokens, queries: int, pairs_per_query: int, objective: Objective, head: Any) -> Batch | PairBatch:
+def _batch(tokens: Tokens, queries: int, per_query: int, objective: Objective, head: Any) -> Batch | PairBatch:
     """Return a batch of these tokens: the first document of each query is relevant."""
     documents = len(tokens) - queries
-    query_P = torch.arange(documents) // max(1, pairs_per_query)
+    query_P = torch.arange(documents) // max(1, per_query)
     label_P = torch.ones(documents)
     label_P[1:][query_P[1:] == query_P[:-1]] = 0.0
     teachers = {name: torch.linspace(0.0, 1.0, documents) for name in objective.teachers}

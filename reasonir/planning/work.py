@@ -60,7 +60,7 @@ class Recorder:
         tensors = [leaf for leaf in tree_leaves((args, out)) if isinstance(leaf, Tensor)]
         size = sum(tensor.numel() * tensor.element_size() for tensor in tensors)
         half = any(tensor.dtype in (torch.float16, torch.bfloat16) for tensor in tensors)
-        self._rows.append((_flops(operation, args), float(size), half))
+        self._rows.append((float(_flops(operation, args)), float(size), half))
 
     def taken(self) -> Work:
         """Return the operations since the last call."""
@@ -69,7 +69,7 @@ class Recorder:
         return Work(np.array(flops, dtype=float), np.array(sizes, dtype=float), np.array(half, dtype=bool))
 
 
-def _flops(operation: Any, args: Any) -> float:
+def _flops(operation: Any, args: Any) -> Any:
     packet = operation.overloadpacket
     if packet in _PRODUCTS:
         first, second = args[_PRODUCTS[packet]], args[_PRODUCTS[packet] + 1]

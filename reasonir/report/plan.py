@@ -97,7 +97,7 @@ def _bar(share: float) -> str:
 
 
 def _parameters(plan: Plan) -> str:
-    return f"{plan.training.shape.parameters:,} parameters ({plan.training.trained:,} trained)"
+    return f"{plan.trace.parameters:,} parameters ({plan.trace.trained:,} trained)"
 
 
 def _saves_all(fit: Fit, plan: Plan) -> bool:
@@ -141,7 +141,6 @@ def _cost(plan: Plan) -> Table:
         "gradients": f"{gib['gradients_gib']:.2f} GiB",
         "optimiser": f"{gib['optimiser_gib']:.2f} GiB",
         "activations": f"{gib['segment_gib']:.2f} GiB per micro-batch, {gib['kept_gib']:.2f} GiB saved",
-        "representations": f"{gib['representations_gib']:.2f} GiB",
         "scores": f"{gib['scores_gib']:.2f} GiB",
         "estimate": _estimate(fit),
         "peak in": fit.cost.moment,

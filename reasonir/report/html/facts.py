@@ -171,7 +171,7 @@ def memory_tables(plan: Mapping[str, Any], curves: Mapping[str, Curve]) -> list[
     """Return the memory estimated by the plan and measured in training."""
     if not plan:
         return []
-    parts = ("weights", "gradients", "optimiser", "kept", "segment", "representations", "scores", "total")
+    parts = ("weights", "gradients", "optimiser", "kept", "segment", "scores", "total")
     names = {"kept": "saved activations", "segment": "activations of one micro-batch", "total": "peak"}
     rows = [[names.get(part, part), f"{plan[f'{part}_gib']:.3f} GiB"] for part in parts]
     peaks = curves.get("train/peak_memory_gib", ((), ()))[1]
@@ -185,7 +185,6 @@ def memory_tables(plan: Mapping[str, Any], curves: Mapping[str, Curve]) -> list[
         ["tokens per step", f"{plan['tokens_per_step']:,}"],
         ["micro-batch", f"{plan['micro_batch_tokens']:,} padded tokens"],
         ["saved activations", f"{plan['max_saved_tokens']:,} padded tokens"],
-        ["activations, measured over estimated", f"{plan['graphs_measured_over_estimated']:.2f}"],
     ]
     device = f"{plan['hardware']}, {plan['precision']}; peak in {plan['fullest_moment']}"
     return [
