@@ -63,6 +63,7 @@ class Hardware(Validated):
         strategy: Lightning strategy: a name, or an instance.
         micro_batch_tokens: padded tokens per segment; None fits them to the memory.
         max_saved_tokens: padded tokens whose graphs stay in memory; None fits them to the memory.
+        price_per_hour: of a device, in any currency; None if unknown.
     """
 
     name: str
@@ -76,6 +77,7 @@ class Hardware(Validated):
     micro_batch_tokens: Positive | None = None
     max_saved_tokens: NonNegative | None = None
     nodes: Positive = 1
+    price_per_hour: PositiveFloat | None = None
 
     @property
     def ranks(self) -> int:

@@ -24,6 +24,7 @@ from reasonir.commands.train_checks import (
     require_resources,
 )
 from reasonir.commands.train_session import TrainingRun
+from reasonir.data.base import Published
 from reasonir.data.prepared import Manifest, read_manifest
 from reasonir.distributed.launch import own_rank, publish_folder
 from reasonir.errors import NotHereError
@@ -111,11 +112,15 @@ def _plan(parts: TrainParts, data: RetrievalData) -> tuple[TrainParts, Plan]:
 
 
 def _batches(parts: TrainParts, data: RetrievalData, ranks: int) -> int | None:
-    """Number of batches of a whole run on each device, None without the data."""
-    if data.rows is None:
-        return None
+    """Number of batches of a whole run on each device, of published data also where it can't be read; else None."""
     every, epochs, steps = parts.trainer.accumulate_grad_batches, parts.trainer.max_epochs, parts.trainer.max_steps
-    bounds = [data.batches_per_epoch(ranks) * (epochs or -1), steps * every]
+    epoch = 0
+    if data.rows is not None:
+        epoch = data.batches_per_epoch(ranks)
+    elif isinstance(data.source, Published):
+        epoch = data.source.published_rows // parts.loader.batch_size
+        log.info("%s has %s rows, as published", data.source.name, f"{data.source.published_rows:,}")
+    bounds = [epoch * (epochs or -1), steps * every]
     return min((bound for bound in bounds if bound > 0), default=None)
 
 

@@ -48,6 +48,15 @@ class Source(Protocol):
 
 
 @runtime_checkable
+class Published(Protocol):
+    """Source whose number of rows is known before it can be read, for plans."""
+
+    @property
+    def published_rows(self) -> int:
+        """Number of rows, as its publisher states it."""
+
+
+@runtime_checkable
 class Tested(Protocol):
     """Source with test queries, which `eval=test_split` evaluates on."""
 

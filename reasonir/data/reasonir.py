@@ -37,6 +37,9 @@ Subset = Literal["hq", "vl"]
 SUBSETS: tuple[Subset, ...] = ("hq", "vl")
 
 
+_ROWS: Mapping[str, int] = {"hq": 100_521, "vl": 244_970}
+
+
 @dataclass(frozen=True, slots=True)
 class ReasonIR(Validated):
     """Examples of ReasonIR's public data.
@@ -71,6 +74,11 @@ class ReasonIR(Validated):
     def name(self) -> str:
         """Name of the subsets."""
         return f"reasonir-{'-'.join(self.subsets)}"
+
+    @property
+    def published_rows(self) -> int:
+        """Number of rows of the subsets, by the data's card."""
+        return sum(_ROWS[subset] for subset in self.subsets)
 
     def identity(self) -> Mapping[str, Any]:
         """Options and the hashes of all files."""

@@ -100,7 +100,7 @@ class Plan:
         step: the step that was traced.
         trace: its trace on the run's kind of device.
         lengths: measured columns.
-        steps: batches of the whole run on one device; None if its data can't be read.
+        steps: batches of the whole run on one device; None if unknown.
         auto_lengths: length options of the head that were fitted to the data.
         measured: results of a probe.
     """
@@ -129,6 +129,10 @@ class Plan:
     def budget(self) -> Budget:
         """Budget of the engine."""
         return self.fit.budget
+
+    def run_seconds(self, fit: Fit) -> float | None:
+        """Time of all batches of the run on a profile; None if a step's time or their number is unknown."""
+        return None if fit.seconds is None or self.steps is None else fit.seconds * self.steps
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, for plan.json."""

@@ -13,11 +13,15 @@ from reasonir.planning.lengths import Measured
 from reasonir.planning.plan import Fit, Plan
 from reasonir.report.console import show
 from reasonir.utils.memory_meter import GIB
-from reasonir.utils.table import RIGHT, TEXT, Table
+from reasonir.utils.table import RIGHT, TEXT, Table, duration
 
 log = logging.getLogger(__name__)
 _MUCH = 0.2
 _BAR, _WIDEST = "▇", 20
+_ASSUMED = (
+    "Memory is traced. Times are those of training alone, at assumed shares of a card's stated rates "
+    "(reasonir/planning/cards.py); on a CPU at measured rates"
+)
 
 
 def show_start(
@@ -109,7 +113,7 @@ def _saved(fit: Fit, plan: Plan) -> str:
 
 
 def _estimate(fit: Fit) -> str:
-    """Return the step's estimated memory and the device's."""
+    """Return the step's memory and the device's."""
     memory = fit.hardware.memory_gib
     device = "unknown" if memory is None else f"{memory:.1f}"
     return f"{fit.cost.total / GIB:.2f} of {device} GiB{': does not fit' if fit.fits is False else ''}"
@@ -117,15 +121,39 @@ def _estimate(fit: Fit) -> str:
 
 def _profiles(plan: Plan, fits: Mapping[str, Fit]) -> Table:
     heads = dict.fromkeys(("hardware", "precision"), TEXT)
-    heads |= {"memory": RIGHT, "estimate": "{:.2f} GiB", "micro-batch": "{:,}", "saved tokens": RIGHT}
+    heads |= {"memory": RIGHT, "peak": "{:.2f} GiB", "micro-batch": "{:,}", "saved tokens": RIGHT}
+    heads |= {"tokens/s": RIGHT, "run": RIGHT, "": TEXT}
     verdicts = {True: "fits", False: "does not fit", None: "at least this; set hardware.memory_gib"}
     rows = []
     for name, fit in fits.items():
-        hardware, estimate = fit.hardware, fit.cost.total / GIB
+        hardware, peak = fit.hardware, fit.cost.total / GIB
         memory = "unknown" if hardware.memory_gib is None else f"{hardware.memory_gib:.1f} GiB"
-        cells = (name, hardware.precision, memory, estimate, fit.budget.micro_batch, _saved(fit, plan))
-        rows.append([*cells, verdicts[fit.fits]])
-    return Table("The same step on one device of each profile", {**heads, "": TEXT}, rows)
+        cells = [name, hardware.precision, memory, peak, fit.budget.micro_batch, _saved(fit, plan)]
+        rows.append([*cells, _rate(fit, plan), _run(fit, plan), verdicts[fit.fits]])
+    return Table("The same step on one device of each profile", heads, rows, note=_in_short(plan, fits))
+
+
+def _rate(fit: Fit, plan: Plan) -> str:
+    return "" if fit.seconds is None else f"{plan.texts.tokens / fit.seconds:,.0f}"
+
+
+def _run(fit: Fit, plan: Plan) -> str:
+    """Return the time of the whole run, and its price if the profile has one."""
+    if (seconds := plan.run_seconds(fit)) is None:
+        return ""
+    price = fit.hardware.price_per_hour
+    cost = "" if price is None else f", {fit.hardware.ranks * price * seconds / 3600:,.2f}"
+    return f"{duration(seconds)}{cost}"
+
+
+def _in_short(plan: Plan, fits: Mapping[str, Fit]) -> str:
+    """Return the profiles that the step fits on, each with its memory and the run's time."""
+    parts = []
+    for name, fit in fits.items():
+        if fit.fits:
+            time = _run(fit, plan) or (f"{_rate(fit, plan)} tokens/s" if fit.seconds else "")
+            parts.append(f"{name}: {_estimate(fit)}{', about ' * bool(time)}{time}")
+    return f"{'; '.join(parts)}. {_ASSUMED}"
 
 
 def _cost(plan: Plan) -> Table:
@@ -142,8 +170,10 @@ def _cost(plan: Plan) -> Table:
         "optimiser": f"{gib['optimiser_gib']:.2f} GiB",
         "activations": f"{gib['segment_gib']:.2f} GiB per micro-batch, {gib['kept_gib']:.2f} GiB saved",
         "scores": f"{gib['scores_gib']:.2f} GiB",
-        "estimate": _estimate(fit),
+        "peak": _estimate(fit),
         "peak in": fit.cost.moment,
+        "step": "unknown rates" if fit.seconds is None else f"{duration(fit.seconds)}, {_rate(fit, plan)} tokens/s",
+        "run": _run(fit, plan) or "unknown",
     }
     return Table(f"Plan: {fit.hardware.name} ({here}), {fit.hardware.precision}", {}, list(rows.items()))
 

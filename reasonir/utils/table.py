@@ -22,6 +22,18 @@ TEXT, RIGHT = "{}", "{:>}"
 """Formats of columns whose cells are strings already: aligned left and right."""
 
 
+def duration(seconds: float) -> str:
+    """Format seconds for people.
+
+    >>> duration(3725)
+    '1 h 02 min'
+    """
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    hours, minutes = divmod(round(seconds / 60), 60)
+    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min"
+
+
 def write_csv(file: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     """Write a csv file that a spreadsheet shows as it is; the file appears only when it is complete.
 

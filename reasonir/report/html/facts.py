@@ -14,7 +14,7 @@ from reasonir.eval.result_table import CI, SPAN, metric_name, task_table
 from reasonir.eval.results import Results
 from reasonir.eval.stats.ranking_metrics import NAMES
 from reasonir.report.plots import Curve
-from reasonir.utils.table import TEXT, Table
+from reasonir.utils.table import TEXT, Table, duration
 
 _LOGGED = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} (?P<level>[A-Z]+) [\w.]+: (?P<message>.*)")
 _PACKAGES = ("reasonir", "torch", "transformers", "sentence-transformers", "pylate", "lightning", "faiss-cpu", "mlflow")
@@ -151,20 +151,8 @@ def speed_table(curves: Mapping[str, Curve]) -> Table | None:
     if waits := curves.get("train/data_wait"):
         rows.append(["waiting for batches", f"{fmean(waits[1]):.1%} of the time"])
     if seconds := curves.get("train/seconds"):
-        rows.append(["training, without evaluation", _duration(sum(seconds[1]))])
+        rows.append(["training, without evaluation", duration(sum(seconds[1]))])
     return Table("Training", {}, rows)
-
-
-def _duration(seconds: float) -> str:
-    """Format seconds for people.
-
-    >>> _duration(3725)
-    '1 h 02 min'
-    """
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    hours, minutes = divmod(round(seconds / 60), 60)
-    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min"
 
 
 def memory_tables(plan: Mapping[str, Any], curves: Mapping[str, Curve]) -> list[Table]:
