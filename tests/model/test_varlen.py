@@ -4,6 +4,7 @@ from itertools import product
 
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from reasonir.data.batch import Tokens
 from reasonir.distributed.ranks import Alone
@@ -166,6 +167,78 @@ def test_the_kernel_of_cuda_is_not_asked_for_dropout(checkpoint):
     assert varlen.trains_packed(bert, cpu)
     assert not varlen.trains_packed(bert, cuda)
     assert varlen.trains_packed(qwen, cuda)
+
+
+T4, A100 = (7, 5), (8, 0)
+
+
+def calls_of_sdpa(monkeypatch):
+    """(heads of the query, heads of the key, enable_gqa) of every call from now on."""
+    calls, sdpa = [], varlen.scaled_dot_product_attention
+
+    def recording(query, key, value, **options):
+        assert key.shape == value.shape
+        calls.append((query.shape[1], key.shape[1], options["enable_gqa"]))
+        return sdpa(query, key, value, **options)
+
+    monkeypatch.setattr(varlen, "scaled_dot_product_attention", recording)
+    return calls
+
+
+@pytest.mark.parametrize(
+    ("capability", "dtype", "options", "groups"),
+    [
+        (T4, torch.float16, {}, False),
+        (T4, torch.float32, {}, False),
+        (T4, torch.float32, {"autocast": torch.float16}, False),
+        (T4, torch.bfloat16, {}, False),
+        (A100, torch.bfloat16, {}, True),
+        (A100, torch.float16, {}, True),
+        (A100, torch.float32, {"autocast": torch.bfloat16}, True),  # as after norms, whose weights are float32
+        (A100, torch.float32, {}, False),
+        (A100, torch.bfloat16, {"masked": True}, False),
+        (A100, torch.bfloat16, {"head": 512}, False),
+        ((12, 0), torch.bfloat16, {}, True),
+    ],
+)
+def test_kernels_that_read_no_shared_heads_get_one_per_query_head(monkeypatch, capability, dtype, options, groups):
+    """What CUDA is asked for, on tensors without numbers: torch falls back to all L x L weights otherwise."""
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device=None: capability)
+    calls, head = calls_of_sdpa(monkeypatch), options.get("head", 64)
+    monkeypatch.setattr(torch, "is_autocast_enabled", lambda device: "autocast" in options)
+    monkeypatch.setattr(torch, "get_autocast_dtype", lambda device: options["autocast"])
+    with FakeTensorMode():
+        query, key = (torch.empty(2, heads, 48, head, dtype=dtype, device="cuda") for heads in (4, 2))
+        mask = torch.ones(2, 1, 48, 48, dtype=torch.bool, device="cuda") if "masked" in options else None
+        attended, _ = varlen.attend(torch.nn.Module(), query, key, key, mask)
+    assert attended.shape == (2, 48, 4, head)
+    assert calls == [(4, 2, True) if groups else (4, 4, False)]
+
+
+def test_repeated_heads_attend_as_shared_ones(monkeypatch):
+    torch.manual_seed(0)
+    query, key, value = (torch.randn(2, heads, 9, 8) for heads in (6, 2, 2))
+    mask = torch.rand(2, 1, 9, 9) < 0.8
+    mask |= torch.eye(9, dtype=torch.bool)
+    for given in (None, mask):
+        shared, _ = varlen.attend(torch.nn.Module(), query, key, value, given, is_causal=True)
+        with monkeypatch.context() as elsewhere:
+            elsewhere.setattr(varlen, "_reads_groups", lambda query, mask: False)
+            repeated, _ = varlen.attend(torch.nn.Module(), query, key, value, given, is_causal=True)
+        torch.testing.assert_close(shared, repeated)
+
+
+@pytest.mark.parametrize("attention", ["sdpa", "varlen"])
+@pytest.mark.parametrize(("family", "shared"), [("qwen3", True), ("bert", False)])
+def test_no_attention_of_a_backbone_goes_around_the_choice(checkpoint, monkeypatch, family, shared, attention):
+    """Also with `sdpa`, padded and unpadded, whose own implementation in transformers leaves the choice to torch."""
+    calls = calls_of_sdpa(monkeypatch)
+    monkeypatch.setattr(varlen, "_reads_groups", lambda query, mask: False)
+    encoder = load(checkpoint(family), "biencoder", model={"attention": attention})
+    step(encoder, Budget(300, 0), CachedContrastive(0.5))
+    assert encoder.packs == (attention == "varlen")
+    assert bool(calls) == (shared or attention == "varlen")
+    assert {(key, groups) for _, key, groups in calls} <= {(4, False)}
 
 
 @pytest.mark.gpu
