@@ -163,8 +163,7 @@ def _reads_groups(query_NHLD: Tensor, mask: Tensor | None) -> bool:
     """Return whether a fused kernel of SDPA reads key and value heads that several query heads share.
 
     In torch 2.11: the CPU's, and FlashAttention on CUDA (16-bit, compute capability 8.0 and up, heads up to 256, no
-    mask); its memory-efficient kernel has learnt it since (https://github.com/pytorch/pytorch/pull/191085). Dropout on
-    a CPU has no fused kernel.
+    mask); its memory-efficient kernel has learnt it since (https://github.com/pytorch/pytorch/pull/191085).
     """
     if query_NHLD.device.type != "cuda":
         return query_NHLD.device.type == "cpu"
