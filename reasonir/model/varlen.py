@@ -183,6 +183,12 @@ def shares_heads(backbone: nn.Module) -> bool:
     return any(getattr(module, "num_key_value_groups", 1) > 1 for module in backbone.modules())
 
 
+def is_causal(backbone: nn.Module) -> bool:
+    """Return whether no attention layer of a backbone looks ahead, so that padding on the right changes no token."""
+    layers = [module.is_causal for module in backbone.modules() if hasattr(module, "is_causal")]
+    return bool(layers) and all(layers)
+
+
 def _band(length: int, window: tuple[int, int], device: torch.device) -> Tensor | None:
     """Return the mask of sliding-window attention, None for texts within the window."""
     before, after = window

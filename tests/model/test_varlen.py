@@ -12,6 +12,7 @@ from reasonir.engine.step import Budget, run_step
 from reasonir.loss.bce import Bce
 from reasonir.loss.cached_contrastive import CachedContrastive
 from reasonir.model import varlen
+from reasonir.types import Text
 from tests.helpers import batch_of, examples, gradients, largest_difference, load
 
 SMALL = {
@@ -35,6 +36,9 @@ FAMILIES = {
     },
     "electra": {"embedding_size": 32},
 }
+LOOKS_AHEAD = {
+    "gemma3_text": {"num_key_value_heads": 1, "head_dim": 16, "sliding_window": 12, "use_bidirectional_attention": True}
+}
 BIASED = {"mpnet": {}}  # adds biases between positions to attention's weights, by code of its own
 HEADS = {"colbert": {"document_length": 60}, "biencoder": {"pooling": "mean"}, "cross_encoder": {}, "provence": {}}
 PADDED = {"attention": "sdpa"}
@@ -53,7 +57,7 @@ def checkpoint(bert, tmp_path_factory):
             tokenizer = AutoTokenizer.from_pretrained(bert)
             tokenizer.model_input_names = ["input_ids", "attention_mask"]
             words = {"vocab_size": len(tokenizer), "pad_token_id": tokenizer.pad_token_id}
-            options = {**SMALL, **words, **(FAMILIES | BIASED)[family]}
+            options = {**SMALL, **words, **(FAMILIES | BIASED | LOOKS_AHEAD)[family]}
             torch.manual_seed(1)
             model = AutoModel.from_config(AutoConfig.for_model(family.removesuffix("_sliding"), **options))
             with torch.no_grad():
@@ -102,6 +106,32 @@ def test_packing_changes_neither_loss_nor_gradients(checkpoint, family, head):
             loss, computed = step(packed, budget, objective)
             assert loss == pytest.approx(expected[0], rel=2e-5)
             assert largest_difference(computed, expected[1]) < 5e-5
+
+
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+@pytest.mark.parametrize("family", [*FAMILIES, "gemma3_text"])
+def test_padding_behind_causal_texts_needs_no_mask(checkpoint, family, attention):
+    """Kernels without a mask are faster and keep no bias of L x L; bidirectional models have to have one."""
+    masked = load(checkpoint(family), "biencoder", model={"attention": attention}, pooling="mean")
+    unmasked = load(checkpoint(family), "biencoder", model={"attention": attention}, pooling="mean")
+    masked._causal, seen = False, []
+    unmasked.backbone.register_forward_pre_hook(
+        lambda _, args, given: seen.append(given["attention_mask"]), with_kwargs=True
+    )
+    results = [step(encoder, Budget(400, 400), CachedContrastive(0.5)) for encoder in (unmasked, masked)]
+    assert results[0][0] == pytest.approx(results[1][0], rel=2e-5)
+    assert largest_difference(results[0][1], results[1][1]) < 5e-5
+    assert len(seen) > 2
+    assert all(mask is None for mask in seen) == family.startswith("qwen3")
+
+
+def test_tokens_that_nobody_attends_to_keep_the_mask(checkpoint):
+    encoder = load(checkpoint("qwen3"), "colbert", model=PADDED, query_expansion=True, query_length=40)
+    padded = encoder.head.tokenizer([Text("why"), Text("why does it rain")], "query").pad(torch.tensor([0, 1]))
+    assert not padded.padding_only
+    with torch.no_grad():
+        shown, hidden = encoder._hidden(padded), encoder._hidden(padded._replace(padding_only=True))
+    assert not torch.allclose(shown, hidden)
 
 
 def test_no_padding_is_computed(checkpoint):
