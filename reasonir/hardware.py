@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
@@ -12,6 +13,7 @@ from annotated_types import MinLen
 from reasonir.errors import InputError
 from reasonir.utils.ranges import NonNegative, Positive, PositiveFloat, Rule, Validated
 
+log = logging.getLogger(__name__)
 Accelerator = Literal["auto", "cpu", "cuda", "mps"]
 Precision = Literal["32-true", "16-mixed", "bf16-mixed"]
 _ATTENTION = ("varlen", "sdpa", "eager", "flash_attention_2", "flash_attention_3", "flex_attention")
@@ -26,6 +28,8 @@ _STRATEGY = Rule(
     lambda value: value in _STRATEGIES if isinstance(value, str) else callable(getattr(value, "setup", None)),
     f"{', '.join(_STRATEGIES)}, or a strategy's _target_ as in hardware=fsdp",
 )
+_BFLOAT16 = (8, 0)
+"""Compute capability from which NVIDIA's GPUs compute in bfloat16 (docs/hardware.md)."""
 _HALF = {"16-mixed": "float16", "bf16-mixed": "bfloat16"}
 
 
@@ -117,7 +121,7 @@ class Hardware(Validated):
         """Return the profile with the present accelerator, its precision and memory filled in.
 
         Raises:
-            InputError: this machine can't run the profile (see `missing`), or doesn't support the precision.
+            InputError: this machine can't run the profile (see `missing`).
         """
         if reason := self.missing():
             raise InputError(reason)
@@ -125,9 +129,14 @@ class Hardware(Validated):
 
         accelerator = best_accelerator() if self.accelerator == "auto" else self.accelerator
         precision = self.precision
+        capability = torch.cuda.get_device_capability() if accelerator == "cuda" else None
         if precision == "auto":
-            half = torch.cuda.is_available() and torch.cuda.get_device_capability() >= (8, 0)
-            precision = ("bf16-mixed" if half else "16-mixed") if accelerator == "cuda" else "32-true"
+            precision = "32-true" if capability is None else "bf16-mixed" if capability >= _BFLOAT16 else "16-mixed"
+        elif precision == "bf16-mixed" and capability is not None and capability < _BFLOAT16:
+            log.warning(
+                "hardware.precision=bf16-mixed: %s only emulates bfloat16, without fused attention: choose 16-mixed",
+                torch.cuda.get_device_name(),
+            )
         devices = torch.cuda.device_count() if self.devices == -1 and accelerator == "cuda" else max(1, self.devices)
         memory = self.memory_gib if self.memory_gib is not None else _memory_gib(accelerator, devices)
         return replace(self, accelerator=accelerator, precision=precision, devices=devices, memory_gib=memory)

@@ -6,7 +6,6 @@ Qwen3-Embedding's.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +13,7 @@ import torch
 
 from reasonir.model.backbone import Model
 from reasonir.model.download import locate
-from reasonir.model.tiny import Tiny
+from reasonir.model.tiny import word_tokenizer, write_random
 from reasonir.utils.ranges import Positive
 from reasonir.utils.state import cached_folder
 
@@ -51,19 +50,9 @@ class RandomQwen(Model):
         return locate(str(folder), weights=weights, trust_remote_code=self.trust_remote_code)
 
     def _write(self, folder: Path) -> None:
-        from tokenizers import Tokenizer
-        from transformers import AutoTokenizer, PreTrainedTokenizerFast, Qwen3Config, Qwen3Model
+        from transformers import Qwen3Config, Qwen3Model
 
-        small = AutoTokenizer.from_pretrained(Tiny(self.path, self.head).locate(), verbose=False)
-        parts = json.loads(small.backend_tokenizer.to_str())
-        words = parts["model"]["vocab"]
-        words |= {f"[unused{number}]": number for number in range(len(words), self.vocabulary)}
-        tokenizer = PreTrainedTokenizerFast(
-            tokenizer_object=Tokenizer.from_str(json.dumps(parts)),
-            model_max_length=self.positions,
-            padding_side="left",
-            **small.special_tokens_map,
-        )
+        tokenizer = word_tokenizer(2000, rows=self.vocabulary, model_max_length=self.positions, padding_side="left")
         config = Qwen3Config(
             vocab_size=len(tokenizer),
             hidden_size=self.hidden,
@@ -76,7 +65,4 @@ class RandomQwen(Model):
             pad_token_id=tokenizer.pad_token_id,
             dtype=torch.bfloat16,
         )
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
-            Qwen3Model(config).to(torch.bfloat16).save_pretrained(folder)
-        tokenizer.save_pretrained(folder)
+        write_random(folder, Qwen3Model, config, tokenizer)

@@ -45,5 +45,6 @@ def quiet_libraries() -> None:
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     warnings.filterwarnings("ignore", module=r"lightning\.pytorch\.utilities\._pytree")
+    warnings.filterwarnings("ignore", message="Detected call of `lr_scheduler.step")  # a loss scaler skipped step 1
     for name in ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.seed", "faiss.loader"):
         logging.getLogger(name).setLevel(logging.WARNING)

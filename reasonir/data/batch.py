@@ -41,8 +41,8 @@ class Padded(NamedTuple):
     """Rectangular micro-batch for the backbone, with the positions whose vectors are kept.
 
     ids_NL and attend_NL pad on the right; rows_T indexes the flattened (N*L) positions whose vectors are kept, text
-    by text; last_N is the flat position of each text's last token; full means that no position is masked. `packing` is
-    set where the backbone can skip the padding.
+    by text; last_N is the flat position of each text's last token; full means that no position is masked, padding_only
+    that none within a text is. `packing` is set where the backbone can skip the padding.
     """
 
     ids_NL: Tensor
@@ -50,6 +50,7 @@ class Padded(NamedTuple):
     rows_T: Tensor
     last_N: Tensor
     full: bool
+    padding_only: bool
     packing: Packing | None = None
 
     @property
@@ -65,6 +66,7 @@ class Padded(NamedTuple):
             _to_device(self.rows_T, device),
             _to_device(self.last_N, device),
             self.full,
+            self.padding_only,
             None if self.packing is None else self.packing.to(device),
         )
 
@@ -159,13 +161,14 @@ class Tokens:
         keep_ML = torch.zeros_like(inside_ML)
         keep_ML[inside_ML] = self.keep_T[rows]
         last_M = torch.arange(lengths_M.numel()) * width + lengths_M - 1
-        full = bool(attend_ML.all())
+        full, padding_only = bool(attend_ML.all()), torch.equal(attend_ML, inside_ML)
         packing = None
-        if packs and not full and torch.equal(attend_ML, inside_ML):
+        if packs and not full and padding_only:
             flat_T = inside_ML.flatten().nonzero().squeeze(1)
             starts_M = torch.cat([lengths_M.new_zeros(1), lengths_M.cumsum(0)]).to(torch.int32)
             packing = Packing(flat_T, flat_T % width, starts_M, width)
-        return Padded(ids_ML, attend_ML, keep_ML.flatten().nonzero().squeeze(1), last_M, full, packing)
+        rows_T = keep_ML.flatten().nonzero().squeeze(1)
+        return Padded(ids_ML, attend_ML, rows_T, last_M, full, padding_only, packing)
 
 
 @dataclass(frozen=True, slots=True)

@@ -193,7 +193,9 @@ class Model(Validated):
         for parameter in _pooler(backbone):  # unused by heads, and DDP would wait for its gradients
             parameter.requires_grad_(False)
         self._freeze(backbone)
-        packs = self.attention == varlen.NAME and varlen.install(backbone)
+        packs = self.attention == varlen.NAME
+        if packs or (self.attention == "sdpa" and varlen.shares_heads(backbone)):
+            packs = varlen.install(backbone) and packs
         backbone = self.lora.apply(backbone)
         if self.activation_checkpointing:
             if reason := _no_recomputation(backbone):

@@ -80,6 +80,7 @@ class Encoder(nn.Module):
         self.head = head
         """A `RetrieverHead`, `RerankerHead` or `PrunerHead`."""
         self._options = {"use_cache": False} if getattr(backbone.config, "use_cache", None) is not None else {}
+        self._causal = varlen.is_causal(backbone)
         self.may_pack = packs
         """True if texts may be packed, subject to the check in `packs`."""
         self.trust_remote_code = trust_remote_code
@@ -102,7 +103,8 @@ class Encoder(nn.Module):
         inputs = self.head.inputs(padded)
         packing = padded.packing
         if packing is None:
-            mask = None if padded.full else padded.attend_NL
+            unseen = padded.padding_only and self._causal  # right of all tokens that are read
+            mask = None if padded.full or unseen else padded.attend_NL
             return self.backbone(input_ids=padded.ids_NL, attention_mask=mask, **inputs, **self._options)[0]  # type: ignore[no-any-return]
         row = {name: value_NL.flatten()[packing.flat_T][None] for name, value_NL in inputs.items()}
         with varlen.packing():

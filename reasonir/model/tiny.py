@@ -5,8 +5,9 @@ They are written once as ordinary checkpoint folders and then loaded and saved l
 
 from __future__ import annotations
 
+import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
@@ -48,11 +49,9 @@ class Tiny(Model):
         return locate(str(folder), weights=weights, trust_remote_code=self.trust_remote_code)
 
     def _write(self, folder: Path) -> None:
-        from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
+        from transformers import BertConfig, BertModel
 
-        tokenizer = PreTrainedTokenizerFast(
-            tokenizer_object=_train_tokenizer(self.vocabulary), model_max_length=512, **_SPECIAL
-        )
+        tokenizer = word_tokenizer(self.vocabulary)
         config = BertConfig(
             vocab_size=len(tokenizer),
             hidden_size=self.hidden,
@@ -60,10 +59,7 @@ class Tiny(Model):
             num_attention_heads=self.hidden // 32,
             intermediate_size=4 * self.hidden,
         )
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
-            BertModel(config).save_pretrained(folder)
-        tokenizer.save_pretrained(folder)
+        write_random(folder, BertModel, config, tokenizer)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,21 +69,9 @@ class TinyDecoder(Tiny):
     form: ClassVar[str] = "qwen3"
 
     def _write(self, folder: Path) -> None:
-        from tokenizers import AddedToken
-        from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
+        from transformers import Qwen3Config, Qwen3ForCausalLM
 
-        inner: Any = _train_tokenizer(self.vocabulary)
-        inner.post_processor = None
-        tokenizer = PreTrainedTokenizerFast(
-            tokenizer_object=inner,
-            model_max_length=1024,
-            padding_side="left",
-            unk_token="[UNK]",
-            pad_token="[PAD]",
-            eos_token="<|im_end|>",
-        )
-        tokenizer.add_special_tokens({"additional_special_tokens": list(_CHAT)})
-        tokenizer.add_tokens([AddedToken(word, normalized=False) for word in _ANSWERS])
+        tokenizer = chat_tokenizer(self.vocabulary)
         config = Qwen3Config(
             vocab_size=len(tokenizer),
             hidden_size=self.hidden,
@@ -100,10 +84,65 @@ class TinyDecoder(Tiny):
             tie_word_embeddings=True,
             pad_token_id=tokenizer.pad_token_id,
         )
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
-            Qwen3ForCausalLM(config).save_pretrained(folder)
-        tokenizer.save_pretrained(folder)
+        write_random(folder, Qwen3ForCausalLM, config, tokenizer)
+
+
+def write_random(folder: Path, model: Callable[[Any], Any], config: Any, tokenizer: Any) -> None:
+    """Write a checkpoint with random weights, always the same, in the configuration's type.
+
+    Args:
+        folder: of the checkpoint.
+        model: class of transformers.
+        config: the model's dimensions.
+        tokenizer: saved next to it.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model(config).to(config.dtype or torch.float32).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+def word_tokenizer(vocabulary: int, *, rows: int = 0, **options: Any) -> Any:
+    """Return a tokenizer with BERT's special tokens, trained on the demo corpus.
+
+    Args:
+        vocabulary: most tokens of the training.
+        rows: tokens to fill up to with unused words, for embeddings of a published size.
+        options: of transformers' tokenizer.
+    """
+    from transformers import PreTrainedTokenizerFast
+
+    inner = _filled(_train_tokenizer(vocabulary), rows)
+    return PreTrainedTokenizerFast(tokenizer_object=inner, **{"model_max_length": 512, **_SPECIAL, **options})
+
+
+def chat_tokenizer(vocabulary: int, *, rows: int = 0) -> Any:
+    """Return a tokenizer with the chat template's tokens and the answers of `head=yes_no`; see `word_tokenizer`."""
+    from tokenizers import AddedToken
+    from transformers import PreTrainedTokenizerFast
+
+    inner: Any = _filled(_train_tokenizer(vocabulary), rows - len(_CHAT) - len(_ANSWERS))
+    inner.post_processor = None
+    tokenizer: Any = PreTrainedTokenizerFast(
+        tokenizer_object=inner,
+        model_max_length=1024,
+        padding_side="left",
+        unk_token="[UNK]",
+        pad_token="[PAD]",
+        eos_token="<|im_end|>",
+    )
+    tokenizer.add_special_tokens({"additional_special_tokens": list(_CHAT)})
+    tokenizer.add_tokens([AddedToken(word, normalized=False) for word in _ANSWERS])
+    return tokenizer
+
+
+def _filled(tokenizer: Any, rows: int) -> Any:
+    from tokenizers import Tokenizer
+
+    parts = json.loads(tokenizer.to_str())
+    words = parts["model"]["vocab"]
+    words |= {f"[unused{number}]": number for number in range(len(words), rows)}
+    return Tokenizer.from_str(json.dumps(parts))
 
 
 def _train_tokenizer(vocabulary: int) -> object:

@@ -6,6 +6,10 @@ of texts, and otherwise is plain SDPA. On CUDA it calls torch's variable-length 
 each length together. Whether a backbone passes on the required arguments is checked by comparing packed with padded
 texts, on the device and in the precision in use; if they differ, texts are padded and a warning is logged.
 
+In grouped-query attention SDPA gets one key and value head per query head wherever torch 2.11 has no fused kernel that
+reads shared ones (`_reads_groups`). transformers leaves that to torch if there is no mask, which then computes all
+L x L weights of every head: on a T4, and in float32 on any GPU.
+
 Shape letters: T tokens, N texts, L padded length, H attention heads, D size of a head, M a selection of tokens.
 """
 
@@ -26,6 +30,7 @@ from reasonir.utils.devices import kind_of
 NAME = "varlen"
 _EXACT, _ROUNDED = 1e-3, 0.05
 _CHECKED_LENGTHS = (3, 17, 64, 200, 330)
+_FLASH_CAPABILITY, _FLASH_HEAD, _FLASH_TYPES = (8, 0), 256, (torch.float16, torch.bfloat16)
 _packing = False
 
 
@@ -69,28 +74,17 @@ def attend(  # noqa: PLR0917
     sliding_window: int | None = None,
     cu_seq_lens_q: Tensor | None = None,
     max_length_q: int | None = None,
-    **options: Any,
+    **_: Any,
 ) -> tuple[Tensor, None]:
     """Compute attention with transformers' signature; within the texts between `cu_seq_lens_q` if given.
 
     Returns:
         (1, T, H, D) for a packed row, (N, L, H, D) otherwise, and None in index of weights.
     """
-    if cu_seq_lens_q is None or max_length_q is None:
-        from transformers.integrations.sdpa_attention import sdpa_attention_forward
-
-        return sdpa_attention_forward(  # type: ignore[no-any-return]
-            module,
-            query_NHLD,
-            key_NHLD,
-            value_NHLD,
-            attention_mask,
-            dropout=dropout,
-            scaling=scaling,
-            is_causal=is_causal,
-            **options,
-        )
     causal = bool(getattr(module, "is_causal", True) if is_causal is None else is_causal)
+    if cu_seq_lens_q is None or max_length_q is None:
+        attended_NHLD = _sdpa(query_NHLD, key_NHLD, value_NHLD, attention_mask, scaling, dropout, causal=causal)
+        return attended_NHLD.transpose(1, 2).contiguous(), None
     reach = -1 if sliding_window is None else sliding_window - 1
     window = (reach, 0 if causal else reach)
     if kind_of(query_NHLD.device) == "cuda":
@@ -111,8 +105,7 @@ def _by_kernel(  # noqa: PLR0917
 ) -> Tensor:
     from torch.nn.attention.varlen import varlen_attn
 
-    device = query.device.type
-    dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else query.dtype
+    dtype = _computed_dtype(query)
     rows = (x[0].transpose(0, 1).to(dtype) for x in (query, key, value))
     options: dict[str, Any] = {"scale": scale, "window_size": window}
     return varlen_attn(*rows, starts_N, starts_N, longest, longest, **options)  # type: ignore[arg-type,return-value,call-arg]
@@ -134,18 +127,66 @@ def _by_length(  # noqa: PLR0917
     for (length, count), *rows in zip(alike, *(torch.split(x, sizes, dim=2) for x in (query, key, value)), strict=True):
         query_NHLD, key_NHLD, value_NHLD = (x[0].unflatten(1, (count, length)).transpose(0, 1) for x in rows)
         mask = _band(length, window, query.device)
-        attended_NHLD = scaled_dot_product_attention(
-            query_NHLD,
-            key_NHLD,
-            value_NHLD,
-            attn_mask=mask,
-            dropout_p=dropout,
-            is_causal=window[1] == 0 and mask is None,
-            scale=scale,
-            enable_gqa=query.shape[1] != key.shape[1],
-        )
+        attended_NHLD = _sdpa(query_NHLD, key_NHLD, value_NHLD, mask, scale, dropout, causal=window[1] == 0)
         parts.append(attended_NHLD.transpose(1, 2).flatten(0, 1))
     return torch.cat(parts)
+
+
+def _sdpa(  # noqa: PLR0917
+    query_NHLD: Tensor,
+    key_NHLD: Tensor,
+    value_NHLD: Tensor,
+    mask: Tensor | None,
+    scale: float | None,
+    dropout: float,
+    *,
+    causal: bool,
+) -> Tensor:
+    """Compute SDPA; `causal` holds where there is no mask."""
+    shared = query_NHLD.shape[1] // key_NHLD.shape[1]
+    if shared > 1 and not _reads_groups(query_NHLD, mask):
+        key_NHLD, value_NHLD = (x.repeat_interleave(shared, dim=1) for x in (key_NHLD, value_NHLD))
+        shared = 1
+    return scaled_dot_product_attention(
+        query_NHLD,
+        key_NHLD,
+        value_NHLD,
+        attn_mask=mask,
+        dropout_p=dropout,
+        is_causal=causal and mask is None and query_NHLD.shape[2] > 1,
+        scale=scale,
+        enable_gqa=shared > 1,
+    )
+
+
+def _reads_groups(query_NHLD: Tensor, mask: Tensor | None) -> bool:
+    """Return whether a fused kernel of SDPA reads key and value heads that several query heads share.
+
+    In torch 2.11: the CPU's, and FlashAttention on CUDA (16-bit, compute capability 8.0 and up, heads up to 256, no
+    mask); its memory-efficient kernel has learnt it since (https://github.com/pytorch/pytorch/pull/191085).
+    """
+    if query_NHLD.device.type != "cuda":
+        return query_NHLD.device.type == "cpu"
+    if mask is not None or query_NHLD.shape[3] > _FLASH_HEAD or _computed_dtype(query_NHLD) not in _FLASH_TYPES:
+        return False
+    return torch.cuda.get_device_capability(query_NHLD.device) >= _FLASH_CAPABILITY
+
+
+def _computed_dtype(query_NHLD: Tensor) -> torch.dtype:
+    """Type that attention computes with: autocast casts all three inputs."""
+    device = query_NHLD.device.type
+    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else query_NHLD.dtype
+
+
+def shares_heads(backbone: nn.Module) -> bool:
+    """Return whether query heads of a backbone share key and value heads (grouped-query attention)."""
+    return any(getattr(module, "num_key_value_groups", 1) > 1 for module in backbone.modules())
+
+
+def is_causal(backbone: nn.Module) -> bool:
+    """Return whether no attention layer of a backbone looks ahead, so that padding on the right changes no token."""
+    layers = [module.is_causal for module in backbone.modules() if hasattr(module, "is_causal")]
+    return bool(layers) and all(layers)
 
 
 def _band(length: int, window: tuple[int, int], device: torch.device) -> Tensor | None:

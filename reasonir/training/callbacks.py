@@ -25,9 +25,11 @@ from reasonir.model.encoder import Encoder
 from reasonir.runs.metrics_csv import History
 from reasonir.training.checkpoints import AtomicCheckpointIO, best_name, checkpoint_name, newest, read_best, step_of
 from reasonir.training.fsdp import whole
+from reasonir.training.gradients import loss_scaler
 from reasonir.training.interrupt import Interrupt
 from reasonir.training.module import RetrieverModule
 from reasonir.training.nonfinite import GRADIENT_NORM, Finding, NonFiniteGuard, nonfinite_weights
+from reasonir.training.optim import steps_taken
 from reasonir.training.options import CheckpointOptions, DevEvalOptions, EarlyStoppingOptions
 from reasonir.training.throughput import Throughput
 from reasonir.types import Task
@@ -112,7 +114,7 @@ class TrainingMonitor(Callback):
                 if step_of(file) > self._step:
                     file.unlink()
         self._throughput = Throughput()
-        self._guard = NonFiniteGuard(scaled=getattr(trainer.precision_plugin, "scaler", None) is not None)
+        self._guard = NonFiniteGuard(scaled=loss_scaler(trainer) is not None)
         self.interrupt.training_starts()
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Batch, batch_idx: int) -> None:
@@ -201,6 +203,9 @@ class TrainingMonitor(Callback):
         values["train/lr"] = self._lr
         if module.norm is not None and bool(module.norm.isfinite()):  # else the loss scaler skipped the step
             values["train/grad_norm"] = float(module.norm)
+        if (scaler := loss_scaler(trainer)) is not None:
+            values["train/loss_scale"] = scaler.get_scale()
+            values["train/skipped_steps"] = step - steps_taken(trainer.optimizers[0])
         values |= {f"train/{name}": rate for name, rate in rates.items()}
         values["train/peak_memory_gib"] = peak_memory_gib(module.device)
         _log(trainer, values, step)

@@ -8,16 +8,22 @@ itself. Here the loss scale is always divided out before clipping, which torch a
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 
 import torch
+from lightning import Trainer
 from torch import Tensor, nn
+from torch.amp.grad_scaler import GradScaler
 from torch.distributed.fsdp import FullyShardedDataParallel
 from torch.nn.utils import clip_grad_value_, clip_grads_with_norm_, get_total_norm
 from torch.optim import Optimizer
 
 
-def unscale(scaler: Any, optimizer: Optimizer) -> None:
+def loss_scaler(trainer: Trainer) -> GradScaler | None:
+    """Return the loss scaler of a float16 training; None in other precisions."""
+    return getattr(trainer.precision_plugin, "scaler", None)
+
+
+def unscale(scaler: GradScaler | None, optimizer: Optimizer) -> None:
     """Divide the loss scale out of the gradients, if there is one and Lightning has left that to the optimiser."""
     if scaler is not None and getattr(optimizer, "_step_supports_amp_scaling", False):
         scaler.unscale_(optimizer)

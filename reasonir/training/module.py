@@ -21,7 +21,7 @@ from reasonir.errors import InputError
 from reasonir.loss.base import Objective
 from reasonir.model.encoder import Encoder
 from reasonir.training.fsdp import is_sharded
-from reasonir.training.gradients import clip, unscale
+from reasonir.training.gradients import clip, loss_scaler, unscale
 from reasonir.training.optim import Optim
 
 _SHARDED = "sharded"
@@ -147,7 +147,7 @@ class RetrieverModule(LightningModule):
         gradient_clip_algorithm: str | None = None,
     ) -> None:
         """Divide the loss scale out of the gradients, record their norm and clip them, if there is a limit."""
-        unscale(getattr(self.trainer.precision_plugin, "scaler", None), optimizer)
+        unscale(loss_scaler(self.trainer), optimizer)
         parameters = self.trainer.precision_plugin.main_params(optimizer)
         self.norm = clip(self.trainer.strategy.model, parameters, gradient_clip_val, gradient_clip_algorithm)
 

@@ -86,6 +86,11 @@ class Optim(Validated):
                 yield {"params": members, "lr": lr, "weight_decay": decay}
 
 
+def steps_taken(optimizer: Optimizer) -> int:
+    """Return the number of steps that changed weights; a loss scaler skips those whose gradients overflow."""
+    return max((int(state["step"]) for state in optimizer.state.values()), default=0)
+
+
 def _make(name: str, groups: list[dict[str, Any]], lr: float, betas: tuple[float, ...], *, fused: bool) -> Optimizer:
     if name == "adafactor":
         from transformers.optimization import Adafactor

@@ -16,13 +16,14 @@ from reasonir.model.encoder import Encoder
 from reasonir.planning.budget_cache import graph_bytes
 from reasonir.training.module import RetrieverModule
 from reasonir.training.optim import Optim
+from reasonir.training.trainer import precision_plugin
 from tests.helpers import batch_of, examples, fit, load
 from tests.running import run
 
 OUT_OF_MEMORY = "CUDA out of memory. Tried to allocate 20.00 MiB"
 
 
-def train(folder, *, budget, failing=(), accumulate=1, clip=1.0):
+def train(folder, *, budget, failing=(), accumulate=1, clip=1.0, precision="32-true", scale=2.0**16):
     """Return (weights, budgets reported, passes) of four batches; the encoder passes in `failing` (counted from 0)
     fail.
     """
@@ -48,33 +49,47 @@ def train(folder, *, budget, failing=(), accumulate=1, clip=1.0):
         on_smaller_budget=lambda *change: reported.append(change),
     )
     batches = [batch_of(encoder, examples(6 + number), step=number) for number in range(4)]
-    fit(module, batches, max_epochs=1, accumulate_grad_batches=accumulate, gradient_clip_val=clip)
+    plugin = precision_plugin(Hardware("cpu", "cpu", precision=precision))
+    if plugin is not None:
+        plugin.scaler._init_scale = scale
+    plugins = [plugin] if plugin else []
+    fit(module, batches, max_epochs=1, accumulate_grad_batches=accumulate, gradient_clip_val=clip, plugins=plugins)
     return {name: value.detach().clone() for name, value in encoder.named_parameters()}, reported, passes[0]
 
 
+@pytest.mark.parametrize("precision", ["32-true", "16-mixed"])
 @pytest.mark.parametrize("accumulate", [1, 2])
 @pytest.mark.parametrize("kept", [0, 300, 10**9])
-def test_weights_are_those_of_a_training_with_memory(bert, kept, accumulate):
-    budget = Budget(150, kept)
-    expected, reported, passes = train(bert, budget=budget, accumulate=accumulate)
+def test_weights_are_those_of_a_training_with_memory(bert, kept, accumulate, precision):
+    given = {"budget": Budget(150, kept), "accumulate": accumulate, "precision": precision}
+    expected, reported, passes = train(bert, **given)
     assert reported == []
-    again, _, _ = train(bert, budget=budget, accumulate=accumulate)
+    again, _, _ = train(bert, **given)
     assert all(torch.equal(expected[name], again[name]) for name in expected)
     for seed in range(3):
         failing = set(random.Random(seed).sample(range(passes), 2))
-        weights, reported, _ = train(bert, budget=budget, failing=failing, accumulate=accumulate)
+        weights, reported, _ = train(bert, failing=failing, **given)
         assert len(reported) == 2
         assert all(reason == OUT_OF_MEMORY for _, reason in reported)
         for name in expected:  # sums of other micro-batches: equal up to rounding, which Adam magnifies
-            torch.testing.assert_close(weights[name], expected[name], rtol=0, atol=5e-5, msg=name)
+            difference = (weights[name] - expected[name]).abs()
+            within = difference.max() < 5e-5 if precision == "32-true" else difference.mean() < 1e-4
+            assert within, (name, difference.mean(), difference.max())
 
 
-def test_a_repeated_step_with_the_same_cut_is_equal_bit_for_bit(bert):
-    """Halving changes nothing but the attempt if everything still fits into one micro-batch."""
-    budget = Budget(10**9, 10**9)  # halved, still everything in one micro-batch
-    expected, _, passes = train(bert, budget=budget)
-    assert passes == 4
-    weights, reported, _ = train(bert, budget=budget, failing={1, 3})
+@pytest.mark.parametrize(
+    ("precision", "scale"), [("32-true", 1.0), ("16-mixed", 2.0**16), ("16-mixed", 2.0**20)], ids=str
+)
+@pytest.mark.parametrize("accumulate", [1, 2])
+@pytest.mark.parametrize("kept", [0, 10**9])
+def test_a_repeated_step_with_the_same_cut_is_equal_bit_for_bit(bert, precision, scale, accumulate, kept):
+    """Halving changes nothing but the attempt if everything still fits into one micro-batch; with nothing kept the
+    backward pass recomputes, and fails there. With the larger scale the first steps, repeated ones, are skipped.
+    """
+    given = {"budget": Budget(10**9, kept), "precision": precision, "scale": scale, "accumulate": accumulate}
+    expected, _, passes = train(bert, **given)
+    assert passes == (4 if kept else 8)
+    weights, reported, _ = train(bert, failing={1, 3}, **given)
     assert [smaller.micro_batch for smaller, _ in reported] == [5 * 10**8, 25 * 10**7]
     assert all(torch.equal(expected[name], weights[name]) for name in expected)
 

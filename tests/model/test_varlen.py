@@ -4,6 +4,7 @@ from itertools import product
 
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from reasonir.data.batch import Tokens
 from reasonir.distributed.ranks import Alone
@@ -11,6 +12,7 @@ from reasonir.engine.step import Budget, run_step
 from reasonir.loss.bce import Bce
 from reasonir.loss.cached_contrastive import CachedContrastive
 from reasonir.model import varlen
+from reasonir.types import Text
 from tests.helpers import batch_of, examples, gradients, largest_difference, load
 
 SMALL = {
@@ -34,6 +36,9 @@ FAMILIES = {
     },
     "electra": {"embedding_size": 32},
 }
+LOOKS_AHEAD = {
+    "gemma3_text": {"num_key_value_heads": 1, "head_dim": 16, "sliding_window": 12, "use_bidirectional_attention": True}
+}
 BIASED = {"mpnet": {}}  # adds biases between positions to attention's weights, by code of its own
 HEADS = {"colbert": {"document_length": 60}, "biencoder": {"pooling": "mean"}, "cross_encoder": {}, "provence": {}}
 PADDED = {"attention": "sdpa"}
@@ -52,7 +57,7 @@ def checkpoint(bert, tmp_path_factory):
             tokenizer = AutoTokenizer.from_pretrained(bert)
             tokenizer.model_input_names = ["input_ids", "attention_mask"]
             words = {"vocab_size": len(tokenizer), "pad_token_id": tokenizer.pad_token_id}
-            options = {**SMALL, **words, **(FAMILIES | BIASED)[family]}
+            options = {**SMALL, **words, **(FAMILIES | BIASED | LOOKS_AHEAD)[family]}
             torch.manual_seed(1)
             model = AutoModel.from_config(AutoConfig.for_model(family.removesuffix("_sliding"), **options))
             with torch.no_grad():
@@ -101,6 +106,32 @@ def test_packing_changes_neither_loss_nor_gradients(checkpoint, family, head):
             loss, computed = step(packed, budget, objective)
             assert loss == pytest.approx(expected[0], rel=2e-5)
             assert largest_difference(computed, expected[1]) < 5e-5
+
+
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+@pytest.mark.parametrize("family", [*FAMILIES, "gemma3_text"])
+def test_padding_behind_causal_texts_needs_no_mask(checkpoint, family, attention):
+    """Kernels without a mask are faster and keep no bias of L x L; bidirectional models have to have one."""
+    masked = load(checkpoint(family), "biencoder", model={"attention": attention}, pooling="mean")
+    unmasked = load(checkpoint(family), "biencoder", model={"attention": attention}, pooling="mean")
+    masked._causal, seen = False, []
+    unmasked.backbone.register_forward_pre_hook(
+        lambda _, args, given: seen.append(given["attention_mask"]), with_kwargs=True
+    )
+    results = [step(encoder, Budget(400, 400), CachedContrastive(0.5)) for encoder in (unmasked, masked)]
+    assert results[0][0] == pytest.approx(results[1][0], rel=2e-5)
+    assert largest_difference(results[0][1], results[1][1]) < 5e-5
+    assert len(seen) > 2
+    assert all(mask is None for mask in seen) == family.startswith("qwen3")
+
+
+def test_tokens_that_nobody_attends_to_keep_the_mask(checkpoint):
+    encoder = load(checkpoint("qwen3"), "colbert", model=PADDED, query_expansion=True, query_length=40)
+    padded = encoder.head.tokenizer([Text("why"), Text("why does it rain")], "query").pad(torch.tensor([0, 1]))
+    assert not padded.padding_only
+    with torch.no_grad():
+        shown, hidden = encoder._hidden(padded), encoder._hidden(padded._replace(padding_only=True))
+    assert not torch.allclose(shown, hidden)
 
 
 def test_no_padding_is_computed(checkpoint):
@@ -166,6 +197,78 @@ def test_the_kernel_of_cuda_is_not_asked_for_dropout(checkpoint):
     assert varlen.trains_packed(bert, cpu)
     assert not varlen.trains_packed(bert, cuda)
     assert varlen.trains_packed(qwen, cuda)
+
+
+T4, A100 = (7, 5), (8, 0)
+
+
+def calls_of_sdpa(monkeypatch):
+    """(heads of the query, heads of the key, enable_gqa) of every call from now on."""
+    calls, sdpa = [], varlen.scaled_dot_product_attention
+
+    def recording(query, key, value, **options):
+        assert key.shape == value.shape
+        calls.append((query.shape[1], key.shape[1], options["enable_gqa"]))
+        return sdpa(query, key, value, **options)
+
+    monkeypatch.setattr(varlen, "scaled_dot_product_attention", recording)
+    return calls
+
+
+@pytest.mark.parametrize(
+    ("capability", "dtype", "options", "groups"),
+    [
+        (T4, torch.float16, {}, False),
+        (T4, torch.float32, {}, False),
+        (T4, torch.float32, {"autocast": torch.float16}, False),
+        (T4, torch.bfloat16, {}, False),
+        (A100, torch.bfloat16, {}, True),
+        (A100, torch.float16, {}, True),
+        (A100, torch.float32, {"autocast": torch.bfloat16}, True),  # as after norms, whose weights are float32
+        (A100, torch.float32, {}, False),
+        (A100, torch.bfloat16, {"masked": True}, False),
+        (A100, torch.bfloat16, {"head": 512}, False),
+        ((12, 0), torch.bfloat16, {}, True),
+    ],
+)
+def test_kernels_that_read_no_shared_heads_get_one_per_query_head(monkeypatch, capability, dtype, options, groups):
+    """What CUDA is asked for, on tensors without numbers: torch falls back to all L x L weights otherwise."""
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device=None: capability)
+    calls, head = calls_of_sdpa(monkeypatch), options.get("head", 64)
+    monkeypatch.setattr(torch, "is_autocast_enabled", lambda device: "autocast" in options)
+    monkeypatch.setattr(torch, "get_autocast_dtype", lambda device: options["autocast"])
+    with FakeTensorMode():
+        query, key = (torch.empty(2, heads, 48, head, dtype=dtype, device="cuda") for heads in (4, 2))
+        mask = torch.ones(2, 1, 48, 48, dtype=torch.bool, device="cuda") if "masked" in options else None
+        attended, _ = varlen.attend(torch.nn.Module(), query, key, key, mask)
+    assert attended.shape == (2, 48, 4, head)
+    assert calls == [(4, 2, True) if groups else (4, 4, False)]
+
+
+def test_repeated_heads_attend_as_shared_ones(monkeypatch):
+    torch.manual_seed(0)
+    query, key, value = (torch.randn(2, heads, 9, 8) for heads in (6, 2, 2))
+    mask = torch.rand(2, 1, 9, 9) < 0.8
+    mask |= torch.eye(9, dtype=torch.bool)
+    for given in (None, mask):
+        shared, _ = varlen.attend(torch.nn.Module(), query, key, value, given, is_causal=True)
+        with monkeypatch.context() as elsewhere:
+            elsewhere.setattr(varlen, "_reads_groups", lambda query, mask: False)
+            repeated, _ = varlen.attend(torch.nn.Module(), query, key, value, given, is_causal=True)
+        torch.testing.assert_close(shared, repeated)
+
+
+@pytest.mark.parametrize("attention", ["sdpa", "varlen"])
+@pytest.mark.parametrize(("family", "shared"), [("qwen3", True), ("bert", False)])
+def test_no_attention_of_a_backbone_goes_around_the_choice(checkpoint, monkeypatch, family, shared, attention):
+    """Also with `sdpa`, padded and unpadded, whose own implementation in transformers leaves the choice to torch."""
+    calls = calls_of_sdpa(monkeypatch)
+    monkeypatch.setattr(varlen, "_reads_groups", lambda query, mask: False)
+    encoder = load(checkpoint(family), "biencoder", model={"attention": attention})
+    step(encoder, Budget(300, 0), CachedContrastive(0.5))
+    assert encoder.packs == (attention == "varlen")
+    assert bool(calls) == (shared or attention == "varlen")
+    assert {(key, groups) for _, key, groups in calls} <= {(4, False)}
 
 
 @pytest.mark.gpu
