@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from reasonir.data.batch import Padded, Representation, Tokens, micro_batches
 from reasonir.errors import InputError
+from reasonir.hardware import number_format
 from reasonir.model import varlen
 from reasonir.types import Pair, Side, Text
 
@@ -84,6 +85,8 @@ class Encoder(nn.Module):
         """True if texts may be packed, subject to the check in `packs`."""
         self.trust_remote_code = trust_remote_code
         """True if Python code in the checkpoint was allowed to run."""
+        self.precision = "32-true"
+        """Precision of inference, as in `Hardware.precision`."""
         self._packs: dict[tuple[str, bool], bool] = {}
         self.between: Callable[[], None] = _go_on
         """Called before every micro-batch of `represent`: a server's other requests go first there."""
@@ -182,11 +185,12 @@ class Encoder(nn.Module):
         self.eval()
         try:
             parts, order = [], []
-            for chosen_M in watch(self.cut(tokens.lengths_N, budget)):
-                self.between()
-                values_TD = self(self.pad(tokens, chosen_M))
-                parts.append(Representation(values_TD, lengths_N[chosen_M]))
-                order.append(chosen_M)
+            with number_format(self.precision, self.device.type):
+                for chosen_M in watch(self.cut(tokens.lengths_N, budget)):
+                    self.between()
+                    values_TD = self(self.pad(tokens, chosen_M))
+                    parts.append(Representation(values_TD.float(), lengths_N[chosen_M]))
+                    order.append(chosen_M)
         finally:
             self.train(training)
         joined = Representation.join(parts)
