@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from inspect import signature
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -352,7 +353,9 @@ tokenizer = AutoTokenizer.from_pretrained("{name}")""",
             ("transformers", AutoModelForCausalLM, folder),
             ("transformers' classifier", AutoModelForSequenceClassification, folder / CLASSIFIER),
         ):
-            logits = kind.from_pretrained(location, dtype=torch.float32, **options).to(device).eval()(**batch).logits
+            model = kind.from_pretrained(location, dtype=torch.float32, **options).to(device).eval()
+            last = {"logits_to_keep": 1} if "logits_to_keep" in signature(model.forward).parameters else {}
+            logits = model(**batch, **last).logits
             if logits.ndim == 3:
                 logits = logits[:, -1, self.answers[1:]] - logits[:, -1, self.answers[:1]]
             outputs[name] = list(logits)

@@ -1,5 +1,7 @@
 """The yes/no head against the whole language model, the published template, and its exports."""
 
+from functools import wraps
+
 import pytest
 import torch
 
@@ -202,6 +204,23 @@ def test_the_export_scores_the_same_in_transformers_and_in_cross_encoder(decoder
         activation_fn=torch.nn.Identity(),
     )
     assert torch.allclose(torch.tensor(predicted), scores, atol=1e-4)
+
+
+def test_an_export_is_checked_by_the_last_tokens_logits_alone(decoder, tmp_path, monkeypatch):
+    """Those of all tokens of the checked pairs take gigabytes, with a vocabulary as large as Gemma's."""
+    from transformers import Qwen3ForCausalLM
+
+    forward, lengths = Qwen3ForCausalLM.forward, []
+
+    @wraps(forward)
+    def recorded(*args, **options):
+        output = forward(*args, **options)
+        lengths.append(output.logits.shape[1])
+        return output
+
+    monkeypatch.setattr(Qwen3ForCausalLM, "forward", recorded)
+    export(load(decoder, "yes_no"), tmp_path / "model")
+    assert lengths == [1]
 
 
 def test_other_models_and_answers_of_several_tokens_are_refused(bert, decoder):
