@@ -311,7 +311,8 @@ tokenizer = AutoTokenizer.from_pretrained("{name}")""",
     def forward(self, hidden_NLH: Tensor, padded: Padded) -> Tensor:
         """Return the answers' logits (no, yes) of each pair."""
         last_NH = hidden_NLH.flatten(0, 1).index_select(0, padded.rows_T)
-        return last_NH.float() @ self.rows_2H.T
+        with torch.autocast(hidden_NLH.device.type, enabled=False):  # a half's logits differ in steps of 0.1
+            return last_NH.float() @ self.rows_2H.T
 
     def scores(self, pairs: Representation) -> Tensor:
         """Return yes minus no; its sigmoid is the probability of "yes" among the two."""

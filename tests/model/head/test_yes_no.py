@@ -107,6 +107,16 @@ def test_two_rows_score_as_all_logits_do(decoder, max_length):
     assert encoder.score_pairs([]).tolist() == []
 
 
+@pytest.mark.parametrize("half", [torch.bfloat16, torch.float16])
+def test_mixed_precision_does_not_round_the_answers(decoder, half):
+    encoder = load(decoder, "yes_no").eval()
+    padded = encoder.pad(encoder.head.tokenizer(PAIRS)[0], torch.arange(3))
+    hidden = torch.randn(*padded.ids_NL.shape, encoder.head.rows_2H.shape[1])
+    exact = encoder.head(hidden, padded)
+    with torch.autocast("cpu", half):
+        assert torch.equal(encoder.head(hidden, padded), exact)
+
+
 def test_a_long_document_is_cut_before_the_suffix_and_nothing_else_is(decoder):
     encoder = load(decoder, "yes_no", max_length=160)
     tokenizer = encoder.head.tokenizer
