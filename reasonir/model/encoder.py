@@ -142,10 +142,9 @@ class Encoder(nn.Module):
         try:
             packed, padded = (tokens.pad(every_N, packs=packs).to(self.device) for packs in (True, False))
             assert packed.packing is not None
-            hidden = [self._hidden(batch).flatten(0, 1)[packed.packing.flat_T] for batch in (packed, padded)]
-            agrees = varlen.agree(
-                *hidden, packed.packing.starts_M, exact=not torch.is_autocast_enabled(self.device.type)
-            )
+            one_MH, other_MH = (self._hidden(batch).flatten(0, 1)[packed.packing.flat_T] for batch in (packed, padded))
+            exact = not torch.is_autocast_enabled(self.device.type)
+            agrees = varlen.agree(one_MH, other_MH, packed.packing.starts_M, exact=exact)
             reason = "gives other hidden states than padded texts"
         except (RuntimeError, TypeError, ValueError) as error:
             agrees, reason = False, str(error).splitlines()[0]
