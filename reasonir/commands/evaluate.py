@@ -22,6 +22,7 @@ from reasonir.eval.evaluator import read_benchmark
 from reasonir.eval.result_table import result_table
 from reasonir.eval.results import Results
 from reasonir.eval.systems import evaluate_systems, run_file_system
+from reasonir.model.backbone import Model
 from reasonir.model.encoder import Encoder
 from reasonir.report.console import show
 from reasonir.report.html.write import write_report
@@ -75,8 +76,12 @@ def evaluate(parts: EvaluateParts) -> None:
     publish_folder(parts.folder)
     group = join_pool()
     seed_everything(parts.seed, workers=True, verbose=False)
-    first = untrained.load(seed=parts.model_seed).to(hardware.torch_device) if wants_untrained else None
-    encoder = trained.load(seed=parts.model_seed).to(hardware.torch_device) if trained else first
+
+    def load(model: Model) -> Encoder:
+        return model.load(seed=parts.model_seed, precision=hardware.precision).to(hardware.torch_device)
+
+    first = load(untrained) if wants_untrained else None
+    encoder = load(trained) if trained else first
     assert encoder is not None
     if error := benchmark.incompatibility(type(encoder.head)):  # no configuration names the head of a run
         raise InputError(error)

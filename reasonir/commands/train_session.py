@@ -68,7 +68,7 @@ class TrainingRun:
         self.history = History(self.folder / "metrics.csv")
         tasks = read_benchmark(parts.benchmark) if own_rank() == 0 else []
         seed_everything(parts.seed, workers=True, verbose=False)
-        self.encoder = parts.model.load(seed=parts.seed)
+        self.encoder = self._load()
         self.budget_cache = BudgetCache.of(
             parts.home,
             self.hardware,
@@ -80,6 +80,9 @@ class TrainingRun:
         self.evaluation = evaluation_of(
             parts, tasks, self.encoder, path=parts.model.path, hardware=self.hardware, benchmark=parts.benchmark
         )
+
+    def _load(self) -> Encoder:
+        return self.parts.model.load(seed=self.parts.seed, precision=self.hardware.precision)
 
     def run(self, interrupt: Interrupt) -> float | None:
         """Evaluate the baselines, train, evaluate the trained model; return the best development metric.
@@ -109,7 +112,7 @@ class TrainingRun:
     def _finish_together(self, monitor: TrainingMonitor) -> None:
         """Evaluate the baselines and the trained model with all ranks, in an encoder that no strategy has sharded."""
         group = join_pool()
-        encoder = self.parts.model.load(seed=self.parts.seed).to(self.hardware.torch_device)
+        encoder = self._load().to(self.hardware.torch_device)
         run_together(group, encoder, partial(self.evaluation.baselines, encoder))
         if own_rank() == 0:
             monitor.load_last(encoder)
@@ -247,7 +250,7 @@ def evaluation_of(
     protocol = {
         "model": path,
         **encoder.head.tokenizer.stamp(),
-        "dtype": str(next(encoder.parameters()).dtype).removeprefix("torch."),
+        "precision": encoder.precision,
         "device": hardware.accelerator,
         "index": dict(parts.index_stamp),
         "seed": parts.seed,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -130,7 +130,7 @@ class Evaluation:
         for results in (self.folder / ANALYSIS, self.folder / "runs"):  # of systems evaluated on something else
             shutil.rmtree(results, ignore_errors=True)
         systems: dict[str, System] = {
-            "random": random_system(depth=self.options.top_k, seed=self.seed),
+            "random": self._random(),
             "bm25": search_system(self.options.bm25, depth=self.options.top_k),
         }
         if encoder is not None:
@@ -167,6 +167,14 @@ class Evaluation:
             EvaluatedSystem(name, runs, system, encoder), self.folder / ANALYSIS
         ).items():
             self.results.analyses.setdefault(task, {})[name] = analysis
+
+    def _random(self) -> System:
+        """Return the system that orders a task's documents at random; for a reranker, those that it orders."""
+        rank = random_system(depth=self.options.top_k, seed=self.seed)
+        if "reranked" not in self.protocol:
+            return rank
+        first = search_system(self.options.bm25, depth=self.options.rerank_depth)
+        return lambda task: rank(task if task.candidates else replace(task, candidates=_documents(first(task))))
 
     def _model(self, encoder: Encoder, reader: CachingEncoder, name: str) -> System:
         """Return the system that ranks with the model and records the measurements of its index."""
@@ -220,6 +228,10 @@ class Evaluation:
                 self.results.add_values(name, system, values[name][system])
                 self.results.analyses.setdefault(name, {})[system] = read_analysis(saved, name, system)
         return True
+
+
+def _documents(run: Run) -> dict[str, list[str]]:
+    return {query: list(scores) for query, scores in run.items()}
 
 
 def read_benchmark(benchmark: Benchmark) -> list[Task]:

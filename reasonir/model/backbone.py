@@ -172,10 +172,13 @@ class Model(Validated):
         loader: Any = self.head
         return loader.func.__self__
 
-    def load(self, *, seed: int = 0, weights: bool = True) -> Encoder:
-        """Return the encoder in training mode, on the CPU; `seed` initialises new parameters (a projection, adapters).
+    def load(self, *, seed: int = 0, precision: str = "32-true", weights: bool = True) -> Encoder:
+        """Return the encoder in training mode, on the CPU.
 
-        `weights=False` is for blocks in which transformers reads none (`reasonir.planning.hollow`).
+        Args:
+            seed: initialises new parameters (a projection, adapters).
+            precision: of inference, as in `Hardware.precision`; the weights are float32.
+            weights: False where transformers reads none (`reasonir.planning.hollow`).
 
         Raises:
             InputError: the checkpoint is unreachable or doesn't match the configuration.
@@ -201,7 +204,9 @@ class Model(Validated):
             if reason := _no_recomputation(backbone):
                 raise InputError(reason)
             backbone.gradient_checkpointing_enable(REPLAY)  # type: ignore[operator]
-        return Encoder(backbone, head, packs=packs, trust_remote_code=self.trust_remote_code).train()
+        encoder = Encoder(backbone, head, packs=packs, trust_remote_code=self.trust_remote_code)
+        encoder.precision = precision
+        return encoder.train()
 
     def _freeze(self, backbone: nn.Module) -> None:
         if self.freeze_layers or self.freeze_embeddings:

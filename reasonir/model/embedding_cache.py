@@ -121,6 +121,7 @@ def identity_of(encoder: Encoder) -> str:
         "format": _FORMAT,
         "torch": torch.__version__,
         "device": encoder.device.type,
+        "precision": encoder.precision,
         "modules": str(encoder),
         "backbone": {key: value for key, value in backbone.config.to_dict().items() if key != "_name_or_path"},
         "attention": getattr(backbone.config, "_attn_implementation", None),

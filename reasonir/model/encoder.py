@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from reasonir.data.batch import Padded, Representation, Tokens, micro_batches
 from reasonir.errors import InputError
+from reasonir.hardware import number_format
 from reasonir.model import varlen
 from reasonir.types import Pair, Side, Text
 
@@ -85,6 +86,8 @@ class Encoder(nn.Module):
         """True if texts may be packed, subject to the check in `packs`."""
         self.trust_remote_code = trust_remote_code
         """True if Python code in the checkpoint was allowed to run."""
+        self.precision = "32-true"
+        """Precision of inference, as in `Hardware.precision`."""
         self._packs: dict[tuple[str, bool], bool] = {}
         self.between: Callable[[], None] = _go_on
         """Called before every micro-batch of `represent`: a server's other requests go first there."""
@@ -141,8 +144,9 @@ class Encoder(nn.Module):
         try:
             packed, padded = (tokens.pad(every_N, packs=packs).to(self.device) for packs in (True, False))
             assert packed.packing is not None
-            hidden = [self._hidden(batch).flatten(0, 1)[packed.packing.flat_T] for batch in (packed, padded)]
-            agrees = varlen.agree(*hidden, exact=not torch.is_autocast_enabled(self.device.type))
+            one_MH, other_MH = (self._hidden(batch).flatten(0, 1)[packed.packing.flat_T] for batch in (packed, padded))
+            exact = not torch.is_autocast_enabled(self.device.type)
+            agrees = varlen.agree(one_MH, other_MH, packed.packing.starts_M, exact=exact)
             reason = "gives other hidden states than padded texts"
         except (RuntimeError, TypeError, ValueError) as error:
             agrees, reason = False, str(error).splitlines()[0]
@@ -184,11 +188,12 @@ class Encoder(nn.Module):
         self.eval()
         try:
             parts, order = [], []
-            for chosen_M in watch(self.cut(tokens.lengths_N, budget)):
-                self.between()
-                values_TD = self(self.pad(tokens, chosen_M))
-                parts.append(Representation(values_TD, lengths_N[chosen_M]))
-                order.append(chosen_M)
+            with number_format(self.precision, self.device.type):
+                for chosen_M in watch(self.cut(tokens.lengths_N, budget)):
+                    self.between()
+                    values_TD = self(self.pad(tokens, chosen_M))
+                    parts.append(Representation(values_TD, lengths_N[chosen_M]))
+                    order.append(chosen_M)
         finally:
             self.train(training)
         joined = Representation.join(parts)

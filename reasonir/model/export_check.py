@@ -1,7 +1,7 @@
 """Comparison of an export with the model in memory: outputs for the same texts, by its ecosystem and by reasonir.
 
 The texts include truncated ones and ones longer than the backbone's attention window, on both sides of a retriever and
-of a pair; the model in memory reads them padded and, if it can, packed.
+of a pair; the model in memory reads them in float32, padded and, if it can, packed.
 """
 
 from __future__ import annotations
@@ -57,13 +57,14 @@ class ExportCheck:
             InputError: outputs differ by more than rounding; names the difference.
         """
         inputs = [text.strip() for text in (*texts, *_BUILT_IN) if text.strip()]
-        for side, sample in self._pairs(inputs) if self.encoder.head.reads_pairs else self._texts(inputs):
-            with _padded(self.encoder):
-                expected = _outputs(self.encoder, sample, side)
-            if self.encoder.packs:
-                self._refuse_difference("of packed texts", sample, expected, _outputs(self.encoder, sample, side))
-            for name, actual in self._opened(sample, side):
-                self._refuse_difference(f"by {name}", sample, expected, actual)
+        with _changed(self.encoder, precision="32-true"):
+            for side, sample in self._pairs(inputs) if self.encoder.head.reads_pairs else self._texts(inputs):
+                with _changed(self.encoder, may_pack=False):
+                    expected = _outputs(self.encoder, sample, side)
+                if self.encoder.packs:
+                    self._refuse_difference("of packed texts", sample, expected, _outputs(self.encoder, sample, side))
+                for name, actual in self._opened(sample, side):
+                    self._refuse_difference(f"by {name}", sample, expected, actual)
 
     def _opened(self, sample: Sequence[Any], side: Side | None) -> Iterator[tuple[str, Sequence[Tensor]]]:
         """Yield the outputs by each library, one at a time; on the CPU if memory is short."""
@@ -141,10 +142,13 @@ def _difference(one: Tensor, other: Tensor) -> float:
 
 
 @contextmanager
-def _padded(encoder: Encoder) -> Iterator[None]:
-    """Disable packing within the block."""
-    packs, encoder.may_pack = encoder.may_pack, False
+def _changed(encoder: Encoder, **values: Any) -> Iterator[None]:
+    """Give attributes of the encoder other values within the block."""
+    before = {name: getattr(encoder, name) for name in values}
+    for name, value in values.items():
+        setattr(encoder, name, value)
     try:
         yield
     finally:
-        encoder.may_pack = packs
+        for name, value in before.items():
+            setattr(encoder, name, value)

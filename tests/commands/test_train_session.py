@@ -12,15 +12,24 @@ from reasonir.index.bm25 import Bm25
 from tests.helpers import load
 
 
+def protocol_of(encoder, folder, **options):
+    evaluation = EvaluationOptions(baselines=["untrained"], **options)
+    parts = SimpleNamespace(index=None, index_stamp={}, seed=0, evaluation=evaluation, folder=folder)
+    hardware, benchmark = SimpleNamespace(accelerator="cpu"), BeirBenchmark("x")
+    return evaluation_of(parts, [], encoder, path="x", hardware=hardware, benchmark=benchmark).results.protocol
+
+
+def test_the_precision_is_a_condition_of_results(bert, tmp_path):
+    encoder = load(bert, "biencoder")
+    exact = protocol_of(encoder, tmp_path)
+    encoder.precision = "bf16-mixed"
+    found = different_conditions({"exact": exact, "rounded": protocol_of(encoder, tmp_path)})
+    assert found == {"precision": {"exact": "32-true", "rounded": "bf16-mixed"}}
+
+
 @pytest.mark.parametrize(("head", "differ"), [("cross_encoder", True), ("biencoder", False)])
 @pytest.mark.parametrize("options", [{"rerank_depth": 10}, {"bm25": Bm25(k1=1.2)}])
 def test_what_a_reranker_orders_is_a_condition_of_its_results(bert, tmp_path, head, differ, options):
-    encoder, hardware = load(bert, head), SimpleNamespace(accelerator="cpu")
-
-    def protocol(**options):
-        evaluation = EvaluationOptions(baselines=["untrained"], **options)
-        parts = SimpleNamespace(index=None, index_stamp={}, seed=0, evaluation=evaluation, folder=tmp_path)
-        made = evaluation_of(parts, [], encoder, path="x", hardware=hardware, benchmark=BeirBenchmark("x"))
-        return made.results.protocol
-
-    assert bool(different_conditions({"usual": protocol(), "other": protocol(**options)})) is differ
+    encoder = load(bert, head)
+    protocols = {"usual": protocol_of(encoder, tmp_path), "other": protocol_of(encoder, tmp_path, **options)}
+    assert bool(different_conditions(protocols)) is differ

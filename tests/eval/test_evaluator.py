@@ -67,6 +67,19 @@ def test_further_metrics_are_reported_with_the_ranking_metrics(tmp_path, decoder
     assert written == {"random": "False", "untrained": "True", "trained": "True"}
 
 
+def test_chance_for_a_reranker_is_a_random_order_of_what_it_orders(tmp_path):
+    task = replace(TASK, candidates={})
+    options = EvaluationOptions(baselines=["random", "bm25"], top_k=10, rerank_depth=2)
+    found = {}
+    for kind, protocol in (("retriever", {}), ("reranker", {"reranked": {"depth": 2}})):
+        evaluated = Evaluation([task], options, lambda encoder: None, tmp_path / kind, protocol, 0)
+        evaluated.baselines(None)
+        found[kind] = evaluated.results.runs["t"]
+    first = {query: set(sorted(docs, key=docs.get)[-2:]) for query, docs in found["reranker"]["bm25"].items()}
+    assert {query: set(docs) for query, docs in found["reranker"]["random"].items()} == first
+    assert all(len(docs) == len(SENTENCES[:6]) for docs in found["retriever"]["random"].values())
+
+
 def test_two_tasks_of_one_name_are_refused():
     class Twice(Benchmark):
         def tasks(self, *, corpus=True):

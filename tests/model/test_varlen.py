@@ -184,6 +184,22 @@ def test_wrong_hidden_states_are_found_out(checkpoint, monkeypatch, caplog):
     assert "gives other hidden states than padded texts" in caplog.text
 
 
+def test_rounding_of_16_bits_may_be_large_in_a_token_and_not_in_a_text():
+    starts = torch.tensor([0, 3, 33])
+    padded = torch.ones(33, 8)
+    for tokens, difference, exact, agrees in (
+        (slice(5, 6), 0.2, False, True),
+        (slice(5, 6), 0.2, True, False),
+        (slice(0, 3), 0.2, False, False),
+        (slice(3, 33), 0.2, False, False),
+        (slice(0, 33), 1e-4, True, True),
+        (slice(0, 3), torch.nan, False, False),
+    ):
+        packed = padded.clone()
+        packed[tokens] += difference
+        assert varlen.agree(packed, padded, starts, exact=exact) is agrees
+
+
 def test_tokens_that_nobody_attends_to_keep_the_padding():
     rows = [([1, 2, 3], [True] * 3, [True] * 3), ([1, 2, 3, 4], [True, True, True, False], [True] * 4)]
     tokens = Tokens.pack(rows)

@@ -1,9 +1,11 @@
 """Causal language model that answers "yes" or "no" (Qwen3-Reranker, arXiv:2506.05176); the score is yes minus no.
 
-The template is the published one, byte for byte, in training and inference, and never truncated: if a pair is too long,
-the longer side is truncated first, so that each keeps its share of the length. Only the two vocabulary rows of the
-answers are multiplied with the last token's hidden state, which gives the same score as the full vocabulary without its
-memory and gradient. The rows are frozen, and so is an embedding that is tied to them.
+The template is the published one, byte for byte, where the vocabulary has the control tokens of its chat; others would
+read these letter by letter, and get a plain one. It follows the token that the model's tokenizer puts in
+front of every text, if there is one, and is never truncated: if a pair is too long, the longer side is truncated first,
+so that each keeps its share of the length. Only the two vocabulary rows of the answers are multiplied with the last
+token's hidden state, which gives the same score as the full vocabulary without its memory and gradient. The rows are
+frozen, and so is an embedding that is tied to them.
 
 `save` writes the language model in the hub's format, and a sequence classifier whose one row is yes minus no.
 
@@ -14,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from inspect import signature
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -39,16 +42,56 @@ from reasonir.model.tokenize import (
 )
 from reasonir.types import Pair, Side
 
-PREFIX = (
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """Text around a pair.
+
+    Attributes:
+        name: name in the protocol of results.
+        prefix: text in front of the pair.
+        suffix: text behind the pair.
+        space: text between the suffix and the answer.
+    """
+
+    name: str
+    prefix: str
+    suffix: str
+    space: str = ""
+
+    def token(self, tokenizer: Any, key: str, word: str) -> int:
+        """Return the token of an answer behind the suffix.
+
+        Raises:
+            InputError: it isn't one token.
+        """
+        before, ids = (
+            tokenizer.encode(self.suffix + answer, add_special_tokens=False) for answer in ("", self.space + word)
+        )
+        if len(ids) != len(before) + 1 or ids[:-1] != before or ids[-1] == tokenizer.unk_token_id:
+            raise InputError(
+                f"model.head.{key}={word!r} isn't one token of this model's vocabulary: choose a word that is"
+            )
+        return int(ids[-1])
+
+
+CHAT = Template(
+    "qwen3-reranker",
     "<|im_start|>system\nJudge whether the Document meets the requirements based on the Query and the Instruct "
-    'provided. Note that the answer can only be "yes" or "no".<|im_end|>\n<|im_start|>user\n'
+    'provided. Note that the answer can only be "yes" or "no".<|im_end|>\n<|im_start|>user\n',
+    "<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n\n",
 )
-SUFFIX = "<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n\n"
+PLAIN = Template("plain", "", "\n<Relevant, yes or no>:", " ")
 INSTRUCTION = "Given a web search query, retrieve relevant passages that answer the query"
-"""Template and default instruction of the model card of Qwen/Qwen3-Reranker-0.6B."""
+"""Default instruction of the model card of Qwen/Qwen3-Reranker-0.6B, which has the template `CHAT`."""
 MAX_LENGTH = 8192
 CLASSIFIER = "cross_encoder"
 """Folder of the sequence classifier in an export."""
+
+
+def template_of(tokenizer: Any) -> Template:
+    """Return the template that a tokenizer's vocabulary suits."""
+    return CHAT if {"<|im_start|>", "<|im_end|>"} <= tokenizer.get_vocab().keys() else PLAIN
 
 
 def body(instruction: str, query: str, document: str) -> str:
@@ -61,6 +104,7 @@ class YesNoTokenizer(OneLength, PairTokenizer):
     """Prefix, body and suffix of each pair; only the last token gives a vector."""
 
     tokenizer: Any
+    template: Template
     instruction: str
     max_length: int
     prefix: tuple[int, ...]
@@ -84,7 +128,7 @@ class YesNoTokenizer(OneLength, PairTokenizer):
         return {
             "max_length": self.max_length,
             "query_share": self.query_share,
-            "template": "qwen3-reranker",
+            "template": self.template.name,
             "instruction": self.instruction,
         }
 
@@ -220,7 +264,8 @@ tokenizer = AutoTokenizer.from_pretrained("{name}")""",
         trust = model_kwargs.get("trust_remote_code", False)
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=trust, verbose=False)
         source = AutoModelForCausalLM.from_pretrained(folder, local_files_only=True, **model_kwargs)
-        answers = (_token(tokenizer, "negative", negative), _token(tokenizer, "positive", positive))
+        template = template_of(tokenizer)
+        answers = (template.token(tokenizer, "negative", negative), template.token(tokenizer, "positive", positive))
         if source.get_output_embeddings().weight is source.get_input_embeddings().weight:
             source.get_input_embeddings().requires_grad_(False)
         ensure_padding(tokenizer, source.config)
@@ -228,9 +273,9 @@ tokenizer = AutoTokenizer.from_pretrained("{name}")""",
         positions = usable_positions(source.config, tokenizer)
         encoding = cls.read_tokenizer(folder, options, tokenizer=tokenizer, prompts=prompts, positions=positions)
         check_length("max_length", encoding.max_length, positions)
-        template, frame = len(encoding.prefix) + len(encoding.suffix), encoding._frame(encoding.instruction)
-        check_prompt("max_length", encoding.max_length, template, frame)
-        if encoding.max_length < (least := template + frame + 16):
+        around, frame = len(encoding.prefix) + len(encoding.suffix), encoding._frame(encoding.instruction)
+        check_prompt("max_length", encoding.max_length, around, frame)
+        if encoding.max_length < (least := around + frame + 16):
             raise InputError(
                 f"model.head.max_length={encoding.max_length} leaves no room for texts: set it to {least} or more"
             )
@@ -247,11 +292,16 @@ tokenizer = AutoTokenizer.from_pretrained("{name}")""",
         cls, folder: Path, options: Mapping[str, Any], *, tokenizer: Any, prompts: Prompts, positions: int
     ) -> YesNoTokenizer:
         """See `Head.read_tokenizer`."""
-        prefix, suffix = (tuple(tokenizer.encode(text, add_special_tokens=False)) for text in (PREFIX, SUFFIX))
+        template = template_of(tokenizer)
+        prefix, suffix = (
+            tuple(tokenizer.encode(text, add_special_tokens=False)) for text in (template.prefix, template.suffix)
+        )
         instruction = options.get("instruction") or prompts.instruction or INSTRUCTION
         length = options.get("max_length") or min(MAX_LENGTH, positions)
         share = options.get("query_share") or QUERY_SHARE
-        return YesNoTokenizer(tokenizer, instruction, length, prefix, suffix, share)
+        return YesNoTokenizer(
+            tokenizer, template, instruction, length, _beginning_of_text(tokenizer) + prefix, suffix, share
+        )
 
     @classmethod
     def vector_size(cls, folder: Path | None, options: Mapping[str, Any], hidden: int) -> int:
@@ -261,7 +311,8 @@ tokenizer = AutoTokenizer.from_pretrained("{name}")""",
     def forward(self, hidden_NLH: Tensor, padded: Padded) -> Tensor:
         """Return the answers' logits (no, yes) of each pair."""
         last_NH = hidden_NLH.flatten(0, 1).index_select(0, padded.rows_T)
-        return last_NH.float() @ self.rows_2H.T
+        with torch.autocast(hidden_NLH.device.type, enabled=False):  # a half's logits differ in steps of 0.1
+            return last_NH.float() @ self.rows_2H.T
 
     def scores(self, pairs: Representation) -> Tensor:
         """Return yes minus no; its sigmoid is the probability of "yes" among the two."""
@@ -282,8 +333,8 @@ tokenizer = AutoTokenizer.from_pretrained("{name}")""",
             "max_length": encoding.max_length,
             "query_share": encoding.query_share,
             "instruction": encoding.instruction,
-            "positive": encoding.tokenizer.decode([positive]),
-            "negative": encoding.tokenizer.decode([negative]),
+            "positive": encoding.tokenizer.decode([positive]).strip(),
+            "negative": encoding.tokenizer.decode([negative]).strip(),
         }
 
     @torch.no_grad()
@@ -303,7 +354,9 @@ tokenizer = AutoTokenizer.from_pretrained("{name}")""",
             ("transformers", AutoModelForCausalLM, folder),
             ("transformers' classifier", AutoModelForSequenceClassification, folder / CLASSIFIER),
         ):
-            logits = kind.from_pretrained(location, dtype=torch.float32, **options).to(device).eval()(**batch).logits
+            model = kind.from_pretrained(location, dtype=torch.float32, **options).to(device).eval()
+            last = {"logits_to_keep": 1} if "logits_to_keep" in signature(model.forward).parameters else {}
+            logits = model(**batch, **last).logits
             if logits.ndim == 3:
                 logits = logits[:, -1, self.answers[1:]] - logits[:, -1, self.answers[:1]]
             outputs[name] = list(logits)
@@ -328,11 +381,9 @@ tokenizer = AutoTokenizer.from_pretrained("{name}")""",
         clear_truncation(self.tokenizer.tokenizer).save_pretrained(folder)
 
 
-def _token(tokenizer: Any, key: str, word: str) -> int:
-    ids = tokenizer.encode(word, add_special_tokens=False)
-    if len(ids) != 1 or ids[0] == tokenizer.unk_token_id:
-        raise InputError(f"model.head.{key}={word!r} isn't one token of this model's vocabulary: choose a word that is")
-    return int(ids[0])
+def _beginning_of_text(tokenizer: Any) -> tuple[int, ...]:
+    """Return the token that a tokenizer puts in front of every text; empty where there is none."""
+    return tuple(index for index in tokenizer.encode("a")[:1] if index == tokenizer.bos_token_id)
 
 
 def _is_language_model(folder: Path) -> bool:

@@ -1,5 +1,7 @@
 """The yes/no head against the whole language model, the published template, and its exports."""
 
+from functools import wraps
+
 import pytest
 import torch
 
@@ -10,10 +12,10 @@ from reasonir.loss.bce import Bce
 from reasonir.loss.listwise import Listwise
 from reasonir.loss.sum import Sum
 from reasonir.model.export import export
-from reasonir.model.head.yes_no import INSTRUCTION, PREFIX, SUFFIX, body
+from reasonir.model.head.yes_no import CHAT, INSTRUCTION, PLAIN, body
 from reasonir.model.lora import LoRA
 from reasonir.types import Pair, Text
-from tests.helpers import batch_of, examples, gradients, largest_difference, load
+from tests.helpers import SENTENCES, batch_of, examples, gradients, largest_difference, load
 
 PAIRS = [
     Pair(Text("why does it rain"), Text("water falls")),
@@ -30,7 +32,7 @@ GOLDEN = (
 """The input of the model card's own example."""
 
 
-def whole_scores(folder, encoder, pairs):
+def whole_scores(folder, encoder, pairs, answers=("yes", "no")):
     """Yes minus no by all logits of the language model, texts padded on the left as its card has it."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -38,7 +40,34 @@ def whole_scores(folder, encoder, pairs):
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
     ids, mask = left_padded(encoder, pairs, tokenizer.pad_token_id)
     logits = model(input_ids=ids, attention_mask=mask).logits[:, -1]
-    return logits[:, tokenizer.convert_tokens_to_ids("yes")] - logits[:, tokenizer.convert_tokens_to_ids("no")]
+    yes, no = tokenizer.convert_tokens_to_ids(list(answers))
+    return logits[:, yes] - logits[:, no]
+
+
+@pytest.fixture
+def base(tmp_path):
+    """A language model without a chat, whose tokenizer begins texts with a token and words with their space."""
+    from tokenizers import Tokenizer, decoders, models, normalizers, processors, trainers
+    from transformers import Gemma3ForCausalLM, Gemma3TextConfig, PreTrainedTokenizerFast
+
+    inner = Tokenizer(models.BPE(unk_token="<unk>"))
+    inner.normalizer = normalizers.Replace(" ", "▁")
+    inner.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.Fuse()])
+    special = ["<pad>", "<eos>", "<bos>", "<unk>"]
+    texts = [*SENTENCES, *["▁yes", "▁no", "yes", "no"] * 9, body(INSTRUCTION, "", "") + PLAIN.suffix]
+    inner.train_from_iterator(texts, trainers.BpeTrainer(vocab_size=400, special_tokens=special))
+    inner.post_processor = processors.TemplateProcessing(
+        single="<bos> $A", pair="<bos> $A <bos> $B", special_tokens=[("<bos>", 2)]
+    )
+    names = {"bos_token": "<bos>", "eos_token": "<eos>", "unk_token": "<unk>", "pad_token": "<pad>"}
+    PreTrainedTokenizerFast(tokenizer_object=inner, **names).save_pretrained(tmp_path / "base")
+    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_attention_heads": 2, "num_key_value_heads": 1}
+    torch.manual_seed(0)
+    config = Gemma3TextConfig(
+        **sizes, vocab_size=400, num_hidden_layers=2, head_dim=16, max_position_embeddings=512, sliding_window=100
+    )
+    Gemma3ForCausalLM(config).save_pretrained(tmp_path / "base")
+    return tmp_path / "base"
 
 
 def left_padded(encoder, pairs, pad):
@@ -51,7 +80,22 @@ def left_padded(encoder, pairs, pad):
 
 def test_the_template_is_the_published_one_byte_for_byte():
     text = body(INSTRUCTION, "What is the capital of China?", "The capital of China is Beijing.")
-    assert (PREFIX + text + SUFFIX).encode() == GOLDEN.encode()
+    assert (CHAT.prefix + text + CHAT.suffix).encode() == GOLDEN.encode()
+
+
+def test_a_model_without_the_chat_gets_the_plain_template_and_answers_with_their_space(base, tmp_path):
+    encoder = load(base, "yes_no").eval()
+    tokenizer = encoder.head.tokenizer
+    tokens, _ = tokenizer(PAIRS[:1])
+    text = body(INSTRUCTION, PAIRS[0].query.text, PAIRS[0].document.text)
+    assert tokenizer.tokenizer.decode(tokens.ids_T) == f"<bos>{text}\n<Relevant, yes or no>:"
+    assert tokenizer.stamp()["template"] == "plain"
+    assert tokenizer.tokenizer.convert_ids_to_tokens(list(encoder.head.answers)) == ["▁no", "▁yes"]
+    scores = encoder.score_pairs(PAIRS[:2])
+    assert torch.allclose(scores, whole_scores(base, encoder, PAIRS[:2], ("▁yes", "▁no")), atol=1e-5)
+    export(encoder, tmp_path / "model")
+    again = load(tmp_path / "model", "yes_no", **encoder.head.options()).eval()
+    assert torch.allclose(again.score_pairs(PAIRS[:2]), scores, atol=1e-5)
 
 
 @pytest.mark.parametrize("max_length", [None, 160])
@@ -61,6 +105,16 @@ def test_two_rows_score_as_all_logits_do(decoder, max_length):
     assert torch.allclose(encoder.score_pairs(PAIRS), expected, atol=1e-5)
     assert torch.allclose(encoder.score_pairs(PAIRS, budget=1), expected, atol=1e-5)
     assert encoder.score_pairs([]).tolist() == []
+
+
+@pytest.mark.parametrize("half", [torch.bfloat16, torch.float16])
+def test_mixed_precision_does_not_round_the_answers(decoder, half):
+    encoder = load(decoder, "yes_no").eval()
+    padded = encoder.pad(encoder.head.tokenizer(PAIRS)[0], torch.arange(3))
+    hidden = torch.randn(*padded.ids_NL.shape, encoder.head.rows_2H.shape[1])
+    exact = encoder.head(hidden, padded)
+    with torch.autocast("cpu", half):
+        assert torch.equal(encoder.head(hidden, padded), exact)
 
 
 def test_a_long_document_is_cut_before_the_suffix_and_nothing_else_is(decoder):
@@ -151,12 +205,32 @@ def test_the_export_scores_the_same_in_transformers_and_in_cross_encoder(decoder
     assert torch.allclose(again.score_pairs(PAIRS[:2]), scores, atol=1e-4)
     predicted = CrossEncoder(str(tmp_path / "model" / "cross_encoder"), device="cpu").predict(
         [
-            (f"{PREFIX}<Instruct>: {INSTRUCTION}\n<Query>: {p.query.text}\n", f"<Document>: {p.document.text}{SUFFIX}")
+            (
+                f"{CHAT.prefix}<Instruct>: {INSTRUCTION}\n<Query>: {p.query.text}\n",
+                f"<Document>: {p.document.text}{CHAT.suffix}",
+            )
             for p in PAIRS[:2]
         ],
         activation_fn=torch.nn.Identity(),
     )
     assert torch.allclose(torch.tensor(predicted), scores, atol=1e-4)
+
+
+def test_an_export_is_checked_by_the_last_tokens_logits_alone(decoder, tmp_path, monkeypatch):
+    """Those of all tokens of the checked pairs take gigabytes, with a vocabulary as large as Gemma's."""
+    from transformers import Qwen3ForCausalLM
+
+    forward, lengths = Qwen3ForCausalLM.forward, []
+
+    @wraps(forward)
+    def recorded(*args, **options):
+        output = forward(*args, **options)
+        lengths.append(output.logits.shape[1])
+        return output
+
+    monkeypatch.setattr(Qwen3ForCausalLM, "forward", recorded)
+    export(load(decoder, "yes_no"), tmp_path / "model")
+    assert lengths == [1]
 
 
 def test_other_models_and_answers_of_several_tokens_are_refused(bert, decoder):
