@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from annotated_types import MinLen
 
 from reasonir.errors import InputError
+from reasonir.utils.devices import INVENTED
 from reasonir.utils.ranges import NonNegative, Positive, PositiveFloat, Rule, Validated
 
 log = logging.getLogger(__name__)
@@ -30,16 +31,17 @@ _STRATEGY = Rule(
 )
 _BFLOAT16 = (8, 0)
 """Compute capability from which NVIDIA's GPUs compute in bfloat16 (docs/hardware.md)."""
-_HALF = {"16-mixed": "float16", "bf16-mixed": "bfloat16"}
+HALF = {"16-mixed": "float16", "bf16-mixed": "bfloat16"}
+"""Names of the 16-bit types of mixed precisions."""
 
 
 def number_format(precision: str, device: str) -> AbstractContextManager[Any]:
     """Return a context of mixed precision on a device: autocast for mixed precisions, else none."""
     import torch
 
-    if precision not in _HALF:
+    if precision not in HALF:
         return nullcontext()
-    return torch.autocast(torch.device(device).type, getattr(torch, _HALF[precision]))
+    return torch.autocast(torch.device(device).type, getattr(torch, HALF[precision]))
 
 
 def best_accelerator() -> Accelerator:
@@ -59,7 +61,6 @@ class Hardware(Validated):
         name: the profile's name.
         accelerator: cpu, cuda, mps, or auto for the best one present.
         devices: devices per machine; -1 for all present.
-        nodes: number of machines.
         precision: 32-true, 16-mixed, bf16-mixed, or auto for the best that the device supports.
         supported_precisions: precisions that the device supports natively.
         memory_gib: memory of one device; None for all of the present GPU's, or what is free on a CPU.
@@ -68,6 +69,7 @@ class Hardware(Validated):
         micro_batch_tokens: padded tokens per segment; None fits them to the memory.
         max_saved_tokens: padded tokens whose graphs stay in memory; None fits them to the memory.
         price_per_hour: of a device, in any currency; None if unknown.
+        traced: whether an invented device (`reasonir.invented`) takes the place of one CUDA GPU of the profile.
     """
 
     name: str
@@ -82,6 +84,7 @@ class Hardware(Validated):
     max_saved_tokens: NonNegative | None = None
     nodes: Positive = 1
     price_per_hour: PositiveFloat | None = None
+    traced: bool = False
 
     @property
     def ranks(self) -> int:
@@ -91,7 +94,7 @@ class Hardware(Validated):
     @property
     def torch_device(self) -> str:
         """Device of this process outside training; resolved profiles only."""
-        return self.accelerator
+        return INVENTED if self.traced else self.accelerator
 
     def problems(self) -> Iterable[str]:
         """Yield contradictions within the profile, whatever device is present."""
@@ -102,11 +105,15 @@ class Hardware(Validated):
             )
         if self.accelerator == "cpu" and type(self.strategy).__name__ == "FSDPStrategy":
             yield f"accelerator=cpu: {self.name} shards over GPUs: choose hardware=ddp"
+        if self.traced and self.accelerator not in ("auto", "cuda"):
+            yield f"traced=true: the invented device takes the place of a GPU, not of {self.name}: choose hardware=t4"
 
     def missing(self) -> str | None:
         """Return the reason why this machine can't run the profile, None if it can."""
         import torch
 
+        if self.traced:
+            return None
         if self.accelerator == "cuda":
             present = torch.cuda.device_count()
             if not present:
@@ -127,6 +134,11 @@ class Hardware(Validated):
             raise InputError(reason)
         import torch
 
+        if self.traced:
+            precision = "bf16-mixed" if self.precision == "auto" else self.precision
+            memory = _memory_gib("cpu", 1) if self.memory_gib is None else self.memory_gib
+            one: dict[str, Any] = {"devices": 1, "nodes": 1, "strategy": "auto"}
+            return replace(self, accelerator="cuda", precision=precision, memory_gib=memory, **one)
         accelerator = best_accelerator() if self.accelerator == "auto" else self.accelerator
         precision = self.precision
         capability = torch.cuda.get_device_capability() if accelerator == "cuda" else None

@@ -29,6 +29,7 @@ from reasonir.data.prepared import Manifest, read_manifest
 from reasonir.distributed.launch import own_rank, publish_folder
 from reasonir.errors import NotHereError
 from reasonir.hardware import Hardware
+from reasonir.invented.watch import watched
 from reasonir.planning.lengths import Measured, auto_lengths, longest, measure
 from reasonir.planning.plan import Plan, Step, as_planned, plan_run, planned_lengths, survey
 from reasonir.report.plan import show_choices, show_plan, show_probe, show_start
@@ -75,7 +76,7 @@ def train(parts: TrainParts) -> float | None:
         _only_plan(parts, data, plan)
         return None
     publish_folder(parts.folder)
-    with Interrupt() as interrupt, _tracked(parts, plan, data) as tracking:
+    with Interrupt() as interrupt, _tracked(parts, plan, data) as tracking, watched(parts.hardware):
         return TrainingRun(parts, data=data, plan=plan, tracking=tracking).run(interrupt)
 
 

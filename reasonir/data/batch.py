@@ -17,6 +17,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from reasonir.utils.devices import kind_of
+
 
 class Packing(NamedTuple):
     """Token positions of a padded micro-batch whose texts are concatenated without the padding.
@@ -73,7 +75,7 @@ class Padded(NamedTuple):
 
 def _to_device(tensor: Tensor, device: torch.device) -> Tensor:
     """Copy to `device`; to CUDA from pinned memory, without which the copy would wait for the device."""
-    if device.type == "cuda" and tensor.device.type == "cpu":
+    if kind_of(device) == "cuda" and tensor.device.type == "cpu":
         tensor = tensor.pin_memory()
     return tensor.to(device, non_blocking=True)
 

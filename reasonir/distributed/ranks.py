@@ -30,8 +30,14 @@ class Ranks(Protocol):
     def gather_keys(self, own_N: Tensor) -> tuple[Tensor, int]:
         """Return the keys of all ranks in rank order (on the CPU), and how many precede this rank's."""
 
-    def mean(self, own_P: Tensor) -> Tensor:
-        """Return this rank's share of the mean over all ranks' values: DDP's average of the shares is that mean."""
+    def mean(self, own_P: Tensor, chosen_P: Tensor | None = None) -> Tensor:
+        """Return this rank's share of the mean over all ranks' values: DDP's average of the shares is that mean.
+
+        Args:
+            own_P: this rank's values, of any shape.
+            chosen_P: which of them count, a mask of the same shape; all by default. Selecting them by it instead would
+                make the host wait for the device.
+        """
 
     def most(self, own: int) -> int:
         """Return the maximum over ranks."""
@@ -51,9 +57,11 @@ class Alone:
         """Return `own_N` and offset 0."""
         return own_N, 0
 
-    def mean(self, own_P: Tensor) -> Tensor:
-        """Return the mean, 0 for an empty tensor."""
-        return own_P.sum() / max(1, own_P.numel())
+    def mean(self, own_P: Tensor, chosen_P: Tensor | None = None) -> Tensor:
+        """Return the mean, 0 of nothing."""
+        if chosen_P is None:
+            return own_P.sum() / max(1, own_P.numel())
+        return own_P.where(chosen_P, 0).sum() / chosen_P.sum().clamp(min=1)
 
     def most(self, own: int) -> int:
         """Return `own`."""
@@ -78,11 +86,14 @@ class Together:
         keys_N, counts = _gather_uneven(own_N.to(_device()))
         return keys_N.cpu(), sum(counts[: self.rank])
 
-    def mean(self, own_P: Tensor) -> Tensor:
+    def mean(self, own_P: Tensor, chosen_P: Tensor | None = None) -> Tensor:
         """Return the local sum times ranks / pairs of all ranks, 0 without pairs."""
-        total = torch.tensor(own_P.numel(), device=_device())
+        if chosen_P is None:
+            total = torch.full((), own_P.numel(), device=_device())
+        else:
+            own_P, total = own_P.where(chosen_P, 0), chosen_P.sum()
         dist.all_reduce(total)
-        return own_P.sum() * (self.size / max(1, int(total.item())))
+        return own_P.sum() * self.size / total.clamp(min=1)
 
     def most(self, own: int) -> int:
         """Return the maximum over ranks."""

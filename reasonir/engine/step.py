@@ -80,12 +80,14 @@ def _retrieval_outputs(head: Any, batch: Batch, representation: Representation, 
     documents, relation = _gather(own, batch.relation, ranks)
     device = representation.values_TD.device
     query_P, document_P, label_P, negative_QN = _pair_tensors(relation, len(queries), device)
+    known = _known(relation.query_P, relation.label_P, device)
     for viewed_queries, viewed_documents in head.views(queries, documents):
         scores_QN = head.score(viewed_queries, viewed_documents)
         yield RetrievalOutputs(
             scores_P=scores_QN[query_P, document_P],
             query_P=query_P,
             label_P=label_P,
+            **known,
             teachers_P=_to_device(device, relation.teachers_P),
             ranks=ranks,
             step=batch.step,
@@ -105,6 +107,7 @@ def _pair_outputs(head: Any, batch: PairBatch, representation: Representation, r
         "scores_P": head.scores(representation),
         "query_P": batch.query_P.to(device, non_blocking=True),
         "label_P": batch.label_P.to(device, non_blocking=True),
+        **_known(batch.query_P, batch.label_P, device),
         "teachers_P": _to_device(device, batch.teachers_P),
         "ranks": ranks,
         "step": batch.step,
@@ -119,6 +122,16 @@ def _pair_outputs(head: Any, batch: PairBatch, representation: Representation, r
         )
     else:
         yield PairOutputs(**shared)
+
+
+def _known(query_P: Tensor, label_P: Tensor, device: torch.device) -> dict[str, Any]:
+    """Return what objectives would have to wait for if the device computed it."""
+    counts_Q = query_P.bincount()
+    relevant_R = (label_P > 0).nonzero().squeeze(1)
+    return {
+        "relevant_R": relevant_R.to(device, non_blocking=True),
+        "shape_QG": (counts_Q.numel(), int(counts_Q.max())),
+    }
 
 
 def _to_device(device: torch.device, values: Mapping[str, Tensor]) -> dict[str, Tensor]:

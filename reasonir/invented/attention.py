@@ -107,40 +107,64 @@ def _packed_forward(  # noqa: PLR0917
 ) -> Any:
     if query.is_meta:
         return hollow(query, key, value, starts, ends, longest, longest, causal, scale, window)
-    rows, mask = _as_one_text(query, key, value, starts, causal, window)
-    out, weights, *_ = _forward(rows[0], rows[1], rows[2], mask, scale=scale)
-    return out[0].transpose(0, 1).contiguous(), weights[0], torch.zeros(2, dtype=torch.uint64)
+    texts = _Texts(starts, longest)
+    rows = [texts.padded(part) for part in _repeated(query, key, value)]
+    out, weights, *_ = _forward(*rows, texts.mask(query.dtype, causal, window), scale=scale)
+    return texts.packed(out), texts.packed(weights[..., None])[..., 0].T.contiguous(), torch.zeros(2, dtype=torch.uint64)
 
 
 def _packed_backward(hollow: Any, grad: Tensor, *args: Any) -> Any:
     if grad.is_meta:
         return hollow(grad, *args)
-    query, key, value, out, weights, starts, _, _, _, causal, _, scale, window = args
-    rows, mask = _as_one_text(query, key, value, starts, causal, window)
-    over = [part.transpose(0, 1)[None] for part in (grad, out)]
+    query, key, value, out, weights, starts, _, longest, _, causal, _, scale, window = args
+    texts = _Texts(starts, longest)
+    rows = [texts.padded(part) for part in (grad, *_repeated(query, key, value), out)]
     grads = _ATEN._scaled_dot_product_flash_attention_for_cpu_backward(
-        over[0], *rows, over[1], weights[None], 0.0, False, attn_mask=mask, scale=scale
+        *rows,
+        texts.padded(weights.T[..., None])[..., 0],
+        0.0,
+        False,
+        attn_mask=texts.mask(query.dtype, causal, window),
+        scale=scale,
     )
     return tuple(
-        part[0].unflatten(0, (like.shape[1], -1)).sum(1).transpose(0, 1).contiguous()
+        texts.packed(part).unflatten(1, (like.shape[1], -1)).sum(2)
         for part, like in zip(grads, (query, key, value), strict=True)
     )
 
 
-def _as_one_text(  # noqa: PLR0917
-    query: Tensor, key: Tensor, value: Tensor, starts: Tensor, causal: bool, window: Any
-) -> tuple[list[Tensor], Tensor]:
-    """Return queries, keys and values of packed texts (T, H, D) as (1, H, T, D), and the mask between the texts."""
-    position_T = torch.arange(len(query))
-    text_T = torch.searchsorted(starts[1:].long(), position_T, right=True)
-    ahead_TT = position_T[None] - position_T[:, None]
-    before, after = window or (-1, -1)
-    seen_TT = text_T[None] == text_T[:, None]
-    if before >= 0:
-        seen_TT &= ahead_TT >= -before
-    if after >= 0 or causal:
-        seen_TT &= ahead_TT <= max(after, 0)
-    mask_TT = torch.zeros(seen_TT.shape, dtype=query.dtype).masked_fill_(~seen_TT, float("-inf"))
+def _repeated(query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, ...]:
+    """Repeat keys and values of grouped queries (T, H, D) for every head."""
     repeats = query.shape[1] // key.shape[1]
-    rows = (query, key.repeat_interleave(repeats, 1), value.repeat_interleave(repeats, 1))
-    return [part.transpose(0, 1)[None] for part in rows], mask_TT[None, None]
+    return query, key.repeat_interleave(repeats, 1), value.repeat_interleave(repeats, 1)
+
+
+class _Texts:
+    """Layout of packed texts, of which `starts` counts the tokens before each and, last, all, as padded ones."""
+
+    def __init__(self, starts: Tensor, longest: int) -> None:
+        self.position_L = torch.arange(longest)
+        self.inside_NL = self.position_L < starts.diff()[:, None]
+        self.flat_T = self.inside_NL.flatten().nonzero().squeeze(1)
+
+    def padded(self, values_THD: Tensor) -> Tensor:
+        """Return (N, H, L, D), zeros in the padding."""
+        values = values_THD.new_zeros(self.inside_NL.numel(), *values_THD.shape[1:])
+        values.index_copy_(0, self.flat_T, values_THD)
+        return values.unflatten(0, self.inside_NL.shape).transpose(1, 2)
+
+    def packed(self, values_NHLD: Tensor) -> Tensor:
+        """Return (T, H, D)."""
+        return values_NHLD.transpose(1, 2).flatten(0, 1).index_select(0, self.flat_T)
+
+    def mask(self, dtype: torch.dtype, causal: bool, window: Any) -> Tensor:
+        """Return (N, 1, L, L), 0 for what a token sees; padding sees all, so that its weights are numbers."""
+        ahead_LL = self.position_L[None] - self.position_L[:, None]
+        before, after = window or (-1, -1)
+        seen_LL = torch.ones_like(ahead_LL, dtype=torch.bool)
+        if before >= 0:
+            seen_LL &= ahead_LL >= -before
+        if after >= 0 or causal:
+            seen_LL &= ahead_LL <= max(after, 0)
+        seen_NLL = (self.inside_NL[:, None] & seen_LL) | ~self.inside_NL[..., None]
+        return torch.zeros(seen_NLL.shape, dtype=dtype).masked_fill_(~seen_NLL, float("-inf"))[:, None]

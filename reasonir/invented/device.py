@@ -27,6 +27,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from reasonir.invented import attention, autocast, sizes
+from reasonir.invented.guard import Guard, errors_of_backward
 from reasonir.utils.devices import INVENTED
 
 _ATEN: Any = torch.ops.aten
@@ -120,6 +121,26 @@ class DeviceTensor(Tensor):
         """Name shape, type and device: hollow tensors have no values."""
         return f"DeviceTensor({tuple(self.shape)}, {self.dtype}, {self.device})"
 
+    def __format__(self, spec: str) -> str:
+        """Format a scalar's value, which waits for the device."""
+        return format(self.item(), spec) if not self.dim() else repr(self)
+
+    def tolist(self) -> Any:
+        """Return the values, which waits for the device; torch has this for its own class only."""
+        return self.cpu().tolist()
+
+    def untyped_storage(self) -> torch.UntypedStorage:
+        """Return the storage of the content: libraries tell shared tensors by it."""
+        return self.content.untyped_storage()
+
+    def storage(self) -> Any:
+        """See `untyped_storage`."""
+        return self.content.storage()
+
+    def data_ptr(self) -> int:
+        """Return the address of the content."""
+        return self.content.data_ptr()
+
     def __tensor_flatten__(self) -> tuple[list[str], Any]:
         """Name the content: modules swap such parameters when they are moved."""
         return ["content"], (self.device, self.allocation)
@@ -154,7 +175,7 @@ class Tracing(TorchDispatchMode):  # type: ignore[no-untyped-call]
         super().__init__()  # type: ignore[no-untyped-call]
         set_up()
         self.hollow, self.on_read = hollow, on_read
-        self.allocations = Allocations()
+        self.allocations = torch.get_device_module(INVENTED).allocations = Allocations()
         self.read = 0
         self.on_operation: Callable[[Any, Any, Any], None] = lambda func, args, out: None
         self._known: weakref.WeakValueDictionary[int, _Allocation] = weakref.WeakValueDictionary()
@@ -163,6 +184,7 @@ class Tracing(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __enter__(self) -> Tracing:
         """Begin to trace."""
         self._entered.enter_context(autocast.cleared_by_torch())
+        self._entered.enter_context(errors_of_backward())
         lifts = torch._C._only_lift_cpu_tensors()
         torch._C._set_only_lift_cpu_tensors(True)  # `torch.tensor(..., device=)` then comes here too
         self._entered.callback(torch._C._set_only_lift_cpu_tensors, lifts)
@@ -181,6 +203,10 @@ class Tracing(TorchDispatchMode):  # type: ignore[no-untyped-call]
         wrappers = [leaf for leaf in leaves if isinstance(leaf, DeviceTensor)]
         wanted = kwargs.get("device")
         wanted = None if wanted is None else torch.device(wanted)
+        if func is _ATEN.is_pinned.default:
+            return False
+        if func is _ATEN._pin_memory.default:
+            return args[0].clone()  # the host's memory has no other kind here
         if not wrappers and (wanted is None or wanted.type != INVENTED):
             return func(*args, **kwargs)
         device = wanted or _device(func, args, leaves, wrappers)
@@ -225,9 +251,14 @@ class Tracing(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def _waits(self, func: Any, args: Any, kwargs: Any, wrappers: list[DeviceTensor], device: torch.device) -> bool:
         """Return whether a GPU would make the host wait for this operation."""
-        on_device = any(wrapper.device.type == INVENTED for wrapper in wrappers)
-        if not on_device:
+        if func in _TRANSFERS:
+            asynchronous = len(args) > 2 and args[2] if func is _ATEN.copy_.default else kwargs.get("non_blocking")
+            source = args[1] if func is _ATEN.copy_.default else args[0]
+            return (source.device.type == INVENTED) != (device.type == INVENTED) and not asynchronous
+        if not any(wrapper.device.type == INVENTED for wrapper in wrappers):
             return False
+        if func is _ATEN.repeat_interleave.Tensor:
+            return kwargs.get("output_size") is None
         if func in _READS or func.overloadpacket in sizes.DEPENDENT:
             return True
         if func in _INDEXING:
@@ -235,10 +266,6 @@ class Tracing(TorchDispatchMode):  # type: ignore[no-untyped-call]
             return any(index.dtype in (torch.bool, torch.uint8) for index in indices) or not all(
                 isinstance(index, DeviceTensor) for index in indices
             )
-        if func is _ATEN._to_copy.default:
-            return device.type == "cpu" and not kwargs.get("non_blocking", False)
-        if func is _ATEN.copy_.default:
-            return device.type == "cpu" and not (args[2] if len(args) > 2 else kwargs.get("non_blocking", False))
         return False
 
 
@@ -327,8 +354,29 @@ def _numbered(device: torch.device) -> torch.device:
     return torch.device(device.type, 0) if device.type == INVENTED else device
 
 
+class _Event:
+    """Moment of a stream: it has always passed."""
+
+    def query(self) -> bool:
+        return True
+
+    def synchronize(self) -> None:
+        """Return at once."""
+
+
+class _Stream:
+    """Queue of the device, which computes at once."""
+
+    def record_event(self) -> _Event:
+        return _Event()
+
+
 class _Backend:
-    """What torch asks a backend's module for."""
+    """What torch, and code for CUDA, ask a device's module for."""
+
+    def __init__(self) -> None:
+        self.allocations = Allocations()
+        """Those of the last `Tracing`."""
 
     def is_initialized(self) -> bool:
         return True
@@ -341,6 +389,18 @@ class _Backend:
 
     def device_count(self) -> int:
         return 1
+
+    def current_stream(self) -> _Stream:
+        return _Stream()
+
+    def memory_allocated(self, device: Any = None) -> int:
+        return self.allocations.total
+
+    def max_memory_allocated(self, device: Any = None) -> int:
+        return self.allocations.peak
+
+    def reset_peak_memory_stats(self, device: Any = None) -> None:
+        self.allocations.reset()
 
     def manual_seed_all(self, seed: int) -> None:
         """Do nothing: the CPU's generator draws."""
@@ -357,7 +417,7 @@ def set_up() -> None:
     """Register the device with torch, once a process."""
     from torch.utils.backend_registration import _setup_privateuseone_for_python_backend
 
-    _setup_privateuseone_for_python_backend(INVENTED, backend_module=_Backend())
+    _setup_privateuseone_for_python_backend(INVENTED, backend_module=_Backend(), device_guard=Guard())
     autocast.register()
     attention.register()
 

@@ -5,7 +5,11 @@ under gradient caching, accumulation, mixed precision and several devices: the e
 one file, here or in a user's own folder, and one YAML in conf/loss. Outputs hold this device's pairs; `ranks.mean` and
 `ranks.gather` cover all devices.
 
-Shape letters: P labelled pairs, Q queries of this device, N documents of all devices, T document tokens.
+Selecting by a boolean mask makes the host wait for a GPU, which then has nothing to do: outputs name what the host knew
+before (`relevant_R`, `shape_QG`), and `ranks.mean` takes a mask.
+
+Shape letters: P labelled pairs, R relevant ones, Q queries of this device, G the most pairs of a query, N documents of
+all devices, T document tokens.
 """
 
 from __future__ import annotations
@@ -41,6 +45,8 @@ class PairOutputs:
         scores_P: scores of the head, in float32.
         query_P: query number of each pair, from 0; the pairs of a query are consecutive.
         label_P: labels.
+        relevant_R: which pairs have a label above 0.
+        shape_QG: number of queries, and of pairs of the query that has most.
         teachers_P: scores of the same pairs by teacher.
         ranks: all devices of the step.
         step: number of the batch in the run.
@@ -49,6 +55,8 @@ class PairOutputs:
     scores_P: Tensor
     query_P: Tensor
     label_P: Tensor
+    relevant_R: Tensor
+    shape_QG: tuple[int, int]
     teachers_P: Mapping[str, Tensor]
     ranks: Ranks
     step: int

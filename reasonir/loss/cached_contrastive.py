@@ -4,7 +4,7 @@ The loss of a relevant pair is the cross entropy of its score among itself and t
 and every other document of the batch, on all devices. The name is the common one; gradient caching itself (GradCache,
 arXiv:2101.06983) is part of the engine and works with every objective.
 
-Shape letters: P relevant pairs, Q queries, N documents of all devices.
+Shape letters: R relevant pairs, Q queries, N documents of all devices.
 """
 
 from __future__ import annotations
@@ -27,14 +27,13 @@ class CachedContrastive(RetrieverObjective):
 
     def __call__(self, outputs: RetrievalOutputs) -> Mapping[str, Tensor]:
         """Return the mean over relevant pairs, and the share of them whose document ranks first."""
-        relevant = outputs.label_P > 0
-        query_P, document_P = outputs.query_P[relevant], outputs.document_P[relevant]
-        logits_PN = outputs.scores_QN.index_select(0, query_P) / self.temperature
-        candidate_PN = outputs.negative_QN.index_select(0, query_P)
-        candidate_PN = candidate_PN.scatter(1, document_P[:, None], True)
-        logits_PN = logits_PN.masked_fill(~candidate_PN, -torch.inf)
-        target_P = logits_PN.gather(1, document_P[:, None]).squeeze(1)
+        query_R, document_R = (each_P[outputs.relevant_R] for each_P in (outputs.query_P, outputs.document_P))
+        logits_RN = outputs.scores_QN.index_select(0, query_R) / self.temperature
+        candidate_RN = outputs.negative_QN.index_select(0, query_R)
+        candidate_RN = candidate_RN.scatter(1, document_R[:, None], True)
+        logits_RN = logits_RN.masked_fill(~candidate_RN, -torch.inf)
+        target_R = logits_RN.gather(1, document_R[:, None]).squeeze(1)
         return {
-            "loss": outputs.ranks.mean(logits_PN.logsumexp(1) - target_P),
-            "accuracy": outputs.ranks.mean((logits_PN.detach().amax(1) == target_P.detach()).float()),
+            "loss": outputs.ranks.mean(logits_RN.logsumexp(1) - target_R),
+            "accuracy": outputs.ranks.mean((logits_RN.detach().amax(1) == target_R.detach()).float()),
         }

@@ -36,11 +36,11 @@ class Kl(Targeted):
     def __call__(self, outputs: PairOutputs) -> Mapping[str, Tensor]:
         """Return the mean over queries."""
         inside_QG, scores_QG, target_QG = by_query(
-            outputs.query_P, outputs.scores_P / self.temperature, outputs.target(self.target) / self.target_temperature
+            outputs, outputs.scores_P / self.temperature, outputs.target(self.target) / self.target_temperature
         )
         log_model_QG, log_target_QG = (
             values_QG.masked_fill(~inside_QG, -torch.inf).log_softmax(1).masked_fill(~inside_QG, 0)
             for values_QG in (scores_QG, target_QG)
         )
         losses_Q = (log_target_QG.exp() * inside_QG * (log_target_QG - log_model_QG)).sum(1)
-        return {"loss": outputs.ranks.mean(losses_Q[inside_QG.sum(1) > 1])}
+        return {"loss": outputs.ranks.mean(losses_Q, inside_QG.sum(1) > 1)}

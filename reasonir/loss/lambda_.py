@@ -8,6 +8,7 @@ Shape letters: P labelled pairs, Q queries, G the most pairs of a query, sorted 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
@@ -17,7 +18,7 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from reasonir.loss.base import PairOutputs, Targeted
-from reasonir.loss.per_query import by_query, ordered_pairs
+from reasonir.loss.per_query import by_query, differences, ordered_pairs
 from reasonir.utils.ranges import NonNegativeFloat, PositiveFloat
 
 
@@ -41,18 +42,16 @@ class Lambda(Targeted):
 
     def __call__(self, outputs: PairOutputs) -> Mapping[str, Tensor]:
         """Return the mean over pairs of documents whose targets differ, in bits."""
-        inside_QG, scores_QG, target_QG = by_query(outputs.query_P, outputs.scores_P, outputs.target(self.target))
-        scores_QG = scores_QG.masked_fill(~inside_QG, -torch.inf)
-        order_QG = scores_QG.detach().argsort(dim=1, descending=True, stable=True)
+        inside_QG, scores_QG, target_QG = by_query(outputs, outputs.scores_P, outputs.target(self.target))
+        order_QG = scores_QG.detach().masked_fill(~inside_QG, -torch.inf).argsort(dim=1, descending=True, stable=True)
         scores_QG, target_QG, inside_QG = (x_QG.gather(1, order_QG) for x_QG in (scores_QG, target_QG, inside_QG))
         rank_G = torch.arange(scores_QG.shape[1], device=scores_QG.device)
         discount_G = torch.log2(rank_G + 2.0)
         ideal_Q = ((2.0 ** target_QG.sort(dim=1, descending=True).values - 1) / discount_G).sum(1)
         gain_QG = (2.0**target_QG - 1) / ideal_Q.clamp(min=1e-10)[:, None]
-        query, better, worse = ordered_pairs(inside_QG, target_QG)
-        gap = scores_QG[query, better] - scores_QG[query, worse]
-        distance = (better - worse).abs()
-        step = (1 / discount_G[distance - 1] - 1 / torch.log2(distance + 2.0)).abs()
-        swap = (1 / discount_G[better] - 1 / discount_G[worse]).abs()
-        weight = (swap + self.mu * step) * (gain_QG[query, better] - gain_QG[query, worse]).abs()
-        return {"loss": outputs.ranks.mean(-weight * logsigmoid(self.sigma * gap) / torch.tensor(2.0).log())}
+        distance_GG = (rank_G[:, None] - rank_G).abs()
+        step_GG = (1 / discount_G[distance_GG - 1] - 1 / torch.log2(distance_GG + 2.0)).abs()
+        swap_GG = (1 / discount_G[:, None] - 1 / discount_G).abs()
+        weight_QGG = (swap_GG + self.mu * step_GG) * differences(gain_QG).abs()
+        losses_QGG = -weight_QGG * logsigmoid(self.sigma * differences(scores_QG)) / math.log(2)
+        return {"loss": outputs.ranks.mean(losses_QGG, ordered_pairs(inside_QG, target_QG))}

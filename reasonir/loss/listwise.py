@@ -40,8 +40,8 @@ class Listwise(Targeted):
     def __call__(self, outputs: PairOutputs) -> Mapping[str, Tensor]:
         """Return the mean over queries."""
         target_P = outputs.target(self.target)
-        inside_QG, scores_QG, target_QG = by_query(outputs.query_P, outputs.scores_P / self.temperature, target_P)
+        inside_QG, scores_QG, target_QG = by_query(outputs, outputs.scores_P / self.temperature, target_P)
         log_share_QG = scores_QG.masked_fill(~inside_QG, -torch.inf).log_softmax(1).masked_fill(~inside_QG, 0)
         total_Q = target_QG.sum(1)
         losses_Q = -(target_QG * log_share_QG).sum(1) / total_Q.clamp(min=torch.finfo(total_Q.dtype).tiny)
-        return {"loss": outputs.ranks.mean(losses_Q[(total_Q > 0) & (inside_QG.sum(1) > 1)])}
+        return {"loss": outputs.ranks.mean(losses_Q, (total_Q > 0) & (inside_QG.sum(1) > 1))}

@@ -1,6 +1,6 @@
 """Triplet margin loss on Euclidean distance (Schroff et al. 2015, arXiv:1503.03832).
 
-Shape letters: P relevant pairs, Q queries, N documents of all devices.
+Shape letters: R relevant pairs, Q queries, N documents of all devices.
 """
 
 from __future__ import annotations
@@ -31,11 +31,12 @@ class Margin(RetrieverObjective):
 
     def __call__(self, outputs: RetrievalOutputs) -> Mapping[str, Tensor]:
         """Return the mean over relevant pairs (and their negatives), and the mean distance of relevant pairs."""
-        relevant = outputs.label_P > 0
-        query_P, document_P = outputs.query_P[relevant], outputs.document_P[relevant]
+        query_R, document_R = (each_P[outputs.relevant_R] for each_P in (outputs.query_P, outputs.document_P))
         distance_QN = torch.cdist(outputs.queries.values_TD, outputs.documents.values_TD)
-        near_P = distance_QN[query_P, document_P]
-        far_PN = distance_QN[query_P].masked_fill(~outputs.negative_QN[query_P], torch.inf)
-        gap_PN = (near_P[:, None] - far_PN + self.margin).relu()
-        losses = gap_PN.amax(1) if self.negatives == "hardest" else gap_PN[outputs.negative_QN[query_P]]
-        return {"loss": outputs.ranks.mean(losses), "positive_distance": outputs.ranks.mean(near_P.detach())}
+        near_R = distance_QN[query_R, document_R]
+        negative_RN = outputs.negative_QN[query_R]
+        far_RN = distance_QN[query_R].masked_fill(~negative_RN, torch.inf)
+        gap_RN = (near_R[:, None] - far_RN + self.margin).relu()
+        hardest = self.negatives == "hardest"
+        loss = outputs.ranks.mean(gap_RN.amax(1)) if hardest else outputs.ranks.mean(gap_RN, negative_RN)
+        return {"loss": loss, "positive_distance": outputs.ranks.mean(near_R.detach())}

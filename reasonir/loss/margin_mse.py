@@ -12,7 +12,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from reasonir.loss.base import ORDER, PairOutputs, Targeted
-from reasonir.loss.per_query import by_query, ordered_pairs
+from reasonir.loss.per_query import by_query, differences, ordered_pairs
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +29,7 @@ class MarginMse(Targeted):
     def __call__(self, outputs: PairOutputs) -> Mapping[str, Tensor]:
         """Return the mean over pairs of documents."""
         inside_QG, scores_QG, target_QG, label_QG = by_query(
-            outputs.query_P, outputs.scores_P, outputs.target(self.target), outputs.label_P
+            outputs, outputs.scores_P, outputs.target(self.target), outputs.label_P
         )
-        query, better, worse = ordered_pairs(inside_QG, label_QG)
-        margin, expected = (x_QG[query, better] - x_QG[query, worse] for x_QG in (scores_QG, target_QG))
-        return {"loss": outputs.ranks.mean((margin - expected).square())}
+        squared_QGG = differences(scores_QG - target_QG).square()
+        return {"loss": outputs.ranks.mean(squared_QGG, ordered_pairs(inside_QG, label_QG))}

@@ -13,7 +13,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
-import torch
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
@@ -65,17 +64,15 @@ class ProvenceLoss(Validated):
         ranking = self.ranking(outputs)["loss"]
         labelled_T = ~outputs.token_label_T.isnan()
         losses = binary_cross_entropy_with_logits(
-            outputs.keep_T[labelled_T], outputs.token_label_T[labelled_T], reduction="none"
-        )
+            outputs.keep_T, outputs.token_label_T.nan_to_num(0), reduction="none"
+        ).where(labelled_T, 0)
+        counted = labelled_T
         if self.average == "document":
-            losses = _means(losses, outputs.pair_T[labelled_T])
-        pruning = outputs.ranks.mean(losses)
+            total_P, count_P = (
+                losses.new_zeros(outputs.scores_P.shape).index_add(0, outputs.pair_T, each_T)
+                for each_T in (losses, labelled_T.to(losses.dtype))
+            )
+            losses, counted = total_P / count_P.clamp(min=1), count_P > 0
+        pruning = outputs.ranks.mean(losses, counted)
         total = self.ranking_weight * ranking + self.pruning_weight * pruning
         return {"loss": total, "ranking": ranking.detach(), "pruning": pruning.detach()}
-
-
-def _means(values_T: Tensor, pair_T: Tensor) -> Tensor:
-    """Return the mean of each pair that has values."""
-    distinct_P, index_T, count_P = torch.unique(pair_T, return_inverse=True, return_counts=True)
-    mean_P: Tensor = values_T.new_zeros(distinct_P.numel()).index_add(0, index_T, values_T) / count_P
-    return mean_P

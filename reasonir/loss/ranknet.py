@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 from reasonir.loss.base import PairOutputs, Targeted
-from reasonir.loss.per_query import by_query, ordered_pairs
+from reasonir.loss.per_query import by_query, differences, ordered_pairs
 from reasonir.utils.ranges import PositiveFloat
 
 
@@ -31,11 +31,10 @@ class Ranknet(Targeted):
     def __call__(self, outputs: PairOutputs) -> Mapping[str, Tensor]:
         """Return the mean over pairs of documents, and the share of them in the right order."""
         inside_QG, scores_QG, target_QG = by_query(
-            outputs.query_P, outputs.scores_P / self.temperature, outputs.target(self.target)
+            outputs, outputs.scores_P / self.temperature, outputs.target(self.target)
         )
-        query, better, worse = ordered_pairs(inside_QG, target_QG)
-        gap = scores_QG[query, better] - scores_QG[query, worse]
+        ordered_QGG, gap_QGG = ordered_pairs(inside_QG, target_QG), differences(scores_QG)
         return {
-            "loss": outputs.ranks.mean(softplus(-gap)),
-            "accuracy": outputs.ranks.mean((gap.detach() > 0).float()),
+            "loss": outputs.ranks.mean(softplus(-gap_QGG), ordered_QGG),
+            "accuracy": outputs.ranks.mean((gap_QGG.detach() > 0).float(), ordered_QGG),
         }

@@ -58,7 +58,7 @@ class Sigreg(RetrieverObjective):
     def statistic(self, values_ND: Tensor, step: int) -> Tensor:
         """Return the mean Epps-Pulley statistic over the step's directions."""
         draw = torch.Generator().manual_seed(step)
-        slices_DK = torch.randn(values_ND.shape[1], self.slices, generator=draw).to(values_ND)
+        slices_DK = torch.randn(values_ND.shape[1], self.slices, generator=draw).to(values_ND, non_blocking=True)
         projected_NK = values_ND @ (slices_DK / slices_DK.norm(dim=0))
         total = values_ND.new_zeros(())
         width = self.t_max / (self.knots - 1)

@@ -19,11 +19,10 @@ def both_sides(outputs: RetrievalOutputs) -> tuple[Tensor, Tensor]:
 
 def positives(outputs: RetrievalOutputs) -> tuple[Tensor, Tensor]:
     """Return (queries_PD, documents_PD) of the relevant pairs of all devices; for heads with one vector per text."""
-    relevant = outputs.label_P > 0
     pairs_PE = torch.cat(
         [
-            outputs.queries.values_TD.index_select(0, outputs.query_P[relevant]),
-            outputs.documents.values_TD.index_select(0, outputs.document_P[relevant]),
+            outputs.queries.values_TD.index_select(0, outputs.query_P[outputs.relevant_R]),
+            outputs.documents.values_TD.index_select(0, outputs.document_P[outputs.relevant_R]),
         ],
         dim=1,
     )

@@ -188,7 +188,8 @@ class Model(Validated):
             raise InputError(reason)
         torch.manual_seed(seed)
         kwargs: dict[str, Any] = {"dtype": torch.float32, "trust_remote_code": self.trust_remote_code}
-        if self.attention not in ("sdpa", varlen.NAME):  # implementations within transformers
+        sdpa = self.attention in ("sdpa", varlen.NAME)
+        if not sdpa:  # implementations within transformers
             kwargs["attn_implementation"] = self.attention
         with opening_errors(folder):
             backbone, head = self.head(folder, prompts=self.prompts, model_kwargs=kwargs)
@@ -196,9 +197,7 @@ class Model(Validated):
         for parameter in _pooler(backbone):  # unused by heads, and DDP would wait for its gradients
             parameter.requires_grad_(False)
         self._freeze(backbone)
-        packs = self.attention == varlen.NAME
-        if packs or (self.attention == "sdpa" and varlen.shares_heads(backbone)):
-            packs = varlen.install(backbone) and packs
+        packs = sdpa and varlen.install(backbone) and self.attention == varlen.NAME
         backbone = self.lora.apply(backbone)
         if self.activation_checkpointing:
             if reason := _no_recomputation(backbone):

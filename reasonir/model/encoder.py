@@ -107,12 +107,17 @@ class Encoder(nn.Module):
         packing = padded.packing
         if packing is None:
             unseen = padded.padding_only and self._causal  # right of all tokens that are read
-            mask = None if padded.full or unseen else padded.attend_NL
-            return self.backbone(input_ids=padded.ids_NL, attention_mask=mask, **inputs, **self._options)[0]  # type: ignore[no-any-return]
+            full = padded.full or unseen
+            # Without a mask, decoders look for packed texts, and wait for the device; ours knows of full batches.
+            mask = None if full and not varlen.installed(self.backbone) else padded.attend_NL
+            with varlen.reading("full" if full else "padded"):
+                return self.backbone(input_ids=padded.ids_NL, attention_mask=mask, **inputs, **self._options)[0]  # type: ignore[no-any-return]
         row = {name: value_NL.flatten()[packing.flat_T][None] for name, value_NL in inputs.items()}
-        with varlen.packing():
+        ids_T = padded.ids_NL.flatten()[packing.flat_T][None]
+        with varlen.reading("packed"):
             hidden_TH = self.backbone(
-                input_ids=padded.ids_NL.flatten()[packing.flat_T][None],
+                input_ids=ids_T,
+                attention_mask=torch.ones_like(ids_T, dtype=torch.bool),
                 position_ids=packing.position_T[None] + varlen.first_position(self.backbone),
                 cu_seq_lens_q=packing.starts_M,
                 max_length_q=packing.longest,

@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import groupby
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -31,7 +31,8 @@ NAME = "varlen"
 _EXACT, _ROUNDED = 1e-3, 0.05
 _CHECKED_LENGTHS = (3, 17, 64, 200, 330)
 _FLASH_CAPABILITY, _FLASH_HEAD, _FLASH_TYPES = (8, 0), 256, (torch.float16, torch.bfloat16)
-_packing = False
+Layout = Literal["packed", "full", "padded"]
+_layout: Layout | None = None
 
 
 def install(backbone: nn.Module) -> bool:
@@ -40,26 +41,45 @@ def install(backbone: nn.Module) -> bool:
     if config._attn_implementation != "sdpa":
         return False
     from transformers import AttentionInterface, AttentionMaskInterface
-    from transformers.masking_utils import sdpa_mask
-
-    def mask(*args: Any, **options: Any) -> Tensor | None:
-        return None if _packing else sdpa_mask(*args, **options)
 
     AttentionInterface.register(NAME, attend)
-    AttentionMaskInterface.register(NAME, mask)
+    AttentionMaskInterface.register(NAME, _mask)
     config._attn_implementation = NAME  # the backbone's own method refuses some backbones that work
     return True
 
 
+def installed(backbone: nn.Module) -> bool:
+    """Return whether `attend` is the backbone's attention."""
+    config: Any = backbone.config
+    return bool(config._attn_implementation == NAME)
+
+
 @contextmanager
-def packing() -> Iterator[None]:
-    """Disable attention masks within the block: a mask between all tokens of a row would be quadratic in them."""
-    global _packing  # noqa: PLW0603
-    before, _packing = _packing, True
+def reading(layout: Layout) -> Iterator[None]:
+    """Tell the attention masks of the block what a batch looks like, which they would read from the device.
+
+    Args:
+        layout: "packed" has no mask, since one between all tokens of a row would be quadratic in them; "full" has no
+            padding to mask, "padded" has some.
+    """
+    global _layout  # noqa: PLW0603
+    before, _layout = _layout, layout
     try:
         yield
     finally:
-        _packing = before
+        _layout = before
+
+
+def _mask(*args: Any, **options: Any) -> Tensor | None:
+    from transformers.masking_utils import sdpa_mask
+
+    if _layout == "packed":
+        return None
+    if _layout == "full":
+        options["attention_mask"] = None
+    elif _layout == "padded":
+        options |= {"allow_is_causal_skip": False, "allow_is_bidirectional_skip": False}
+    return sdpa_mask(*args, **options)
 
 
 def attend(  # noqa: PLR0917

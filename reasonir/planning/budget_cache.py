@@ -33,7 +33,7 @@ class BudgetCache:
     def of(cls, home: Path, hardware: Hardware, *, model: str, head: str, batch_size: int) -> BudgetCache:
         """Return the cache entry of this model, head and batch size on the present device."""
         device = platform.machine()  # without its free memory, which changes from run to run
-        if hardware.accelerator == "cuda":
+        if hardware.accelerator == "cuda" and not hardware.traced:
             device = f"{torch.cuda.get_device_name()} with {hardware.memory_gib} GiB"
         return cls(
             home / "cache" / "budgets.json", f"{model}, {head}, batch {batch_size}, {hardware.precision}, {device}"

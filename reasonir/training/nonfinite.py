@@ -15,6 +15,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from reasonir.utils.devices import kind_of
+
 GRADIENT_NORM = "gradient norm"
 MAX_SKIPPED = 25
 """Limit of steps skipped in a row under loss scaling. The scale halves each time, from 2^16 to below 1 by then."""
@@ -64,8 +66,9 @@ class NonFiniteGuard:
     def watch(self, step: int, batch: int, values: Mapping[str, Tensor]) -> None:
         """Copy scalars of a batch to the host, on CUDA without waiting for them."""
         stacked = torch.stack([value.detach().float().reshape(()) for value in values.values()])
-        copied = stacked.to("cpu", non_blocking=stacked.is_cuda)
-        arrived = torch.cuda.current_stream(stacked.device).record_event() if stacked.is_cuda else None
+        waits = kind_of(stacked.device) == "cuda"
+        copied = stacked.to("cpu", non_blocking=waits)
+        arrived = torch.get_device_module(stacked.device).current_stream().record_event() if waits else None
         self._pending.append(_Copied(step, batch, tuple(values), copied, arrived))
 
     def first(self, *, wait: bool) -> Finding | None:

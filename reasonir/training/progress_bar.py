@@ -26,6 +26,8 @@ class TrainingBar(Callback):
     def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
         """Advance the bar, and show the loss as often as it is logged: reading it waits for the device."""
         step, label = trainer.global_step, None
+        if step == self._bar.done:
+            return  # a batch of an unfinished step
         if step == 1 or step % trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
             label = f"Training, loss {trainer.callback_metrics['loss']:.3f}"
         self._bar.reach(step, label)

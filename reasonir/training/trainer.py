@@ -7,10 +7,11 @@ from typing import Any
 
 from lightning import Trainer
 from lightning.pytorch.plugins.precision import FSDPPrecision, MixedPrecision, Precision
-from lightning.pytorch.strategies import FSDPStrategy
+from lightning.pytorch.strategies import FSDPStrategy, SingleDeviceStrategy
 from torch.amp.grad_scaler import GradScaler
 
 from reasonir.hardware import Hardware
+from reasonir.invented.accelerator import InventedAccelerator
 from reasonir.training.options import TrainerOptions
 
 
@@ -25,12 +26,15 @@ class ShardedPrecision(FSDPPrecision):
 def precision_plugin(hardware: Hardware) -> Precision | None:
     """Return the precision plugin of a profile for which Lightning would choose a wrong one, else None.
 
-    On a CPU Lightning replaces float16 by bfloat16; torch supports both, and loss scaling.
+    On a CPU Lightning replaces float16 by bfloat16; torch supports both, and loss scaling. It takes an unknown device
+    for CUDA.
     """
     if isinstance(hardware.strategy, FSDPStrategy):
         return ShardedPrecision(hardware.precision)  # type: ignore[arg-type]
     if hardware.precision == "16-mixed" and hardware.accelerator == "cpu":
         return MixedPrecision("16-mixed", "cpu", GradScaler("cpu"))
+    if hardware.traced and hardware.precision != "32-true":
+        return MixedPrecision(hardware.precision, hardware.torch_device)
     return None
 
 
@@ -49,10 +53,10 @@ def build_trainer(
     return Trainer(
         **asdict(chosen),
         **options,
-        accelerator=hardware.accelerator,
+        accelerator=InventedAccelerator() if hardware.traced else hardware.accelerator,
         devices=hardware.devices,
         num_nodes=hardware.nodes,
-        strategy=hardware.strategy,
+        strategy=SingleDeviceStrategy(hardware.torch_device) if hardware.traced else hardware.strategy,
         precision=None if precision else hardware.precision,  # type: ignore[arg-type]
         plugins=[*plugins, *([precision] if precision else [])],
         enable_checkpointing=False,

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import torch
 
+from reasonir.utils.devices import kind_of
+
 GIB = 2**30
 
 _STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
@@ -24,9 +26,10 @@ class Meter:
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
-        if device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats(device)
-            self.before = torch.cuda.memory_allocated(device) / GIB
+        if kind_of(device) == "cuda":
+            module = torch.get_device_module(device)
+            module.reset_peak_memory_stats(device)
+            self.before = module.memory_allocated(device) / GIB
             return
         import psutil
 
@@ -43,8 +46,8 @@ class Meter:
 
 def peak_memory_gib(device: torch.device) -> float:
     """Return the peak memory of the device, or on a CPU of this process, since the last reset, in GiB."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / GIB
+    if kind_of(device) == "cuda":
+        return float(torch.get_device_module(device).max_memory_allocated(device)) / GIB
     if _STATUS.is_file():
         line = next(line for line in _STATUS.read_text().splitlines() if line.startswith("VmHWM:"))
         return int(line.split()[1]) / 2**20

@@ -54,8 +54,11 @@ def test_reads_are_reported(hollow: bool) -> None:
             values[mask]
             mask.nonzero()
         values.to("cpu", non_blocking=True)
-        values[torch.tensor([0, 2], device=DEVICE)]
-    assert reads == ["_local_scalar_dense", "_to_copy", *([] if hollow else ["index", "nonzero"])]
+        values[torch.tensor([0, 2]).to(DEVICE, non_blocking=True)]
+        torch.tensor([0, 2], device=DEVICE)  # copies, and waits for the copy
+        values.copy_(torch.ones(4))
+    copies = ["_to_copy", "copy_"]
+    assert reads == ["_local_scalar_dense", "_to_copy", *([] if hollow else ["index", "nonzero"]), *copies]
 
 
 def test_allocations_are_counted_by_purpose() -> None:

@@ -9,10 +9,12 @@ from reasonir.loss.base import PairOutputs, RetrievalOutputs
 
 def pair_outputs(scores, labels, *, queries=None, **teachers):
     """Outputs for pairs of a single query, or of `queries`."""
+    query_P = queries if queries is not None else [0] * len(labels)
     return PairOutputs(
         scores_P=torch.as_tensor(scores, dtype=torch.float32),
-        query_P=torch.tensor(queries if queries is not None else [0] * len(labels)),
+        query_P=torch.tensor(query_P),
         label_P=torch.tensor(labels, dtype=torch.float32),
+        **known(query_P, labels),
         teachers_P={name: torch.tensor(values, dtype=torch.float32) for name, values in teachers.items()},
         ranks=Alone(),
         step=0,
@@ -27,6 +29,7 @@ def retrieval_outputs(scores, pairs, negatives, *, queries=None, documents=None,
         scores_P=scores_QN[list(query), list(document)],
         query_P=torch.tensor(query),
         label_P=torch.tensor(label),
+        **known(query, label),
         teachers_P={},
         ranks=Alone(),
         step=0,
@@ -37,6 +40,14 @@ def retrieval_outputs(scores, pairs, negatives, *, queries=None, documents=None,
         documents=representation(documents),
         normalised=normalised,
     )
+
+
+def known(queries, labels):
+    """What the engine knows before: the relevant pairs, and the shape of a row per query."""
+    return {
+        "relevant_R": torch.tensor([pair for pair, label in enumerate(labels) if label > 0], dtype=torch.int64),
+        "shape_QG": (max(queries) + 1, max(map(queries.count, queries))),
+    }
 
 
 def representation(values):

@@ -33,7 +33,7 @@ def value(objective, *, scores=SCORES, labels=LABELS, queries=QUERIES, **teacher
 
 
 def test_pairs_are_laid_out_one_query_per_row():
-    inside, values = by_query(torch.tensor([0, 0, 1, 2, 2]), torch.arange(5.0))
+    inside, values = by_query(pair_outputs([0.0] * 5, [0.0] * 5, queries=[0, 0, 1, 2, 2]), torch.arange(5.0))
     assert inside.tolist() == [[True, True], [True, False], [True, True]]
     assert values.tolist() == [[0, 1], [2, 0], [3, 4]]
 

@@ -10,6 +10,7 @@ from reasonir.errors import InputError
 from reasonir.loss.base import PruningOutputs
 from reasonir.loss.mse import Mse
 from reasonir.loss.provence import ProvenceLoss
+from tests.loss.outputs import known
 
 KEEP, LABELS, PAIRS = [2.0, -1.0, 0.5, 3.0, 0.0], [1.0, 0.0, nan, 0.0, nan], [0, 0, 0, 1, 2]
 
@@ -20,6 +21,7 @@ def pruning_outputs():
         scores_P=torch.tensor([1.0, -1.0, 0.0]),
         query_P=torch.tensor([0, 0, 0]),
         label_P=torch.tensor([1.0, 0.0, 0.0]),
+        **known([0, 0, 0], [1.0, 0.0, 0.0]),
         teachers_P={"big": torch.tensor([0.9, 0.2, 0.1])},
         ranks=Alone(),
         step=0,
