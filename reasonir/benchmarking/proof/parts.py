@@ -18,6 +18,8 @@ _CARD_GIB = 15
 """GPU memory that the search of largest batches may use, in GiB: that of a T4."""
 _LARGE_GIB = 40
 """GPU memory from which on steps are larger, in GiB."""
+_MINI_BATCH = 8
+"""Texts of a peer's mini-batch."""
 _MINILM = ("layers=6", "hidden=384", "heads=12", "kv_heads=12", "head_dim=32", "intermediate=1024")
 _GPU, _PACKED = "tests/scenarios/test_gpu.py", "tests/model/test_varlen.py"
 _AGREEMENT = "gradients_of_the_cpu or losses_and_metrics_of_the_cpu"
@@ -33,6 +35,7 @@ class Machine:
         accelerator: cuda, mps or cpu.
         memory_gib: memory of the GPU; 0 without one.
         peers_python: interpreter with sentence-transformers 6.2.
+        peak_tflops: the user's rate of the device; None for that of its data sheet.
         tree: folder of the package's source, where tests are.
     """
 
@@ -40,6 +43,7 @@ class Machine:
     accelerator: str
     memory_gib: float
     peers_python: Path
+    peak_tflops: float | None = None
     tree: Path = PACKAGE.parent
 
     @property
@@ -82,7 +86,7 @@ def _size(machine: Machine) -> tuple[tuple[str, ...], int, int]:
     """Return the overrides of the model, the queries of a step, and the tokens of a document."""
     if machine.accelerator == "cuda":
         return ("model=random_qwen",), *((32, 1024) if machine.memory_gib >= _LARGE_GIB else (16, 512))
-    return ("model=random_qwen_tiny", *(f"model.{key}" for key in _MINILM)), 8, 512
+    return ("model=random_qwen_tiny", *(f"model.{key}" for key in _MINILM)), 4, 512
 
 
 def _bench(machine: Machine, head: str, *arguments: str, queries: int | None = None, figure: str = "") -> Call:
@@ -94,6 +98,8 @@ def _bench(machine: Machine, head: str, *arguments: str, queries: int | None = N
         else ("model.head.pooling=lasttoken", f"model.head.max_length={length}")
     )
     given = (*model, f"model/head={head}", *lengths, f"batch_size={queries or batch_size}")
+    if machine.peak_tflops:
+        given += (f"peak_tflops={machine.peak_tflops}",)
     return Call("reasonir.bench", ("hardware=auto", *given, *arguments), figure)
 
 
@@ -117,7 +123,7 @@ def _agreement(machine: Machine) -> tuple[Sequence[Call], str]:
         return [_tests("not slow", _PACKED), _tests("gpu", "-k", _AGREEMENT, _GPU)], ""
     return [
         _tests("not slow and not gpu", _PACKED, "tests/engine/test_step.py")
-    ], "the CPU alone: packed against padded"
+    ], "on the CPU alone: packed against padded"
 
 
 def _out_of_memory(machine: Machine) -> tuple[Sequence[Call], str]:
@@ -139,7 +145,7 @@ def _on_cuda(machine: Machine, call: Call) -> tuple[Sequence[Call], str]:
 
 
 def _largest_batches(machine: Machine) -> tuple[Sequence[Call], str]:
-    most = 16 * _size(machine)[1] if machine.accelerator == "cuda" else 2 * _size(machine)[1]
+    most = (16 if machine.accelerator == "cuda" else 2) * _size(machine)[1]
     given = ("mode=max_batch", "peers=biencoder", "workload=medquad", f"max_batch.max_queries={most}")
     left_out = _without("reasonir_recomputing", "sentence_transformers", "sentence_transformers_cached")
     call = _bench(machine, "biencoder", *given, f"memory_cap_gib={_CARD_GIB}", *left_out)
@@ -148,16 +154,16 @@ def _largest_batches(machine: Machine) -> tuple[Sequence[Call], str]:
 
 
 def _speed(machine: Machine) -> tuple[Sequence[Call], str]:
-    """Compare with small mini-batches on a GPU: of 32 long texts, a peer's graph outgrows 80 GB."""
+    """Compare with small mini-batches: of 32 long texts, a peer's graph outgrows 80 GB."""
     newest = machine.peers_python.is_file()
-    suffix, mini_batch = "_peers" if newest else "", 8 if machine.accelerator == "cuda" else 32
+    suffix = "_peers" if newest else ""
     calls = []
     for head, peer in (("colbert", "pylate"), ("biencoder", "sentence_transformers")):
         given = [f"peers={head}{suffix}", "workload=medquad", "repeats=2", *_without("reasonir_recomputing", peer)]
-        given += [f"peers.{peer}_cached.mini_batch_size={mini_batch}"]
+        given += [f"peers.{peer}_cached.mini_batch_size={_MINI_BATCH}"]
         if newest:
             given += [override("peers_python", machine.peers_python)]
-            given += [f"peers.sentence_transformers_6_cached.mini_batch_size={mini_batch}"]
+            given += [f"peers.sentence_transformers_6_cached.mini_batch_size={_MINI_BATCH}"]
         calls.append(_bench(machine, head, *given))
     missing = f"there is no {machine.peers_python}, so sentence-transformers 6.2 isn't compared (run make bench-peers)"
     return calls, "" if newest else missing

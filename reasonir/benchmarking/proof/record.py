@@ -182,7 +182,9 @@ class Report:
 
 
 def _section(claim: str, record: Mapping[str, Any]) -> Iterator[str]:
-    yield f"{claim} {record['reason']}".strip() + "\n"
+    yield f"{claim}\n"
+    if record["reason"]:
+        yield f"{'Failed' if record['verdict'] == FAILED else 'Note'}: {record['reason']}.\n"
     yield "\n".join(["```bash", *record["commands"], "```\n"])
     for figures in record["figures"]:
         for table in _tables(figures):

@@ -77,7 +77,7 @@ def run_part(name: str, machine: Machine, parts: BenchParts, deadline: float) ->
 def run_call(call: Call, folder: Path, *, seconds: float, home: Path, tree: Path) -> int | None:
     """Run a command with its output in `<folder>/output.log`; return its exit status, None if it took too long.
 
-    Its process and those that it started end with this function, however it ends.
+    A command that takes too long, or whose caller is stopped, ends with all processes that it started.
     """
     folder.mkdir(parents=True)
     given = {
@@ -119,9 +119,9 @@ def _machine(parts: BenchParts) -> Machine:
 
     accelerator, peers = best_accelerator(), Path(parts.peers_python)
     if accelerator != "cuda":
-        return Machine(_processor(), accelerator, 0.0, peers)
+        return Machine(_processor(), accelerator, 0.0, peers, parts.peak_tflops)
     memory = torch.cuda.get_device_properties(0).total_memory / 2**30
-    return Machine(torch.cuda.get_device_name(0), accelerator, memory, peers)
+    return Machine(torch.cuda.get_device_name(0), accelerator, memory, peers, parts.peak_tflops)
 
 
 def _processor() -> str:

@@ -18,7 +18,7 @@ MACHINES = {
     "cpu_with_peers": Machine("Processor", "cpu", 0.0, HERE),
     "mps": Machine("Apple M4", "mps", 0.0, Path("nowhere/python")),
     "t4": Machine("Tesla T4", "cuda", 15.0, Path("nowhere/python")),
-    "h100": Machine("NVIDIA H100", "cuda", 79.0, HERE),
+    "h100": Machine("NVIDIA H100", "cuda", 79.0, HERE, 989.5),
 }
 CALLS = {
     name: [call for part in PARTS.values() for call in part.calls(machine)[0]] for name, machine in MACHINES.items()
@@ -80,6 +80,12 @@ def test_a_cpu_runs_what_it_can():
     assert PARTS["gpu_tests"].calls(MACHINES["mps"]) == ([], "torch sees no NVIDIA GPU")
 
 
+def test_a_stated_rate_reaches_the_benchmarks():
+    for name, stated in (("h100", True), ("t4", False)):
+        (call,) = PARTS["mfu"].calls(MACHINES[name])[0]
+        assert ("peak_tflops=989.5" in call.arguments) == stated
+
+
 def test_missing_peers_are_said_and_ours_are_timed():
     calls, remark = PARTS["speed"].calls(MACHINES["t4"])
     assert remark == ("there is no nowhere/python, so sentence-transformers 6.2 isn't compared (run make bench-peers)")
@@ -92,7 +98,7 @@ def test_missing_peers_are_said_and_ours_are_timed():
 
 @pytest.mark.parametrize("part", ["gpu_tests", "agreement", "out_of_memory", "resume"])
 def test_an_installed_package_without_tests_says_so(tmp_path, part):
-    calls, remark = PARTS[part].calls(Machine("NVIDIA H100", "cuda", 79.0, HERE, tmp_path))
+    calls, remark = PARTS[part].calls(Machine("NVIDIA H100", "cuda", 79.0, HERE, tree=tmp_path))
     assert calls == []
     assert (
         remark == "the tests are in the source tree, and this is an installed package: run it from a copy of the tree"

@@ -40,7 +40,7 @@ def tree(tmp_path, monkeypatch):
     monkeypatch.setitem(PARTS, "agreement", part("passing.py", "failing.py", "passing.py"))
     monkeypatch.setitem(PARTS, "resume", part("passing.py", remark="here alone"))
     monkeypatch.setitem(PARTS, "mfu", part("passing.py", "hanging.py"))
-    machine = Machine("Card (R) 1.5 | X", "cpu", 0.0, Path("nowhere"), tmp_path)
+    machine = Machine("Card (R) 1.5 | X", "cpu", 0.0, Path("nowhere"), tree=tmp_path)
     monkeypatch.setattr(run, "_machine", lambda _: machine)
     return tmp_path
 
