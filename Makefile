@@ -93,9 +93,9 @@ $(PROOF)/.ready: $(wildcard $(WHEELHOUSE)/*.whl)
 	chmod +x $(PROOF)/peers-python
 	@touch $@
 
-wheelhouse: $(READY) ## write the wheels for proof on a machine without a network: PYTHON_VERSION=3.12 MACHINE=x86_64 PRESENT=freeze.txt
+wheelhouse: $(READY) ## write the wheels for proof on a machine without a network: PYTHON_VERSION=3.12 PRESENT=freeze.txt
 	$(BIN)/python tools/wheelhouse.py $(or $(WHEELHOUSE),wheelhouse) --python-version=$(or $(PYTHON_VERSION),3.12) \
-		--machine=$(or $(MACHINE),x86_64) $(if $(PRESENT),--present=$(PRESENT))
+		$(if $(PRESENT),--present=$(PRESENT))
 
 lock: ## resolve pyproject.toml into requirements.lock, requirements-peers.in into requirements-peers.lock
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --extra offline --extra sweep --extra dev --extra docs \

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -38,10 +39,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Write a folder of wheels for make proof WHEELHOUSE=...")
     parser.add_argument("folder", type=Path)
     parser.add_argument("--python-version", default="3.12")
-    parser.add_argument("--machine", default="x86_64", help="processor of the Linux machine, as uname -m names it")
     parser.add_argument("--present", type=Path, help="what else the machine has: output of its pip freeze")
     given = parser.parse_args()
-    target = environment(given.python_version, given.machine)
+    target = environment(given.python_version)
     present = versions(given.present.read_text(encoding="utf-8")) if given.present else {}
     wanted = needed(target, present)
     peers = {"sentence-transformers"} | (
@@ -51,9 +51,6 @@ def main() -> None:
         (given.folder, "requirements.lock", wanted),
         (given.folder / "peers", "requirements-peers.lock", peers),
     ):
-        folder.mkdir(parents=True, exist_ok=True)
-        for stale in folder.glob("*.whl"):
-            stale.unlink()
         download(folder, [pin for name, pin in pins(lock, target).items() if name in names], target)
     wheels = sorted(given.folder.rglob("*.whl"), key=lambda file: -file.stat().st_size)
     for file in wheels[:5]:
@@ -62,13 +59,13 @@ def main() -> None:
     print(f"{total:6.1f} MiB  in {len(wheels)} wheels: {given.folder}")
 
 
-def environment(python_version: str, machine: str) -> dict[str, str]:
-    """Return the values of environment markers on a Linux machine."""
+def environment(python_version: str) -> dict[str, str]:
+    """Return the values of environment markers on Linux on x86_64; for others some packages have no wheels."""
     return {
         "implementation_name": "cpython",
         "implementation_version": f"{python_version}.0",
         "os_name": "posix",
-        "platform_machine": machine,
+        "platform_machine": "x86_64",
         "platform_python_implementation": "CPython",
         "platform_release": "",
         "platform_system": "Linux",
@@ -145,29 +142,34 @@ def versions(freeze: str) -> dict[str, str]:
 
 
 def download(folder: Path, entries: Iterable[str], target: Mapping[str, str]) -> None:
-    """Download wheels for the machine, and build those that are published as source only, of pure Python."""
-    python, machine = target["python_version"], target["platform_machine"]
-    platforms = [f"manylinux_2_{minor}_{machine}" for minor in reversed(GLIBC)]
-    platforms += [f"{name}_{machine}" for name in ("manylinux2014", "manylinux2010", "manylinux1", "linux")]
+    """Replace a folder's wheels by those for the machine; pure Python that is published as source is built."""
+    python = target["python_version"]
+    platforms = [f"manylinux_2_{minor}_x86_64" for minor in reversed(GLIBC)]
+    platforms += ["manylinux2014_x86_64", "manylinux2010_x86_64", "manylinux1_x86_64", "linux_x86_64"]
     with TemporaryDirectory() as scratch:
-        listed = Path(scratch, "requirements.txt")
+        listed, fresh = Path(scratch, "requirements.txt"), Path(scratch, "wheels")
         listed.write_text("\n".join(entries), encoding="utf-8")
-        checked = [
-            "--quiet",
-            "--disable-pip-version-check",
-            "--no-deps",
-            "--require-hashes",
-            "--requirement",
-            str(listed),
-        ]
         given = [f"--python-version={python}", "--implementation=cp", f"--abi=cp{python.replace('.', '')}"]
         given += ["--abi=abi3", "--abi=none", *(f"--platform={name}" for name in platforms)]
-        pip = [sys.executable, "-m", "pip"]
-        subprocess.run([*pip, "download", *checked, *given, "--dest", str(folder)], check=True)
-        for source in [file for file in folder.iterdir() if file.suffix in (".gz", ".zip")]:
-            built = ["--quiet", "--disable-pip-version-check", "--no-deps", "--wheel-dir", str(folder), str(source)]
-            subprocess.run([*pip, "wheel", *built], check=True)
-            source.unlink()
+        pip("download", "--require-hashes", f"--requirement={listed}", f"--dest={fresh}", *given)
+        for source in [file for file in fresh.iterdir() if file.suffix != ".whl"]:
+            pip("wheel", f"--wheel-dir={fresh / 'built'}", str(source))
+        wheels = [*fresh.glob("*.whl"), *fresh.glob("built/*.whl")]
+        if compiled := [file.name for file in fresh.glob("built/*.whl") if not file.name.endswith("-none-any.whl")]:
+            sys.exit(f"there are no wheels for Python {python}, only this machine's: {', '.join(compiled)}")
+        folder.mkdir(parents=True, exist_ok=True)
+        for stale in folder.glob("*.whl"):
+            stale.unlink()
+        for file in wheels:
+            shutil.move(file, folder)
+
+
+def pip(command: str, *arguments: str) -> None:
+    """Run a command of pip without dependencies; end with its status if it fails."""
+    quiet = ("--quiet", "--disable-pip-version-check", "--no-deps")
+    status = subprocess.run([sys.executable, "-m", "pip", command, *quiet, *arguments], check=False).returncode
+    if status:
+        sys.exit(f"pip {command} failed: see above")
 
 
 if __name__ == "__main__":

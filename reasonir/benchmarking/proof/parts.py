@@ -47,6 +47,11 @@ class Machine:
     tree: Path = PACKAGE.parent
 
     @property
+    def cuda(self) -> bool:
+        """True on an NVIDIA GPU."""
+        return self.accelerator == "cuda"
+
+    @property
     def untested(self) -> str:
         """Reason why tests can't run; empty if they can."""
         if not (self.tree / _GPU).is_file():
@@ -69,24 +74,29 @@ class Call:
     figure: str = ""
 
 
+Calls = tuple[Sequence[Call], str]
+"""A part's commands on a machine and a remark; without commands it says why there are none."""
+_NO_GPU: Calls = ([], "torch sees no NVIDIA GPU")
+
+
 @dataclass(frozen=True, slots=True)
 class Part:
     """Part of a proof.
 
     Attributes:
-        claim: what holds if its calls succeed.
-        calls: returns its calls on a machine and a remark on them; without calls the remark says why there are none.
+        claim: what holds if its commands succeed.
+        calls: returns its commands on a machine.
     """
 
     claim: str
-    calls: Callable[[Machine], tuple[Sequence[Call], str]]
+    calls: Callable[[Machine], Calls]
 
 
 def _size(machine: Machine) -> tuple[tuple[str, ...], int, int]:
     """Return the overrides of the model, the queries of a step, and the tokens of a document."""
-    if machine.accelerator == "cuda":
+    if machine.cuda:
         return ("model=random_qwen",), *((32, 1024) if machine.memory_gib >= _LARGE_GIB else (16, 512))
-    return ("model=random_qwen_tiny", *(f"model.{key}" for key in _MINILM)), 4, 512
+    return ("model=random_qwen_tiny", *(f"model.{key}" for key in _MINILM)), 4, 256
 
 
 def _bench(machine: Machine, head: str, *arguments: str, queries: int | None = None, figure: str = "") -> Call:
@@ -111,49 +121,43 @@ def _tests(marker: str, *arguments: str) -> Call:
     return Call("pytest", ("-m", marker, *arguments))
 
 
-def _gpu_tests(machine: Machine) -> tuple[Sequence[Call], str]:
+def _gpu_tests(machine: Machine) -> Calls:
     others = f"not ({_AGREEMENT} or {_MEMORY} or {_RESUMED})"
-    return _on_cuda(machine, _tests("gpu", "-k", others, _GPU))
+    return _if_testable(machine, _tests("gpu", "-k", others, _GPU)) if machine.cuda else _NO_GPU
 
 
-def _agreement(machine: Machine) -> tuple[Sequence[Call], str]:
-    if machine.untested:
-        return [], machine.untested
-    if machine.accelerator == "cuda":
-        return [_tests("not slow", _PACKED), _tests("gpu", "-k", _AGREEMENT, _GPU)], ""
-    return [
-        _tests("not slow and not gpu", _PACKED, "tests/engine/test_step.py")
-    ], "on the CPU alone: packed against padded"
+def _agreement(machine: Machine) -> Calls:
+    if machine.cuda:
+        return _if_testable(machine, _tests("not slow", _PACKED), _tests("gpu", "-k", _AGREEMENT, _GPU))
+    call = _tests("not slow and not gpu", _PACKED, "tests/engine/test_step.py")
+    return _if_testable(machine, call, remark="on the CPU alone: packed against padded")
 
 
-def _out_of_memory(machine: Machine) -> tuple[Sequence[Call], str]:
-    return _on_cuda(machine, _tests("gpu", "-k", _MEMORY, _GPU))
+def _out_of_memory(machine: Machine) -> Calls:
+    return _if_testable(machine, _tests("gpu", "-k", _MEMORY, _GPU)) if machine.cuda else _NO_GPU
 
 
-def _resume(machine: Machine) -> tuple[Sequence[Call], str]:
-    if machine.untested:
-        return [], machine.untested
-    if machine.accelerator == "cuda":
-        return [_tests("gpu", "-k", _RESUMED, _GPU)], ""
-    return [_tests("not slow and not gpu", "-k", "goes_on_bit_for_bit", "tests/commands/test_train.py")], ""
+def _resume(machine: Machine) -> Calls:
+    if machine.cuda:
+        return _if_testable(machine, _tests("gpu", "-k", _RESUMED, _GPU))
+    call = _tests("not slow and not gpu", "-k", "goes_on_bit_for_bit", "tests/commands/test_train.py")
+    return _if_testable(machine, call)
 
 
-def _on_cuda(machine: Machine, call: Call) -> tuple[Sequence[Call], str]:
-    if machine.accelerator != "cuda":
-        return [], "torch sees no NVIDIA GPU"
-    return ([], machine.untested) if machine.untested else ([call], "")
+def _if_testable(machine: Machine, *calls: Call, remark: str = "") -> Calls:
+    return ([], machine.untested) if machine.untested else (calls, remark)
 
 
-def _largest_batches(machine: Machine) -> tuple[Sequence[Call], str]:
-    most = (16 if machine.accelerator == "cuda" else 2) * _size(machine)[1]
+def _largest_batches(machine: Machine) -> Calls:
+    most = (16 if machine.cuda else 2) * _size(machine)[1]
     given = ("mode=max_batch", "peers=biencoder", "workload=medquad", f"max_batch.max_queries={most}")
     left_out = _without("reasonir_recomputing", "sentence_transformers", "sentence_transformers_cached")
     call = _bench(machine, "biencoder", *given, f"memory_cap_gib={_CARD_GIB}", *left_out)
-    capped = "" if machine.accelerator == "cuda" else "; the memory of a CPU isn't capped, so that more would fit"
+    capped = "" if machine.cuda else "; without an NVIDIA GPU memory isn't capped, so that more would fit"
     return [call], f"the search ends at {most} queries{capped}"
 
 
-def _speed(machine: Machine) -> tuple[Sequence[Call], str]:
+def _speed(machine: Machine) -> Calls:
     """Compare with small mini-batches: of 32 long texts, a peer's graph outgrows 80 GB."""
     newest = machine.peers_python.is_file()
     suffix = "_peers" if newest else ""
@@ -169,15 +173,15 @@ def _speed(machine: Machine) -> tuple[Sequence[Call], str]:
     return calls, "" if newest else missing
 
 
-def _mfu(machine: Machine) -> tuple[Sequence[Call], str]:
+def _mfu(machine: Machine) -> Calls:
     _, queries, length = _size(machine)
     others = _without("reasonir_recomputing", "uncached", "sentence_transformers", "sentence_transformers_cached")
     given = ("peers=biencoder", "workload=even", f"workload.documents=[{length}]", "repeats=5", *others)
     return [_bench(machine, "biencoder", *given, queries=2 * queries, figure="mfu")], ""
 
 
-def _evaluation(machine: Machine) -> tuple[Sequence[Call], str]:
-    queries = 128 if machine.accelerator == "cuda" else 32
+def _evaluation(machine: Machine) -> Calls:
+    queries = 128 if machine.cuda else 32
     given = ("mode=evaluation", "workload=medquad", "negatives=3")
     return [_bench(machine, head, *given, queries=queries) for head in ("colbert", "biencoder")], ""
 

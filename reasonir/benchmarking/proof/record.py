@@ -79,9 +79,12 @@ def figures_of(call: Call, folder: Path, status: int | None, limit: float) -> tu
     return figures, failed
 
 
-def _tests(file: Path) -> tuple[dict[str, Any], str]:
+def _tests(file: Path) -> tuple[dict[str, Any] | None, str]:
     """Return counts of tests with the largest of each recorded property, and the failed ones."""
-    cases = list(ET.parse(file).getroot().iter("testcase"))
+    try:
+        cases = list(ET.parse(file).getroot().iter("testcase"))
+    except ET.ParseError:  # pytest was ended while it wrote
+        return None, f"{file.name} is incomplete"
     failed = [case for case in cases if case.find("failure") is not None or case.find("error") is not None]
     skipped = [case for case in cases if case.find("skipped") is not None]
     largest: dict[str, float] = {}

@@ -93,7 +93,7 @@ def run_call(call: Call, folder: Path, *, seconds: float, home: Path, tree: Path
             stderr=subprocess.STDOUT,
             cwd=tree if call.module == "pytest" else None,
             env=environment,
-            start_new_session=True,
+            process_group=0,
         )
         try:
             return process.wait(timeout=max(0.0, seconds))

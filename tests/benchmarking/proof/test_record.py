@@ -61,6 +61,13 @@ def test_the_reason_of_a_failure(tmp_path, call, status, output, reason):
     assert figures_of(call, tmp_path, status, 540) == (None, reason)
 
 
+def test_an_incomplete_list_of_tests_is_said(tmp_path):
+    (tmp_path / "tests.xml").write_text('<testsuites><testsuite><testcase name="one"')
+    (tmp_path / "output.log").write_text("")
+    assert figures_of(TESTS, tmp_path, None, 60) == (None, "took longer than 60 s")
+    assert figures_of(TESTS, tmp_path, 1, 60) == (None, "tests.xml is incomplete")
+
+
 def test_a_figure_that_is_missing_is_said(tmp_path):
     call = Call("reasonir.bench", (), figure="mfu")
     for peer, fault in (({"mfu": 0.3}, ""), ({}, "mfu isn't known on this device: give peak_tflops=")):
