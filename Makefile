@@ -13,7 +13,7 @@ unexport PYTHONDONTWRITEBYTECODE
 export OMP_WAIT_POLICY := PASSIVE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow faults check format ui bench bench-peers bench-gpu lock docs clean
+.PHONY: help setup demo test test-slow faults check format ui bench bench-peers bench-gpu proof wheelhouse lock docs clean
 
 help: ## show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | expand -t 12
@@ -76,6 +76,26 @@ bench-gpu: $(READY) $(PEERS_READY) ## the same on a GPU at Qwen3-0.6B's size in 
 	$(GPU_BENCH) $(GPU_BIENCODER)
 	$(GPU_BENCH) $(GPU_COLBERT) mode=max_batch memory_cap_gib=15
 	$(GPU_BENCH) $(GPU_BIENCODER) mode=max_batch memory_cap_gib=15
+
+PROOF := build/proof
+INSTALL_WHEELS = $(PYTHON) -m pip install --quiet --no-index --no-deps --no-compile
+
+proof: $(if $(WHEELHOUSE),$(PROOF)/.ready,$(READY)) ## try this machine, 25 minutes at most, report in docs/proof; PARTS=a,b WHEELHOUSE=folder
+	HF_HUB_OFFLINE=1 $(if $(WHEELHOUSE),PYTHONPATH=$(CURDIR):$(CURDIR)/$(PROOF)/site:$$PYTHONPATH $(PYTHON),$(BIN)/python) -m reasonir.bench mode=proof \
+		$(if $(WHEELHOUSE),peers_python=$(PROOF)/peers-python) $(if $(PARTS),'proof.parts=[$(PARTS)]')
+
+$(PROOF)/.ready: $(wildcard $(WHEELHOUSE)/*.whl)
+	rm -rf $(PROOF)
+	$(INSTALL_WHEELS) --target $(PROOF)/site $(WHEELHOUSE)/*.whl
+	$(INSTALL_WHEELS) --target $(PROOF)/peers $(WHEELHOUSE)/peers/*.whl
+	printf '#!/bin/sh\nPYTHONPATH="$$PYTHONPATH:%s:%s" exec %s "$$@"\n' \
+		$(CURDIR)/$(PROOF)/peers $(CURDIR)/$(PROOF)/site $(PYTHON) > $(PROOF)/peers-python
+	chmod +x $(PROOF)/peers-python
+	@touch $@
+
+wheelhouse: $(READY) ## write the wheels for proof on a machine without a network: PYTHON_VERSION=3.12 PRESENT=freeze.txt
+	$(BIN)/python tools/wheelhouse.py $(or $(WHEELHOUSE),wheelhouse) --python-version=$(or $(PYTHON_VERSION),3.12) \
+		$(if $(PRESENT),--present=$(PRESENT))
 
 lock: ## resolve pyproject.toml into requirements.lock, requirements-peers.in into requirements-peers.lock
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --extra offline --extra sweep --extra dev --extra docs \

@@ -32,6 +32,9 @@ def main(config: DictConfig) -> None:
         batch_sizes=list(config.scaling.batch_sizes),
         lengths=list(config.scaling.lengths),
         max_tokens=config.scaling.max_tokens,
+        peers_python=config.peers_python,
+        proof_parts=config.proof.parts,
+        proof_folder=config.proof.folder,
     )
     bench(parts)
 

@@ -14,10 +14,12 @@ from contextlib import ExitStack
 from typing import Any
 
 from reasonir.benchmarking.base import Peer, Workload
+from reasonir.benchmarking.evaluation import evaluation
 from reasonir.benchmarking.flops import peak_operations, useful_operations
 from reasonir.benchmarking.max_batch import max_batch
 from reasonir.benchmarking.peer_process import OutOfMemoryError, start_peer
 from reasonir.benchmarking.plots import plot_steps
+from reasonir.benchmarking.proof.run import prove
 from reasonir.benchmarking.report import PeerResult, Step, refuse_disagreement, report, table
 from reasonir.benchmarking.scaling import scaling
 from reasonir.benchmarking.setup import BenchParts, Setting, open_setting
@@ -78,7 +80,7 @@ def _compare(parts: BenchParts) -> tuple[dict[str, Any], dict[str, float]]:
         device,
         peak_operations(device, workload.precision, parts.peak_tflops, model.measure()),
     )
-    document = report(step, results)
+    document = report(step, results, left_out=[name for name in parts.peers if name not in results])
     figures = document["workloads"][step.name]["peers"]
     show(table(step, figures))
     plot_steps(f"One training step: {step.name}, {step.tokens:,} tokens, {device}", figures, parts.folder / "bench.png")
@@ -127,5 +129,9 @@ MODES: dict[str, Callable[[BenchParts], tuple[dict[str, Any], dict[str, float]]]
     "compare": _compare,
     "max_batch": max_batch,
     "scaling": scaling,
+    "evaluation": evaluation,
+    "proof": prove,
 }
-"""Benchmark by mode: steps of all peers, the largest batch of each, or growth of time and memory of the first."""
+"""Benchmark by mode: steps of all peers, the largest batch of each, growth of time and memory of the first, encoding
+and search, or a proof of the machine.
+"""

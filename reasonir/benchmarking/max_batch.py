@@ -7,7 +7,7 @@ sixteenth of the true limit.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from reasonir.benchmarking.base import Peer
@@ -38,7 +38,7 @@ def max_batch(parts: BenchParts) -> tuple[dict[str, Any], dict[str, float]]:
             name: _Search(name, peer, setting, texts, parts.negatives).run(parts.batch_size, parts.max_queries)
             for name, peer in parts.peers.items()
         }
-    show(_table(texts.name, batches))
+    show(table(texts.name, batches))
     return {"max_batch": {texts.name: {"memory_cap_gib": parts.memory_cap_gib, "peers": batches}}}, {
         f"bench/{name}/max_batch_{key}": value for name, batch in batches.items() for key, value in batch.items()
     }
@@ -103,7 +103,8 @@ def largest_fitting(fits: Callable[[int], bool], start: int, most: int | None) -
     return low
 
 
-def _table(workload: str, peers: dict[str, dict[str, float]]) -> Table:
+def table(workload: str, peers: Mapping[str, Mapping[str, float]]) -> Table:
+    """Return the table of the largest batches of a workload, by peer."""
     columns = {"queries": "{:,.0f}", "step": "{:.2f} s", "tokens/s": "{:,.0f}", "peak above the model": "{:.2f} GiB"}
     rows = [
         [name, batch["batch_size"], batch["step_s"], batch["tokens_per_s"], batch["peak_bytes"] / 2**30]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from statistics import median
 from typing import Any
 
@@ -70,17 +70,25 @@ def refuse_disagreement(timed: Mapping[str, PeerResult], precision: str) -> None
                 )
 
 
-def report(step: Step, timed: Mapping[str, PeerResult]) -> dict[str, Any]:
-    """Return the content of bench.json: measurements, ratios of the first peer to the others, and to the uncached."""
+def report(step: Step, timed: Mapping[str, PeerResult], left_out: Sequence[str] = ()) -> dict[str, Any]:
+    """Return the content of bench.json: measurements, ratios of the first peer to the others, and to the uncached.
+
+    Args:
+        step: the compared step.
+        timed: results by peer.
+        left_out: peers that ran out of memory.
+    """
     peers = {name: _figures(step, result) for name, result in timed.items()}
     first, *others = peers
     document: dict[str, Any] = {
         "texts": step.texts,
         "tokens": step.tokens,
+        "operations": step.operations,
         "precision": step.precision,
         "device": step.device,
         "peak_operations": step.peak_operations,
         "peers": peers,
+        "left_out": list(left_out),
         "ratios": {other: _over(peers[first], peers[other]) for other in others},
     }
     if _BASELINE in peers:
@@ -112,6 +120,14 @@ def _figures(step: Step, result: PeerResult) -> dict[str, Any]:
 
 def _over(figures: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, float]:
     return {key: figures[key] / other[key] for key in ("step_s", "peak_bytes") if other[key]}
+
+
+def tables(workloads: Mapping[str, Mapping[str, Any]]) -> Iterator[Table]:
+    """Yield the table of each workload in the content of bench.json."""
+    for name, found in workloads.items():
+        stated = (found[key] for key in ("texts", "tokens", "operations", "precision", "device", "peak_operations"))
+        note = f"Out of memory: {', '.join(found['left_out'])}" if found["left_out"] else ""
+        yield replace(table(Step(name, *stated), found["peers"]), note=note)
 
 
 def table(step: Step, peers: Mapping[str, Mapping[str, Any]]) -> Table:

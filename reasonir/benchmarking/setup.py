@@ -58,7 +58,7 @@ class BenchParts(Command):
         hardware: the hardware profile.
         texts: texts of the step.
         peers: peers by name.
-        mode: compare, max_batch or scaling.
+        mode: compare, max_batch, scaling, evaluation or proof.
         batch_size: queries per step; the first trial of max_batch.
         negatives: hard negatives per query, if the data has any.
         repeats: timed steps of each peer.
@@ -68,6 +68,9 @@ class BenchParts(Command):
         batch_sizes: batch sizes of scaling's points.
         lengths: document lengths of scaling's points, in tokens.
         max_tokens: maximum tokens of scaling's points; larger ones are left out.
+        peers_python: interpreter of the peers that a proof compares with.
+        proof_parts: parts of the proof to run; None runs all.
+        proof_folder: folder of the proof's report.
     """
 
     model: Model
@@ -84,6 +87,9 @@ class BenchParts(Command):
     batch_sizes: Sequence[int]
     lengths: Sequence[int]
     max_tokens: int
+    peers_python: str
+    proof_parts: Sequence[str] | None
+    proof_folder: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +116,7 @@ class Setting:
 
     def workload(self, texts: WorkloadTexts, count: int, negatives: int) -> tuple[Workload, Batch | PairBatch]:
         """Return a step of `count` queries, and its batch for this package's engine."""
-        columns = texts.columns(_plain_tokenizer(self.model), count, negatives)
+        columns = texts.columns(plain_tokenizer(self.model), count, negatives)
         if self.model.reads_pairs:
             columns = with_negatives(columns)
         sides: tuple[Side, Side] = ("query", "document")
@@ -179,7 +185,8 @@ def with_negatives(columns: list[list[str]]) -> list[list[str]]:
     return [queries, positives, *(negatives or [[*positives[1:], positives[0]]])]
 
 
-def _plain_tokenizer(model: Model) -> Any:
+def plain_tokenizer(model: Model) -> Any:
+    """Return the tokenizer of a model's checkpoint."""
     from transformers import AutoTokenizer
 
     return AutoTokenizer.from_pretrained(

@@ -51,6 +51,9 @@ _PART = object()
 _NAME = NotBlank | NonNegative  # a folder may be called 2026
 _PASSED_ON = ("broadcast_buffers", "find_unused_parameters", "gradient_as_bucket_view", "use_orig_params")
 _COMPONENT = Callable[..., Any]
+_PROOF_PART = Literal[
+    "gpu_tests", "agreement", "out_of_memory", "resume", "largest_batches", "speed", "mfu", "evaluation"
+]
 _SECTIONS = (
     *("hardware", "index", "mining", "teacher", "loss", "eval", "logger", "loader", "lengths", "optim", "trainer"),
     *("checkpoint", "dev_eval", "early_stopping", "evaluation", "workload"),
@@ -82,7 +85,7 @@ _KEYS: dict[str, Any] = {
     "trust_remote_code": bool,
     "dry_run": bool,
     "probe": bool,
-    "mode": Literal["compare", "max_batch", "scaling"],
+    "mode": Literal["compare", "max_batch", "scaling", "evaluation", "proof"],
     "batch_size": Annotated[int, Ge(2)],
     "negatives": NonNegative,
     "repeats": Positive,
@@ -94,6 +97,9 @@ _KEYS: dict[str, Any] = {
     "scaling.batch_sizes": Annotated[Sequence[Annotated[int, Ge(2)]], MinLen(1)],
     "scaling.lengths": Annotated[Sequence[Positive], MinLen(1)],
     "scaling.max_tokens": Positive,
+    "proof": Mapping[str, Any],
+    "proof.parts": Annotated[Sequence[_PROOF_PART], MinLen(1)] | None,
+    "proof.folder": NotBlank,
     "candidates": Positive,
     "top_k": Positive,
     "host": NotBlank,

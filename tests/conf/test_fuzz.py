@@ -58,6 +58,7 @@ REVIEWED = {
         "eval.reference": "no published metrics",
         "loss.weights": "1 for all",
         "max_batch": "the defaults",
+        "proof": "the defaults",
         "scaling": "the defaults",
         "limits": "the defaults",
     },

@@ -80,7 +80,7 @@ def step(encoder, budget, objective):
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_packed_texts_get_the_hidden_states_of_padded_ones(checkpoint, family):
+def test_packed_texts_get_the_hidden_states_of_padded_ones(checkpoint, family, record_property):
     encoder = load(checkpoint(family), "biencoder", pooling="mean")
     assert encoder.packs
     tokens = varlen.sample(900, 400)
@@ -88,13 +88,14 @@ def test_packed_texts_get_the_hidden_states_of_padded_ones(checkpoint, family):
     chosen = torch.tensor([3, 0, 4, 1, 2])
     packed, padded = tokens.pad(chosen, packs=True), tokens.pad(chosen)
     actual, expected = (encoder._hidden(batch).flatten(0, 1)[packed.packing.flat_T] for batch in (packed, padded))
+    record_property("difference of packed hidden states from padded ones", (actual - expected).abs().max().item())
     torch.testing.assert_close(actual, expected, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize(
     ("family", "head"), [*product(["bert", "modernbert", "qwen3"], HEADS), *product(FAMILIES, ["biencoder"])]
 )
-def test_packing_changes_neither_loss_nor_gradients(checkpoint, family, head):
+def test_packing_changes_neither_loss_nor_gradients(checkpoint, family, head, record_property):
     if family == "qwen3" and head in ("cross_encoder", "provence"):
         pytest.skip("not an encoder")
     objective = Bce() if head in ("cross_encoder", "provence") else CachedContrastive(0.5)
@@ -104,6 +105,8 @@ def test_packing_changes_neither_loss_nor_gradients(checkpoint, family, head):
         packed = load(checkpoint(family), head, model=options, **HEADS[head])
         for budget in (Budget(10**9, 10**9), Budget(300, 0)):
             loss, computed = step(packed, budget, objective)
+            record_property("relative difference of packed losses, limit 2e-5", abs(loss / expected[0] - 1))
+            record_property("difference of packed gradients, limit 5e-5", largest_difference(computed, expected[1]))
             assert loss == pytest.approx(expected[0], rel=2e-5)
             assert largest_difference(computed, expected[1]) < 5e-5
 
@@ -291,7 +294,7 @@ def test_no_attention_of_a_backbone_goes_around_the_choice(checkpoint, monkeypat
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 @pytest.mark.parametrize("number_format", [torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("family", FAMILIES)
-def test_the_kernel_of_cuda_agrees(checkpoint, family, number_format):
+def test_the_kernel_of_cuda_agrees(checkpoint, family, number_format, record_property):
     encoder = load(checkpoint(family), "biencoder", pooling="mean").cuda()
     for name in ("attention_probs_dropout_prob", "attention_dropout"):
         setattr(encoder.backbone.config, name, 0.0)
@@ -302,4 +305,8 @@ def test_the_kernel_of_cuda_agrees(checkpoint, family, number_format):
             found.append(step(each, Budget(300, 0), CachedContrastive(0.5)))
             assert each.packs == (each is encoder)
     assert found[0][0] == pytest.approx(found[1][0], rel=0.02)
+    name = str(number_format).removeprefix("torch.")
+    record_property(
+        f"difference of the kernel's gradients in {name}, limit .05", largest_difference(found[0][1], found[1][1])
+    )
     assert largest_difference(found[0][1], found[1][1]) < 0.05

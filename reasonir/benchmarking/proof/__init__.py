@@ -1,0 +1,1 @@
+"""Proof of a machine: tests and benchmarks in processes of their own, and their report."""
