@@ -135,10 +135,11 @@ class Hardware(Validated):
         import torch
 
         if self.traced:
-            precision = "bf16-mixed" if self.precision == "auto" else self.precision
             memory = _memory_gib("cpu", 1) if self.memory_gib is None else self.memory_gib
             one: dict[str, Any] = {"devices": 1, "nodes": 1, "strategy": "auto"}
-            return replace(self, accelerator="cuda", precision=precision, memory_gib=memory, **one)
+            if self.precision == "auto":
+                one["precision"] = "bf16-mixed"
+            return replace(self, accelerator="cuda", memory_gib=memory, **one)
         accelerator = best_accelerator() if self.accelerator == "auto" else self.accelerator
         precision = self.precision
         capability = torch.cuda.get_device_capability() if accelerator == "cuda" else None

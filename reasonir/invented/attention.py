@@ -110,7 +110,11 @@ def _packed_forward(  # noqa: PLR0917
     texts = _Texts(starts, longest)
     rows = [texts.padded(part) for part in _repeated(query, key, value)]
     out, weights, *_ = _forward(*rows, texts.mask(query.dtype, causal, window), scale=scale)
-    return texts.packed(out), texts.packed(weights[..., None])[..., 0].T.contiguous(), torch.zeros(2, dtype=torch.uint64)
+    return (
+        texts.packed(out),
+        texts.packed(weights[..., None])[..., 0].T.contiguous(),
+        torch.zeros(2, dtype=torch.uint64),
+    )
 
 
 def _packed_backward(hollow: Any, grad: Tensor, *args: Any) -> Any:

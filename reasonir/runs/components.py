@@ -26,7 +26,6 @@ _MODEL_PARTS = {
     "prompts": "reasonir.model.prompts.Prompts",
     "lora": "reasonir.model.lora.LoRA",
     "packaged": "reasonir.model.download.Packaged",
-    "shape": "reasonir.model.shape.Shape",
 }
 
 _CALLED = {"model", "head", "data", "eval", *_MODEL_PARTS}

@@ -32,7 +32,7 @@ _WITHOUT_A_COLUMN = (
     "trust_remote_code",
     "model.hub_id",
     "model.packaged",
-    "model.shape",
+    "model.config",
     "model.lr",
     "model.head_lr",
     "hardware.name",

@@ -43,19 +43,19 @@ def test_the_utilisation_of_a_known_device():
 
 def test_useful_operations_by_the_definition():
     """Two layers of width 8: weights by hand, and every pair of a text's tokens, forwards twice and backwards twice."""
-    shape = Shape(layers=2, hidden=8, intermediate=16, heads=2, parameters=0)
+    shape = Shape(layers=2, hidden=8, intermediate=16, heads=2, key_value_heads=2, head_size=4)
     weights = 2 * (4 * 8 * 8 + 2 * 8 * 16)
     lengths = [3, 5]
     attention = sum(2 * length * length * 8 * 2 for length in lengths)  # queries with keys, weights with values
     expected = 6 * weights * sum(lengths) + 3 * 2 * attention
     assert useful_operations(shape, torch.tensor(lengths)) == expected
-    causal = replace(shape, kind="decoder")
+    causal = replace(shape, key_value_heads=1, gated=True, causal=True)
     assert useful_operations(causal, torch.tensor([0])) == 0
     assert useful_operations(causal, torch.tensor([4])) == 6 * 2 * (3 * 64 + 3 * 128) * 4 + 3 * 2 * (2 * 16 * 8 * 2) / 2
 
 
 def test_peaks_are_known_by_name_or_stated():
-    shape = Shape(layers=1, hidden=64, intermediate=128, heads=1, parameters=0)
+    shape = Shape(layers=1, hidden=64, intermediate=128, heads=1, key_value_heads=1, head_size=64)
     assert peak_operations("NVIDIA H100 80GB HBM3", "bf16-mixed", None, shape) == 989e12
     assert peak_operations("Tesla T4", "32-true", None, shape) == 8.1e12
     assert peak_operations("mps", "32-true", None, shape) is None

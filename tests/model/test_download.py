@@ -86,10 +86,9 @@ def test_folders_without_a_model_are_named(tmp_path, bert, path, message):
 
 def test_dimensions_are_read_from_the_checkpoint_or_else_those_stated(bert, qwen, hub):
     shape = Shape.read(bert)
-    assert (shape.layers, shape.hidden, shape.heads, shape.kind, shape.attention_dropout) == (2, 64, 2, "encoder", 0.1)
-    assert shape.parameters == sum(p.numel() for p in load(bert, "biencoder").backbone.parameters())
-    assert Shape.read(qwen).kind == "decoder"
-    stated = Shape(28, 1024, 3072, 16, 595_776_512, "decoder")
-    assert Model("a/b", head=ColBERT.load, hub_id="a/b", shape=stated).measure() is stated
+    assert (shape.layers, shape.hidden, shape.heads, shape.causal, shape.attention_dropout) == (2, 64, 2, False, 0.1)
+    assert Shape.read(qwen).causal
+    stated = {"model_type": "qwen3", "num_hidden_layers": 28, "hidden_size": 1024, "num_attention_heads": 16}
+    assert Model("a/b", head=ColBERT.load, hub_id="a/b", config=stated).measure() == Shape.of(stated)
     with pytest.raises(InputError):
-        Model("a/b", head=ColBERT.load, hub_id="other", shape=stated).measure()
+        Model("a/b", head=ColBERT.load, hub_id="other", config=stated).measure()

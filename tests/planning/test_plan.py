@@ -1,117 +1,183 @@
+"""Plans: a step's parts put together against the whole step, traced; and its fit into a profile's memory."""
+
 import re
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
 
-from reasonir.engine.step import Budget
+from reasonir.distributed.ranks import Alone
+from reasonir.engine.step import Budget, run_step
 from reasonir.errors import InputError
-from reasonir.hardware import Hardware
-from reasonir.model.maxsim import DEVICE_BLOCK, WINNER_BYTES
-from reasonir.model.shape import Shape
-from reasonir.planning.memory import Estimate, TextShapes, Training
-from reasonir.planning.plan import as_planned, fit_step, planned_lengths
-from reasonir.training.optim import STATE_BYTES
+from reasonir.hardware import Hardware, number_format
+from reasonir.invented.device import Tracing
+from reasonir.loss.bce import Bce
+from reasonir.loss.cached_contrastive import CachedContrastive
+from reasonir.model.backbone import Model
+from reasonir.model.head.biencoder import BiEncoder
+from reasonir.model.head.colbert import ColBERT
+from reasonir.model.head.cross_encoder import CrossEncoder
+from reasonir.model.lora import LoRA
+from reasonir.planning.cards import card_of
+from reasonir.planning.hollow import hollow_encoder
+from reasonir.planning.memory import Estimate
+from reasonir.planning.plan import Step, as_planned, fit_step, planned_lengths
+from reasonir.planning.trace import TextShapes, _batch, _tokens
+from reasonir.training.optim import Optim
+from reasonir.utils.devices import INVENTED
 from reasonir.utils.memory_meter import GIB
 
-QWEN = Shape(28, 1024, 3072, 16, 595_776_512, "decoder", attention_width=2048)
+QWEN = {
+    "model_type": "qwen3",
+    "num_hidden_layers": 6,
+    "hidden_size": 256,
+    "intermediate_size": 768,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 64,
+    "vocab_size": 8000,
+}
+BERT = {
+    "model_type": "bert",
+    "num_hidden_layers": 4,
+    "hidden_size": 256,
+    "intermediate_size": 1024,
+    "num_attention_heads": 4,
+    "vocab_size": 8000,
+}
+MPNET = BERT | {"model_type": "mpnet"}
+MODERN = BERT | {"model_type": "modernbert", "intermediate_size": 384}
 T4 = Hardware("t4", "cuda", precision="16-mixed", supported_precisions=("32-true", "16-mixed"), memory_gib=15)
-PLAIN = replace(T4, precision="32-true")
-FULL = Training(QWEN, QWEN.parameters, STATE_BYTES["adamw"], True, 28, False, False, 128, False)
-ADAPTED = replace(FULL, trained=5_000_000, adapted=True)
+H100 = Hardware("h100", "cuda", precision="bf16-mixed", memory_gib=79, attention="varlen")
+CPU = Hardware("cpu", "cpu", precision="32-true", memory_gib=20, attention="varlen")
 TEXTS = TextShapes(torch.tensor([*range(20, 84), *([100, 200, 300, 400] * 32)]), 64)
 
 
-def fit(hardware=T4, training=FULL):
-    return fit_step(training, hardware, TEXTS, width=512)
+def model_of(config, head=ColBERT, **options):
+    return Model("a/b", head=partial(head.load), hub_id="a/b", config=config, **options)
 
 
-def cost(training=FULL, hardware=PLAIN, *, micro_batch=1000, kept=0, texts=TEXTS):
-    return Estimate(training, hardware).cost(texts, Budget(micro_batch, kept))
+def step_of(config=QWEN, head=ColBERT, *, texts=TEXTS, accumulates=False, **options):
+    objective = Bce() if head.reads_pairs else CachedContrastive(0.05)
+    return Step(model_of(config, head, **options), objective, Optim(), texts, 2, 512, accumulates)
 
 
-def test_a_step_is_fitted_into_the_memory_there_is():
-    tight, wide = fit(), fit(replace(T4, memory_gib=139))
+@pytest.fixture(scope="module")
+def traced():
+    """A step, and its trace for a T4."""
+    step = step_of()
+    return step, step.trace(T4)
+
+
+def whole_step(step, hardware, budget):
+    """Most bytes of a whole second step, with its optimiser's update, traced at once."""
+    with Tracing(hollow=True) as tracing:
+        encoder = hollow_encoder(step.model, tracing)
+        if hardware.accelerator != "cpu":
+            encoder.to(INVENTED)
+        for autocast in (False, True):
+            encoder._packs[encoder.device.type, autocast] = encoder.may_pack
+        optimizer = step.optim.optimizer(encoder)
+        tokens = _tokens(step.texts.lengths_N, encoder.head)
+        batch = _batch(tokens, step.texts.queries, step.documents, step.objective, encoder.head)
+        loaded = tracing.allocations.total
+        for _ in range(2):
+            tracing.allocations.reset()
+            with number_format(hardware.precision, encoder.device.type):
+                loss = run_step(encoder, step.objective, batch, budget, Alone())["loss"]
+            loss.backward()
+            optimizer.step()
+            optimizer.zero_grad()
+            del loss
+        return tracing.allocations.peak - loaded
+
+
+@pytest.mark.parametrize("budget", [Budget(2000, 0), Budget(2000, 8000), Budget(1 << 20, 1 << 20)])
+@pytest.mark.parametrize(
+    ("hardware", "config", "head", "options"),
+    [
+        (T4, QWEN, ColBERT, {}),
+        (T4, BERT, BiEncoder, {"attention": "sdpa"}),
+        (H100, QWEN, BiEncoder, {}),
+        (H100, MODERN, CrossEncoder, {}),
+        (H100, QWEN, ColBERT, {"lora": LoRA(rank=8)}),
+        (T4, BERT, ColBERT, {"activation_checkpointing": True}),
+        (CPU, BERT, ColBERT, {}),
+        (CPU, MPNET, BiEncoder, {"freeze_layers": 2}),
+    ],
+    ids=lambda value: value.name if isinstance(value, Hardware) else getattr(value, "name", None),
+)
+def test_the_parts_put_together_are_the_whole_step(hardware, config, head, options, budget):
+    texts = TextShapes(TEXTS.lengths_N[64:], 0) if head.reads_pairs else TEXTS
+    step = step_of(config, head, texts=texts, **options)
+    trace = step.trace(hardware)
+    cost = Estimate(trace, hardware).cost(texts, budget)
+    assert cost.total - cost.weights == pytest.approx(whole_step(step, hardware, budget), rel=0.05)
+
+
+def test_a_step_is_fitted_into_the_memory_there_is(traced):
+    step, trace = traced
+    tight, wide = (fit_step(trace, replace(T4, memory_gib=memory), step) for memory in (0.5, 139))
     assert tight.fits
-    assert tight.cost.total < 15 * GIB
+    assert tight.cost.total < 0.5 * GIB
     assert tight.budget.max_saved_tokens < wide.budget.max_saved_tokens
     assert tight.budget.micro_batch < wide.budget.micro_batch
     assert tight.cost.kept < 0.5 * wide.cost.kept
 
 
-def test_a_step_that_does_not_fit_is_reported_and_adapters_help():
-    small = replace(T4, memory_gib=8)
-    assert fit(small).fits is False
-    assert fit(small, ADAPTED).fits
-    assert fit(replace(T4, memory_gib=None)).fits is None
+def test_a_step_that_does_not_fit_is_reported_and_adapters_help(traced):
+    step, trace = traced
+    small = replace(T4, memory_gib=0.1)
+    assert fit_step(trace, small, step).fits is False
+    adapted = step_of(lora=LoRA(rank=4))
+    assert fit_step(adapted.trace(T4), small, adapted).cost.total < fit_step(trace, small, step).cost.total
+    assert fit_step(trace, replace(T4, memory_gib=None), step).fits is None
 
 
-def test_configured_numbers_of_tokens_are_used():
-    fitted = fit(replace(T4, micro_batch_tokens=777, max_saved_tokens=0))
+def test_configured_numbers_of_tokens_are_used(traced):
+    step, trace = traced
+    fitted = fit_step(trace, replace(T4, micro_batch_tokens=777, max_saved_tokens=0), step)
     assert (fitted.budget.micro_batch, fitted.budget.max_saved_tokens) == (777, 0)
 
 
-@pytest.mark.parametrize(("optimiser", "state"), [("adamw", 8), ("adamw_8bit", 2), ("adafactor", 1)])
-def test_resident_memory_is_counted_to_the_byte(optimiser, state):
-    memory = cost(replace(FULL, state_bytes=STATE_BYTES[optimiser]))
-    assert memory.weights == QWEN.parameters * 4
-    assert memory.gradients == QWEN.parameters * 4
-    assert memory.optimiser == QWEN.parameters * state
-    assert cost(replace(FULL, accumulates=True)).gradients == QWEN.parameters * 8
+@pytest.mark.parametrize(("name", "state"), [("adamw", 8), ("adafactor", 0.1)])
+def test_resident_memory_is_counted(name, state):
+    step = replace(step_of(), optim=Optim(name))
+    trace = step.trace(T4)
+    assert trace.weights == pytest.approx(4 * trace.parameters, rel=0.01)
+    assert trace.gradients == 4 * trace.trained
+    assert trace.trained == trace.parameters
+    assert trace.optimiser == pytest.approx(state * trace.trained, rel=0.1)
+    plain, twice = (Estimate(trace, T4, accumulates=each).cost(TEXTS, Budget(512)) for each in (False, True))
+    assert twice.gradients == 2 * plain.gradients
+    assert twice.total > plain.total
 
 
-def test_graphs_are_those_of_the_micro_batches_the_engine_cuts():
-    texts = TextShapes(torch.tensor([10, 30, 20, 40]), 2)
-    estimate = Estimate(FULL, PLAIN)
-    graph = estimate.graph(40)  # fused attention: the same for every width
-    memory = cost(texts=texts, micro_batch=80, kept=80)  # [40, 30] fills 80 and is kept, [20, 10] fills 40
-    assert memory.kept == pytest.approx(80 * graph)
-    assert memory.segment == pytest.approx(40 * graph + 80 * estimate.layer(40))
-    everything = cost(texts=texts, micro_batch=80, kept=120)
-    assert everything.kept == pytest.approx(120 * graph)
-    assert everything.segment == pytest.approx(80 * estimate.layer(40))
-
-
-def test_representations_and_scores_are_of_all_devices():
-    texts = TextShapes(torch.tensor([1000, 3000, *[1000] * 5000]), 2)
-    alone, together = cost(texts=texts), cost(hardware=replace(PLAIN, devices=4), texts=texts)
-    block = 2 * 4 * DEVICE_BLOCK
-    assert alone.scores == 4000 * 5000 * WINNER_BYTES + block + 28 * 2 * 5000
-    assert together.scores == 4 * (alone.scores - block) + block
-    assert alone.representations == 4 * 4 * 128 * (4000 + 5_000_000)
-    assert together.representations == 4 * 4 * 128 * (4000 + 4 * 5_000_000)
+def test_several_devices_share_weights_or_exchange_gradients(traced):
+    _, trace = traced
+    alone, together = (Estimate(trace, replace(T4, devices=each)).cost(TEXTS, Budget(512)) for each in (1, 4))
     assert together.gradients == 2 * alone.gradients
-    single = cost(replace(FULL, single_vector=True, vector_size=1024), texts=texts)
-    assert single.scores == 28 * 2 * 5000
-    assert single.representations == 4 * 4 * 1024 * 5002
 
 
-def test_frozen_or_recomputed_layers_keep_no_graph():
-    whole = cost().segment
-    assert cost(replace(FULL, layers=14)).segment < 0.6 * whole
-    assert cost(replace(FULL, recomputed=True)).segment < 0.15 * whole
-    assert cost(ADAPTED).segment > whole
+def test_time_grows_with_recomputation_and_falls_with_the_card(traced):
+    step, trace = traced
+    estimate = Estimate(trace, T4)
+    recomputed, kept = (estimate.seconds(TEXTS, Budget(4096, saved), card_of(T4)) for saved in (0, 1 << 20))
+    assert 1.2 * kept < recomputed < 1.5 * kept
+    assert estimate.seconds(TEXTS, Budget(4096), card_of(H100)) < recomputed
+    assert card_of(replace(T4, name="unheard", accelerator="mps")) is None
+    assert fit_step(trace, T4, step).seconds == pytest.approx(kept, rel=0.5)
 
 
-def test_the_total_is_that_of_the_fullest_moment():
-    memory = cost()
-    assert memory.moment == "backward pass"
-    parts = memory.weights + memory.gradients + memory.optimiser + memory.kept + memory.segment + memory.representations
-    assert memory.total == pytest.approx(parts)
-    tiny = TextShapes(torch.tensor([4, 4]), 1)
-    for fused in (PLAIN, T4):  # the update is in place
-        assert cost(hardware=fused, texts=tiny, micro_batch=4).moment == "backward pass"
-    elsewhere = cost(hardware=replace(PLAIN, accelerator="mps"), texts=tiny, micro_batch=4)
-    assert elsewhere.moment == "update"
-    assert elsewhere.total == QWEN.parameters * (4 + 4 + 8 + 4)  # no kernel there: a copy as scratch
-
-
-def test_matrices_are_cast_once_where_trained_and_for_every_kept_graph_where_not():
-    matrices = 2 * QWEN.layers * QWEN.layer_parameters
-    trained = [cost(hardware=T4, kept=kept).weights - 4 * QWEN.parameters for kept in (0, 2000, 10**9)]
-    assert trained == [matrices, 2 * matrices, matrices]
-    adapted = cost(ADAPTED, T4, kept=2000).weights - 4 * QWEN.parameters
-    assert adapted == 3 * matrices  # two graphs of 1,000 tokens, and the one that is recomputed
+def test_operations_are_those_of_the_matrices(traced):
+    _, trace = traced
+    first = trace.micro_batches[0]
+    layer = 256 * (2 * 256 + 2 * 128 + 3 * 768)
+    matrices = 2 * first.tokens * (6 * layer + 256 * 128)
+    attention = 0.5 * 4 * 6 * 256 * first.squares
+    assert first.forward_work.flops == pytest.approx(matrices + attention, rel=0.02)
+    assert first.backward_work.flops == pytest.approx(2 * matrices + 2.5 * attention, rel=0.03)
 
 
 @pytest.mark.skipif(torch.cuda.is_available() or torch.backends.mps.is_available(), reason="another device is here")

@@ -49,10 +49,10 @@ def test_components_are_classes_where_they_are_defined():
 HEAD, BACKBONE = MODEL["head"], "reasonir.model.backbone.Model"
 FOREIGN = {
     "another library's": (
-        {"shape": {"_target_": "torch.load", "f": "x"}},
-        r"model\.shape\._target_=torch\.load is no shape",
+        {"lora": {"_target_": "torch.load", "f": "x"}},
+        r"model\.lora\._target_=torch\.load is no lora",
     ),
-    "deeper": ({"shape": {"layers": {"x": [{"_target_": "torch.load"}]}}}, "model.shape._target_=None is no shape"),
+    "deeper": ({"config": {"layers": {"x": [{"_target_": "torch.load"}]}}}, r"model\.config\.layers\.x\[0\]\._target_=torch\.load"),
     "in a list": ({"freeze_layers": [{"_target_": "torch.load"}]}, r"model\.freeze_layers\[0\]\._target_=torch\.load"),
     "in a value": ({"lr": {"_target_": "reasonir.model.lora.LoRA"}}, r"model\.lr\._target_=reasonir.* is no component"),
     "another part's": ({"prompts": {"_target_": BACKBONE}}, r"model\.prompts\._target_=.* is no prompts"),

@@ -18,7 +18,7 @@ DATA = [
     "loss.temperature=0.5,1.0",
     "optim.head_lr=${model.lr}",
     "+tags.purpose='the hydra: a test'",
-    "~model.shape",
+    "~model.config",
     "model.trust_remote_code=false",
     "seed=range(1,4)",
     "data.weights={hq: 2, facts: 1}",

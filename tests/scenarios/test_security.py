@@ -118,13 +118,13 @@ def test_trust_of_one_model_is_no_trust_of_another(place, hostile):
 @pytest.mark.parametrize("command", list(RUN))
 def test_no_command_calls_what_a_runs_configuration_names(command, place, hostile):
     through = "reasonir.training.checkpoints.torch.load"
-    folder = hostile.run(place / "export", model={"shape": hostile.calls(through)})
-    refused(said(RUN[command], folder, place), hostile, f"config.yaml: model.shape._target_={through} is no shape")
+    folder = hostile.run(place / "export", model={"config": hostile.calls(through)})
+    refused(said(RUN[command], folder, place), hostile, f"config.yaml: model.config._target_={through} is no component")
 
 
 @pytest.mark.parametrize("command", list(RUN))
 def test_what_a_run_names_is_called_where_it_is_trusted(command, place, hostile):
-    folder = hostile.run(place / "export", model={"shape": hostile.calls()})
+    folder = hostile.run(place / "export", model={"config": hostile.calls()})
     try:
         said(RUN[command], folder, place, "trust_remote_code=true")
     except Exception as error:
@@ -298,7 +298,7 @@ def foreign_conf(hostile):
     """A folder of YAML files beside the run; that of the group `local` is part of every composition."""
     conf = hostile.place / "downloaded"
     (conf / "local").mkdir(parents=True)
-    (conf / "local" / "default.yaml").write_text("# @package model.shape\n" + yaml.safe_dump(hostile.calls()))
+    (conf / "local" / "default.yaml").write_text("# @package model.config\n" + yaml.safe_dump(hostile.calls()))
     return conf
 
 
@@ -307,11 +307,11 @@ def called(hostile, key):
 
 
 RESUMED = {
-    "a node": lambda made: [called(made, "model.shape")],
+    "a node": lambda made: [called(made, "model.config")],
     "a key": lambda made: [
-        "+model.shape._target_=torch.load",
-        f"+model.shape.f={made.pickle}",
-        "+model.shape.weights_only=false",
+        "+model.config._target_=torch.load",
+        f"+model.config.f={made.pickle}",
+        "+model.config.weights_only=false",
     ],
     "a callback": lambda made: [called(made, "+hydra.callbacks.x")],
     "a search path": lambda made: [f"hydra.searchpath=[file://{foreign_conf(made)}]"],

@@ -163,7 +163,12 @@ def _speed(machine: Machine) -> Calls:
     suffix = "_peers" if newest else ""
     calls = []
     for head, peer in (("colbert", "pylate"), ("biencoder", "sentence_transformers")):
-        given = [f"peers={head}{suffix}", "workload=medquad", "repeats=2", *_without("reasonir_recomputing", "uncached", peer)]
+        given = [
+            f"peers={head}{suffix}",
+            "workload=medquad",
+            "repeats=2",
+            *_without("reasonir_recomputing", "uncached", peer),
+        ]
         given += [f"peers.{peer}_cached.mini_batch_size={_MINI_BATCH}"]
         if newest:
             given += [override("peers_python", machine.peers_python)]
