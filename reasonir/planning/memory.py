@@ -1,9 +1,9 @@
 """Memory and time of a training step on one device, put together from the trace of its parts.
 
-Weights and optimiser states are always resident. In addition, a step has three phases, and the largest decides:
-scoring (stored graphs, representations, scores), the backward pass (gradients, the graphs that are still stored, and
-one micro-batch at a time), and the update. The backward pass goes through the micro-batches from the last one, the
-shortest texts, to the first; the first of all finds no gradients yet. All sizes in bytes.
+Weights and optimiser states are always resident. In addition, a step has four phases, and the largest decides: the
+forward pass, scoring (stored graphs, representations, scores), the backward pass (gradients, the graphs that are still
+stored, and one micro-batch at a time), and the update. The backward pass goes through the micro-batches from the last
+one, the shortest texts, to the first; the first of all finds no gradients yet. All sizes in bytes.
 
 Shape letters: N texts, M a selection of N.
 """
@@ -12,16 +12,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from itertools import accumulate
 
 from reasonir.data.batch import micro_batches
 from reasonir.engine.step import Budget
 from reasonir.hardware import Hardware
 from reasonir.model.encoder import PACKED_STRETCH
 from reasonir.planning.cards import Card
-from reasonir.planning.trace import MicroBatch, StepTrace, TextShapes
+from reasonir.planning.trace import MicroBatch, StepTrace, TextShapes, sizes_of
 from reasonir.utils.memory_meter import GIB
 
-_MOMENTS = ("scoring", "backward pass", "update")
+_MOMENTS = ("forward pass", "scoring", "backward pass", "update")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +48,9 @@ class Cost:
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """Micro-batch of a step: its texts' tokens and squares, and whether its graph is stored."""
+    """Micro-batch of a step: what its cost depends on (`sizes_of`), and whether its graph is stored."""
 
-    tokens: int
-    squares: int
+    sizes: tuple[int, int, int]
     kept: bool
 
 
@@ -69,6 +69,7 @@ class Estimate:
         self.shards = self.devices if type(hardware.strategy).__name__ == "FSDPStrategy" else 1
         self.doubled = accumulates or self.devices > self.shards
         self.graph = trace.fitted(lambda part: part.graph)
+        self.forward = trace.fitted(lambda part: part.forward)
         self.backward = trace.fitted(lambda part: part.backward)
 
     def cost(self, texts: TextShapes, budget: Budget) -> Cost:
@@ -78,15 +79,19 @@ class Estimate:
         weights, optimiser = trace.weights / self.shards, trace.optimiser / self.shards
         gradients = trace.gradients / self.shards
         stash = gradients if self.doubled else 0.0  # the accumulated or exchanged ones
-        graphs = [self.graph(part.tokens, part.squares) if part.kept else 0.0 for part in parts]
+        graphs = [self.graph(*part.sizes) if part.kept else 0.0 for part in parts]
         kept = sum(graphs) + casts * any(part.kept for part in parts)
         scores = max(trace.scoring.forward, trace.scoring.backward)
-        moments = [stash + kept + casts * (not kept) + scores]
+        before = accumulate(graphs, initial=0.0)
+        forward = max(held + self.forward(*part.sizes) for held, part in zip(before, parts, strict=False))
+        moments = [stash + casts + forward, stash + kept + casts * (not kept) + scores]
         fullest, passing = 0.0, 0.0
         still_kept = kept
         for number, (part, graph) in enumerate(zip(reversed(parts), reversed(graphs), strict=True)):
             still_kept -= graph
-            most = self.backward(part.tokens, part.squares) + casts * (not part.kept)
+            most = self.backward(*part.sizes)
+            if not part.kept:
+                most = max(most, self.forward(*part.sizes)) + casts
             present = gradients if number else min(gradients, trace.first)
             if (moment := present + still_kept + most) > fullest:
                 fullest, passing = moment, most
@@ -117,7 +122,7 @@ class Estimate:
         total = trace.scoring.work.seconds(card) + trace.update_work.seconds(card)
         for part in self._parts(texts, budget):
             passes = 1 if part.kept else 2
-            total += passes * forward_at(part.tokens, part.squares) + backward_at(part.tokens, part.squares)
+            total += passes * forward_at(*part.sizes) + backward_at(*part.sizes)
         return total
 
     def _parts(self, texts: TextShapes, budget: Budget) -> Iterator[_Part]:
@@ -125,9 +130,6 @@ class Estimate:
         stretch = PACKED_STRETCH if self.trace.packs else 1
         for chosen_M in micro_batches(texts.lengths_N, budget.micro_batch, stretch=stretch):
             lengths_M = texts.lengths_N[chosen_M]
-            width = int(lengths_M.max())
-            tokens, squares = len(lengths_M) * width, len(lengths_M) * width**2
-            if self.trace.packs:
-                tokens, squares = int(lengths_M.sum()), int(lengths_M.square().sum())
-            area += tokens
-            yield _Part(tokens, squares, area <= budget.max_saved_tokens and not budget.equal_passes)
+            sizes = sizes_of(lengths_M, packed=self.trace.packs)
+            area += sizes[0]
+            yield _Part(sizes, area <= budget.max_saved_tokens and not budget.equal_passes)

@@ -1,8 +1,8 @@
 """Trace of a training step without weights or device: bytes and operations of its parts.
 
 The step's own code (encoder, objective, optimiser) runs on hollow tensors (`reasonir.invented`) that claim to be on the
-profile's kind of device. Three micro-batches of the step's texts give how the bytes of a graph, of a backward pass and
-the operations depend on a micro-batch's tokens and on the squares of its lengths, exactly: nothing else enters a
+profile's kind of device. Four micro-batches of the step's texts give how the bytes of a graph, of both passes and the
+operations depend on a micro-batch's tokens, the squares of its lengths and its area with padding: nothing else enters a
 transformer's cost. Scoring and the optimiser's step are traced whole. `reasonir.planning.memory` puts the parts
 together for any budget.
 
@@ -60,7 +60,9 @@ class MicroBatch:
     Attributes:
         tokens: positions that the backbone computes.
         squares: sum over texts of the squares of their (padded) lengths.
+        area: texts x longest.
         graph: bytes of its stored graph, vectors included.
+        forward: most bytes of its forward pass.
         backward: most bytes of its backward pass, graph included, gradients of the weights left out.
         forward_work: operations of a forward pass.
         backward_work: operations of a backward pass.
@@ -68,7 +70,9 @@ class MicroBatch:
 
     tokens: int
     squares: int
+    area: int
     graph: int
+    forward: int
     backward: int
     forward_work: Work
     backward_work: Work
@@ -116,13 +120,13 @@ class StepTrace:
     update_work: Work
     packs: bool
 
-    def fitted(self, value: Callable[[MicroBatch], float]) -> Callable[[int, int], float]:
-        """Return a value of micro-batches as a function of their tokens and squares."""
-        features = np.array([(1.0, part.tokens, part.squares) for part in self.micro_batches])
+    def fitted(self, value: Callable[[MicroBatch], float]) -> Callable[[int, int, int], float]:
+        """Return a value of micro-batches as a function of their tokens, squares and area."""
+        features = np.array([(1.0, part.tokens, part.squares, part.area) for part in self.micro_batches])
         scale = features.max(axis=0)
         solved, *_ = np.linalg.lstsq(features / scale, [value(part) for part in self.micro_batches], rcond=1e-9)
-        constant, per_token, per_square = (solved / scale).tolist()
-        return lambda tokens, squares: max(0.0, constant + per_token * tokens + per_square * squares)
+        constant, *slopes = (solved / scale).tolist()
+        return lambda *of: max(0.0, constant + sum(slope * number for slope, number in zip(slopes, of, strict=True)))
 
 
 def trace_step(
@@ -190,7 +194,7 @@ class _Tracer:
         trained = [parameter for parameter in parameters if parameter.requires_grad]
         first, *others = self._sampled(texts)
         casts = self._casts(first)
-        unstarted = self._backward(first, casts)[0]
+        unstarted = self._micro_batch(first, casts).backward  # finds no gradients yet
         micro_batches = tuple(self._micro_batch(lengths_M, casts) for lengths_M in (first, *others))
         scoring = self._scoring(texts, documents)
         optimiser, update, update_work = self._update(trained)
@@ -211,24 +215,20 @@ class _Tracer:
         )
 
     def _sampled(self, texts: TextShapes) -> list[Tensor]:
-        """Return the lengths of three micro-batches: long texts, half as many of them, and the shortest."""
+        """Return the lengths of four micro-batches: long texts, half as many of them, the shortest, and some of all."""
         budget = max(int(texts.lengths_N.max()), min(texts.tokens, _TRACED_TOKENS))
         groups = list(self.encoder.cut(texts.lengths_N, budget))
         long_M, short_M = texts.lengths_N[groups[0]], texts.lengths_N[groups[-1]]
-        half_M = long_M[: max(1, len(long_M) // 2)]
-        if len(half_M) == len(long_M):
-            half_M = torch.clamp(long_M // 2, min=1)
-        return [long_M, half_M, short_M]
+        half_M = long_M[: len(long_M) // 2] if len(long_M) > 1 else torch.clamp(long_M // 2, min=1)
+        order_N = texts.lengths_N.sort(descending=True).values
+        every = max(1, -(-texts.tokens // budget))
+        return [_uneven(lengths_M) for lengths_M in (long_M, half_M, short_M, order_N[::every])]
 
-    def _embed(self, lengths_M: Tensor) -> tuple[Tensor, int, int]:
-        """Return the vectors of a micro-batch, its computed positions, and the squares of its lengths."""
+    def _embed(self, lengths_M: Tensor) -> tuple[Tensor, tuple[int, int, int]]:
+        """Return the vectors of a micro-batch, and its computed positions, the squares of its lengths and its area."""
         tokens = _tokens(lengths_M, self.encoder.head)
         padded = self.encoder.pad(tokens, torch.arange(len(lengths_M)))
-        if padded.packing is not None:
-            squares = int(lengths_M.square().sum())
-        else:
-            squares = len(lengths_M) * int(lengths_M.max()) ** 2
-        return self.encoder(padded), padded.tokens, squares
+        return self.encoder(padded), sizes_of(lengths_M, packed=padded.packing is not None)
 
     def _casts(self, lengths_M: Tensor) -> int:
         """Return the bytes that a second graph in the same block of mixed precision shares with the first."""
@@ -241,22 +241,18 @@ class _Tracer:
             del first, second
         return shared
 
-    def _backward(self, lengths_M: Tensor, casts: int) -> tuple[int, int, int, int, Work, Work]:
-        """Return most bytes of a backward pass and of the graph, tokens, squares, and the work of both passes."""
+    def _micro_batch(self, lengths_M: Tensor, casts: int) -> MicroBatch:
+        """Trace both passes of a micro-batch."""
         self.recorder.taken()
-        before = self.used.total
+        self.used.reset()
+        before = self.used.total + casts
         with self.precision():
-            vectors, tokens, squares = self._embed(lengths_M)
-        graph = self.used.total - before - casts
+            vectors, sizes = self._embed(lengths_M)
+        graph, forward = self.used.total - before, self.used.peak - before
         forward_work = self.recorder.taken()
         self.used.reset()
         vectors.backward(torch.ones_like(vectors))  # type: ignore[no-untyped-call]
-        return self.used.peak - before - casts, graph, tokens, squares, forward_work, self.recorder.taken()
-
-    def _micro_batch(self, lengths_M: Tensor, casts: int) -> MicroBatch:
-        """Trace a micro-batch whose weights have gradients."""
-        backward, graph, tokens, squares, forward_work, backward_work = self._backward(lengths_M, casts)
-        return MicroBatch(tokens, squares, graph, backward, forward_work, backward_work)
+        return MicroBatch(*sizes, graph, forward, self.used.peak - before, forward_work, self.recorder.taken())
 
     def _scoring(self, texts: TextShapes, documents: int) -> Scoring:
         head = self.encoder.head
@@ -266,10 +262,10 @@ class _Tracer:
         with torch.no_grad():
             size = self._embed(texts.lengths_N[:1])[0].shape[1]
         weight = next(iter(self.encoder.parameters()))
-        values_TD = weight.new_empty((int(lengths_N.sum()), size), dtype=torch.float32).requires_grad_()
         self.recorder.taken()
         self.used.reset()
         before = self.used.total
+        values_TD = weight.new_empty((int(lengths_N.sum()), size), dtype=torch.float32).requires_grad_()
         representation = Representation.join([Representation(values_TD, lengths_N)]).take(torch.arange(len(tokens)))
         loss = score_step(head, self.objective, batch, representation, present_ranks())["loss"]
         del representation
@@ -297,6 +293,21 @@ class _Tracer:
 def _bytes(tensors: list[Tensor]) -> int:
     allocations = {id(tensor.allocation): tensor.allocation for tensor in tensors if isinstance(tensor, DeviceTensor)}
     return sum(allocation.size for allocation in allocations.values() if allocation is not None)
+
+
+def sizes_of(lengths_M: Tensor, *, packed: bool) -> tuple[int, int, int]:
+    """Return what the cost of a micro-batch depends on: computed positions, squares of lengths, area with padding."""
+    count, width = len(lengths_M), int(lengths_M.max())
+    if packed:
+        return int(lengths_M.sum()), int(lengths_M.square().sum()), count * width
+    return count * width, count * width**2, count * width
+
+
+def _uneven(lengths_M: Tensor) -> Tensor:
+    """Return lengths with some padding, which most micro-batches have: it takes a mask, or is packed away."""
+    if len(lengths_M) == 1 or int(lengths_M.min()) < int(lengths_M.max()) or int(lengths_M[-1]) == 1:
+        return lengths_M
+    return torch.cat([lengths_M[:-1], lengths_M[-1:] - 1])
 
 
 def _tokens(lengths_N: Tensor, head: Any) -> Tokens:

@@ -52,7 +52,10 @@ FOREIGN = {
         {"lora": {"_target_": "torch.load", "f": "x"}},
         r"model\.lora\._target_=torch\.load is no lora",
     ),
-    "deeper": ({"config": {"layers": {"x": [{"_target_": "torch.load"}]}}}, r"model\.config\.layers\.x\[0\]\._target_=torch\.load"),
+    "deeper": (
+        {"config": {"layers": {"x": [{"_target_": "torch.load"}]}}},
+        r"model\.config\.layers\.x\[0\]\._target_=torch\.load",
+    ),
     "in a list": ({"freeze_layers": [{"_target_": "torch.load"}]}, r"model\.freeze_layers\[0\]\._target_=torch\.load"),
     "in a value": ({"lr": {"_target_": "reasonir.model.lora.LoRA"}}, r"model\.lr\._target_=reasonir.* is no component"),
     "another part's": ({"prompts": {"_target_": BACKBONE}}, r"model\.prompts\._target_=.* is no prompts"),

@@ -76,7 +76,9 @@ def test_parameters_are_what_decides_of_the_configuration(home_with_runs):
     assert entry.data.params["model.head.temperature"] == "1.0"
     assert entry.data.params["hardware.precision"] == "32-true"
     assert not any("_target_" in name for name in entry.data.params)
-    assert not {"home", "resume", "model.head_lr", "model.config.num_hidden_layers", "evaluation.bm25.k1"} & set(entry.data.params)
+    assert not {"home", "resume", "model.head_lr", "model.config.num_hidden_layers", "evaluation.bm25.k1"} & set(
+        entry.data.params
+    )
 
 
 def test_tags_and_the_description_tell_what_a_run_is(home_with_runs):
