@@ -198,11 +198,6 @@ def _computed_dtype(query_NHLD: Tensor) -> torch.dtype:
     return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else query_NHLD.dtype
 
 
-def shares_heads(backbone: nn.Module) -> bool:
-    """Return whether query heads of a backbone share key and value heads (grouped-query attention)."""
-    return any(getattr(module, "num_key_value_groups", 1) > 1 for module in backbone.modules())
-
-
 def is_causal(backbone: nn.Module) -> bool:
     """Return whether no attention layer of a backbone looks ahead, so that padding on the right changes no token."""
     layers = [module.is_causal for module in backbone.modules() if hasattr(module, "is_causal")]
