@@ -51,7 +51,7 @@ def prove(parts: BenchParts) -> tuple[dict[str, Any], dict[str, float]]:
 
 
 def run_part(name: str, machine: Machine, parts: BenchParts, deadline: float) -> Record:
-    """Run a part's calls until one fails, within the limit of a part and the deadline of all."""
+    """Run a part's calls, within the limit of a part and the deadline of all; after a failed one the others go on."""
     calls, remark = PARTS[name].calls(machine)
     if not calls:
         return Record(NOT_HERE, remark)
@@ -59,19 +59,18 @@ def run_part(name: str, machine: Machine, parts: BenchParts, deadline: float) ->
     limit = min(PART_SECONDS, deadline - started)
     if limit < 1:
         return Record(FAILED, f"no time was left of {ALL_SECONDS / 60:.0f} minutes: run it by proof.parts=[{name}]")
-    figures: list[dict[str, Any]] = []
-    verdict, reason = HELD, remark
+    figures, faults = [], []
     for number, call in enumerate(calls):
-        folder = parts.folder / f"{name}-{number}"
-        left = started + limit - time.monotonic()
-        status = run_call(call, folder, seconds=left, home=parts.home, tree=machine.tree)
+        folder = parts.folder.absolute() / f"{name}-{number}"
+        status = run_call(call, folder, seconds=started + limit - time.monotonic(), home=parts.home, tree=machine.tree)
         found, fault = figures_of(call, folder, status, limit)
         figures += [found] if found else []
-        if fault:
-            verdict, reason = FAILED, fault
+        faults += [fault] if fault else []
+        if status is None:
             break
     commands = [f"python -m {call.module} {shlex.join(call.arguments)}" for call in calls]
-    return Record(verdict, reason, time.monotonic() - started, commands, figures)
+    reason = "; ".join(faults) or remark
+    return Record(FAILED if faults else HELD, reason, time.monotonic() - started, commands, figures)
 
 
 def run_call(call: Call, folder: Path, *, seconds: float, home: Path, tree: Path) -> int | None:
