@@ -17,21 +17,10 @@ import torch
 from torch import Tensor
 
 from reasonir.model.shape import Shape
+from reasonir.planning.cards import stated
 
 _TERA = 1e12
 _TOKENS, _REPEATS = 2048, 15
-_DENSE: dict[str, tuple[float, float]] = {
-    "T4": (65.0, 8.1),
-    "A100": (312.0, 19.5),
-    "H100": (989.0, 67.0),
-    "H200": (989.0, 67.0),
-    "RTX 4090": (165.2, 82.6),
-    "RTX 5090": (209.5, 104.8),
-}
-"""Dense operations per second of GPUs in 10^12: 16 bits accumulated in 32, and 32 bits.
-
-From NVIDIA's data sheets; H100 and H200 as SXM boards.
-"""
 
 
 def useful_operations(shape: Shape, lengths_N: Tensor) -> float:
@@ -60,10 +49,10 @@ def peak_operations(device: str, precision: str, stated_tflops: float | None, sh
         return stated_tflops * _TERA
     if device == "cpu":
         return _matmul_rate(shape)
-    for name, (half, single) in _DENSE.items():
-        if name in device:
-            return (half if precision.endswith("-mixed") else single) * _TERA
-    return None
+    card = stated(device)
+    if card is None:
+        return None
+    return card.half_flops if precision.endswith("-mixed") else card.single_flops
 
 
 def _matmul_rate(shape: Shape) -> float:

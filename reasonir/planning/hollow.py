@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from shutil import copytree
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -22,11 +21,13 @@ from torch import nn
 from reasonir.errors import NotHereError
 from reasonir.invented.device import Tracing, hollow_
 from reasonir.model.backbone import Model
+from reasonir.model.checkpoint_config import stated_options
 from reasonir.model.encoder import Encoder
 from reasonir.model.shape import is_decoder
-from reasonir.model.tiny import Tiny, TinyDecoder
+from reasonir.model.tiny import chat_tokenizer, word_tokenizer
 
 _CPU = torch.device("cpu")
+_WORDS, _VOCABULARY = 2000, 32_000
 
 
 def hollow_encoder(model: Model, tracing: Tracing) -> Encoder:
@@ -42,20 +43,35 @@ def hollow_encoder(model: Model, tracing: Tracing) -> Encoder:
             if not model.config or model.path != model.hub_id:
                 raise
         with TemporaryDirectory() as name:
-            folder = _stand_in(model, Path(name))
+            folder = _written(model.config, Path(name))
             return replace(model, path=str(folder), hub_id=None, revision=None, config=None).load(weights=False)
 
 
-def _stand_in(model: Model, folder: Path) -> Path:
-    """Write a checkpoint of a model's configuration without weights, with the tokenizer of a tiny model."""
-    config = dict(model.config or {})
-    tiny = TinyDecoder if is_decoder(config) else Tiny
-    source = tiny(str(folder), model.head).locate()
-    copytree(source, folder / "model")
-    for weights in (folder / "model").glob("*.safetensors"):
-        weights.unlink()
-    (folder / "model" / "config.json").write_text(json.dumps(config))
-    return folder / "model"
+def stand_in(model: Model) -> dict[str, Any]:
+    """Return the configuration of a model of the same dimensions and kind, of transformers' own code."""
+    shape = model.measure()
+    stated = model.config or stated_options(model.locate(weights=False), "config.json")
+    return {
+        "model_type": "qwen3" if shape.causal else "modernbert" if shape.gated else "bert",
+        "architectures": ["Qwen3ForCausalLM" if shape.causal else ""],
+        "num_hidden_layers": shape.layers,
+        "hidden_size": shape.hidden,
+        "intermediate_size": shape.intermediate,
+        "num_attention_heads": shape.heads,
+        "num_key_value_heads": shape.key_value_heads,
+        "head_dim": shape.head_size,
+        "vocab_size": stated.get("text_config", stated).get("vocab_size", _VOCABULARY),
+        "max_position_embeddings": 1 << 15,
+        "pad_token_id": 0,
+    }
+
+
+def _written(config: Mapping[str, Any], folder: Path) -> Path:
+    """Write a checkpoint of a configuration without weights, with a tiny model's tokenizer."""
+    tokenizer = chat_tokenizer(_WORDS) if is_decoder(config) else word_tokenizer(_WORDS)
+    tokenizer.save_pretrained(folder)
+    (folder / "config.json").write_text(json.dumps(dict(config)))
+    return folder
 
 
 @contextmanager

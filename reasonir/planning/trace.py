@@ -12,6 +12,7 @@ Shape letters: N texts, M a selection of N, T tokens or vectors.
 from __future__ import annotations
 
 import gc
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
@@ -25,17 +26,20 @@ from torch import Tensor
 from reasonir.data.batch import Batch, PairBatch, Relation, Representation, Tokens
 from reasonir.distributed.ranks import present_ranks
 from reasonir.engine.step import score_step
+from reasonir.errors import InputError
 from reasonir.hardware import Hardware, number_format
 from reasonir.invented.device import DeviceTensor, Tracing
 from reasonir.loss.base import Objective
 from reasonir.model.backbone import Model
 from reasonir.model.encoder import Encoder
-from reasonir.planning.hollow import hollow_encoder
+from reasonir.planning.hollow import hollow_encoder, stand_in
 from reasonir.planning.work import Recorder, Work
 from reasonir.training.gradients import clip
 from reasonir.training.optim import Optim
 from reasonir.utils.devices import INVENTED, standing_for
 
+log = logging.getLogger(__name__)
+_STAND_IN = "a stand-in"  # no hub id
 _TRACED_TOKENS = 4096
 _TRACEABLE = ("varlen", "sdpa", "eager")
 
@@ -145,9 +149,32 @@ def trace_step(
     Raises:
         InputError: the model's configuration is neither here nor in its YAML.
     """
-    kind = "cuda" if hardware.accelerator == "auto" else hardware.accelerator
     if model.attention not in _TRACEABLE:
         model = replace(model, attention="sdpa")  # packages that only a GPU's machine has keep what SDPA keeps
+    traced = partial(_traced, objective=objective, optim=optim, hardware=hardware, texts=texts, documents=documents)
+    try:
+        return traced(model)
+    except InputError:
+        raise
+    except Exception as error:  # code of a checkpoint may do anything
+        like = stand_in(model)
+        log.warning(
+            "%s can't be traced (%s): the plan is that of a %s of its size",
+            model.path,
+            _first(error),
+            like["model_type"],
+        )
+        return traced(replace(model, path=_STAND_IN, hub_id=_STAND_IN, revision=None, packaged=None, config=like))
+
+
+def _first(error: BaseException) -> str:
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
+
+
+def _traced(
+    model: Model, *, objective: Objective, optim: Optim, hardware: Hardware, texts: TextShapes, documents: int
+) -> StepTrace:
+    kind = "cuda" if hardware.accelerator == "auto" else hardware.accelerator
     device = torch.device("cpu")
     with Tracing(hollow=True) as tracing, standing_for(kind), _no_collection():
         encoder = hollow_encoder(model, tracing)
@@ -196,7 +223,11 @@ class _Tracer:
         casts = self._casts(first)
         unstarted = self._micro_batch(first, casts).backward  # finds no gradients yet
         micro_batches = tuple(self._micro_batch(lengths_M, casts) for lengths_M in (first, *others))
-        scoring = self._scoring(texts, documents)
+        try:
+            scoring = self._scoring(texts, documents)
+        except Exception as error:  # a loss of the user's own may read values
+            log.warning("The plan leaves out scores and loss: they can't be traced (%s)", _first(error))
+            scoring = Scoring(0, 0, 0, self.recorder.taken())
         optimiser, update, update_work = self._update(trained)
         gradients = sum(parameter.numel() * parameter.element_size() for parameter in trained)
         return StepTrace(
@@ -278,10 +309,11 @@ class _Tracer:
 
     def _update(self, trained: list[torch.nn.Parameter]) -> tuple[int, int, Work]:
         """Return the bytes of the optimiser's state, those that its step takes in addition, and its work."""
-        optimizer = self.optim.optimizer(self.encoder)
+        eighth = self.optim.name == "adamw_8bit"  # has kernels for CUDA alone
+        optimizer = (replace(self.optim, name="adamw") if eighth else self.optim).optimizer(self.encoder)
         before = self.used.total
         optimizer.step()
-        state = self.used.total - before
+        state = (self.used.total - before) // (4 if eighth else 1)
         self.recorder.taken()
         self.used.reset()
         before = self.used.total

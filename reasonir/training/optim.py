@@ -20,8 +20,6 @@ from reasonir.utils.ranges import Fraction, LearningRate, NonNegativeFloat, Shar
 
 FUSED = ("cpu", "cuda")
 """Device types with a fused AdamW kernel."""
-STATE_BYTES = {"adamw": 8, "adamw_8bit": 2, "adafactor": 1}
-"""Bytes of optimiser state per trained parameter, for the plan (Adafactor's is factored: about a row and a column)."""
 
 
 @dataclass(frozen=True, slots=True)

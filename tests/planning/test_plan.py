@@ -186,6 +186,26 @@ def test_operations_are_those_of_the_matrices(traced):
     assert first.backward_work.flops == pytest.approx(2 * matrices + 2.5 * attention, rel=0.03)
 
 
+def test_a_model_that_cannot_be_traced_is_planned_as_one_of_its_size(caplog):
+    trace = step_of(BERT | {"model_type": "xmod"}, BiEncoder).trace(T4)
+    assert "a/b can't be traced (Input language unknown" in caplog.text
+    assert "the plan is that of a bert of its size" in caplog.text
+    assert trace.micro_batches[0].graph == step_of(BERT, BiEncoder).trace(T4).micro_batches[0].graph
+
+
+def test_a_loss_that_cannot_be_traced_is_left_out(caplog):
+    class Reads:
+        accepts, teachers, needs = frozenset({"retriever"}), frozenset(), frozenset()
+
+        def __call__(self, outputs):
+            return {"loss": outputs.scores_QN.sum() / (1 // int(outputs.scores_QN.max()))}
+
+    trace = replace(step_of(BERT), objective=Reads()).trace(T4)
+    assert "The plan leaves out scores and loss: they can't be traced (integer division" in caplog.text
+    assert trace.scoring.forward == 0
+    assert trace.micro_batches[0].graph > 0
+
+
 @pytest.mark.skipif(torch.cuda.is_available() or torch.backends.mps.is_available(), reason="another device is here")
 def test_auto_is_the_cpu_where_there_is_nothing_else():
     auto = Hardware("auto").resolve()
