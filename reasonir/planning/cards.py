@@ -13,7 +13,7 @@ import torch
 from reasonir.hardware import Hardware
 
 _TERA, _GIGA = 1e12, 1e9
-_ROWS, _WIDTH, _COPIED, _REPEATS = 1024, 768, 1 << 25, 5
+_ROWS, _WIDTH, _COPIED, _REPEATS = 512, 768, 1 << 24, 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ def stated(name: str) -> Card | None:
 def card_of(hardware: Hardware) -> Card | None:
     """Return the rates that training reaches on a profile's device: measured on a CPU; None if unknown."""
     if hardware.accelerator == "cpu":
-        return measured_cpu()
+        return measured_cpu(half=hardware.precision.endswith("-mixed"))
     name = hardware.name
     if hardware.accelerator == "cuda" and torch.cuda.is_available() and not stated(name):
         name = torch.cuda.get_device_name()
@@ -80,16 +80,14 @@ def card_of(hardware: Hardware) -> Card | None:
 
 
 @cache
-def measured_cpu() -> Card:
-    """Measure this CPU, with the present number of threads: matrix products in both precisions, and copies."""
-    first, second = torch.randn(_ROWS, _WIDTH), torch.randn(_WIDTH, 4 * _WIDTH)
-    flops = 2.0 * _ROWS * _WIDTH * 4 * _WIDTH
-    single = flops / _seconds(lambda: first @ second)
-    first, second = first.bfloat16(), second.bfloat16()
-    half = flops / _seconds(lambda: first @ second)
+def measured_cpu(*, half: bool) -> Card:
+    """Measure this CPU with the present number of threads: matrix products in 32 or in 16 bits, and copies."""
+    dtype = torch.bfloat16 if half else torch.float32
+    first, second = torch.randn(_ROWS, _WIDTH).to(dtype), torch.randn(_WIDTH, 4 * _WIDTH).to(dtype)
+    flops = 2.0 * _ROWS * _WIDTH * 4 * _WIDTH / _seconds(lambda: first @ second)
     copied = torch.empty(_COPIED, dtype=torch.uint8)
     target = torch.empty_like(copied)
-    return Card(half, single, 2.0 * _COPIED / _seconds(lambda: target.copy_(copied)), _CPU_LAUNCH)
+    return Card(flops, flops, 2.0 * _COPIED / _seconds(lambda: target.copy_(copied)), _CPU_LAUNCH)
 
 
 def _seconds(work: Callable[[], object]) -> float:

@@ -15,7 +15,7 @@ from reasonir.commands.api import compose
 from reasonir.distributed.ranks import Alone
 from reasonir.engine.step import Budget, run_step
 from reasonir.hardware import number_format
-from reasonir.planning.cards import measured_cpu
+from reasonir.planning.cards import card_of
 from reasonir.planning.memory import Estimate
 from reasonir.planning.trace import TextShapes, _batch, _tokens, trace_step
 from reasonir.training.gradients import clip
@@ -41,7 +41,7 @@ def main(micro_batch: int, kept: int, longest: int, overrides: list[str]) -> dic
     trace = trace_step(parts.model, parts.objective, parts.optim, hardware, texts, documents=2)
     traced = time.perf_counter() - started
     estimate = Estimate(trace, hardware)
-    cost, seconds = estimate.cost(texts, budget), estimate.seconds(texts, budget, measured_cpu())
+    cost, seconds = estimate.cost(texts, budget), estimate.seconds(texts, budget, card_of(hardware))
     encoder = parts.model.load(seed=0)
     batch = _batch(_tokens(texts.lengths_N, encoder.head), texts.queries, 2, parts.objective, encoder.head)
     optimizer = parts.optim.optimizer(encoder)
