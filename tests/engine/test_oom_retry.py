@@ -2,7 +2,6 @@
 
 import json
 import random
-from dataclasses import replace
 
 import pytest
 import torch
@@ -11,9 +10,9 @@ from reasonir.engine.oom_retry import GradientStash, halved, is_out_of_memory
 from reasonir.engine.step import Budget
 from reasonir.errors import InputError
 from reasonir.hardware import Hardware
+from reasonir.invented.device import DeviceTensor
 from reasonir.loss.cached_contrastive import CachedContrastive
 from reasonir.model.encoder import Encoder
-from reasonir.planning.budget_cache import graph_bytes
 from reasonir.training.module import RetrieverModule
 from reasonir.training.optim import Optim
 from reasonir.training.trainer import precision_plugin
@@ -142,11 +141,16 @@ def test_gradients_set_aside_are_added_back():
     assert [parameter.grad.tolist() for parameter in (first, second, third)] == [[3.0, 3.0], [3.0, 3.0], [1.0, 1.0]]
 
 
+def is_traced(encoder):
+    """Whether the plan traces the step: on tensors without values, which take no memory."""
+    return isinstance(next(encoder.parameters()), DeviceTensor)
+
+
 def test_a_run_continues_with_less_and_the_next_one_begins_there(tmp_path, monkeypatch):
     forward, left = Encoder.forward, [3]
 
     def failing(encoder, padded):
-        if torch.is_grad_enabled() and left[0]:
+        if torch.is_grad_enabled() and left[0] and not is_traced(encoder):
             left[0] -= 1
             raise torch.OutOfMemoryError(OUT_OF_MEMORY)
         return forward(encoder, padded)
@@ -174,7 +178,7 @@ def test_a_run_continues_with_less_and_the_next_one_begins_there(tmp_path, monke
 
 def test_a_budget_that_did_not_fit_either_is_not_remembered(tmp_path, monkeypatch):
     def failing(encoder, padded):
-        if torch.is_grad_enabled():
+        if torch.is_grad_enabled() and not is_traced(encoder):
             raise torch.OutOfMemoryError(OUT_OF_MEMORY)
         return forward(encoder, padded)
 
@@ -185,23 +189,3 @@ def test_a_budget_that_did_not_fit_either_is_not_remembered(tmp_path, monkeypatc
     assert done.status == 2, done.err
     assert "out of memory even with one" in done.err
     assert not (tmp_path / "cache" / "budgets.json").exists()
-
-
-def test_graphs_are_measured_where_memory_is_tight(tmp_path):
-    overrides = ("experiment=demo_tiny", "evaluation.baselines=[]", "trainer.max_steps=1", "hardware=cpu")
-    done = run("train", *overrides, "hardware.memory_gib=0.05", home=tmp_path)
-    assert done.status == 0, done.err
-    plan = json.loads((done.folder / "plan.json").read_text())
-    assert plan["max_saved_tokens"] < plan["tokens_per_step"]
-    assert plan["graphs_measured_over_estimated"] != 1
-    assert 0.5 < plan["graphs_measured_over_estimated"] < 2
-
-
-def test_bytes_of_a_graph_are_what_its_tensors_hold(bert):
-    encoder = load(bert, "biencoder")
-    cpu = Hardware("cpu", accelerator="cpu", precision="32-true")
-    held = graph_bytes(encoder, cpu, width=32)
-    layers, hidden, wide = 2, 64, encoder.backbone.config.intermediate_size
-    least = 4 * layers * (8 * hidden + 2 * wide)  # what any backward pass through these layers needs
-    assert least < held < 3 * least
-    assert graph_bytes(encoder, replace(cpu, precision="bf16-mixed"), width=32) < 0.8 * held

@@ -321,7 +321,10 @@ tokenizer = AutoTokenizer.from_pretrained("{name}")""",
     def save(self, backbone: nn.Module, folder: Path) -> None:
         """Write the language model, and the sequence classifier to its folder `cross_encoder`."""
         (source,) = self._source
+        tied = source.get_output_embeddings().weight is source.get_input_embeddings().weight
         setattr(source, source.base_model_prefix, backbone)
+        if tied:  # to the embeddings of this backbone, which with merged adapters is a copy
+            source.get_output_embeddings().weight = backbone.get_input_embeddings().weight  # type: ignore[operator]
         source.save_pretrained(folder)
         clear_truncation(self.tokenizer.tokenizer).save_pretrained(folder)
         self._save_classifier(source, folder / CLASSIFIER)

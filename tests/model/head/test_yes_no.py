@@ -4,6 +4,7 @@ from functools import wraps
 
 import pytest
 import torch
+from safetensors import safe_open
 
 from reasonir.distributed.ranks import Alone
 from reasonir.engine.step import Budget, run_step
@@ -240,3 +241,12 @@ def test_other_models_and_answers_of_several_tokens_are_refused(bert, decoder):
         load(decoder, "yes_no", positive="perhaps so")
     with pytest.raises(InputError, match=r"leaves texts less than 25% of it, .*: set it to 123 or more"):
         load(decoder, "yes_no", max_length=20)
+
+
+@pytest.mark.parametrize("model", [{}, {"lora": LoRA(rank=2)}])
+def test_an_export_holds_tied_embeddings_once(decoder, tmp_path, model):
+    export(load(decoder, "yes_no", model=model), tmp_path / "model")
+    with safe_open(tmp_path / "model" / "model.safetensors", "pt") as weights:
+        names = set(weights.keys())
+    assert "model.embed_tokens.weight" in names
+    assert "lm_head.weight" not in names
