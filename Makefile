@@ -88,7 +88,7 @@ $(PROOF)/.ready: $(wildcard $(WHEELHOUSE)/*.whl)
 	rm -rf $(PROOF)
 	$(INSTALL_WHEELS) --target $(PROOF)/site $(WHEELHOUSE)/*.whl
 	$(INSTALL_WHEELS) --target $(PROOF)/peers $(WHEELHOUSE)/peers/*.whl
-	printf '#!/bin/sh\nPYTHONPATH="$$PYTHONPATH:%s:%s" exec %s "$$@"\n' \
+	printf '#!/bin/sh\nPYTHONPATH="%s:%s:$$PYTHONPATH" exec %s "$$@"\n' \
 		$(CURDIR)/$(PROOF)/peers $(CURDIR)/$(PROOF)/site $(PYTHON) > $(PROOF)/peers-python
 	chmod +x $(PROOF)/peers-python
 	@touch $@

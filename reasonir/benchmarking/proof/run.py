@@ -154,6 +154,7 @@ def _environment(machine: Machine) -> dict[str, Any]:
 def _output(command: list[str]) -> str | None:
     """Return the output of a program; None where it isn't installed or fails."""
     try:
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+        given = {**os.environ, "PYTHONPATH": ""}  # as the peers' processes have it
+        return subprocess.run(command, capture_output=True, text=True, check=True, env=given).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return None

@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -143,6 +144,13 @@ def test_a_refused_benchmark_gives_its_reason(home, tmp_path):
     assert status == 2
     _, fault = run.figures_of(call, tmp_path / "it's a folder", status, 900)
     assert fault.startswith("mode=max_batch would use all memory of this cpu: set max_batch.max_queries=")
+
+
+def test_versions_of_the_peers_are_those_of_their_processes(monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", "ours")
+    assert run._output([sys.executable, "-c", "import os; print(repr(os.environ['PYTHONPATH']))"]) == "''"
+    assert run._output(["nowhere/python", "-c", ""]) is None
+    assert run._output([sys.executable, "-c", "1 / 0"]) is None
 
 
 @pytest.mark.slow
