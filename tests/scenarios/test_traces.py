@@ -306,9 +306,9 @@ def test_every_option_of_conf_takes_its_steps_on_every_card(checkpoint, composed
 
 
 def test_every_option_of_conf_is_traced():
-    """The number that docs/scale.md quotes."""
+    """The number that docs/troubleshooting.md quotes."""
     count = len([*compositions(), *options_of_conf()])
-    assert f"{count} compositions" in (CONF.parent / "docs" / "scale.md").read_text()
+    assert f"{count} compositions" in (CONF.parent / "docs" / "troubleshooting.md").read_text()
 
 
 @pytest.mark.parametrize("accumulate", [1, 2])
