@@ -109,7 +109,7 @@ def _packed_forward(  # noqa: PLR0917
         return hollow(query, key, value, starts, ends, longest, longest, causal, scale, window)
     texts = _Texts(starts, longest)
     rows = [texts.padded(part) for part in _repeated(query, key, value)]
-    out, weights, *_ = _forward(*rows, texts.mask(query.dtype, causal, window), scale=scale)
+    out, weights, *_ = _forward(rows[0], rows[1], rows[2], texts.mask(query.dtype, causal, window), scale=scale)
     return (
         texts.packed(out),
         texts.packed(weights[..., None])[..., 0].T.contiguous(),
@@ -132,7 +132,7 @@ def _packed_backward(hollow: Any, grad: Tensor, *args: Any) -> Any:
         scale=scale,
     )
     return tuple(
-        texts.packed(part).unflatten(1, (like.shape[1], -1)).sum(2)
+        texts.packed(part).view(*like.shape[:2], -1, like.shape[2]).sum(2)
         for part, like in zip(grads, (query, key, value), strict=True)
     )
 
@@ -155,7 +155,7 @@ class _Texts:
         """Return (N, H, L, D), zeros in the padding."""
         values = values_THD.new_zeros(self.inside_NL.numel(), *values_THD.shape[1:])
         values.index_copy_(0, self.flat_T, values_THD)
-        return values.unflatten(0, self.inside_NL.shape).transpose(1, 2)
+        return values.view(*self.inside_NL.shape, *values_THD.shape[1:]).transpose(1, 2)
 
     def packed(self, values_NHLD: Tensor) -> Tensor:
         """Return (T, H, D)."""

@@ -1,7 +1,8 @@
 """Autocast of the invented device, with CUDA's rules.
 
-Which operations run in 16 bits and which in 32 is torch's list for CUDA (documentation of `torch.amp`, "CUDA Ops that
-can autocast"); casts of weights are kept until the outermost autocast block ends, as in aten/src/ATen/autocast_mode.
+Which operations run in 16 bits and which in 32 is torch's list for CUDA (ATen/autocast_mode.h, but for recurrent cells,
+transposed convolutions, upsampling and named dimensions); casts of weights are kept until the outermost autocast block
+ends, as in aten/src/ATen/autocast_mode.
 """
 
 from __future__ import annotations
@@ -17,18 +18,27 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 
 from reasonir.utils.devices import INVENTED
 
-_HALF = (
-    "linear", "matmul", "mm", "bmm", "addmm", "addmv", "addbmm", "baddbmm", "mv", "addr", "einsum", "prelu",
-    "conv1d", "conv2d", "conv3d", "scaled_dot_product_attention",
+HALF = (
+    "linear", "matmul", "mm", "bmm", "addmm", "addmv", "addbmm", "baddbmm", "mv", "addr", "einsum", "prelu", "conv1d",
+    "conv2d", "conv3d", "chain_matmul", "linalg_vecdot", "linalg_multi_dot", "scaled_dot_product_attention",
 )  # fmt: skip
-_SINGLE = (
+SINGLE = (
     "acos", "asin", "cosh", "erfinv", "exp", "expm1", "log", "log10", "log2", "log1p", "reciprocal", "rsqrt", "sinh",
-    "tan", "pow.Tensor_Scalar", "pow.Tensor_Tensor", "pow.Scalar", "softplus", "layer_norm", "group_norm",
-    "norm.Scalar", "norm.ScalarOpt_dim", "cosine_similarity", "cdist", "softmax.int", "log_softmax.int", "cumsum",
-    "cumprod", "prod", "prod.dim_int", "sum", "sum.dim_IntList", "nll_loss", "mse_loss", "l1_loss", "kl_div",
-    "smooth_l1_loss", "cross_entropy_loss", "binary_cross_entropy_with_logits", "margin_ranking_loss", "logsumexp",
+    "tan", "pow.Tensor_Scalar", "pow.Tensor_Tensor", "pow.Scalar", "softplus", "layer_norm", "native_layer_norm",
+    "group_norm", "frobenius_norm.dim", "nuclear_norm", "nuclear_norm.dim", "cosine_similarity", "poisson_nll_loss",
+    "cosine_embedding_loss", "nll_loss", "nll_loss2d", "hinge_embedding_loss", "kl_div", "l1_loss", "smooth_l1_loss",
+    "huber_loss", "mse_loss", "margin_ranking_loss", "multilabel_margin_loss", "soft_margin_loss",
+    "triplet_margin_loss", "multi_margin_loss", "binary_cross_entropy_with_logits", "dist", "pdist", "cdist", "renorm",
+    "logsumexp",
 )  # fmt: skip
-_WIDEST = ("cat", "stack", "addcdiv", "addcmul", "dot", "scatter_add", "index_copy", "tensordot", "bilinear")
+SINGLE_UNLESS_GIVEN = (
+    "prod", "prod.dim_int", "softmax.int", "log_softmax.int", "cumprod", "cumsum", "linalg_vector_norm",
+    "linalg_matrix_norm", "linalg_matrix_norm.str_ord", "sum", "sum.dim_IntList", "norm.Scalar", "norm.ScalarOpt_dim",
+)  # fmt: skip
+WIDEST = (
+    "addcdiv", "addcmul", "atan2", "bilinear", "cross", "dot", "vdot", "grid_sampler", "index_put", "tensordot",
+    "scatter_add",
+)  # fmt: skip
 _library: Any = torch.library.Library("aten", "IMPL")  # type: ignore[no-untyped-call]
 _others: Any = torch.library.Library("_", "IMPL")  # type: ignore[no-untyped-call]
 _casts: dict[tuple[int, bool], Tensor] = {}
@@ -38,7 +48,8 @@ _casts: dict[tuple[int, bool], Tensor] = {}
 def register() -> None:
     """Register the rules, once a process."""
     _others.fallback(torch.library.fallthrough_kernel, "AutocastPrivateUse1")
-    for names, rule in ((_HALF, _half), (_SINGLE, _single), (_WIDEST, _widest)):
+    rules = ((HALF, _half), (SINGLE, _single), (SINGLE_UNLESS_GIVEN, _single_unless_given), (WIDEST, _widest))
+    for names, rule in rules:
         for name in names:
             packet, _, overload = name.partition(".")
             operation = getattr(getattr(torch.ops.aten, packet), overload or "default")
@@ -74,6 +85,11 @@ def _half(operation: Any, *args: Any, **kwargs: Any) -> Any:
 
 def _single(operation: Any, *args: Any, **kwargs: Any) -> Any:
     return _with(operation, partial(_cast, dtype=torch.float32), args, kwargs)
+
+
+def _single_unless_given(operation: Any, *args: Any, **kwargs: Any) -> Any:
+    given = any(isinstance(value, torch.dtype) for value in (*args, *kwargs.values()))
+    return _with(operation, lambda tensor: tensor, args, kwargs) if given else _single(operation, *args, **kwargs)
 
 
 def _widest(operation: Any, *args: Any, **kwargs: Any) -> Any:

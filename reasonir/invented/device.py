@@ -34,6 +34,8 @@ _ATEN: Any = torch.ops.aten
 _BLOCK = 512
 """Bytes of which CUDA's allocator gives multiples."""
 _READS = {_ATEN._local_scalar_dense.default, _ATEN.equal.default}
+_PINNING: dict[Any, Any] = {_ATEN.is_pinned.default: lambda tensor: False, _ATEN._pin_memory.default: torch.clone}
+"""Operations on pinned memory, which is like any other here."""
 _TRANSFERS = {_ATEN._to_copy.default, _ATEN.copy_.default}
 _INDEXING = {_ATEN.index.Tensor, _ATEN.index_put.default, _ATEN.index_put_.default, _ATEN._index_put_impl_.default}
 
@@ -135,7 +137,7 @@ class DeviceTensor(Tensor):
 
     def storage(self) -> Any:
         """See `untyped_storage`."""
-        return self.content.storage()
+        return self.content.storage()  # type: ignore[no-untyped-call]
 
     def data_ptr(self) -> int:
         """Return the address of the content."""
@@ -175,7 +177,7 @@ class Tracing(TorchDispatchMode):  # type: ignore[no-untyped-call]
         super().__init__()  # type: ignore[no-untyped-call]
         set_up()
         self.hollow, self.on_read = hollow, on_read
-        self.allocations = torch.get_device_module(INVENTED).allocations = Allocations()
+        self.allocations = Allocations()
         self.read = 0
         self.on_operation: Callable[[Any, Any, Any], None] = lambda func, args, out: None
         self._known: weakref.WeakValueDictionary[int, _Allocation] = weakref.WeakValueDictionary()
@@ -185,6 +187,9 @@ class Tracing(TorchDispatchMode):  # type: ignore[no-untyped-call]
         """Begin to trace."""
         self._entered.enter_context(autocast.cleared_by_torch())
         self._entered.enter_context(errors_of_backward())
+        # Autograd has a thread for each device that it saw at its first backward pass, which may be long ago.
+        self._entered.enter_context(torch.autograd.set_multithreading_enabled(False))
+        torch.get_device_module(INVENTED).allocations = self.allocations
         lifts = torch._C._only_lift_cpu_tensors()
         torch._C._set_only_lift_cpu_tensors(True)  # `torch.tensor(..., device=)` then comes here too
         self._entered.callback(torch._C._set_only_lift_cpu_tensors, lifts)
@@ -196,17 +201,17 @@ class Tracing(TorchDispatchMode):  # type: ignore[no-untyped-call]
         super().__exit__(*error)  # type: ignore[no-untyped-call]
         self._entered.close()
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_dispatch__(  # noqa: PLR0911
+        self, func: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
         """Run an operation on what is inside the wrappers."""
         kwargs = kwargs or {}
         leaves = _leaves(args, kwargs)
         wrappers = [leaf for leaf in leaves if isinstance(leaf, DeviceTensor)]
         wanted = kwargs.get("device")
         wanted = None if wanted is None else torch.device(wanted)
-        if func is _ATEN.is_pinned.default:
-            return False
-        if func is _ATEN._pin_memory.default:
-            return args[0].clone()  # the host's memory has no other kind here
+        if func in _PINNING:
+            return _PINNING[func](args[0])
         if not wrappers and (wanted is None or wanted.type != INVENTED):
             return func(*args, **kwargs)
         device = wanted or _device(func, args, leaves, wrappers)

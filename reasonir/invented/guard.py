@@ -14,8 +14,8 @@ from typing import Any
 
 import torch
 
-_DEVICE_GUARD: Any = torch._C._acc.DeviceGuard  # type: ignore[attr-defined]
-_TYPE: Any = torch._C._autograd.DeviceType.PrivateUse1  # type: ignore[attr-defined]
+_DEVICE_GUARD: Any = torch._C._acc.DeviceGuard
+_TYPE: Any = torch._C._autograd.DeviceType.PrivateUse1
 _SLOTS = tuple(ctypes.c_void_p() for _ in range(3))
 """Type, value and traceback of a pending error; made before, since nothing else may be called while there is one."""
 _PLACES = tuple(ctypes.byref(slot) for slot in _SLOTS)
@@ -32,8 +32,9 @@ class Guard(_DEVICE_GUARD):  # type: ignore[misc]
         fetch(*places)
         if _SLOTS[0].value:
             _normalise(*places)
-            _, value, traceback = (ctypes.cast(slot, ctypes.py_object).value if slot.value else None for slot in _SLOTS)
-            _taken.append(value.with_traceback(traceback))
+            error: BaseException = ctypes.cast(_SLOTS[1], ctypes.py_object).value
+            traceback = ctypes.cast(_SLOTS[2], ctypes.py_object).value if _SLOTS[2].value else None
+            _taken.append(error.with_traceback(traceback))
         return kind
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import sys
-import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -30,6 +29,7 @@ ALLOWED: Mapping[tuple[str, str], str] = {
     ("reasonir/training/callbacks.py", "TrainingMonitor._refuse_nonfinite"): "finite numbers, before saving",
     ("reasonir/training/callbacks.py", "TrainingMonitor._evaluate"): "development evaluation",
     ("reasonir/training/callbacks.py", "TrainingMonitor._save"): "saved weights",
+    ("transformers/optimization.py", "Adafactor.step"): "Adafactor's first state, once",
     ("reasonir/model/encoder.py", "Encoder._packed_agrees"): "comparison of packed and padded texts, once",
 }
 """Functions that may wait for the device during training, by file and name, and what for."""
@@ -38,7 +38,7 @@ _PACKAGE, _OWN = "reasonir/", "reasonir/invented/"
 _LIBRARIES = "site-packages/"
 
 
-class Watched(Tracing):
+class Watched(Tracing):  # type: ignore[no-untyped-call]
     """Device that collects the faults of a training.
 
     Args:
@@ -86,7 +86,8 @@ def watched(hardware: Hardware) -> Iterator[None]:
     if not hardware.traced:
         yield
         return
-    with Watched(hardware.precision) as device:
+    device = Watched(hardware.precision)
+    with device:
         yield
     for reason, count in device.waits.items():
         log.info("Waits for the device, allowed: %s (%d times)", reason, count)
@@ -101,14 +102,11 @@ def watched(hardware: Hardware) -> Iterator[None]:
 
 
 def _frames() -> Iterator[tuple[CodeType, int]]:
-    """Yield code and line of this thread's calls, innermost first, then of the main thread's that waits for it."""
-    frames: list[FrameType | None] = [sys._getframe(1)]
-    if threading.current_thread() is not threading.main_thread():
-        frames.append(sys._current_frames().get(threading.main_thread().ident or 0))
-    for frame in frames:
-        while frame is not None:
-            yield frame.f_code, frame.f_lineno
-            frame = frame.f_back
+    """Yield code and line of the present calls, innermost first."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        yield frame.f_code, frame.f_lineno
+        frame = frame.f_back
 
 
 def _short(code: CodeType) -> str:

@@ -30,6 +30,7 @@ class Covariance(RetrieverObjective):
     def __call__(self, outputs: RetrievalOutputs) -> Mapping[str, Tensor]:
         """Return the distance over the relevant pairs of all devices."""
         values_ND = torch.cat(positives(outputs))
-        covariance_DD = torch.cov(values_ND.T)
+        centred_ND = values_ND - values_ND.mean(0)
+        covariance_DD = centred_ND.T @ centred_ND / (len(values_ND) - 1)  # torch.cov waits for the device
         isotropic_DD = values_ND.var() * torch.eye(values_ND.shape[1], device=values_ND.device)
         return {"loss": torch.linalg.matrix_norm(covariance_DD - isotropic_DD) / values_ND.shape[1]}

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from typing import Any, Protocol
 
 import torch
@@ -108,9 +109,13 @@ class Encoder(nn.Module):
         if packing is None:
             unseen = padded.padding_only and self._causal  # right of all tokens that are read
             full = padded.full or unseen
-            # Without a mask, decoders look for packed texts, and wait for the device; ours knows of full batches.
-            mask = None if full and not varlen.installed(self.backbone) else padded.attend_NL
-            with varlen.reading("full" if full else "padded"):
+            attention = str(self.backbone.config._attn_implementation)  # type: ignore[union-attr]
+            unpads = attention.startswith("flash") or "/" in attention  # and waits for the device, if there is a mask
+            # Without one, transformers looks for packed texts or for padding, and waits as well.
+            mask = None if full and unpads else padded.attend_NL
+            # Attention of a backbone's own may make tensors on the CPU, and wait until they are on the device.
+            here = nullcontext() if attention == varlen.NAME else self.device
+            with varlen.reading("full" if full else "padded"), here:
                 return self.backbone(input_ids=padded.ids_NL, attention_mask=mask, **inputs, **self._options)[0]  # type: ignore[no-any-return]
         row = {name: value_NL.flatten()[packing.flat_T][None] for name, value_NL in inputs.items()}
         ids_T = padded.ids_NL.flatten()[packing.flat_T][None]

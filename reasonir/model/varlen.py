@@ -48,12 +48,6 @@ def install(backbone: nn.Module) -> bool:
     return True
 
 
-def installed(backbone: nn.Module) -> bool:
-    """Return whether `attend` is the backbone's attention."""
-    config: Any = backbone.config
-    return bool(config._attn_implementation == NAME)
-
-
 @contextmanager
 def reading(layout: Layout) -> Iterator[None]:
     """Tell the attention masks of the block what a batch looks like, which they would read from the device.
@@ -71,15 +65,18 @@ def reading(layout: Layout) -> Iterator[None]:
 
 
 def _mask(*args: Any, **options: Any) -> Tensor | None:
-    from transformers.masking_utils import sdpa_mask
+    from transformers.masking_utils import bidirectional_mask_function, sdpa_mask
 
     if _layout == "packed":
         return None
+    if getattr(options.get("config"), "use_bidirectional_attention", None) is True and "local_size" not in options:
+        # A Gemma that sees all texts adds a constant to the causal mask, which is copied to the device.
+        options |= {"mask_function": bidirectional_mask_function, "allow_is_bidirectional_skip": True}
     if _layout == "full":
         options["attention_mask"] = None
     elif _layout == "padded":
         options |= {"allow_is_causal_skip": False, "allow_is_bidirectional_skip": False}
-    return sdpa_mask(*args, **options)
+    return sdpa_mask(*args, **options)  # type: ignore[no-any-return]
 
 
 def attend(  # noqa: PLR0917

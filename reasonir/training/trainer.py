@@ -34,7 +34,7 @@ def precision_plugin(hardware: Hardware) -> Precision | None:
     if hardware.precision == "16-mixed" and hardware.accelerator == "cpu":
         return MixedPrecision("16-mixed", "cpu", GradScaler("cpu"))
     if hardware.traced and hardware.precision != "32-true":
-        return MixedPrecision(hardware.precision, hardware.torch_device)
+        return MixedPrecision(hardware.precision, hardware.torch_device)  # type: ignore[arg-type]
     return None
 
 

@@ -29,7 +29,7 @@ class Meter:
         if kind_of(device) == "cuda":
             module = torch.get_device_module(device)
             module.reset_peak_memory_stats(device)
-            self.before = module.memory_allocated(device) / GIB
+            self.before = float(module.memory_allocated(device)) / GIB
             return
         import psutil
 

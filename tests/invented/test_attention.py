@@ -1,6 +1,6 @@
 """Attention of the invented device gives what the CPU's own gives, packed or padded."""
 
-from itertools import product
+from itertools import pairwise, product
 
 import pytest
 import torch
@@ -38,7 +38,7 @@ def test_packed_texts_are_attended_to_as_on_the_cpu(causal, window, key_heads):
 
     def packed(query, key, value):
         starts = torch.tensor(STARTS, dtype=torch.int32).to(query.device)
-        longest = max(after - before for before, after in zip(STARTS, STARTS[1:], strict=False))
+        longest = max(after - before for before, after in pairwise(STARTS))
         options = {"sliding_window": window, "cu_seq_lens_q": starts, "max_length_q": longest}
         return attend(module, query, key, value, None, **options)[0]
 
