@@ -7,7 +7,6 @@ from reasonir.model.backbone import Model
 from reasonir.model.download import Packaged, locate
 from reasonir.model.head.colbert import ColBERT
 from reasonir.model.shape import Shape
-from tests.helpers import load
 
 MINILM = "sentence-transformers/all-MiniLM-L6-v2"
 SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"

@@ -1,6 +1,6 @@
 """The plan against real steps on this CPU: memory and time of two optimiser steps, each case in its own process.
 
-`python -m pytest -s -m slow tests/planning/test_real_steps.py` prints the table of docs/performance.md.
+`python -m pytest -s -m slow tests/scenarios/test_real_steps.py` prints the table of docs/performance.md.
 """
 
 import json
@@ -67,7 +67,7 @@ def test_memory_and_time_are_as_planned(family, head, longest, budget, options, 
     folder = checkpoint(tmp_path / family, family)
     overrides = ["model=any", f"model.path={folder}", f"model/head={head}", "hardware=cpu", *options]
     overrides += ["loss=bce"] if head in ("cross_encoder", "yes_no") else []
-    line = [sys.executable, "-m", "tests.planning.real_step", *map(str, budget), str(longest), *overrides]
+    line = [sys.executable, "-m", "tests.scenarios.real_step", *map(str, budget), str(longest), *overrides]
     # what is freed goes back to the system, so that the process's peak is that of its tensors
     allocator = dict.fromkeys(("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"), "65536")
     environment = {**os.environ, **allocator, "REASONIR_HOME": str(tmp_path)}

@@ -1,6 +1,6 @@
 """Two real training steps on this CPU, next to what the plan says of them; one process each, for its memory.
 
-`python -m tests.planning.real_step BUDGET KEPT OVERRIDE...` prints a line of JSON.
+`python -m tests.scenarios.real_step BUDGET KEPT OVERRIDE...` prints a line of JSON.
 """
 
 import ctypes
