@@ -22,6 +22,7 @@ from reasonir.model.backbone import Model
 from reasonir.model.encoder import Encoder
 from reasonir.model.tokenize import QUERY_SHARE
 from reasonir.types import Pair, Side, Text
+from reasonir.utils.devices import INVENTED
 
 TOLERANCE = 1e-3
 """Largest difference that counts as rounding, relative to the largest output and at least to 1."""
@@ -67,7 +68,7 @@ class ExportCheck:
                     self._refuse_difference(f"by {name}", sample, expected, actual)
 
     def _opened(self, sample: Sequence[Any], side: Side | None) -> Iterator[tuple[str, Sequence[Tensor]]]:
-        """Yield the outputs by each library, one at a time; on the CPU if memory is short."""
+        """Yield the outputs by each library, one at a time; on the CPU if memory is short, or the device invented."""
 
         def by_reasonir(device: torch.device) -> Mapping[str, Sequence[Tensor]]:
             return {"reasonir": _outputs(self.exported.load().eval().to(device), sample, side)}
@@ -80,13 +81,14 @@ class ExportCheck:
             )
             return outputs
 
-        for run in (by_reasonir, by_libraries):
+        here, cpu = self.encoder.device, torch.device("cpu")
+        for run, device in ((by_reasonir, here), (by_libraries, cpu if here.type == INVENTED else here)):
             try:
-                outputs = run(self.encoder.device)
+                outputs = run(device)
             except torch.OutOfMemoryError:
                 outputs = {}
             gc.collect()
-            yield from (outputs or run(torch.device("cpu"))).items()
+            yield from (outputs or run(cpu)).items()
 
     def _refuse_difference(
         self, variant: str, sample: Sequence[Any], expected: Sequence[Tensor], actual: Sequence[Tensor]

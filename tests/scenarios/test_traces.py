@@ -308,10 +308,10 @@ def test_every_option_of_conf_takes_its_steps_on_every_card(checkpoint, composed
 def test_every_option_of_conf_is_traced():
     """The number that docs/troubleshooting.md quotes."""
     count = len([*compositions(), *options_of_conf()])
-    assert f"{count} compositions" in (CONF.parent / "docs" / "troubleshooting.md").read_text()
+    assert f"{count} compositions" in " ".join((CONF.parent / "docs" / "troubleshooting.md").read_text().split())
 
 
-@pytest.mark.parametrize("accumulate", [1, 2])
+@pytest.mark.parametrize("accumulate", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_nothing_of_a_step_stays_in_memory(checkpoint, accumulate):
     used = []
 
@@ -326,25 +326,25 @@ def test_nothing_of_a_step_stays_in_memory(checkpoint, accumulate):
 
 
 RUNS = (
-    ("t4", ("model=tiny",)),
-    ("a100", ("model=tiny", "model/head=biencoder", "index=faiss")),
-    ("rtx4090", ("model=tiny", "model/head=gaussian", "trainer.accumulate_grad_batches=2")),
-    ("h100", ("model=tiny", "model/head=cross_encoder", "optim.name=adafactor")),
-    ("t4", ("model=tiny_reranker", "model.lora.rank=4")),
-    ("auto", ("model=tiny", "index=plaid", "hardware.micro_batch_tokens=256", "hardware.max_saved_tokens=0")),
+    ("t4", ("model=tiny", *SHORTER)),
+    ("a100", ("model=tiny", "model/head=biencoder", "model.head.max_length=64", "index=faiss")),
+    ("auto", ("model=tiny", "model/head=gaussian", "model.head.max_length=64", "trainer.accumulate_grad_batches=2")),
+    ("h100", ("model=tiny", "model/head=cross_encoder", "model.head.max_length=96", "optim.name=adafactor")),
+    ("rtx4090", ("model=tiny_reranker", "model.head.max_length=160", "model.lora.rank=4")),
 )
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("card", "given"), RUNS)
 def test_whole_runs_are_traced_to_their_end(home, card, given):
-    done = run("train", *given, "data=demo", "eval=demo", f"hardware={card}", "debug=trace", *SHORTER, home=home)
+    done = run("train", *given, "data=demo", "eval=demo", f"hardware={card}", "debug=trace", home=home)
     assert done.status == 0, done.err
     assert f"Traced {card}" in done.err
-    assert (done.folder / "model" / "model.safetensors").is_file() or (done.folder / "model").is_dir()
-    assert json.loads((done.folder / "environment.json").read_text())
+    (systems,) = json.loads((done.folder / "results.json").read_text())["results"].values()
+    assert "trained" in systems
 
 
+@pytest.mark.slow
 def test_a_run_that_waits_in_a_step_names_the_line(home, tmp_path, monkeypatch):
     (tmp_path / "conf" / "loss").mkdir(parents=True)
     (tmp_path / "conf" / "loss" / "waiting.yaml").write_text("_target_: waiting_loss.Waiting\n")
