@@ -12,6 +12,7 @@ from torch import nn
 
 from reasonir.data.batch import Batch
 from reasonir.data.batches.collate import groups_of
+from reasonir.invented.device import DeviceTensor
 from reasonir.model.backbone import Model
 from reasonir.model.encoder import Encoder
 from reasonir.model.head.biencoder import BiEncoder
@@ -96,6 +97,11 @@ def load(
     encoder = recipe.load(seed=seed)
     set_dropout(encoder, dropout)
     return encoder
+
+
+def is_traced(encoder: nn.Module) -> bool:
+    """Return whether a plan traces the encoder: on tensors without values, which take no memory."""
+    return isinstance(next(encoder.parameters()), DeviceTensor)
 
 
 def set_dropout(encoder: nn.Module, probability: float) -> None:

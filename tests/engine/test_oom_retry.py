@@ -10,13 +10,12 @@ from reasonir.engine.oom_retry import GradientStash, halved, is_out_of_memory
 from reasonir.engine.step import Budget
 from reasonir.errors import InputError
 from reasonir.hardware import Hardware
-from reasonir.invented.device import DeviceTensor
 from reasonir.loss.cached_contrastive import CachedContrastive
 from reasonir.model.encoder import Encoder
 from reasonir.training.module import RetrieverModule
 from reasonir.training.optim import Optim
 from reasonir.training.trainer import precision_plugin
-from tests.helpers import batch_of, examples, fit, load
+from tests.helpers import batch_of, examples, fit, is_traced, load
 from tests.running import run
 
 OUT_OF_MEMORY = "CUDA out of memory. Tried to allocate 20.00 MiB"
@@ -139,11 +138,6 @@ def test_gradients_set_aside_are_added_back():
     first.grad, second.grad = torch.full((2,), 2.0), torch.full((2,), 3.0)
     stash.add_back()
     assert [parameter.grad.tolist() for parameter in (first, second, third)] == [[3.0, 3.0], [3.0, 3.0], [1.0, 1.0]]
-
-
-def is_traced(encoder):
-    """Whether the plan traces the step: on tensors without values, which take no memory."""
-    return isinstance(next(encoder.parameters()), DeviceTensor)
 
 
 def test_a_run_continues_with_less_and_the_next_one_begins_there(tmp_path, monkeypatch):
