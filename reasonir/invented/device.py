@@ -143,6 +143,14 @@ class DeviceTensor(Tensor):
         """Return the address of the content."""
         return self.content.data_ptr()
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
+        """Return a copy, a parameter of a parameter."""
+        copied: Tensor = self.detach().clone()
+        if isinstance(self, nn.Parameter):
+            copied = nn.Parameter(copied, requires_grad=self.requires_grad)
+        memo[id(self)] = copied
+        return copied
+
     def __tensor_flatten__(self) -> tuple[list[str], Any]:
         """Name the content: modules swap such parameters when they are moved."""
         return ["content"], (self.device, self.allocation)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -157,6 +158,20 @@ def test_modules_move_to_the_device_and_back() -> None:
         for name, value in net.state_dict().items():
             assert type(value) is Tensor
             assert torch.equal(value, before[name])
+
+
+def test_modules_are_copied() -> None:
+    with Tracing(hollow=False):
+        net = network().to(DEVICE)
+        net[0].requires_grad_(False)
+        other = deepcopy(net)
+        for one, two in zip(net.parameters(), other.parameters(), strict=True):
+            assert isinstance(two, nn.Parameter)
+            assert two.requires_grad == one.requires_grad
+            assert two.device == one.device
+            assert torch.equal(one.cpu(), two.cpu())
+            two.data.fill_(7)
+            assert not (one == 7).any()
 
 
 def test_state_is_saved_and_loaded(tmp_path: Path) -> None:
