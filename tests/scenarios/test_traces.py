@@ -34,7 +34,7 @@ from tests.helpers import batch_of, examples, load
 from tests.running import SHORTER, run
 from tests.scenarios.test_heads_and_losses import FITS, chosen
 
-PRECISIONS = {"32-true": 1e-4, "16-mixed": 0.05, "bf16-mixed": 0.3}
+PRECISIONS = {"32-true": 1e-4, "16-mixed": 0.1, "bf16-mixed": 0.3}
 """How far gradients may be from those in float32, as a share of their length."""
 SMALL = {
     "hidden_size": 32,
@@ -162,11 +162,15 @@ def train(
     return module.kept, device
 
 
+NOTHING = 1e-5
+"""Length of gradients that are rounding alone: some losses are at their minimum here."""
+
+
 def apart(first, second):
     """Distance of two sets of gradients as a share of the second's length."""
     assert first.keys() == second.keys()
     one, other = (torch.cat([each[name].flatten().double() for name in second]) for each in (first, second))
-    return float((one - other).norm() / other.norm())
+    return float((one - other).norm() / other.norm().clamp(min=NOTHING))
 
 
 def agrees(folder, head, objective, precision, **ways):
