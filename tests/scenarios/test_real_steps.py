@@ -77,7 +77,7 @@ def test_memory_and_time_are_as_planned(family, head, longest, budget, options, 
     print(
         f"\n| {family} {head} | {longest} | {budget[1]:,} | {' '.join(options)} | {found['planned']:.3f}, "
         f"{found['measured']:.3f} GiB | {ratio:.3f} | {found['planned_s']:.2f}, {found['measured_s']:.2f} s | "
-        f"{found['planned_s'] / found['measured_s']:.2f} | {found['moment']} |"
+        f"{found['planned_s'] / found['measured_s']:.2f} | {found['moment']} | {1024 * found['libraries']:.0f} MiB |"
     )
     assert found["packs"]
     assert 0.9 < ratio < 1.1
