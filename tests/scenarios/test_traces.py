@@ -34,8 +34,8 @@ from tests.helpers import batch_of, examples, load
 from tests.running import SHORTER, run
 from tests.scenarios.test_heads_and_losses import FITS, chosen
 
-PRECISIONS = {"32-true": 1e-4, "16-mixed": 0.1, "bf16-mixed": 0.3}
-"""How far gradients may be from those in float32, as a share of their length."""
+PRECISIONS = {"32-true": 1e-4, "16-mixed": 0.15, "bf16-mixed": 0.3}
+"""How far gradients may be from those in float32, as a share of their length: most for (std - 1)^2 near its minimum."""
 SMALL = {
     "hidden_size": 32,
     "intermediate_size": 48,
