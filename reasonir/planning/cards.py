@@ -47,6 +47,8 @@ def _card(half: float, single: float, bandwidth: float) -> Card:
 
 
 _CPU_LAUNCH = 5e-6
+_CPU_SHARES = (0.6, 0.3)
+"""Shares of its measured rates that a CPU reached in steps of 17 models in 32 and in 16 bits (docs/performance.md)."""
 LAUNCH = 7e-6
 """Seconds that eager PyTorch takes to launch a kernel."""
 ARITHMETIC, MEMORY = 0.6, 0.8
@@ -87,7 +89,8 @@ def measured_cpu(*, half: bool) -> Card:
     flops = 2.0 * _ROWS * _WIDTH * 4 * _WIDTH / _seconds(lambda: first @ second)
     copied = torch.empty(_COPIED, dtype=torch.uint8)
     target = torch.empty_like(copied)
-    return Card(flops, flops, 2.0 * _COPIED / _seconds(lambda: target.copy_(copied)), _CPU_LAUNCH)
+    share = _CPU_SHARES[half]
+    return Card(flops, flops, 2.0 * _COPIED / _seconds(lambda: target.copy_(copied)), _CPU_LAUNCH).at(share, share)
 
 
 def _seconds(work: Callable[[], object]) -> float:

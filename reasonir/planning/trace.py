@@ -293,10 +293,10 @@ class _Tracer:
         with torch.no_grad():
             size = self._embed(texts.lengths_N[:1])[0].shape[1]
         weight = next(iter(self.encoder.parameters()))
+        values_TD = weight.new_empty((int(lengths_N.sum()), size), dtype=torch.float32).requires_grad_()
         self.recorder.taken()
         self.used.reset()
         before = self.used.total
-        values_TD = weight.new_empty((int(lengths_N.sum()), size), dtype=torch.float32).requires_grad_()
         representation = Representation.join([Representation(values_TD, lengths_N)]).take(torch.arange(len(tokens)))
         loss = score_step(head, self.objective, batch, representation, present_ranks())["loss"]
         del representation

@@ -29,7 +29,7 @@ def test_the_keys_are_those_composed_each_with_its_explanation():
     text = part(help_text("train", ["experiment=demo", "model/head=biencoder"]), "Keys")
     assert "  batch_size: 32       # pairs per batch, over all devices together; queries with positives=all\n" in text
     assert "    dimensions: null   # vector sizes to train jointly, [384, 128, 64] (Matryoshka)\n" in text
-    assert "  # published checkpoint that `packaged` and `shape` describe\n  hub_id: sentence-transformers/" in text
+    assert "  # published checkpoint that `packaged` and `config` describe\n  hub_id: sentence-transformers/" in text
     assert "mining: {}\n" in text
     assert "query_length" not in text
     assert "_target_" not in text

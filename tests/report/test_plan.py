@@ -18,7 +18,7 @@ def planned(*, saved=100, fits=True, lengths=(10, 20, 40), ranks=1):
     return SimpleNamespace(
         fit=SimpleNamespace(hardware=hardware, budget=budget, cost=SimpleNamespace(total=GIB), fits=fits),
         texts=SimpleNamespace(tokens=100),
-        training=SimpleNamespace(shape=SimpleNamespace(parameters=2000), trained=1000),
+        trace=SimpleNamespace(parameters=2000, trained=1000),
         lengths=SimpleNamespace(
             columns=(Column.of("queries", "query", list(lengths)),), limits={"query": 32}, queries_cut=0.0
         ),

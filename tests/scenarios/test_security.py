@@ -128,7 +128,7 @@ def test_what_a_run_names_is_called_where_it_is_trusted(command, place, hostile)
     try:
         said(RUN[command], folder, place, "trust_remote_code=true")
     except Exception as error:
-        assert "is no shape of reasonir" not in str(error)
+        assert "is no component of reasonir" not in str(error)
     assert hostile.done
 
 
@@ -262,12 +262,12 @@ def test_what_was_pushed_is_downloaded_without_its_code_and_checked(place, hosti
 
 def test_a_served_model_trusts_whoever_serves_it_alone(place, hostile, monkeypatch):
     runs = [
-        hostile.run(place / "export", model={"shape": hostile.calls(), "trust_remote_code": True}, name="names"),
+        hostile.run(place / "export", model={"config": hostile.calls(), "trust_remote_code": True}, name="names"),
         hostile.run(place / "export", name="brings"),
     ]
     add_module(runs[1] / "model", "evil.Evil")
     sign(runs[1] / "model")
-    for folder, message in zip(runs, ("is no shape of reasonir", "has type: evil.Evil"), strict=True):
+    for folder, message in zip(runs, ("is no component of reasonir", "has type: evil.Evil"), strict=True):
         tracking = open_tracking(Loggers(mlflow=True), place, experiment_name="p", name="x", folder=folder, tags={})
         with tracking.closing():
             address = package(place, tracking.run_id, folder / "model", run=folder)
