@@ -1,10 +1,10 @@
 """Trace of a training step without weights or device: bytes and operations of its parts.
 
 The step's own code (encoder, objective, optimiser) runs on hollow tensors (`reasonir.invented`) that claim to be on the
-profile's kind of device. Four micro-batches of the step's texts give how the bytes of a graph, of both passes and the
-operations depend on a micro-batch's tokens, the squares of its lengths and its area with padding: nothing else enters a
-transformer's cost. Scoring and the optimiser's step are traced whole. `reasonir.planning.memory` puts the parts
-together for any budget.
+profile's kind of device. Four micro-batches of long and short texts give how the bytes of a graph, of both passes and
+the operations depend on a micro-batch's tokens, the squares of its lengths and its area with padding: nothing else
+enters a transformer's cost. Scoring and the optimiser's step are traced whole. `reasonir.planning.memory` puts the
+parts together for any budget.
 
 Shape letters: N texts, M a selection of N, T tokens or vectors.
 """
@@ -219,7 +219,7 @@ class _Tracer:
         """Trace the parts of a step."""
         parameters = list(self.encoder.parameters())
         trained = [parameter for parameter in parameters if parameter.requires_grad]
-        first, *others = self._sampled(texts)
+        first, *others = _sampled(int(texts.lengths_N.max()))
         casts = self._casts(first)
         unstarted = self._micro_batch(first, casts).backward  # finds no gradients yet
         micro_batches = tuple(self._micro_batch(lengths_M, casts) for lengths_M in (first, *others))
@@ -244,16 +244,6 @@ class _Tracer:
             update_work=update_work,
             packs=self.encoder.packs,
         )
-
-    def _sampled(self, texts: TextShapes) -> list[Tensor]:
-        """Return the lengths of four micro-batches: long texts, half as many of them, the shortest, and some of all."""
-        budget = max(int(texts.lengths_N.max()), min(texts.tokens, _TRACED_TOKENS))
-        groups = list(self.encoder.cut(texts.lengths_N, budget))
-        long_M, short_M = texts.lengths_N[groups[0]], texts.lengths_N[groups[-1]]
-        half_M = long_M[: len(long_M) // 2] if len(long_M) > 1 else torch.clamp(long_M // 2, min=1)
-        order_N = texts.lengths_N.sort(descending=True).values
-        every = max(1, -(-texts.tokens // budget))
-        return [_uneven(lengths_M) for lengths_M in (long_M, half_M, short_M, order_N[::every])]
 
     def _embed(self, lengths_M: Tensor) -> tuple[Tensor, tuple[int, int, int]]:
         """Return the vectors of a micro-batch, and its computed positions, the squares of its lengths and its area."""
@@ -335,11 +325,16 @@ def sizes_of(lengths_M: Tensor, *, packed: bool) -> tuple[int, int, int]:
     return count * width, count * width**2, count * width
 
 
-def _uneven(lengths_M: Tensor) -> Tensor:
-    """Return lengths with some padding, which most micro-batches have: it takes a mask, or is packed away."""
-    if len(lengths_M) == 1 or int(lengths_M.min()) < int(lengths_M.max()) or int(lengths_M[-1]) == 1:
-        return lengths_M
-    return torch.cat([lengths_M[:-1], lengths_M[-1:] - 1])
+def _sampled(longest: int) -> list[Tensor]:
+    """Return the lengths of four micro-batches: long texts, half as many, short ones, and both together.
+
+    The last of equal lengths is one token shorter, since most micro-batches have padding, which takes a mask or is
+    packed away.
+    """
+    short, count = max(1, longest // 4), max(4, _TRACED_TOKENS // longest)
+    alike = [(longest, count), (longest, count // 2), (short, count * longest // short)]
+    uneven = [torch.tensor([width] * (texts - 1) + [max(1, width - 1)]) for width, texts in alike]
+    return [*uneven, torch.cat([uneven[1], uneven[2][: count // 2]])]
 
 
 def _tokens(lengths_N: Tensor, head: Any) -> Tokens:

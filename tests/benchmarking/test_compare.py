@@ -156,7 +156,10 @@ class Killed(ReasonirEngine):
     [
         ("repeats=0", "repeats=0: give 1 or more"),
         ("batch_size=1", "batch_size=1: give 2 or more"),
-        ("mode=compaer", "mode=compaer: choose compare, max_batch, scaling, evaluation or proof (did you mean 'compare'?)"),
+        (
+            "mode=compaer",
+            "mode=compaer: choose compare, max_batch, scaling, evaluation or proof (did you mean 'compare'?)",
+        ),
         ("logger=mlfow", "logger=mlfow: there is no such option (did you mean 'mlflow'?)"),
     ],
 )

@@ -59,6 +59,8 @@ H100 = Hardware("h100", "cuda", precision="bf16-mixed", memory_gib=79, attention
 CPU = Hardware("cpu", "cpu", precision="32-true", memory_gib=20, attention="varlen")
 TEXTS = TextShapes(torch.tensor([*range(20, 84), *([100, 200, 300, 400] * 32)]), 64)
 
+FEW = TextShapes(torch.tensor([*range(20, 52), *range(60, 380, 10)]), 32)
+
 
 def model_of(config, head=ColBERT, **options):
     return Model("a/b", head=partial(head.load), hub_id="a/b", config=config, **options)
@@ -99,7 +101,6 @@ def whole_step(step, hardware, budget):
         return tracing.allocations.peak - loaded
 
 
-@pytest.mark.parametrize("budget", [Budget(2000, 0), Budget(2000, 8000), Budget(1 << 20, 1 << 20)])
 @pytest.mark.parametrize(
     ("hardware", "config", "head", "options"),
     [
@@ -114,12 +115,15 @@ def whole_step(step, hardware, budget):
     ],
     ids=lambda value: value.name if isinstance(value, Hardware) else getattr(value, "name", None),
 )
-def test_the_parts_put_together_are_the_whole_step(hardware, config, head, options, budget):
-    texts = TextShapes(TEXTS.lengths_N[64:], 0) if head.reads_pairs else TEXTS
+def test_the_parts_put_together_are_the_whole_step(hardware, config, head, options):
+    texts = TextShapes(FEW.lengths_N[32:], 0) if head.reads_pairs else FEW
     step = step_of(config, head, texts=texts, **options)
     trace = step.trace(hardware)
-    cost = Estimate(trace, hardware).cost(texts, budget)
-    assert cost.total - cost.weights == pytest.approx(whole_step(step, hardware, budget), rel=0.05)
+    for budget in (Budget(1600, 0), Budget(1600, 4000), Budget(1 << 20, 1 << 20)):
+        cost = Estimate(trace, hardware).cost(texts, budget)
+        whole = whole_step(step, hardware, budget)
+        within = 0.1 if cost.moment == "scoring" else 0.05  # copies of vectors, which are large beside so small models
+        assert cost.total - cost.weights == pytest.approx(whole, rel=within), (budget, cost.moment)
 
 
 def test_a_step_is_fitted_into_the_memory_there_is(traced):
