@@ -328,12 +328,12 @@ def sizes_of(lengths_M: Tensor, *, packed: bool) -> tuple[int, int, int]:
 def _sampled(longest: int) -> list[Tensor]:
     """Return the lengths of four micro-batches: long texts, half as many, short ones, and both together.
 
-    The last of equal lengths is one token shorter, since most micro-batches have padding, which takes a mask or is
-    packed away.
+    Lengths differ by up to a quarter, as in sorted texts: padding takes a mask or is packed away, and a CPU attends to
+    texts of one length at a time.
     """
     short, count = max(1, longest // 4), max(4, _TRACED_TOKENS // longest)
     alike = [(longest, count), (longest, count // 2), (short, count * longest // short)]
-    uneven = [torch.tensor([width] * (texts - 1) + [max(1, width - 1)]) for width, texts in alike]
+    uneven = [width - torch.arange(texts).clamp(max=width // 4) for width, texts in alike]
     return [*uneven, torch.cat([uneven[1], uneven[2][: count // 2]])]
 
 
