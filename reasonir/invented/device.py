@@ -46,8 +46,8 @@ class Allocations:
     Attributes:
         purpose: of the allocations to come.
         used: present bytes by purpose.
+        total: present bytes.
         peak: largest total so far.
-        at_peak: bytes by purpose at that moment.
     """
 
     def __init__(self) -> None:
@@ -58,14 +58,13 @@ class Allocations:
 
     def reset(self) -> None:
         """Measure the peak from here on."""
-        self.peak, self.at_peak = self.total, dict(self.used)
+        self.peak = self.total
 
     def add(self, purpose: str, size: int) -> None:
         """Count an allocation, or with a negative size its end."""
         self.used[purpose] = self.used.get(purpose, 0) + size
         self.total += size
-        if self.total > self.peak:
-            self.peak, self.at_peak = self.total, dict(self.used)
+        self.peak = max(self.peak, self.total)
 
     @contextmanager
     def of(self, purpose: str) -> Iterator[None]:
@@ -88,12 +87,6 @@ class _Allocation:
 
     def __del__(self) -> None:
         self.counted.add(self.purpose, -self.size)
-
-    def becomes(self, purpose: str) -> None:
-        """Count the bytes as another purpose from here on."""
-        self.counted.add(self.purpose, -self.size)
-        self.purpose = purpose
-        self.counted.add(purpose, self.size)
 
 
 class DeviceTensor(Tensor):

@@ -46,7 +46,5 @@ LARGEST: dict[Any, Any] = {
     _ATEN.unique_consecutive.default: _distinct,
     _ATEN.bincount.default: lambda tensor, weights=None, least=0: tensor.new_empty(max(least, tensor.numel())),
     _ATEN.index.Tensor: lambda tensor, indices: _ATEN.index.Tensor(tensor, _as_numbers(indices)),
-    _ATEN.index_put_.default: lambda tensor, indices, values, accumulate=False: tensor,
-    _ATEN._index_put_impl_.default: lambda tensor, indices, values, *flags: tensor,
 }
 """Replacements on meta tensors, by operation."""

@@ -299,11 +299,11 @@ class _Tracer:
 
     def _update(self, trained: list[torch.nn.Parameter]) -> tuple[int, int, Work]:
         """Return the bytes of the optimiser's state, those that its step takes in addition, and its work."""
-        eighth = self.optim.name == "adamw_8bit"  # has kernels for CUDA alone
-        optimizer = (replace(self.optim, name="adamw") if eighth else self.optim).optimizer(self.encoder)
+        eight_bit = self.optim.name == "adamw_8bit"  # has kernels for CUDA alone
+        optimizer = (replace(self.optim, name="adamw") if eight_bit else self.optim).optimizer(self.encoder)
         before = self.used.total
         optimizer.step()
-        state = (self.used.total - before) // (4 if eighth else 1)
+        state = (self.used.total - before) // (4 if eight_bit else 1)
         self.recorder.taken()
         self.used.reset()
         before = self.used.total
