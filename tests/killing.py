@@ -4,18 +4,20 @@ import os
 import signal
 from pathlib import Path
 
+import torch
+
 from reasonir.loss.cached_contrastive import CachedContrastive
 
 FLAG = "kill"
 
 
 class Killing(CachedContrastive):
-    """Kills at the third step of a process while REASONIR_HOME holds the file."""
+    """Kills at the third step of training in a process while REASONIR_HOME holds the file; not in a plan's trace."""
 
     steps = 0
 
-    def __call__(self, *args, **kwargs):
-        Killing.steps += 1
+    def __call__(self, outputs):
+        Killing.steps += type(outputs.scores_QN) is torch.Tensor
         if Killing.steps == 3 and (Path(os.environ["REASONIR_HOME"]) / FLAG).exists():
             os.kill(os.getpid(), signal.SIGKILL)
-        return super().__call__(*args, **kwargs)
+        return super().__call__(outputs)

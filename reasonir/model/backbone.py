@@ -7,7 +7,7 @@ before any weight is loaded; `load` returns the encoder, its weights in float32 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from reasonir.model.lora import LoRA
 from reasonir.model.prompts import Prompts
 from reasonir.model.remote_code import opening_errors
 from reasonir.model.replay import REPLAY
-from reasonir.model.shape import Shape
+from reasonir.model.shape import Shape, mistakes
 from reasonir.types import Side
 from reasonir.utils.ranges import LearningRate, NonNegative, Validated
 
@@ -72,6 +72,10 @@ class Model(Validated):
     trust_remote_code: bool = False
     lr: LearningRate = 2e-5
     head_lr: LearningRate | None = None
+
+    def problems(self) -> Iterable[str]:
+        """Values of `config` that no transformer can have."""
+        return mistakes(self.config, "config.") if self.config is not None else ()
 
     def locate(self, *, weights: bool = True) -> Path:
         """Return the checkpoint's local folder (see `download.locate` for errors)."""

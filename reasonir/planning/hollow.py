@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from reasonir.errors import NotHereError
+from reasonir.errors import InputError, NotHereError
 from reasonir.invented.device import Tracing, hollow_
 from reasonir.model.backbone import Model
 from reasonir.model.checkpoint_config import stated_options
@@ -36,12 +36,16 @@ def hollow_encoder(model: Model, tracing: Tracing) -> Encoder:
     Raises:
         InputError: its configuration is neither here nor in its YAML.
     """
+    from transformers import CONFIG_MAPPING
+
     with _no_weights(tracing):
         try:
             return model.load(weights=False)
         except NotHereError:
             if not model.config or model.path != model.hub_id:
                 raise
+        if (family := model.config.get("model_type")) not in CONFIG_MAPPING:
+            raise InputError(f"model.config.model_type={family}: transformers knows no such model: give one of its own")
         with TemporaryDirectory() as name:
             folder = _written(model.config, Path(name))
             return replace(model, path=str(folder), hub_id=None, revision=None, config=None).load(weights=False)
