@@ -75,7 +75,7 @@ class Model(Validated):
 
     def problems(self) -> Iterable[str]:
         """Values of `config` that no transformer can have."""
-        return mistakes(self.config, "config.") if self.config is not None else ()
+        return mistakes(self.config, "config.") if isinstance(self.config, Mapping) else ()
 
     def locate(self, *, weights: bool = True) -> Path:
         """Return the checkpoint's local folder (see `download.locate` for errors)."""
