@@ -77,7 +77,10 @@ def _worker_fault(text: str) -> str:
 def _full_disk(error: BaseException, home: Path) -> str:
     named = [Path(os.fsdecode(error.filename))] if isinstance(error, OSError) and error.filename else []
     places = named or [home, Path(tempfile.gettempdir())]
-    path = min(places, key=lambda place: shutil.disk_usage(_existing(place)).free)
+    disks = {
+        _existing(place).stat().st_dev: place for place in reversed(places)
+    }.values()  # home's name for a shared one
+    path = min(disks, key=lambda place: shutil.disk_usage(_existing(place)).free)
     total, _, free = shutil.disk_usage(_existing(path))
     remedy = "free some space" if _inside(path, home) else "free some space, or set TMPDIR to another disk"
     cause = (str(error).splitlines() or [type(error).__name__])[0]
