@@ -282,7 +282,7 @@ def number(value) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float | Decimal | str) or "_" in str(value)[:9]:
         return math.nan
     try:
-        return float(value) if abs(float(value)) < 2**128 - 2**103 else math.nan  # rounds to a float32
+        return float(value) if abs(float(value)) <= (2 - 2**-23) * 2.0**127 else math.nan  # a float32
     except (ValueError, OverflowError):
         return math.nan
 

@@ -164,9 +164,6 @@ def test_the_t4_plan_is_printed_on_any_machine(qwen, hub, home):
     for part in ("t4 (not here), 16-mixed", "595,907,584", "of 15.0 GiB", "tokens/s", "t4: ", "as long as its limit"):
         assert part in without.out
     assert "data.path=reasonir/reasonir-data is no file or folder here" in without.err
-    estimated = run("train", "model=qwen", "hardware=t4", "data=demo", "dry_run=true", home=home)
-    assert estimated.status == 0, estimated.err
-    assert "four characters per token" in estimated.out
     hub(qwen, "Qwen/Qwen3-Embedding-0.6B")
     cached = run("train", "model=qwen", "hardware=t4", "data=demo", "dry_run=true", home=home)
     assert cached.status == 0, cached.err
@@ -183,8 +180,8 @@ def test_everything_that_the_default_run_lacks_is_said_at_once(hub, home):
 
 
 def test_adapters_and_frozen_layers_train_and_export(home):
-    for option in ("model.lora.rank=4", "model.freeze_layers=1", "model.activation_checkpointing=true"):
-        done = run("train", "experiment=demo_tiny", *SHORT, option, home=home)
+    for options in (("model.lora.rank=4", "model.activation_checkpointing=true"), ("model.freeze_layers=1",)):
+        done = run("train", "experiment=demo_tiny", *SHORT, *options, home=home)
         assert done.status == 0, done.err
         assert (done.folder / "model" / "model.safetensors").is_file()
 
