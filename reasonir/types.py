@@ -107,6 +107,14 @@ class PlainTexts(Sequence[Text]):
 
 
 @dataclass(frozen=True, slots=True)
+class Aspect:
+    """Part of what a query asks for: its weight among the query's aspects, and the documents that cover it."""
+
+    weight: float
+    doc_ids: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
 class Task:
     """Retrieval task: rank `corpus` for each of `queries`, evaluated with `qrels`.
 
@@ -114,7 +122,7 @@ class Task:
     `protocol` is stored with every result: whatever a reader needs to compare it (source, split, revision).
     `judgements` are further qrels by name; the same ranking is evaluated with each. Where `candidates` lists documents
     for a query, only those are ranked for it. Labels are gains in nDCG; all other metrics count a label of
-    `relevant_from` or more as relevant.
+    `relevant_from` or more as relevant. `aspects` of queries add the metrics of `eval.stats.aspect_metrics`.
     """
 
     name: str
@@ -126,3 +134,4 @@ class Task:
     judgements: Mapping[str, Qrels] = field(default_factory=dict)
     candidates: Mapping[str, Sequence[str]] = field(default_factory=dict)
     relevant_from: int = 1
+    aspects: Mapping[str, Sequence[Aspect]] = field(default_factory=dict)

@@ -26,7 +26,7 @@ from reasonir.model.backbone import Model
 from reasonir.model.encoder import Encoder
 from reasonir.report.console import show
 from reasonir.report.html.write import write_report
-from reasonir.report.leaderboard import show_leaderboard
+from reasonir.report.leaderboard import show_leaderboards
 from reasonir.runs.lock import is_locked
 from reasonir.runs.provenance import refuse_other_data
 from reasonir.tracking.base import resumable_run_id
@@ -142,7 +142,7 @@ def _report(
             tracking.artifact_folder = f"evaluations/{parts.folder.name}"
         track_results(results, name, parts.folder, tracking)
         show(result_table(results, name))
-        show_leaderboard(parts.benchmark.leaderboard, results, name, parts.folder, tracking)
+        show_leaderboards(parts.benchmark.leaderboards, results, name, parts.folder, tracking)
         report = write_report(parts.folder, tasks, results, name, values=parts.values, encoder=encoder, run=parts.run)
         tracking.artifact(report)
     log.info("Everything is in %s", parts.folder)

@@ -29,7 +29,7 @@ from reasonir.planning.budget_cache import BudgetCache
 from reasonir.planning.plan import Plan
 from reasonir.report.console import show
 from reasonir.report.html.write import write_report
-from reasonir.report.leaderboard import show_leaderboard
+from reasonir.report.leaderboard import show_leaderboards
 from reasonir.report.plots import plot_run
 from reasonir.runs.metrics_csv import History
 from reasonir.runs.provenance import DATA, TRAINED_ON
@@ -204,7 +204,7 @@ class TrainingRun:
             self.tracking.artifact(self.folder / "metrics.csv")
         self.tracking.model(self.folder, f"{self.data.source.name}-{encoder.head.name}", best, self.data.dev_content)
         show(result_table(results, "trained"))
-        show_leaderboard(self.parts.benchmark.leaderboard, results, "trained", self.folder, self.tracking)
+        show_leaderboards(self.parts.benchmark.leaderboards, results, "trained", self.folder, self.tracking)
         self.tracking.artifact(
             write_report(
                 self.folder,

@@ -68,6 +68,11 @@ class Benchmark(Protocol):
         """Published results; empty by default."""
         return Leaderboard()
 
+    @property
+    def leaderboards(self) -> Mapping[str, Leaderboard]:
+        """Published results by the name of their files."""
+        return {"leaderboard": self.leaderboard}
+
     def tasks(self, *, corpus: bool = True) -> Iterator[Task]:
         """Yield the tasks in a fixed order.
 

@@ -9,10 +9,11 @@ protocol differs in the instructions given to the models, not in ranking or scor
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 from annotated_types import MinLen
@@ -22,7 +23,6 @@ from reasonir.data.files.bright import (
     HUB_ID,
     LONG_SPLITS,
     REVISION,
-    SPLITS,
     folder_of,
     read_corpus,
     read_queries,
@@ -33,8 +33,7 @@ from reasonir.errors import InputError
 from reasonir.eval.base import Benchmark
 from reasonir.eval.instructions import Instructions
 from reasonir.eval.leaderboard import Leaderboard, read_leaderboard
-from reasonir.eval.results import HEADLINE
-from reasonir.eval.stats.ranking_metrics import NAMES
+from reasonir.eval.results import HEADLINE, PER_QUERY
 from reasonir.eval.systems import CORRECTED
 from reasonir.eval.trec import read_judgements
 from reasonir.types import Corpus, Qrels, Task, Text
@@ -43,9 +42,13 @@ from reasonir.utils.ranges import Validated
 
 @dataclass(frozen=True, slots=True)
 class Bright(Benchmark, Validated):
-    """The splits of BRIGHT as tasks.
+    """The splits of BRIGHT as tasks; benchmarks in its layout derive from it.
 
     Attributes:
+        title: name of the benchmark.
+        kinds: its splits by kind.
+        long_splits: splits with whole documents.
+        boards: file of published results beside this module.
         path: folder, or dataset repository on the hub.
         splits: a selection of the twelve; None for all splits of this setting.
         revision: commit of the hub id.
@@ -58,6 +61,11 @@ class Bright(Benchmark, Validated):
         metric: the main metric; None for the setting's default.
         kept: folder for memory-mapped corpora.
     """
+
+    title: ClassVar[str] = "BRIGHT"
+    kinds: ClassVar[Mapping[str, Sequence[str]]] = GROUPS
+    long_splits: ClassVar[Sequence[str]] = LONG_SPLITS
+    boards: ClassVar[str] = "bright.toml"
 
     path: str = HUB_ID
     splits: Annotated[Sequence[str], MinLen(1)] | None = None
@@ -72,21 +80,27 @@ class Bright(Benchmark, Validated):
 
     def problems(self) -> Iterable[str]:
         """Unknown splits and metrics."""
-        known = LONG_SPLITS if self.long else SPLITS
         for split in self.splits or ():
-            if split not in known:
-                yield f"splits names {split!r}: choose from {', '.join(known)}"
-        if self.metric not in (None, *NAMES):
-            yield f"metric={self.metric}: choose one of {', '.join(NAMES)}"
+            if split not in self._known:
+                yield f"splits names {split!r}: choose from {', '.join(self._known)}"
+        if self.metric not in (None, *PER_QUERY):
+            yield f"metric={self.metric}: choose one of {', '.join(PER_QUERY)}"
         for split in self.instructions.by_split:
-            if split not in SPLITS:
-                yield f"instructions.by_split names {split!r}: choose from {', '.join(SPLITS)}"
+            if split not in self._all:
+                yield f"instructions.by_split names {split!r}: choose from {', '.join(self._all)}"
+
+    @property
+    def _all(self) -> Sequence[str]:
+        return [split for splits in self.kinds.values() for split in splits]
+
+    @property
+    def _known(self) -> Sequence[str]:
+        return self.long_splits if self.long else self._all
 
     @property
     def chosen(self) -> tuple[str, ...]:
-        """The selected splits in BRIGHT's order."""
-        known = LONG_SPLITS if self.long else SPLITS
-        return tuple(split for split in known if self.splits is None or split in self.splits)
+        """The selected splits in the benchmark's order."""
+        return tuple(split for split in self._known if self.splits is None or split in self.splits)
 
     @property
     def headline(self) -> str:
@@ -96,9 +110,11 @@ class Bright(Benchmark, Validated):
     @property
     def groups(self) -> Mapping[str, Sequence[str]]:
         """Means over all splits and over each kind of splits, by official and by corrected judgements."""
-        whole = LONG_SPLITS if self.long else SPLITS
-        kinds = {f"bright_{kind}": [split for split in splits if split in whole] for kind, splits in GROUPS.items()}
-        official = {"bright": list(whole)} | {kind: splits for kind, splits in kinds.items() if len(splits) > 1}
+        whole, name = self._known, re.sub(r"\W", "_", self.title.lower())
+        kinds = {f"{name}_{kind}": [split for split in splits if split in whole] for kind, splits in self.kinds.items()}
+        official = {name: list(whole)} | {
+            kind: splits for kind, splits in kinds.items() if 1 < len(splits) < len(whole)
+        }
         corrected = {
             f"{name}_{CORRECTED}": [f"{split}_{CORRECTED}" for split in splits] for name, splits in official.items()
         }
@@ -107,7 +123,7 @@ class Bright(Benchmark, Validated):
     @property
     def leaderboard(self) -> Leaderboard:
         """The published results in this setting."""
-        return read_leaderboard(Path(__file__).with_name("bright.toml"), "long" if self.long else "short")
+        return read_leaderboard(Path(__file__).with_name(self.boards), "long" if self.long else "short")
 
     def tasks(self, *, corpus: bool = True) -> Iterator[Task]:
         """Yield one task per split; splits with equal documents share one corpus; no documents without `corpus`."""
@@ -138,7 +154,7 @@ class Bright(Benchmark, Validated):
         known = set(documents.corpus.ids)
         excluded = {row.values["id"]: frozenset(row.values["excluded_ids"]) for row in rows}
         protocol = {
-            "benchmark": "BRIGHT",
+            "benchmark": self.title,
             "protocol": self.protocol,
             "split": split,
             "setting": "long" if self.long else "short",

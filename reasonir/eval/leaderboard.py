@@ -3,7 +3,7 @@
 Results are times 100, as papers print them, sorted by the mean over the evaluated tasks. If those aren't all tasks of
 the board, every mean is over the same tasks, and rows published as a mean only are left out. A row under other
 conditions than the evaluated system's (other queries, reranking, other exclusions or judgements) is shown with the
-conditions that differ, without a rank. Data: bright.toml.
+conditions that differ, without a rank. Data: bright.toml, boards.toml.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ from reasonir.eval.systems import CORRECTED
 from reasonir.utils.files import atomic_path
 from reasonir.utils.table import RIGHT, TEXT, Table, write_csv
 
+BOARDS = Path(__file__).with_name("boards.toml")
+"""Published results of the benchmarks besides BRIGHT."""
 CONTENT = "content"
 """Condition that documents and queries are those of the benchmark, by their numbers."""
 _SCORING_RULES = ("protocol", "judgements", CONTENT)
@@ -89,6 +91,18 @@ class Leaderboard:
     rows: Sequence[Row] = ()
     counts: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
+    def renamed(self, prefix: str) -> Leaderboard:
+        """Return the leaderboard with a prefix in front of its tasks' names."""
+        return replace(
+            self,
+            tasks=[f"{prefix}{task}" for task in self.tasks],
+            rows=[
+                replace(row, values={f"{prefix}{task}": value for task, value in row.values.items()})
+                for row in self.rows
+            ],
+            counts={f"{prefix}{task}": count for task, count in self.counts.items()},
+        )
+
     def standings(self, results: Results, system: str) -> Standings | None:
         """Rank the evaluation's systems among the published ones; None if no task of the board was evaluated."""
         tasks = [task for task in self.tasks if task in results.values]
@@ -152,8 +166,10 @@ class Leaderboard:
 
 
 def read_leaderboard(file: Path, board: str) -> Leaderboard:
-    """Read one of the boards of a file of published results."""
+    """Return one of the boards of a file of published results; an empty one if the file has none of that name."""
     data = tomllib.loads(file.read_text(encoding="utf-8"))
+    if board not in data["boards"]:
+        return Leaderboard()
     chosen, usual = data["boards"][board], data["usual"]
     rows = [
         _published(
@@ -163,7 +179,7 @@ def read_leaderboard(file: Path, board: str) -> Leaderboard:
         if table["board"] == board
         for entry in table["rows"]
     ]
-    return Leaderboard(chosen["title"], chosen["metric"], chosen["tasks"], usual, rows, chosen["counts"])
+    return Leaderboard(chosen["title"], chosen["metric"], chosen["tasks"], usual, rows, chosen.get("counts", {}))
 
 
 def _published(
@@ -188,8 +204,8 @@ def _ranked(rows: Sequence[Row], usual: Mapping[str, str], evaluated: Mapping[st
         yield replace(row, conditions=conditions, rank=rank if ranked else None)
 
 
-def write_standings(standings: Standings, folder: Path) -> list[Path]:
-    """Write leaderboard.csv and leaderboard.md with every task's result, and return the files."""
+def write_standings(standings: Standings, folder: Path, name: str = "leaderboard") -> list[Path]:
+    """Write name.csv and name.md with every task's result, and return the files."""
     header = ["rank", "model", "size", "mean", "low", "high", *standings.tasks, "conditions", "source"]
     lines = [
         [
@@ -204,14 +220,14 @@ def write_standings(standings: Standings, folder: Path) -> list[Path]:
         ]
         for row in standings.rows
     ]
-    write_csv(folder / "leaderboard.csv", header, lines)
+    write_csv(folder / f"{name}.csv", header, lines)
     bold = {number for number, row in enumerate(standings.rows) if row.kind == "evaluated"}
     left = ("model", "conditions", "source")
     columns = {name: TEXT if name in left else RIGHT for name in header}
     table = Table(headline(standings), columns, lines, bold, notes(standings))
-    with atomic_path(folder / "leaderboard.md") as partial:
+    with atomic_path(folder / f"{name}.md") as partial:
         partial.write_text(f"# {table.title}\n\n{table.markdown()}\n\n{table.note}\n", encoding="utf-8")
-    return [folder / "leaderboard.csv", folder / "leaderboard.md"]
+    return [folder / f"{name}.csv", folder / f"{name}.md"]
 
 
 def headline(standings: Standings) -> str:

@@ -95,9 +95,9 @@ class PipelineBenchmark(Benchmark, Validated):
         return self.collection.headline
 
     @property
-    def leaderboard(self) -> Leaderboard:
-        """See `Benchmark.leaderboard`."""
-        return self.collection.leaderboard
+    def leaderboards(self) -> Mapping[str, Leaderboard]:
+        """See `Benchmark.leaderboards`."""
+        return self.collection.leaderboards
 
     def tasks(self, *, corpus: bool = True) -> Iterator[Task]:
         """Yield the tasks of the collection.

@@ -12,7 +12,15 @@ from reasonir.utils.table import TEXT, Table
 
 COLUMNS = ("recall_at_10", "recall_at_100", "mrr", "map")
 CI, SPAN = "95% CI", "{0.low:.3f} to {0.high:.3f}"
-_NAMES = {"ndcg": "nDCG", "recall": "Recall", "precision": "Precision", "map": "MAP", "mrr": "MRR"}
+_NAMES = {
+    "ndcg": "nDCG",
+    "recall": "Recall",
+    "precision": "Precision",
+    "map": "MAP",
+    "mrr": "MRR",
+    "alpha_ndcg": "alpha-nDCG",
+    "aspect_recall": "Aspect recall",
+}
 
 
 def metric_name(metric: str) -> str:

@@ -14,7 +14,8 @@ from statistics import fmean
 from typing import Any
 
 from reasonir.errors import InputError
-from reasonir.eval.stats.ranking_metrics import NAMES, PerQuery, mean
+from reasonir.eval.stats import aspect_metrics, ranking_metrics
+from reasonir.eval.stats.ranking_metrics import PerQuery, mean
 from reasonir.eval.stats.significance import (
     Difference,
     Interval,
@@ -34,6 +35,8 @@ ANALYSIS = "analysis"
 """Subfolder of a run for the files of `Benchmark.analyse`."""
 FILES = "files"
 """Entry of results.json with the checksums of the other files."""
+PER_QUERY = (*ranking_metrics.NAMES, *aspect_metrics.NAMES)
+"""Metrics that have a value for every query."""
 _AGAIN = "evaluate it again"
 
 
@@ -103,8 +106,11 @@ class Results:
             if not all(task in means for task in tasks):
                 continue
             systems = [name for name in means[tasks[0]] if all(name in means[task] for task in tasks)]
+            metrics = [
+                name for name in PER_QUERY if all(name in means[task][system] for task in tasks for system in systems)
+            ]
             means[group] = {
-                name: {metric: fmean(means[task][name][metric] for task in tasks) for metric in NAMES}
+                name: {metric: fmean(means[task][name][metric] for task in tasks) for metric in metrics}
                 for name in systems
             }
         return means
@@ -190,8 +196,9 @@ class Results:
             for system, queries in systems.items()
             for query_id, values in queries.items()
         ]
+        names = list(dict.fromkeys(name for row in rows for name in row))  # tasks may have metrics of their own
         with atomic_path(file) as partial:
-            pq.write_table(pa.Table.from_pylist(rows), partial)
+            pq.write_table(pa.table({name: [row.get(name) for row in rows] for name in names}), partial)
 
 
 def _plain(values: Mapping[str, Interval | Difference]) -> dict[str, dict[str, float]]:
@@ -200,7 +207,7 @@ def _plain(values: Mapping[str, Interval | Difference]) -> dict[str, dict[str, f
 
 def read_analysis(document: Mapping[str, Any], task: str, system: str) -> ExtraMetrics:
     """Return the further metrics of a system from the content of results.json."""
-    figures = {name: value for name, value in document["results"][task][system].items() if name not in NAMES}
+    figures = {name: value for name, value in document["results"][task][system].items() if name not in PER_QUERY}
     spans = document["intervals"][task][system].items()
     return ExtraMetrics(figures, {name: Interval(**span) for name, span in spans if name in figures})
 
@@ -243,5 +250,7 @@ def read_values(folder: Path) -> Mapping[str, Mapping[str, PerQuery]]:
             raise InputError(f"{file} can't be read ({error}): {_AGAIN}") from error
         for row in rows:
             task, system, query_id = row.pop("task"), row.pop("system"), row.pop("query_id")
-            values.setdefault(task, {}).setdefault(system, {})[query_id] = row
+            values.setdefault(task, {}).setdefault(system, {})[query_id] = {
+                name: value for name, value in row.items() if value is not None
+            }
     return values

@@ -14,7 +14,7 @@ import numpy as np
 
 from reasonir.errors import InputError
 from reasonir.eval.results import Results
-from reasonir.eval.stats import ranking_metrics
+from reasonir.eval.stats import aspect_metrics, ranking_metrics
 from reasonir.eval.trec import ordered, read_run
 from reasonir.index.base import Index, excluded_positions
 from reasonir.types import Run, Task
@@ -108,6 +108,8 @@ def evaluate_systems(
         for name, system in systems.items():
             for task, run in zip(together, _ranked(together, system), strict=True):
                 values = ranking_metrics.per_query(run, task.qrels, relevant_from=task.relevant_from)
+                for query_id, further in aspect_metrics.per_query(run, task.aspects).items():
+                    values[query_id] |= further
                 results.add(task, name, run, values)
                 for label, qrels in task.judgements.items():
                     results.add_values(f"{task.name}_{label}", name, ranking_metrics.per_query(run, qrels))

@@ -1,7 +1,8 @@
-"""Leaderboard of an evaluation: printed, and written as a table and a plot."""
+"""Leaderboards of an evaluation: printed, and written as a table and a plot."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from reasonir.eval.leaderboard import Leaderboard, Standings, headline, notes, write_standings
@@ -13,15 +14,18 @@ from reasonir.tracking.base import Tracking
 from reasonir.utils.table import RIGHT, TEXT, Table
 
 
-def show_leaderboard(board: Leaderboard, results: Results, evaluated: str, folder: Path, tracking: Tracking) -> None:
-    """Print the leaderboard with the system `evaluated` and write leaderboard.md, .csv and .png, if there is any."""
-    standings = board.standings(results, evaluated)
-    if standings is None:
-        return
-    files = [*write_standings(standings, folder), plot_standings(standings, folder / "leaderboard.png")]
-    for file in files:
-        tracking.artifact(file, "leaderboard")
-    show(_table(standings))
+def show_leaderboards(
+    boards: Mapping[str, Leaderboard], results: Results, evaluated: str, folder: Path, tracking: Tracking
+) -> None:
+    """Print the leaderboards with the system `evaluated`, and write each that has rows as name.md, .csv and .png."""
+    for board_name, board in boards.items():
+        name = board_name if len(boards) == 1 else f"leaderboard-{board_name}"
+        standings = board.standings(results, evaluated)
+        if standings is None:
+            continue
+        for file in [*write_standings(standings, folder, name), plot_standings(standings, folder / f"{name}.png")]:
+            tracking.artifact(file, "leaderboard")
+        show(_table(standings))
 
 
 def _table(standings: Standings) -> Table:

@@ -4,7 +4,11 @@ A folder has corpus.jsonl (_id, title, text), queries.jsonl (_id, text) and qrel
 score). Also read: the hub's configurations as folders (corpus/, queries/, and qrels/, data/ or default/) of parquet or
 JSON lines, with one file for all splits or one per split, as BEIR and MTEB publish them; qrels in a repository of their
 own (BeIR/x-qrels), or in a folder of that name beside the collection; qrels without a score, which list relevant
-documents. A document's text is its title followed by its text.
+documents; R2MED's query/, q_id and p_id; qrels.jsonl in the folder itself, which are those of the split test. A
+document's text is its title followed by its text.
+
+One repository may hold several collections: as splits of each configuration (corpus/NanoNQ-*.parquet), as
+configurations of their own (gold_only-corpus/), or as folders (python/corpus.jsonl): the last two are subsets.
 """
 
 from __future__ import annotations
@@ -16,14 +20,17 @@ from pathlib import Path
 
 from reasonir.data.base import Rejected
 from reasonir.data.files.hub import local_data
-from reasonir.data.files.records import document_text, find, id_of, read
+from reasonir.data.files.records import document_text, find, id_of, read, value_of
 from reasonir.errors import InputError
-from reasonir.utils.values import check_grade
+from reasonir.utils.values import check_grade, check_id, shorten
 
 _PLACES = ("qrels/", "data/", "default/", "default/*/", "")
-_QRELS = tuple(f"{place}*.{kind}*" for place in _PLACES for kind in ("tsv", "csv", "jsonl", "parquet"))
-_SUFFIXES = re.compile(r"(-\d{5}-of-\d{5})?\.[a-z]+(\.gz)?$")
-_TEXTS = ("corpus", "queries")
+_KINDS = ("tsv", "csv", "jsonl", "parquet")
+_PARTS = {"corpus": ("corpus",), "queries": ("queries", "query")}
+_UNNAMED = "test"
+"""Split of qrels that name none."""
+_IDS = (("query-id", "q_id"), ("corpus-id", "p_id"))
+_SUFFIXES = re.compile(r"(-\d{5}-of-\d{5})?\.[a-z]+(\.gz)?$", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,52 +53,112 @@ class Split:
     rejected: tuple[Rejected, ...]
 
 
-def layout(path: str, split: str, *, revision: str | None = None, key: str = "data") -> Layout:
+def layout(
+    path: str, split: str, *, revision: str | None = None, subset: str | None = None, key: str = "data"
+) -> Layout:
     """Return a split's files.
 
+    Args:
+        path: folder, or dataset repository on the hub.
+        split: name of the qrels, and of the texts where they are stored by split.
+        revision: branch, tag or commit of a hub id.
+        subset: one of several collections in the repository.
+        key: configuration group, for messages.
+
     Raises:
-        InputError: files are missing; names them, and the available splits.
+        InputError: files are missing; names them, and the available subsets and splits.
     """
     folder = local_data(path, revision=revision, key=f"{key}.path")
     if not folder.is_dir():
         raise InputError(f"{key}.path={path} is a file: a BEIR collection is a folder with corpus.jsonl and qrels/")
-    corpus, queries = (part_files(folder, part, split) for part in _TEXTS)
-    for files, name in ((corpus, "corpus.jsonl"), (queries, "queries.jsonl")):
+    if subset and (folder / subset).is_dir():  # a folder of its own
+        folder, subset = folder / subset, None
+    corpus, queries = (part_files(folder, part, split, subset=subset) for part in ("corpus", "queries"))
+    for files, name in ((corpus, "corpus"), (queries, "queries")):
+        if not files and (subsets := _subsets(folder)):
+            stated = f"{key}.subset={subset}" if subset else f"{key}.path={path}"
+            raise InputError(
+                f"{stated}: {folder} holds several collections: choose {key}.subset from {', '.join(subsets)}"
+            )
         if not files:
-            raise InputError(f"{key}.path={path}: {folder} has no {name}: give the folder of the collection")
-    qrels = qrels_by_split(folder, path, split, revision=revision, key=key)
+            raise InputError(f"{key}.path={path}: {folder} has no {name}.jsonl: give the folder of the collection")
+    qrels = qrels_by_split(folder, path, split, revision=revision, subset=subset, key=key)
     if split.lower() not in qrels:
         splits = ", ".join(sorted(qrels)) or "none"
         raise InputError(f"{key}.split={split}: {folder} has no qrels of that split: choose one of {splits}")
     return Layout(folder, tuple(corpus), tuple(queries), tuple(qrels[split.lower()]))
 
 
-def part_files(folder: Path, part: str, split: str | None = None) -> list[Path]:
+def part_files(folder: Path, part: str, split: str | None = None, *, subset: str | None = None) -> list[Path]:
     """Return the files of the corpus or the queries, in a folder of one file per split those of `split`.
+
+    Args:
+        folder: the collection's.
+        part: corpus or queries.
+        split: the split, where texts are stored by split.
+        subset: prefix of the configurations' names.
 
     Raises:
         InputError: there are several splits, and `split` is none of them.
     """
-    if files := find(folder, [f"{part}.jsonl*", f"{part}*.parquet"], tables=True):
+    names = [f"{subset}-{name}" if subset else name for name in _PARTS[part]]
+    if files := find(folder, [f"{name}{end}" for name in names for end in (".jsonl*", "*.parquet")], tables=True):
         return files
-    by_split = _by_split(folder, [f"{part}/*.parquet", f"{part}/*.jsonl*", f"{part}/*/*.parquet"])
-    for name in ((split or part).lower(), part):
-        if name in by_split:
-            return by_split[name]
+    by_split = _by_split(
+        folder, [f"{name}/{file}" for name in names for file in ("*.parquet", "*.jsonl*", "*/*.parquet")]
+    )
+    for split_name in ((split or part).lower(), *_PARTS[part]):
+        if split_name in by_split:
+            return by_split[split_name]
     if len(by_split) > 1:
-        raise InputError(f"{folder / part} has the splits {', '.join(sorted(by_split))}: choose one of these")
+        raise InputError(f"{folder / names[0]} has the splits {', '.join(sorted(by_split))}: choose one of these")
     return next(iter(by_split.values()), [])
 
 
+def splits_of(folder: Path, part: str = "queries") -> list[str]:
+    """Return the splits of a part that is stored by split, as spelt in the files' names."""
+    files = find(folder, [f"{name}/*.{kind}*" for name in _PARTS[part] for kind in _KINDS], tables=True)
+    return list(dict.fromkeys(_stem(file) for file in files))
+
+
+def candidates_of(files: Layout, configuration: str, split: str) -> dict[str, list[str]]:
+    """Return the documents to rank for each query, best first, as a configuration such as bm25 lists them.
+
+    Raises:
+        InputError: there is no such configuration, or a malformed row.
+    """
+    by_split = _by_split(files.folder, [f"{configuration}/*.{kind}*" for kind in _KINDS])
+    tables = by_split.get(split.lower()) or (next(iter(by_split.values())) if len(by_split) == 1 else [])
+    if not tables:
+        raise InputError(f"{files.folder} has no {configuration}/ for split {split}: choose other candidates, or null")
+    listed: dict[str, list[str]] = {}
+    for file in tables:
+        for record in read(file):
+            query_id, value = id_of(record, ["query-id"]), value_of(record, "corpus-ids")
+            if not isinstance(value, list) or listed.get(query_id):
+                raise InputError(
+                    f"{record.location}: expected one row per query with a list in 'corpus-ids', found "
+                    f"{shorten(value)} for query {query_id!r}: fetch the file again"
+                )
+            listed[query_id] = [check_id(each, f"{record.location}: an item of 'corpus-ids'") for each in value]
+    return listed
+
+
 def qrels_by_split(
-    folder: Path, path: str, split: str, *, revision: str | None, key: str
+    folder: Path, path: str, split: str, *, revision: str | None, key: str, subset: str | None = None
 ) -> Mapping[str, Sequence[Path]]:
     """Return the qrels files by split, in lower case; those of BeIR/x are in BeIR/x-qrels."""
-    qrels, beside = _by_split(folder, _QRELS), f"{path.rstrip('/')}-qrels"
+    if subset and (folder / subset).is_dir():
+        folder, subset = folder / subset, None
+    places = (f"{subset}-qrels/",) if subset else _PLACES
+    patterns = [f"{place}*.{kind}*" for place in places for kind in _KINDS]
+    qrels, beside = _by_split(folder, patterns), f"{path.rstrip('/')}-qrels"
+    if unnamed := qrels.pop("qrels", None):
+        qrels.setdefault(_UNNAMED, unnamed)
     on_hub = not Path(path).expanduser().exists()
     if split.lower() not in qrels and (Path(beside).expanduser().is_dir() or (on_hub and not qrels)):
         same = None if re.fullmatch("[0-9a-f]{40}", revision or "") else revision  # a commit is of one repository
-        qrels |= _by_split(local_data(beside, revision=same, key=f"{key}.path"), _QRELS)
+        qrels |= _by_split(local_data(beside, revision=same, key=f"{key}.path"), patterns)
     return qrels
 
 
@@ -126,13 +193,24 @@ def _by_split(folder: Path, patterns: Iterable[str]) -> dict[str, list[Path]]:
     it is a number (test/0000.parquet).
     """
     by_split: dict[str, list[Path]] = {}
+    texts = (*_PARTS["corpus"], *_PARTS["queries"])
     for pattern in patterns:
         found: dict[str, list[Path]] = {}
         for file in find(folder, [pattern], tables=True):
-            stem = _SUFFIXES.sub("", file.name.lower())
-            found.setdefault(file.parent.name.lower() if stem.isdecimal() else stem, []).append(file)
-        by_split = {name: files for name, files in found.items() if name not in _TEXTS or pattern[0] != "*"} | by_split
+            found.setdefault(_stem(file).lower(), []).append(file)
+        by_split = {name: files for name, files in found.items() if name not in texts or pattern[0] != "*"} | by_split
     return by_split
+
+
+def _stem(file: Path) -> str:
+    stem = _SUFFIXES.sub("", file.name)
+    return file.parent.name if stem.isdecimal() else stem
+
+
+def _subsets(folder: Path) -> list[str]:
+    """Return the names that configurations put in front of their part's, and folders that hold a corpus."""
+    parts = [each.name.removesuffix("-corpus") for each in folder.glob("*-corpus")]
+    return sorted([*parts, *(each.parent.name for each in folder.glob("*/corpus*") if each.parent.name != "corpus")])
 
 
 def _texts(files: Iterable[Path], kind: str, rejected: list[Rejected]) -> dict[str, str]:
@@ -176,6 +254,6 @@ def _judgements(
 def _rows(file: Path) -> Iterator[tuple[str, str, int, str]]:
     """Yield (query id, document id, grade, location) of the rows of a qrels file."""
     for record in read(file):
-        query_id, doc_id = (id_of(record, [name]) for name in ("query-id", "corpus-id"))
+        query_id, doc_id = (id_of(record, names) for names in _IDS)
         grade = check_grade(record.values["score"], f"{record.location}: score") if "score" in record.values else 1
         yield query_id, doc_id, grade, record.location

@@ -98,7 +98,7 @@ def read_queries(folder: Path, split: str, configuration: str = "examples") -> I
             raise InputError(f"{record.location}: duplicate query id {query_id!r}: remove one of the rows")
         seen.add(query_id)
         for key in ("gold_ids", "gold_ids_long", "excluded_ids"):
-            values[key] = _ids(record, key)
+            values[key] = ids_of(record, key)
         yield record._replace(values=values)
 
 
@@ -106,8 +106,12 @@ def _configuration(*, long: bool) -> str:
     return "long_documents" if long else "documents"
 
 
-def _ids(record: Record, key: str) -> list[str]:
-    """Return a list of ids; BRIGHT writes ["N/A"] or [] for none."""
+def ids_of(record: Record, key: str) -> list[str]:
+    """Return a list of ids; BRIGHT writes ["N/A"] or [] for none.
+
+    Raises:
+        InputError: it is no list of ids.
+    """
     value = value_of(record, key)
     if value is not None and not isinstance(value, list):
         raise InputError(f"{record.location}: '{key}' is {shorten(value)}, expected a list of ids: fix the row")

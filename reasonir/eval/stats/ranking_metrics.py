@@ -14,7 +14,7 @@ from statistics import fmean
 from reasonir.eval.trec import ordered
 from reasonir.types import Qrels, Run
 
-CUTOFFS = (1, 3, 5, 10, 20, 50, 100, 1000)
+CUTOFFS = (1, 2, 3, 5, 10, 20, 50, 100, 1000)
 PRECISION_CUTOFFS = (1, 3, 5, 10)
 NAMES = (
     *(f"ndcg_at_{k}" for k in CUTOFFS),
@@ -60,7 +60,8 @@ def per_query(run: Run, qrels: Qrels, *, relevant_from: int = 1) -> PerQuery:
 
 def mean(values: PerQuery) -> dict[str, float]:
     """Return the mean of every metric over queries."""
-    return {name: fmean(row[name] for row in values.values()) for name in NAMES}
+    names = next(iter(values.values()), {})
+    return {name: fmean(row[name] for row in values.values()) for name in names}
 
 
 def chance_ndcg(gains: Iterable[float], k: int) -> float:

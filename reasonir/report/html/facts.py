@@ -11,8 +11,7 @@ from statistics import fmean, median
 from typing import Any
 
 from reasonir.eval.result_table import CI, SPAN, metric_name, task_table
-from reasonir.eval.results import Results
-from reasonir.eval.stats.ranking_metrics import NAMES
+from reasonir.eval.results import PER_QUERY, Results
 from reasonir.report.plots import Curve
 from reasonir.utils.table import TEXT, Table, duration
 
@@ -64,7 +63,7 @@ def _overview(
 
 def _own(task: str, systems: Mapping[str, Mapping[str, float]]) -> list[Table]:
     """Return the benchmark's further metrics."""
-    names = list(dict.fromkeys(name for values in systems.values() for name in values if name not in NAMES))
+    names = list(dict.fromkeys(name for values in systems.values() for name in values if name not in PER_QUERY))
     having = [system for system, values in systems.items() if any(name in values for name in names)]
     rows = [[name, *(systems[system].get(name) for system in having)] for name in names]
     columns = {"metric": TEXT, **dict.fromkeys(having, "{:.4g}")}

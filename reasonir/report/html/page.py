@@ -125,7 +125,7 @@ class Page:
     results: Sequence[Table]
     examples: Examples
     splits: Figure | None = None
-    standing: Figure | None = None
+    standings: Sequence[Figure] = ()
     curves: Figure | None = None
     lengths: Sequence[Table] = ()
     analyses: Sequence[Figure] = ()

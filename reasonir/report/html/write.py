@@ -98,7 +98,7 @@ def page_of(
         headline=facts.headline_of(results, document, evaluated),
         results=facts.result_tables(results, document, evaluated),
         splits=_splits(tasks, results, document, evaluated),
-        standing=_standing(folder),
+        standings=_standings(folder),
         curves=draw_curves(curves, _CURVES),
         lengths=facts.length_tables(plan, results.protocol.get("truncation", {})),
         examples=examples_of(tasks, results, evaluated, encoder),
@@ -165,10 +165,10 @@ def _splits(tasks: Sequence[Task], results: Results, document: Mapping[str, Any]
     )
 
 
-def _standing(folder: Path) -> Figure | None:
-    """Embed the leaderboard if the benchmark has one."""
-    file = folder / "leaderboard.png"
-    return read_png(file, "Leaderboard with published results") if file.is_file() else None
+def _standings(folder: Path) -> list[Figure]:
+    """Embed the leaderboards that the benchmark has."""
+    files = sorted(folder.glob("leaderboard*.png"))
+    return [read_png(file, "Leaderboard with published results") for file in files]
 
 
 def _analyses(folder: Path) -> list[Figure]:
