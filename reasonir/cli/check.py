@@ -30,6 +30,7 @@ from reasonir.cli.configuration import build
 from reasonir.config import CONF, VERSION_BASE
 from reasonir.errors import InputError, did_you_mean
 from reasonir.index.base import incompatibility
+from reasonir.index.fusion import Fusion, partner_fault
 from reasonir.loss import base as losses
 from reasonir.runs.overrides import parse_overrides
 from reasonir.utils.command_line import quoted
@@ -423,7 +424,13 @@ def _incompatible(config: DictConfig) -> Iterator[str]:
     if config.get("model") is None:
         return
     head = get_object(config.model.head._target_).__self__
-    factor = OmegaConf.select(config, "index.pooling.pool_factor", default=1)
+    if index is Fusion:
+        index, partner = (get_object(config.index[part]._target_) for part in ("own", "partner"))
+        if fault := partner_fault(neural=partner.neural, model=config.index.partner_model is not None):
+            yield f"index.{fault}"
+    factor = next(
+        (factor for key in ("own.", "") if (factor := OmegaConf.select(config, f"index.{key}pooling.pool_factor"))), 1
+    )
     if index is not None and not head.reads_pairs and (error := incompatibility(index, head, factor)):
         yield error
     if config.get("eval") is not None and (error := get_object(config.eval._target_).incompatibility(head)):

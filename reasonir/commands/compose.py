@@ -143,7 +143,7 @@ class EvaluateParts(Command):
         model_seed: for weights that the checkpoint doesn't have.
         hardware: the profile.
         benchmark: the tasks.
-        held_out: source, loader options and seed of the data whose held-out queries the benchmark uses, if it does.
+        held_out: source, loader options and seed of the data whose held-out queries the benchmark or the index uses.
         index: builds the index of an encoder.
         index_stamp: the index's name and options, for the protocol.
         evaluation: baselines, depths and caches.
@@ -222,11 +222,16 @@ def compose_evaluate(config: DictConfig, folder: Path) -> EvaluateParts:
         model_seed=seed,
         hardware=build(config.hardware),
         benchmark=benchmark,
-        held_out=_held_out(config, run, seed) if benchmark.needs_held_out else None,
+        held_out=_held_out(config, run, seed) if benchmark.needs_held_out or _is_open(config.index) else None,
         index=build(config.index),
         index_stamp=_index_stamp(config.index),
         evaluation=build(config.evaluation),
     )
+
+
+def _is_open(index: DictConfig) -> bool:
+    """Return whether development queries choose the weight of a fusion."""
+    return "weight" in index and index.weight is None
 
 
 def _held_out(config: DictConfig, run: Path | None, seed: int) -> tuple[Source, LoaderOptions, int] | None:

@@ -70,8 +70,9 @@ def evaluate(parts: EvaluateParts) -> None:
         *([trained.locate] if trained else []),
     )
     hardware, benchmark = parts.hardware.resolve(), parts.benchmark
-    if parts.held_out:
-        benchmark = benchmark.with_held_out(_held_out(parts, *parts.held_out))
+    held_out = _held_out(parts, *parts.held_out) if parts.held_out else None
+    if held_out:
+        benchmark = benchmark.with_held_out(held_out)
     tasks = read_benchmark(benchmark) if is_leader() else []
     publish_folder(parts.folder)
     group = join_pool()
@@ -88,6 +89,7 @@ def evaluate(parts: EvaluateParts) -> None:
     evaluation = evaluation_of(
         parts, tasks, encoder, path=(trained or untrained).path, hardware=hardware, benchmark=benchmark
     )
+    evaluation.development = held_out.dev if held_out else None
     name = "untrained" if trained is None else "trained"
     if trained is None:
         evaluation.options = replace(options, baselines=[n for n in options.baselines if n != "untrained"])

@@ -194,6 +194,7 @@ class TrainingRun:
         """Export and evaluate the trained model; track and report the results."""
         encoder.to(self.hardware.torch_device)
         export(encoder, self.folder / "model", texts=self._sample(), extra={TRAINED_ON: self.folder / DATA})
+        self.evaluation.development = self.data.dev
         self.evaluation.evaluate(encoder, "trained", workers)
         results = self.evaluation.results
         track_results(results, "trained", self.folder, self.tracking)

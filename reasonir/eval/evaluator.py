@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from statistics import fmean
 from typing import Annotated, Any, Literal
 
 import torch
@@ -28,11 +29,13 @@ from reasonir.eval.results import (
     read_values,
     run_file,
 )
+from reasonir.eval.stats.ranking_metrics import DEV_METRIC, per_query
 from reasonir.eval.systems import System, check_task, evaluate_systems, random_system, search_system
 from reasonir.eval.trec import read_run
 from reasonir.eval.truncation import Truncation
 from reasonir.index.base import Index
 from reasonir.index.bm25 import Bm25
+from reasonir.index.fusion import Fusion, fuse
 from reasonir.model.caching_encoder import LOCAL, CachingEncoder, EncoderBackend
 from reasonir.model.embedding_cache import Disk, DType, identity_of
 from reasonir.model.encoder import Embedder, Encoder
@@ -44,6 +47,7 @@ log = logging.getLogger(__name__)
 
 Baseline = Literal["random", "bm25", "untrained"]
 DEV_DEPTH, DEV_CANDIDATES = 100, 20
+_USUAL_WEIGHT, _WEIGHTS = 0.75, [step / 20 for step in range(21)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +96,7 @@ class Evaluation:
         groups: task names whose mean is reported, by the name of the mean.
         headline: the main metric.
         analyse: further metrics of the benchmark, see `Benchmark.analyse`.
+        development: queries that choose the weight of a fusion; None without any.
         results: results so far.
     """
 
@@ -104,6 +109,7 @@ class Evaluation:
     groups: Mapping[str, Sequence[str]] = field(default_factory=dict)
     headline: str = HEADLINE
     analyse: Callable[[EvaluatedSystem, Path], Mapping[str, ExtraMetrics]] = lambda system, folder: {}
+    development: Task | None = None
     results: Results = field(init=False)
 
     def __post_init__(self) -> None:
@@ -134,7 +140,9 @@ class Evaluation:
             "bm25": search_system(self.options.bm25, depth=self.options.top_k),
         }
         if encoder is not None:
-            systems["untrained"] = self._model(encoder, self.options.reader(encoder, workers), "untrained")
+            reader = self.options.reader(encoder, workers)
+            index = None if encoder.head.reads_pairs else _alone(self.index(reader))
+            systems["untrained"] = self._model(reader, index, "untrained")
         evaluate_systems(self.tasks, {name: systems[name] for name in wanted}, self.results)
         for name in wanted:
             self._analyse(name, systems[name], encoder if name == "untrained" else None)
@@ -144,11 +152,14 @@ class Evaluation:
     def evaluate(self, encoder: Encoder, name: str, workers: EncoderBackend = LOCAL) -> None:
         """Evaluate the model under the name `name`, record its truncation, and write all results."""
         reader = self.options.reader(encoder, workers)
-        rank = self._model(encoder, reader, name)
-        if not encoder.head.reads_pairs:
+        index = None if encoder.head.reads_pairs else self.index(reader)
+        if isinstance(index, Fusion) and index.weight is None:
+            self._choose_weight(index)
+        rank = self._model(reader, index, name)
+        if index is not None:
             self._warn_of_instructions(encoder)
         truncation = Truncation(reader)
-        evaluate_systems(self.tasks, {name: truncation.counting(rank)}, self.results)
+        evaluate_systems(self.tasks, {name: truncation.counting(rank), **_parts(index, name)}, self.results)
         self.results.protocol["truncation"] = report = truncation.report(self.tasks)
         truncation.warn(report)
         self._analyse(name, rank, encoder)
@@ -158,7 +169,7 @@ class Evaluation:
         """Return the system for development evaluations during training, with shallower rankings for speed."""
         if not encoder.head.reads_pairs:
             reader = CachingEncoder(encoder)
-            return rerank_candidates(reader, search_system(self.index(reader), depth=DEV_DEPTH))
+            return rerank_candidates(reader, search_system(_alone(self.index(reader)), depth=DEV_DEPTH))
         return reranking(encoder, search_system(self.options.bm25, depth=DEV_CANDIDATES))
 
     def _analyse(self, name: str, system: System, encoder: Encoder | None) -> None:
@@ -176,11 +187,14 @@ class Evaluation:
         first = search_system(self.options.bm25, depth=self.options.rerank_depth)
         return lambda task: rank(task if task.candidates else replace(task, candidates=_documents(first(task))))
 
-    def _model(self, encoder: Encoder, reader: CachingEncoder, name: str) -> System:
-        """Return the system that ranks with the model and records the measurements of its index."""
-        if encoder.head.reads_pairs:
+    def _model(self, reader: CachingEncoder, index: Index | None, name: str) -> System:
+        """Return the system that ranks with the model and records the measurements of its index; None reranks."""
+        if index is None:
             return reranking(reader, search_system(self.options.bm25, depth=self.options.rerank_depth))
-        index = self.index(reader)
+        if isinstance(index, Fusion) and (listed := next((task.name for task in self.tasks if task.candidates), None)):
+            raise InputError(
+                f"index=fusion searches whole corpora, and task {listed} lists candidates: choose index=exact"
+            )
         rank = rerank_candidates(reader, search_system(index, depth=self.options.top_k))
 
         def rank_and_record(task: Task) -> Run:
@@ -191,6 +205,33 @@ class Evaluation:
             return run
 
         return rank_and_record
+
+    def _choose_weight(self, fusion: Fusion) -> None:
+        """Set the weight of the best nDCG@10 on the development queries, and record it."""
+        if self.development is None:
+            raise InputError(
+                "index.weight=null is chosen on development queries, and there are none: evaluate a run whose data "
+                "holds some out, give data=, or set a weight"
+            )
+        task = self.development
+        fusion.weight = _USUAL_WEIGHT
+        search_system(fusion, depth=self.options.top_k)(task)
+        quality = {
+            weight: fmean(
+                query[DEV_METRIC]
+                for query in per_query(fuse(*fusion.parts, weight=weight, method=fusion.method), task.qrels).values()
+            )
+            for weight in sorted(_WEIGHTS, key=lambda weight: abs(weight - _USUAL_WEIGHT))
+        }
+        fusion.weight = max(quality, key=quality.__getitem__)  # of equals, that nearest to the usual one
+        self.results.protocol["fusion"] = {
+            "weight": fusion.weight,
+            "development queries": len(task.queries),
+            f"development {DEV_METRIC}": round(quality[fusion.weight], 4),
+            "model alone": round(quality[1.0], 4),
+            "partner alone": round(quality[0.0], 4),
+        }
+        log.info("Fusion's weight, chosen on development queries: %s", self.results.protocol["fusion"])
 
     def _warn_of_instructions(self, encoder: Encoder) -> None:
         prompts = encoder.head.tokenizer.prompts
@@ -214,7 +255,8 @@ class Evaluation:
             log.warning("The baselines are evaluated again: %s", error)
             return False
         protocol = {**self.results.protocol, "tasks": {task.name: dict(task.protocol) for task in self.tasks}}
-        saved["protocol"].pop("truncation", None)  # a result, not a condition
+        for result in ("truncation", "fusion"):  # results, not conditions
+            saved["protocol"].pop(result, None)
         names = list(protocol["digests"])
         if saved["protocol"] != protocol or any(not set(wanted) <= set(values.get(name, {})) for name in names):
             return False
@@ -228,6 +270,18 @@ class Evaluation:
                 self.results.add_values(name, system, values[name][system])
                 self.results.analyses.setdefault(name, {})[system] = read_analysis(saved, name, system)
         return True
+
+
+def _alone(index: Index) -> Index:
+    """Return the model's own index of a fusion."""
+    return index.model_index if isinstance(index, Fusion) else index
+
+
+def _parts(index: Index | None, name: str) -> dict[str, System]:
+    """Return the systems that give the last rankings of a fusion's parts, which was just evaluated."""
+    if not isinstance(index, Fusion):
+        return {}
+    return {f"{name}_alone": lambda _: index.parts[0], "partner_alone": lambda _: index.parts[1]}
 
 
 def _documents(run: Run) -> dict[str, list[str]]:
