@@ -73,7 +73,7 @@ def evaluate(parts: EvaluateParts) -> None:
     held_out = _held_out(parts, *parts.held_out) if parts.held_out else None
     if held_out:
         benchmark = benchmark.with_held_out(held_out)
-    tasks = read_benchmark(benchmark) if is_leader() else []
+    tasks = read_benchmark(benchmark, parts.evaluation.expansion) if is_leader() else []
     publish_folder(parts.folder)
     group = join_pool()
     seed_everything(parts.seed, workers=True, verbose=False)

@@ -66,7 +66,7 @@ class TrainingRun:
         self.plan = plan
         self.tracking = tracking
         self.history = History(self.folder / "metrics.csv")
-        tasks = read_benchmark(parts.benchmark) if own_rank() == 0 else []
+        tasks = read_benchmark(parts.benchmark, parts.evaluation.expansion) if own_rank() == 0 else []
         seed_everything(parts.seed, workers=True, verbose=False)
         self.encoder = self._load()
         self.budget_cache = BudgetCache.of(

@@ -28,9 +28,10 @@ from reasonir.data.files.bright import (
     read_queries,
 )
 from reasonir.data.files.corpus_store import StoredCorpus
-from reasonir.data.files.records import Record, id_of, read, text_of
+from reasonir.data.files.records import Record
 from reasonir.errors import InputError
 from reasonir.eval.base import Benchmark
+from reasonir.eval.expansion import expanded, read_expansions
 from reasonir.eval.instructions import Instructions
 from reasonir.eval.leaderboard import Leaderboard, read_leaderboard
 from reasonir.eval.results import HEADLINE, PER_QUERY
@@ -182,22 +183,16 @@ class Bright(Benchmark, Validated):
         rewritten = self._rewritten(folder, split)
         if missing := sorted(original.keys() - rewritten.keys()):
             raise InputError(f"eval.queries={self.queries}: split {split} has no row for query {missing[0]!r}: add it")
-        if self.expansion == "append":
-            rewritten = {query_id: f"{original[query_id]}\n\n{rewritten[query_id]}" for query_id in original}
-        return {query_id: Text(rewritten[query_id], instruction) for query_id in original}
+        return {
+            query_id: Text(expanded(text, rewritten[query_id], self.expansion), instruction)
+            for query_id, text in original.items()
+        }
 
-    def _rewritten(self, folder: Path, split: str) -> dict[str, str]:
+    def _rewritten(self, folder: Path, split: str) -> Mapping[str, str]:
         file = Path(self.queries).expanduser()
         if not file.is_file():
             return {row.values["id"]: row.values["query"] for row in read_queries(folder, split, self.queries)}
-        rewritten: dict[str, str] = {}
-        for row in read(file):
-            if row.values.get("split") not in (None, "", split):
-                continue
-            query_id, query = id_of(row), text_of(row, "query")
-            if rewritten.setdefault(query_id, query) != query:
-                raise InputError(f"{row.location}: query {query_id!r} has a second text: ids must be unique in a split")
-        return rewritten
+        return read_expansions(file, split, "split")
 
     def _corrected(
         self, folder: Path, split: str, official: Qrels, excluded: Mapping[str, frozenset[str]], documents: StoredCorpus

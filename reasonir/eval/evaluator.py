@@ -16,6 +16,7 @@ from annotated_types import Ge
 from reasonir.errors import InputError
 from reasonir.eval.base import Benchmark, EvaluatedSystem
 from reasonir.eval.digest import digests_of
+from reasonir.eval.expansion import Expansion
 from reasonir.eval.reranking import rerank_candidates, reranking
 from reasonir.eval.results import (
     ANALYSIS,
@@ -62,6 +63,7 @@ class EvaluationOptions(Validated):
         embedding_cache: dtype of embeddings cached on disk, so that a stopped evaluation resumes (float32: metrics
             bit for bit the same; float16: half the space); None for no cache.
         cache_folder: folder of the cache.
+        expansion: texts that the benchmark's queries are evaluated with.
     """
 
     baselines: Sequence[Baseline] = ("random", "bm25", "untrained")
@@ -70,6 +72,7 @@ class EvaluationOptions(Validated):
     bm25: Bm25 = field(default_factory=Bm25)
     embedding_cache: DType | None = None
     cache_folder: str = "cache/embeddings"
+    expansion: Expansion = field(default_factory=Expansion)
 
     def reader(self, encoder: Encoder, workers: EncoderBackend) -> CachingEncoder:
         """Return the encoder with its embedding cache, encoding through `workers`."""
@@ -288,13 +291,18 @@ def _documents(run: Run) -> dict[str, list[str]]:
     return {query: list(scores) for query, scores in run.items()}
 
 
-def read_benchmark(benchmark: Benchmark) -> list[Task]:
+def read_benchmark(benchmark: Benchmark, expansion: Expansion | None = None) -> list[Task]:
     """Read and check the tasks of a benchmark, so that errors are reported before training.
 
     Raises:
-        InputError: there are none, one is invalid, or two have one name.
+        InputError: there are none, one is invalid, two have one name, or a query's expansion is missing.
     """
-    tasks = list(benchmark.tasks())
+    if expansion and expansion.file and type(benchmark).analyse is not Benchmark.analyse:
+        raise InputError(
+            f"evaluation.expansion.file={expansion.file}: {type(benchmark).__name__} evaluates more than rankings, "
+            "with the queries as they are: choose another eval="
+        )
+    tasks = (expansion or Expansion()).apply(benchmark.tasks())
     if not tasks:
         raise InputError("the benchmark has no tasks: choose another eval=")
     seen: set[str] = set()
