@@ -144,7 +144,8 @@ class PipelineBenchmark(Benchmark, Validated):
         first_stage = _is_first_stage(system)
         if self.timed or not first_stage:
             pipeline.retriever.add_documents(list(texts.values()), list(texts))
-        first = self._retrieve(task, system.runs[task.name] if first_stage else None, pipeline)
+        retrieved = self._retrieve(task, system.runs[task.name] if first_stage else None, pipeline)
+        first = {name: list(ranking) for name, ranking in retrieved.items()}
         context = _Context(texts, self._answers(task), _counter(pipeline), self.context)
         times = self._milliseconds(task, pipeline) if self.timed else {}
         outputs = _ModelOutputs(task, texts, pipeline, self._read)
@@ -154,7 +155,9 @@ class PipelineBenchmark(Benchmark, Validated):
             for name, docs in progress(first.items(), "Reranking", total=len(first)):
                 scores = outputs.scores(name, docs[: self.depths[-1]])
                 for depth in self.depths:
-                    candidates = sorted(docs[:depth], key=lambda doc: -scores[doc])
+                    both = ({doc: of[doc] for doc in docs[:depth]} for of in (retrieved[name], scores))
+                    final = pipeline.interpolated(*both)
+                    candidates = sorted(docs[:depth], key=lambda doc, final=final: -final[doc])  # type: ignore[misc]
                     orders[depth][name] = [*candidates, *docs[depth:]]
         before = _ndcg(task, first)
         rows: list[Row] = []
@@ -175,17 +178,18 @@ class PipelineBenchmark(Benchmark, Validated):
                 rows.append({"stage": PRUNED, "candidates": depth, **figures, "milliseconds": time})
         return rows
 
-    def _retrieve(self, task: Task, run: Run | None, pipeline: Pipeline) -> Order:
+    def _retrieve(self, task: Task, run: Run | None, pipeline: Pipeline) -> Run:
         """Return the first stage's ranking, as deep as any metric needs."""
         top_k = max(self.depths[-1], self.context, 10)
         if run is None:
             hidden = max(map(len, task.excluded.values()), default=0)
             hits = pipeline.retriever.search(list(task.queries.values()), top_k + hidden)
             run = {name: {hit.id: hit.score for hit in each} for name, each in zip(task.queries, hits, strict=True)}
-        return {
-            name: [doc for doc, _ in ordered(run[name]) if doc not in task.excluded.get(name, ())][:top_k]
+        found = {
+            name: [each for each in ordered(run[name]) if each[0] not in task.excluded.get(name, ())]
             for name in task.queries
         }
+        return {name: dict(ranking[:top_k]) for name, ranking in found.items()}
 
     def _evidence_stamp(self) -> str:
         if self.evidence is None:

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import NamedTuple, overload
 
 from reasonir.errors import InputError
+from reasonir.index.fusion import fuse
 from reasonir.inference.arguments import Queries, Strings, check_path, check_range, many_queries
 from reasonir.inference.loading import Device, read_encoder, weights_digest
 from reasonir.inference.pruner import Pruned, Pruner
@@ -27,7 +28,7 @@ from reasonir.inference.retriever import Retriever
 from reasonir.inference.search_engine import Bm25Search, Hit, SearchEngine
 from reasonir.model.encoder import Encoder
 from reasonir.types import Text
-from reasonir.utils.ranges import Fraction, Positive, Validated
+from reasonir.utils.ranges import Fraction, Positive, Share, Validated
 from reasonir.utils.values import shorten
 
 BM25 = "bm25"
@@ -58,12 +59,15 @@ class Pipeline(Validated):
         reranker: orders them; None keeps the retriever's order.
         pruner: removes sentences from the passages; None keeps them whole.
         candidates: number of documents to rerank.
+        reranker_weight: share of the reranker's scores in those that order the candidates; the rest is the retriever's,
+            both scaled to 0 to 1 over a query's candidates. BGE-Reasoner takes .6; 1 is the reranker alone.
     """
 
     retriever: SearchEngine = field(default_factory=Bm25Search)
     reranker: Reranker | None = None
     pruner: Pruner | None = None
     candidates: Positive = 50
+    reranker_weight: Share = 1.0
 
     @classmethod
     def load(
@@ -74,6 +78,7 @@ class Pipeline(Validated):
         pruner: str | Path | None = None,
         candidates: int = 50,
         threshold: float = 0.1,
+        reranker_weight: float = 1.0,
         device: Device = "cpu",
         trust_remote_code: bool = False,
     ) -> Pipeline:
@@ -88,7 +93,7 @@ class Pipeline(Validated):
         if first is not None and first.head.kind != "retriever":
             raise InputError(f"retriever={retriever} holds a {first.head.kind}: give a retriever, or {BM25}")
         second, third = (None if path is None else check_path(path) for path in (reranker, pruner))
-        stages = Stages(second, third, threshold, trust_remote_code)
+        stages = Stages(second, third, threshold, trust_remote_code, reranker_weight)
         return replace(stages.open(first, device=device), candidates=candidates)
 
     def problems(self) -> Iterable[str]:
@@ -145,8 +150,17 @@ class Pipeline(Validated):
             if pruned
             else reranker.score(query, [hit.text for hit in candidates])
         )
-        scored = [hit._replace(score=score) for hit, score in zip(candidates, scores, strict=True)]
+        final = self.interpolated(
+            {hit.id: hit.score for hit in candidates}, dict(zip((hit.id for hit in candidates), scores, strict=True))
+        )
+        scored = [hit._replace(score=final[hit.id]) for hit in candidates]
         return [*sorted(scored, key=lambda hit: -hit.score), *rest], pruned
+
+    def interpolated(self, retrieved: Mapping[str, float], reranked: Mapping[str, float]) -> Mapping[str, float]:
+        """Return the scores that order a query's candidates, from those of both stages."""
+        if self.reranker_weight == 1:
+            return reranked
+        return fuse({"": dict(reranked)}, {"": dict(retrieved)}, weight=self.reranker_weight)[""]
 
 
 def _pruned(pruner: Pruner, query: Text, hits: Sequence[Hit]) -> dict[str, Pruned]:
@@ -177,12 +191,14 @@ class Stages(Validated):
         pruner: run, exported folder or hub id of a pruner; None keeps documents whole.
         threshold: sentences with a higher probability are kept.
         trust_remote_code: run Python code of these models.
+        reranker_weight: see `Pipeline`.
     """
 
     reranker: str | None = None
     pruner: str | None = None
     threshold: Fraction = 0.1
     trust_remote_code: bool = False
+    reranker_weight: Share = 1.0
     _loaded: dict[str, Encoder] = field(init=False, default_factory=dict, repr=False, compare=False)
 
     def open(self, encoder: Encoder | None, *, device: Device = "cpu") -> Pipeline:
@@ -200,9 +216,11 @@ class Stages(Validated):
             reranker = encoder
         first = Retriever(encoder) if encoder is not None and kind == "retriever" else Bm25Search()
         prunes = None if pruner is None else Pruner(pruner, self.threshold)
-        if reranker is None or reranker is pruner:
-            return Pipeline(first, prunes if reranker is not None else None, prunes)
-        return Pipeline(first, Pruner(reranker) if reranker.head.kind == "pruner" else Reranker(reranker), prunes)
+        second: Reranker | None = None
+        if reranker is not None:
+            reads = Pruner if reranker.head.kind == "pruner" else Reranker
+            second = prunes if reranker is pruner else reads(reranker)
+        return Pipeline(first, second, prunes, reranker_weight=self.reranker_weight)
 
     def stamp(self) -> dict[str, str]:
         """Return the models with the hashes of their weights, and the threshold, for the protocol of results.
@@ -215,7 +233,8 @@ class Stages(Validated):
             stage: f"{path} ({weights_digest(path, trust_remote_code=self.trust_remote_code)})" if path else "none"
             for stage, path in models.items()
         }
-        return {**stamps, "threshold": f"{self.threshold:g}"}
+        weight = {"reranker weight": f"{self.reranker_weight:g}"} if self.reranker_weight < 1 else {}
+        return {**stamps, **weight, "threshold": f"{self.threshold:g}"}
 
     def _load(self, stage: str, path: str | None, device: Device) -> Encoder | None:
         """The model of a stage; one that is given for two stages is loaded once."""

@@ -2,7 +2,7 @@
 
 import csv
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 import torch
@@ -82,9 +82,10 @@ def system_of(encoder, name="untrained"):
     return EvaluatedSystem(name, {"rows": rank(TASK)}, rank, encoder)
 
 
-def test_every_row_agrees_with_the_pipelines_output(bert, exports, evidence, tmp_path):
+@pytest.mark.parametrize("weight", [1.0, 0.6])
+def test_every_row_agrees_with_the_pipelines_output(bert, exports, evidence, tmp_path, weight):
     retriever = load(bert, "biencoder").eval()
-    stages = Stages(exports["cross_encoder"], exports["provence"], 0.3)
+    stages = Stages(exports["cross_encoder"], exports["provence"], 0.3, reranker_weight=weight)
     benchmark = PipelineBenchmark(Rows(), stages, depths=(3, 8), context=8, evidence=evidence, timed=2)
     found = benchmark.analyse(system_of(retriever), tmp_path)["rows"].figures
     pipeline = Pipeline(
@@ -93,7 +94,7 @@ def test_every_row_agrees_with_the_pipelines_output(bert, exports, evidence, tmp
     pipeline.add_documents(list(DOCUMENTS.values()), list(DOCUMENTS))
     count = pipeline.pruner.encoder.head.tokenizer.offsets
     for depth in (3, 8):
-        live = Pipeline(pipeline.retriever, pipeline.reranker, pipeline.pruner, depth)
+        live = Pipeline(pipeline.retriever, pipeline.reranker, pipeline.pruner, depth, weight)
         answers = {row["id"]: live.search(row["query"], 10).passages for row in ROWS}
         ranked = {name: {p.id: -float(n) for n, p in enumerate(given)} for name, given in answers.items()}
         values = per_query(ranked, TASK.qrels)
@@ -183,6 +184,28 @@ def test_an_evaluated_pruner_reranks_and_prunes_bm25_candidates(exports, tmp_pat
         sum(each["ndcg_at_10"] for each in values.values()) / len(ROWS)
     )
     assert benchmark.analyse(system_of(None, "bm25"), tmp_path) == {}  # no other stage
+
+
+def test_the_rerankers_scores_are_interpolated_with_the_retrievers(bert, exports):
+    pipeline = Pipeline(
+        Retriever(load(bert, "biencoder").eval()), Reranker.load(exports["cross_encoder"]), candidates=3
+    )
+    pipeline.add_documents(list(DOCUMENTS.values()), list(DOCUMENTS))
+    query = ROWS[0]["query"]
+    hits = pipeline.retriever.retrieve(query, 5)
+    scores = pipeline.reranker.score(query, [hit.text for hit in hits[:3]])
+    low, high = min(scores), max(scores)
+    least, most = (pick(hit.score for hit in hits[:3]) for pick in (min, max))
+    expected = {
+        hit.id: 0.6 * (score - low) / (high - low) + 0.4 * (hit.score - least) / (most - least)
+        for hit, score in zip(hits, scores, strict=False)
+    }
+    passages = replace(pipeline, reranker_weight=0.6).search(query, 5).passages
+    assert {p.id: p.score for p in passages[:3]} == pytest.approx(expected)
+    assert [p.id for p in passages[:3]] == sorted(expected, key=expected.__getitem__, reverse=True)
+    assert [p.id for p in passages[3:]] == [hit.id for hit in hits[3:]]
+    assert Stages(reranker_weight=0.6).stamp()["reranker weight"] == "0.6"
+    assert [p.id for p in replace(pipeline, reranker_weight=0.0).search(query, 5).passages] == [hit.id for hit in hits]
 
 
 def test_a_pipeline_is_its_stages_one_after_the_other(bert, exports, tmp_path):
