@@ -122,7 +122,9 @@ class Task:
     `protocol` is stored with every result: whatever a reader needs to compare it (source, split, revision).
     `judgements` are further qrels by name; the same ranking is evaluated with each. Where `candidates` lists documents
     for a query, only those are ranked for it. Labels are gains in nDCG; all other metrics count a label of
-    `relevant_from` or more as relevant. `aspects` of queries add the metrics of `eval.stats.aspect_metrics`.
+    `relevant_from` or more as relevant. `aspects` of queries add the metrics of `eval.stats.aspect_metrics`. Judgements
+    that are `verbatim` are a publisher's as they stand: a query without a relevant document counts 0, and a relevant
+    document may be missing or excluded.
     """
 
     name: str
@@ -135,3 +137,4 @@ class Task:
     candidates: Mapping[str, Sequence[str]] = field(default_factory=dict)
     relevant_from: int = 1
     aspects: Mapping[str, Sequence[Aspect]] = field(default_factory=dict)
+    verbatim: bool = False

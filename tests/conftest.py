@@ -53,9 +53,10 @@ def hub(tmp_path, monkeypatch):
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(cache))
     monkeypatch.setenv("HF_HUB_CACHE", str(cache))
 
-    def put(folder: Path, repo: str, kind: str = "model") -> None:
+    def put(
+        folder: Path, repo: str, kind: str = "model", commit: str = "0123456789abcdef0123456789abcdef01234567"
+    ) -> None:
         base = cache / f"{kind}s--{repo.replace('/', '--')}"
-        commit = "0123456789abcdef0123456789abcdef01234567"
         (base / "snapshots").mkdir(parents=True)
         (base / "refs").mkdir()
         (base / "refs" / "main").write_text(commit)

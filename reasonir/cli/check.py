@@ -29,6 +29,7 @@ from omegaconf.errors import InterpolationKeyError, OmegaConfBaseException
 from reasonir.cli.configuration import build
 from reasonir.config import CONF, VERSION_BASE
 from reasonir.errors import InputError, did_you_mean
+from reasonir.eval.base import Benchmark
 from reasonir.index.base import incompatibility
 from reasonir.index.fusion import Fusion, partner_fault
 from reasonir.loss import base as losses
@@ -403,7 +404,10 @@ def _contradictory(node: Any, path: str = "") -> Iterator[str]:
     for key in map(str, node):  # interpolated nodes are checked at their origin
         if not OmegaConf.is_missing(node, key) and not OmegaConf.is_interpolation(node, key):
             yield from _contradictory(node[key], f"{path}.{key}".lstrip("."))
-    if "_target_" not in node or node.get("_partial_", False) or not is_dataclass(target := get_object(node._target_)):
+    if "_target_" not in node or node.get("_partial_", False):
+        return
+    target = get_object(node._target_)
+    if not is_dataclass(target) and Benchmark not in getattr(target, "__mro__", ()):
         return
     try:
         build(node)

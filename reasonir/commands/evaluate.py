@@ -17,10 +17,11 @@ from reasonir.data.base import Source
 from reasonir.distributed.encoding_pool import join_pool, run_together
 from reasonir.distributed.launch import is_leader, publish_folder
 from reasonir.errors import InputError
+from reasonir.eval.base import EvaluatedSystem
 from reasonir.eval.digest import digests_of
 from reasonir.eval.evaluator import read_benchmark
 from reasonir.eval.result_table import result_table
-from reasonir.eval.results import Results
+from reasonir.eval.results import ANALYSIS, Results
 from reasonir.eval.systems import evaluate_systems, run_file_system
 from reasonir.model.backbone import Model
 from reasonir.model.encoder import Encoder
@@ -116,6 +117,11 @@ def _evaluate_run_files(parts: EvaluateParts, path: Path) -> None:
     name = path.resolve().name.strip(".").split(".")[0]  # resolved, so that trec=. has a name
     system = run_file_system(run_files(path, [task.name for task in tasks]), depth=depth)
     evaluate_systems(tasks, {name: system}, results, searched=False)
+    if parts.benchmark.analyses_run_files:
+        runs = {task.name: results.runs[task.name][name] for task in tasks}
+        evaluated = EvaluatedSystem(name, runs, system, None)
+        for task, analysis in parts.benchmark.analyse(evaluated, parts.folder / ANALYSIS).items():
+            results.analyses.setdefault(task, {})[name] = analysis
     results.write(parts.folder, evaluated=name)
     _report(parts, tasks, results, name)
 

@@ -83,10 +83,16 @@ class Benchmark(Protocol):
             InputError: naming file, row, value and remedy.
         """
 
+    @property
+    def analyses_run_files(self) -> bool:
+        """True if `analyse` needs nothing but rankings of the benchmark's tasks."""
+        return False
+
     def analyse(self, system: EvaluatedSystem, folder: Path) -> Mapping[str, ExtraMetrics]:
         """Return further metrics of a system by task.
 
-        Called once per system in the order of evaluation, the trained model last; never for run files. Files written
-        to `folder` are kept with the run and available for the next system, in a resumed run as well.
+        Called once per system in the order of evaluation, the trained model last; for run files, whose `rank` reads
+        the files, only if `analyses_run_files`. Files written to `folder` are kept with the run and available for the
+        next system, in a resumed run as well.
         """
         return {}

@@ -155,6 +155,10 @@ def check_task(task: Task, *, searched: bool = True) -> None:
     known = set(task.corpus.ids)
     for query_id in task.queries:
         query = f"task {task.name}: query {query_id!r}"
+        if task.candidates and (missing := sorted(set(task.candidates.get(query_id, ())) - known)):
+            raise InputError(f"{query} has candidate {missing[0]!r}, which isn't in the corpus: add or remove it")
+        if task.verbatim:
+            continue
         relevant = {doc_id for doc_id, label in task.qrels.get(query_id, {}).items() if label >= task.relevant_from}
         if not relevant:
             raise InputError(f"{query} has no relevant document: add a judgement or remove the query")
@@ -162,8 +166,6 @@ def check_task(task: Task, *, searched: bool = True) -> None:
             raise InputError(
                 f"{query} has relevant document {unknown[0]!r}, which isn't in the corpus: add or remove it"
             )
-        if task.candidates and (missing := sorted(set(task.candidates.get(query_id, ())) - known)):
-            raise InputError(f"{query} has candidate {missing[0]!r}, which isn't in the corpus: add or remove it")
         if both := sorted(relevant & task.excluded.get(query_id, frozenset())):
             raise InputError(
                 f"{query} excludes its relevant document {both[0]!r}: remove the exclusion or the judgement"

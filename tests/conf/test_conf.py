@@ -48,6 +48,7 @@ NEEDED = {
     ("loss", "sum"): ["+loss@loss.terms.bce=bce"],
     ("data", "mixture"): ["+data@data.sources.demo=demo"],
     ("eval", "beir"): ["eval.path=x"],
+    ("eval", "mteb"): ["eval.tasks=[SciFact]"],
     ("eval", "pipeline"): ["eval.collection.path=x"],
     ("eval", "geometry"): ["model/head=biencoder"],
     ("index", "faiss"): ["model/head=biencoder"],
@@ -68,7 +69,7 @@ def targets(node):
 def chosen(group, option):
     """Overrides that choose an option, with what it can't do without."""
     text = (CONF / group / f"{option}.yaml").read_text()
-    needed = [word for word in GIVEN.get(group, []) if "???" in text or not word.endswith("=x")]
+    needed = [word for word in GIVEN.get(group, []) if "path: ???" in text or not word.endswith("=x")]
     needed += [f"{key}=x" for key in ("data.path", "eval.path") if group == "experiment" and f"{key}=" in text]
     return [f"{group}={option}", *needed, *NEEDED.get((group, option), [])]
 
