@@ -2,7 +2,7 @@
 
 Texts are compared by their content keys, so that no text has to stay in memory.
 
-Shape letters: N documents, U distinct texts.
+Shape letters: N documents, U distinct texts, M a selection of either.
 """
 
 from __future__ import annotations
@@ -22,13 +22,15 @@ class Duplicates:
 
     Attributes:
         texts: distinct texts.
+        text_N: number of the text at each corpus position.
         order_N: corpus positions, grouped by text.
-        unique_N: distinct text at each of these positions.
+        starts_U: where the positions of each text start in order_N.
     """
 
     texts: Sequence[str]
+    text_N: np.ndarray
     order_N: np.ndarray
-    unique_N: np.ndarray
+    starts_U: np.ndarray
 
     @classmethod
     def of(cls, texts: Sequence[str]) -> Duplicates:
@@ -36,14 +38,26 @@ class Duplicates:
         keys_N = np.fromiter((content_key(text) for text in texts), np.int64, len(texts))
         _, first_U, sorted_N = np.unique(keys_N, return_index=True, return_inverse=True)
         rank_U = np.argsort(np.argsort(first_U))
-        order_N = np.argsort(rank_U[sorted_N], kind="stable")
+        text_N = rank_U[sorted_N]
         distinct = texts if len(first_U) == len(texts) else _Selection(texts, np.sort(first_U))
-        return cls(distinct, order_N, rank_U[sorted_N][order_N])
+        starts_U = np.cumsum(counts := np.bincount(text_N)) - counts
+        return cls(distinct, text_N, np.argsort(text_N, kind="stable"), starts_U)
 
-    def positions(self, block: slice) -> tuple[np.ndarray, np.ndarray]:
-        """Return the corpus positions of the texts of `block`, and the text at each as a number within the block."""
-        first, last = np.searchsorted(self.unique_N, [block.start, block.stop])
-        return self.order_N[first:last], self.unique_N[first:last] - block.start
+    def positions(self, texts_M: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the corpus positions of texts, and for each position its text as an index into texts_M."""
+        counts_M = self._copies(texts_M)
+        text_P = np.repeat(np.arange(len(texts_M)), counts_M)
+        within_P = np.arange(len(text_P)) - np.repeat(np.cumsum(counts_M) - counts_M, counts_M)
+        return self.order_N[self.starts_U[texts_M][text_P] + within_P], text_P
+
+    def wholly_in(self, positions_M: np.ndarray) -> np.ndarray:
+        """Return the texts of which every copy is at one of the corpus positions."""
+        texts_M, counts_M = np.unique(self.text_N[positions_M], return_counts=True)
+        return np.asarray(texts_M[counts_M == self._copies(texts_M)])
+
+    def _copies(self, texts_M: np.ndarray) -> np.ndarray:
+        ends_U = np.append(self.starts_U[1:], len(self.order_N))
+        return np.asarray(ends_U[texts_M] - self.starts_U[texts_M])
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar
 
+import numpy as np
 import torch
 
 from reasonir.index.base import excluded_positions, incompatibility
@@ -72,7 +73,7 @@ class Exact(Validated):
             PlainTexts(self._distinct.texts), "document", budget=self.tokens
         ):
             pooled = self.pooling(representation, start=block.start)
-            positions_N, unique_N = self._distinct.positions(block)
+            positions_N, unique_N = self._distinct.positions(np.arange(block.start, block.stop))
             best.add(positions_N, pooled, unique_N)
             before, after = before + len(representation.values_TD), after + len(pooled.values_TD)
             if self.pooling.pools:

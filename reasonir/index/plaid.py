@@ -17,12 +17,9 @@ Shape letters: L vectors of a query, D vector size, C centroids.
 from __future__ import annotations
 
 import logging
-import tempfile
-import weakref
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -32,11 +29,10 @@ from torch import Tensor
 from reasonir.errors import InputError
 from reasonir.index.base import excluded_positions, incompatibility
 from reasonir.index.pooling import Pooling
-from reasonir.index.stored import StoredVectors
+from reasonir.index.stored import IndexFolder, StoredVectors
 from reasonir.index.topk import report, sampled
 from reasonir.model.encoder import ENCODE_TOKENS, Embedder
 from reasonir.types import Corpus, PlainTexts, Run, Text
-from reasonir.utils.files import scratch_folder
 from reasonir.utils.progress import progress
 from reasonir.utils.ranges import Positive, Seed, Validated
 
@@ -76,6 +72,7 @@ class Plaid(Validated):
     corpus: Corpus = field(init=False)
     measured: Mapping[str, float] = field(init=False, default_factory=dict)
     _plaid: Any = field(init=False, default=None)
+    _folder: IndexFolder = field(init=False)
     _encoded: StoredVectors = field(init=False)
     _stored: StoredVectors = field(init=False)
     _centroids: int = field(init=False, default=0)
@@ -94,8 +91,13 @@ class Plaid(Validated):
         Raises:
             InputError: there are too few vectors, or their size can't be packed.
         """
+        from fast_plaid.search import FastPlaid
+
         self.corpus = corpus
-        self._plaid, folder = self._empty()
+        self._folder = IndexFolder(self.name, self.folder)
+        folder = self._folder.path
+        device = str(self.encoder.device) if self.encoder.device.type == "cuda" else "cpu"
+        self._plaid = FastPlaid(str(folder), device=device, low_memory=False)
         self._encoded = StoredVectors(folder / "encoded")
         self._stored = StoredVectors(folder / "pooled") if self.pooling.pools else self._encoded
         texts = PlainTexts(corpus.texts)
@@ -115,20 +117,6 @@ class Plaid(Validated):
             )
         self._compress()
         log.info("Indexed %d documents (%d centroids, %d bits)", len(corpus), self._centroids, self.bits)
-
-    def _empty(self) -> tuple[Any, Path]:
-        """Return an index without documents, and its folder, which is removed with the index."""
-        from fast_plaid.search import FastPlaid
-
-        held = ExitStack()
-        try:
-            folder = held.enter_context(scratch_folder(Path(self.folder or tempfile.gettempdir(), "reasonir-plaid")))
-        except OSError as error:
-            raise InputError(f"index.folder={self.folder}: {error.strerror}: choose a writable folder") from None
-        device = str(self.encoder.device) if self.encoder.device.type == "cuda" else "cpu"
-        plaid = FastPlaid(str(folder), device=device, low_memory=False)
-        weakref.finalize(plaid, held.close)
-        return plaid, folder
 
     def _compress(self) -> None:
         """Compute the centroids and write the codes of every vector."""

@@ -1,8 +1,11 @@
-"""Vectors of many documents in a file, in half precision: appended block by block, read by memory mapping."""
+"""Files of an index: vectors of many documents in half precision, appended block by block, read by memory mapping."""
 
 from __future__ import annotations
 
+import tempfile
+import weakref
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,8 +14,31 @@ import torch
 from torch import Tensor
 
 from reasonir.data.batch import Representation
+from reasonir.errors import InputError
+from reasonir.utils.files import scratch_folder
 
 _ROWS = 1 << 16
+
+
+class IndexFolder:
+    """Empty folder `path` for the files of an index, deleted with this object.
+
+    Args:
+        index: name of the index.
+        parent: its parent; None is the system's folder of temporary files.
+
+    Raises:
+        InputError: the parent can't be written.
+    """
+
+    def __init__(self, index: str, parent: str | None) -> None:
+        held = ExitStack()
+        try:
+            folder = scratch_folder(Path(parent or tempfile.gettempdir(), f"reasonir-{index}"))
+            self.path = held.enter_context(folder)
+        except OSError as error:
+            raise InputError(f"index.folder={parent}: {error.strerror}: choose a writable folder") from None
+        weakref.finalize(self, held.close)
 
 
 @dataclass(slots=True)

@@ -78,10 +78,13 @@ def test_what_a_graph_cannot_reach_is_compared_exactly(encoder, monkeypatch):
     index.build(CORPUS)
 
     class Unreachable:
+        storage, ntotal = index._vectors._index.storage, 300
+        reconstruct_n = index._vectors._index.reconstruct_n
+
         def search(self, vectors, k, params):
             return np.zeros((1, k), dtype=np.float32), np.full((1, k), -1)
 
-    index._index = Unreachable()
+    monkeypatch.setattr(index._vectors, "_index", Unreachable())
     run, expected = index.search(QUERIES, 20, exclude=EXCLUDED), exact(encoder, 20)
     for query_id, ranking in expected.items():
         assert list(run[query_id].values()) == pytest.approx(list(ranking.values()), abs=1e-5)
