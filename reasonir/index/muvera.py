@@ -66,7 +66,7 @@ class FixedEncoding(Validated):
     """
 
     repetitions: Positive = 20
-    k_sim: Annotated[int, Ge(0), Le(12)] = 5
+    k_sim: Annotated[int, Ge(0), Le(12)] = 3
     d_proj: Positive = 16
     d_final: Positive | None = None
     seed: Seed = 42

@@ -90,11 +90,12 @@ def test_encodings_are_those_of_the_definition(side, options):
 @pytest.mark.parametrize(
     ("options", "size"),
     [
-        ({}, 10_240),
+        ({}, 2560),
+        ({"k_sim": 5}, 10_240),
         ({"k_sim": 0}, 320),
-        ({"d_proj": 1000}, 20 * 32 * 128),
+        ({"d_proj": 1000}, 20 * 8 * 128),
         ({"d_final": 1280}, 1280),
-        ({"d_final": 20_000}, 10_240),
+        ({"d_final": 20_000}, 2560),
     ],
 )
 def test_the_size_of_an_encoding_follows_its_options(options, size):
@@ -159,10 +160,9 @@ def test_with_every_document_a_candidate_it_is_exact_search(encoder, monkeypatch
     run, expected = (one.search(QUERIES, 60, exclude=EXCLUDED) for one in (index, exact))
     for query_id, ranking in expected.items():
         assert list(run[query_id].values()) == pytest.approx(list(ranking.values()), abs=2e-3)  # half precision
-        scores = dict(run[query_id])
-        assert [scores[d] for d in ranking if d in scores] == pytest.approx(
-            [ranking[d] for d in ranking if d in scores], abs=2e-3
-        )
+        assert len(run[query_id].keys() - ranking.keys()) < 3
+        for doc_id in run[query_id].keys() & ranking.keys():
+            assert run[query_id][doc_id] == pytest.approx(ranking[doc_id], abs=2e-3)
     assert index.measured["recall_at_10"] == 1
 
 
@@ -264,7 +264,7 @@ def test_one_vector_per_text_is_refused(bert, composed):
 
 
 def test_a_model_is_evaluated_with_it(home):
-    overrides = ("model=tiny", "eval=demo", "index=muvera", "index.encoding.k_sim=3", "index.candidates=10")
+    overrides = ("model=tiny", "eval=demo", "index=muvera", "index.encoding.k_sim=2", "index.candidates=10")
     overrides = (*overrides, "evaluation.top_k=10", "evaluation.baselines=[]")
     done = run("evaluate", *overrides, home=home)
     assert done.status == 0, done.err
@@ -272,7 +272,7 @@ def test_a_model_is_evaluated_with_it(home):
     assert document["protocol"]["index"] == {
         "name": "muvera",
         "pooling": {"pool_factor": 1, "kind": "hierarchical", "protected_tokens": 1, "seed": 42},
-        "encoding": {"repetitions": 20, "k_sim": 3, "d_proj": 16, "d_final": None, "seed": 42},
+        "encoding": {"repetitions": 20, "k_sim": 2, "d_proj": 16, "d_final": None, "seed": 42},
         "kind": "flat",
         "neighbours": 32,
         "effort": 256,
