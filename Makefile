@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 PEERS := .venv-peers
 PEERS_READY := $(PEERS)/.ready
 BENCH := HF_HUB_OFFLINE=1 $(BIN)/python -m reasonir.bench --multirun
-PARALLEL ?= --numprocesses=auto --maxprocesses=4 --dist=loadfile
+PARALLEL ?= --numprocesses=auto --maxprocesses=4
 export HF_HUB_DISABLE_TELEMETRY := 1
 # Tests start many commands: they need cached bytecode, and cores that nobody waits on busily.
 unexport PYTHONDONTWRITEBYTECODE
@@ -31,10 +31,10 @@ demo: $(READY) ## train MiniLM as ColBERT on the demo corpus and evaluate it; mi
 	HF_HUB_OFFLINE=1 $(BIN)/python -m reasonir.train experiment=demo
 
 test: $(READY) ## run the tests, without the slow ones and those that need a GPU
-	$(BIN)/python -m pytest $(PARALLEL)
+	$(BIN)/python -m pytest $(PARALLEL) --dist=worksteal
 
 test-slow: $(READY) ## run the slow tests: fresh environments, kills at every step, races against peers, a browser
-	$(BIN)/python -m pytest -m slow $(PARALLEL) $(addprefix --ignore=,$(LEAVE_OUT))
+	$(BIN)/python -m pytest -m slow $(PARALLEL) --dist=loadfile $(addprefix --ignore=,$(LEAVE_OUT))
 
 faults: $(READY) ## try kills, full disks, flipped bits, races and hostile input; prints what was tried, held and lost
 	$(BIN)/python -m pytest -s -m slow tests/faults
