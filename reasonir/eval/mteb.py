@@ -81,8 +81,8 @@ class Mteb(Benchmark):
         self,
         tasks: Annotated[Sequence[str], MinLen(1)],
         *,
-        subsets: Sequence[str] | None = None,
-        splits: Sequence[str] | None = None,
+        subsets: Annotated[Sequence[str], MinLen(1)] | None = None,
+        splits: Annotated[Sequence[str], MinLen(1)] | None = None,
         instructions: bool = True,
         submit_as: str | None = None,
     ) -> None:

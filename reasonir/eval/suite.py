@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Annotated
+
+from annotated_types import MinLen
 
 from reasonir.errors import did_you_mean
 from reasonir.eval.base import Benchmark
@@ -24,10 +27,12 @@ class Suite(Benchmark, Validated):
     """
 
     benchmarks: Mapping[str, Benchmark]
-    include: Sequence[str] | None = None
+    include: Annotated[Sequence[str], MinLen(1)] | None = None
 
     def problems(self) -> Iterable[str]:
         """Unknown names, and a benchmark that can't be part of a suite."""
+        if not self.benchmarks:
+            yield "benchmarks={}: name one, +eval@eval.benchmarks.mine=beir"
         for name in self.include or ():
             if name not in self.benchmarks:
                 close = did_you_mean(name, self.benchmarks)

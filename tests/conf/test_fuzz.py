@@ -16,6 +16,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.utils import get_object
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic_core import SchemaError
 
 from reasonir.cli.check import _KEYS, problems
 from reasonir.cli.configuration import build
@@ -59,6 +60,7 @@ REVIEWED = {
         "data.weights": "by their sizes",
         "data.columns": "the usual names",
         "eval.reference": "no published metrics",
+        "eval.revision": "the newest of every set",
         "loss.weights": "1 for all",
         "max_batch": "the defaults",
         "proof": "the defaults",
@@ -101,7 +103,7 @@ def declared(hint, value):
         return any(declared(member, value) for member in typing.get_args(hint))
     try:
         TypeAdapter(hint, config=ConfigDict(arbitrary_types_allowed=True)).validate_python(value, strict=True)
-    except ValidationError:
+    except (ValidationError, SchemaError):  # an invalid value, or parts with a _target_
         return False
     return all(item.holds(value) for item in getattr(hint, "__metadata__", ()) if isinstance(item, Rule))
 
