@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from statistics import fmean, pstdev
 from typing import ClassVar, Literal
 
+from reasonir.errors import InputError
 from reasonir.index.base import Index
 from reasonir.index.bm25 import Bm25
 from reasonir.model.backbone import Model
@@ -110,8 +111,13 @@ class Fusion(Validated):
     def search(
         self, queries: Mapping[str, Text], k: int, *, exclude: Mapping[str, frozenset[str]] | None = None
     ) -> Run:
-        """See `Index.search`."""
-        assert self.weight is not None
+        """See `Index.search`.
+
+        Raises:
+            InputError: no weight was given or chosen.
+        """
+        if self.weight is None:
+            raise InputError("index.weight=null: only evaluations choose it, on development queries: set a weight")
         depth = max(k, self.depth)
         first = self.model_index.search(queries, depth, exclude=exclude)
         second = self._partner_index.search(queries, depth, exclude=exclude)
