@@ -49,7 +49,8 @@ class Bright(Benchmark, Validated):
         title: name of the benchmark.
         kinds: its splits by kind.
         long_splits: splits with whole documents.
-        boards: file of published results beside this module.
+        boards: file of its published results.
+        corrects: exact copies of relevant documents are relevant in further judgements.
         path: folder, or dataset repository on the hub.
         splits: a selection of the twelve; None for all splits of this setting.
         revision: commit of the hub id.
@@ -66,7 +67,8 @@ class Bright(Benchmark, Validated):
     title: ClassVar[str] = "BRIGHT"
     kinds: ClassVar[Mapping[str, Sequence[str]]] = GROUPS
     long_splits: ClassVar[Sequence[str]] = LONG_SPLITS
-    boards: ClassVar[str] = "bright.toml"
+    boards: ClassVar[Path] = Path(__file__).with_name("bright.toml")
+    corrects: ClassVar[bool] = True
 
     path: str = HUB_ID
     splits: Annotated[Sequence[str], MinLen(1)] | None = None
@@ -111,11 +113,13 @@ class Bright(Benchmark, Validated):
     @property
     def groups(self) -> Mapping[str, Sequence[str]]:
         """Means over all splits and over each kind of splits, by official and by corrected judgements."""
-        whole, name = self._known, re.sub(r"\W", "_", self.title.lower())
+        whole, name = self._known, self._name
         kinds = {f"{name}_{kind}": [split for split in splits if split in whole] for kind, splits in self.kinds.items()}
         official = {name: list(whole)} | {
             kind: splits for kind, splits in kinds.items() if 1 < len(splits) < len(whole)
         }
+        if not self.corrects:
+            return official
         corrected = {
             f"{name}_{CORRECTED}": [f"{split}_{CORRECTED}" for split in splits] for name, splits in official.items()
         }
@@ -124,7 +128,12 @@ class Bright(Benchmark, Validated):
     @property
     def leaderboard(self) -> Leaderboard:
         """The published results in this setting."""
-        return read_leaderboard(Path(__file__).with_name(self.boards), "long" if self.long else "short")
+        return read_leaderboard(self.boards, f"{self._name}_long" if self.long else self._name)
+
+    @property
+    def _name(self) -> str:
+        """Name of the mean over all splits, and of the leaderboard."""
+        return re.sub(r"\W", "_", self.title.lower())
 
     def tasks(self, *, corpus: bool = True) -> Iterator[Task]:
         """Yield one task per split; splits with equal documents share one corpus; no documents without `corpus`."""
@@ -172,7 +181,7 @@ class Bright(Benchmark, Validated):
             qrels=official,
             excluded={q: ids & known if known else ids for q, ids in excluded.items()},
             protocol=protocol,
-            judgements=self._corrected(folder, split, official, excluded, documents),
+            judgements=self._corrected(folder, split, official, excluded, documents) if self.corrects else {},
         )
 
     def _texts(self, folder: Path, split: str, rows: Sequence[Record]) -> dict[str, Text]:

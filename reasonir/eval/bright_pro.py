@@ -19,9 +19,9 @@ from reasonir.data.files.bright import GROUPS, files_of, ids_of
 from reasonir.data.files.records import id_of, read
 from reasonir.errors import InputError
 from reasonir.eval.bright import Bright
-from reasonir.eval.leaderboard import BOARDS, Leaderboard, read_leaderboard
+from reasonir.eval.leaderboard import BOARDS
 from reasonir.eval.stats.aspect_metrics import ALPHA_NDCG
-from reasonir.types import Aspect, Qrels, Task
+from reasonir.types import Aspect, Task
 from reasonir.utils.values import check_number
 
 _NUMBER = re.compile(r"-(?:a|aspect-)\d+$")
@@ -34,6 +34,8 @@ class BrightPro(Bright):
     title: ClassVar[str] = "BRIGHT-Pro"
     kinds: ClassVar[Mapping[str, Sequence[str]]] = {"stackexchange": GROUPS["stackexchange"]}
     long_splits: ClassVar[Sequence[str]] = ()
+    boards: ClassVar[Path] = BOARDS
+    corrects: ClassVar[bool] = False
 
     path: str = "yale-nlp/Bright-Pro"
     revision: str | None = "dbdc22ba"
@@ -45,19 +47,11 @@ class BrightPro(Bright):
         """The main metric."""
         return self.metric or ALPHA_NDCG
 
-    @property
-    def leaderboard(self) -> Leaderboard:
-        """The published results."""
-        return read_leaderboard(BOARDS, "bright_pro")
-
     def tasks(self, *, corpus: bool = True) -> Iterator[Task]:
         """Yield one task per split, with its queries' aspects."""
         folder = self.folder()
         for task in Bright.tasks(self, corpus=corpus):
             yield replace(task, aspects=_aspects(folder, task))
-
-    def _corrected(self, *_: object) -> Mapping[str, Qrels]:
-        return {}
 
 
 def _aspects(folder: Path, task: Task) -> dict[str, list[Aspect]]:

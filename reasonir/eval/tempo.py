@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import ClassVar, Literal
 
 from reasonir.eval.bright import Bright
-from reasonir.eval.leaderboard import BOARDS, Leaderboard, read_leaderboard
-from reasonir.types import Qrels
+from reasonir.eval.leaderboard import BOARDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,16 +27,10 @@ class Tempo(Bright):
         "stem": ("hsm",),
     }
     long_splits: ClassVar[Sequence[str]] = ()
+    boards: ClassVar[Path] = BOARDS
+    corrects: ClassVar[bool] = False
 
     path: str = "tempo26/Tempo"
     revision: str | None = "1dba7027d0afa628993c6dd794e9b68c657a6fac"
     protocol: Literal["tempo"] = "tempo"  # type: ignore[assignment]
     long: Literal[False] = False
-
-    @property
-    def leaderboard(self) -> Leaderboard:
-        """The published results."""
-        return read_leaderboard(BOARDS, "tempo")
-
-    def _corrected(self, *_: object) -> Mapping[str, Qrels]:
-        return {}

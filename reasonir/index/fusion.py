@@ -44,8 +44,7 @@ def fuse(first: Run, second: Run, *, weight: float, method: Method = "minmax") -
 
 def _scaled(ranking: Mapping[str, float], method: Method) -> dict[str, float]:
     if method == "rrf":
-        ranked = sorted(ranking, key=lambda doc_id: (ranking[doc_id], doc_id), reverse=True)
-        return {doc_id: 1 / (_RRF + rank) for rank, doc_id in enumerate(ranked, 1)}
+        return {doc_id: 1 / (_RRF + rank) for rank, doc_id in enumerate(_ranked(ranking), 1)}
     if not ranking:
         return {}
     scores = ranking.values()
@@ -123,7 +122,10 @@ class Fusion(Validated):
         second = self._partner_index.search(queries, depth, exclude=exclude)
         self.parts, self.measured = (first, second), self.model_index.measured
         fused = fuse(first, second, weight=self.weight, method=self.method)
-        return {query_id: _best(ranking, k) for query_id, ranking in fused.items()}
+        return {
+            query_id: {doc_id: ranking[doc_id] for doc_id in _ranked(ranking)[:k]}
+            for query_id, ranking in fused.items()
+        }
 
 
 def partner_fault(*, neural: bool, model: bool) -> str | None:
@@ -135,6 +137,6 @@ def partner_fault(*, neural: bool, model: bool) -> str | None:
     return None
 
 
-def _best(ranking: Mapping[str, float], k: int) -> dict[str, float]:
-    first = sorted(ranking, key=lambda doc_id: (ranking[doc_id], doc_id), reverse=True)[:k]
-    return {doc_id: ranking[doc_id] for doc_id in first}
+def _ranked(ranking: Mapping[str, float]) -> list[str]:
+    """Return the documents, best first, ties by id as in trec_eval."""
+    return sorted(ranking, key=lambda doc_id: (ranking[doc_id], doc_id), reverse=True)

@@ -71,8 +71,7 @@ def layout(
     folder = local_data(path, revision=revision, key=f"{key}.path")
     if not folder.is_dir():
         raise InputError(f"{key}.path={path} is a file: a BEIR collection is a folder with corpus.jsonl and qrels/")
-    if subset and (folder / subset).is_dir():  # a folder of its own
-        folder, subset = folder / subset, None
+    folder, subset = _place(folder, subset)
     corpus, queries = (part_files(folder, part, split, subset=subset) for part in ("corpus", "queries"))
     for files, name in ((corpus, "corpus"), (queries, "queries")):
         if not files and (subsets := _subsets(folder)):
@@ -148,8 +147,7 @@ def qrels_by_split(
     folder: Path, path: str, split: str, *, revision: str | None, key: str, subset: str | None = None
 ) -> Mapping[str, Sequence[Path]]:
     """Return the qrels files by split, in lower case; those of BeIR/x are in BeIR/x-qrels."""
-    if subset and (folder / subset).is_dir():
-        folder, subset = folder / subset, None
+    folder, subset = _place(folder, subset)
     places = (f"{subset}-qrels/",) if subset else _PLACES
     patterns = [f"{place}*.{kind}*" for place in places for kind in _KINDS]
     qrels, beside = _by_split(folder, patterns), f"{path.rstrip('/')}-qrels"
@@ -184,6 +182,11 @@ def read_documents(files: Iterable[Path]) -> dict[str, str]:
         InputError: a malformed row, or one id with two contents.
     """
     return _texts(files, "documents_without_text", [])
+
+
+def _place(folder: Path, subset: str | None) -> tuple[Path, str | None]:
+    """Return the folder of a subset that has one of its own, or else the folder and the prefix of configurations."""
+    return (folder / subset, None) if subset and (folder / subset).is_dir() else (folder, subset)
 
 
 def _by_split(folder: Path, patterns: Iterable[str]) -> dict[str, list[Path]]:
