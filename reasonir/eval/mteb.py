@@ -11,17 +11,13 @@ is left out where the task says so, even if it is relevant.
 from __future__ import annotations
 
 import logging
-import random
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from copy import copy
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
 
-import numpy as np
-import torch
 from annotated_types import MinLen
 
 from reasonir.errors import InputError, NotHereError, did_you_mean, raise_errors
@@ -32,6 +28,7 @@ from reasonir.model.embedding_cache import identity_of
 from reasonir.model.encoder import Encoder
 from reasonir.types import Corpus, Qrels, Run, Task, Text
 from reasonir.utils.hub import snapshot
+from reasonir.utils.random_state import kept_random_state
 from reasonir.utils.values import check_grade, check_id, check_text
 
 log = logging.getLogger(__name__)
@@ -102,7 +99,7 @@ class Mteb(Benchmark):
         if submit_as and (submit_as.count("/"), submit_as.count("@")) != (1, 1):
             raise_errors([f"submit_as={submit_as}: give owner/name@revision"], "mistake in Mteb", type(self))
         self._instructions, self._submit_as = instructions, submit_as
-        with _random_state_kept():
+        with kept_random_state():  # mteb seeds all generators
             try:
                 self._roots = _roots(tasks)
             except InputError as error:
@@ -134,7 +131,7 @@ class Mteb(Benchmark):
     def tasks(self, *, corpus: bool = True) -> Iterator[Task]:
         """Yield one task per subset and split."""
         for name, part in self._parts.items():
-            with _random_state_kept():
+            with kept_random_state():  # mteb seeds all generators
                 _load(part.task)
             task = self._task(name, part)
             self._qrels[name] = task.qrels
@@ -148,7 +145,7 @@ class Mteb(Benchmark):
         judged = _Judged(self._model_meta(system), runs)
         cache = mteb.ResultCache(folder / "mteb")
         leaves = {part.task.metadata.name: part.task for part in self._parts.values()}
-        with _random_state_kept():
+        with kept_random_state():  # mteb seeds all generators
             found = mteb.evaluate(
                 judged,
                 list(leaves.values()),
@@ -420,15 +417,3 @@ def _query(row: Mapping[str, Any], where: str) -> str:
         return " ".join(filter(None, [instruction, "; ".join(turns)]))
     text = check_text(said, f"{where}: a query's text", blank=True)
     return text if instruction is None else f"{text} {instruction}"
-
-
-@contextmanager
-def _random_state_kept() -> Iterator[None]:
-    """Restore the state of all random generators, which mteb seeds whenever it makes a task or scores one."""
-    python, numpy = random.getstate(), np.random.get_state()
-    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
-        try:
-            yield
-        finally:
-            random.setstate(python)
-            np.random.set_state(numpy)

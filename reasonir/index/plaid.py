@@ -17,8 +17,7 @@ Shape letters: L vectors of a query, D vector size, C centroids.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
@@ -34,6 +33,7 @@ from reasonir.index.topk import report, sampled
 from reasonir.model.encoder import ENCODE_TOKENS, Embedder
 from reasonir.types import Corpus, PlainTexts, Run, Text
 from reasonir.utils.progress import progress
+from reasonir.utils.random_state import kept_random_state
 from reasonir.utils.ranges import Positive, Seed, Validated
 
 log = logging.getLogger(__name__)
@@ -124,7 +124,8 @@ class Plaid(Validated):
         from fast_plaid.search.fast_plaid import compute_kmeans
 
         documents, (device,) = list(self._stored.documents()), self._plaid.devices
-        with torch.inference_mode(), _random_state(self.seed):
+        with torch.inference_mode(), kept_random_state():
+            torch.manual_seed(self.seed)
             centroids_CD = compute_kmeans(
                 documents,
                 dim=self._stored.size,
@@ -193,15 +194,3 @@ class Plaid(Validated):
             )
             kept = [(position, score) for position, score in ranked if position not in excluded][:k]
         return kept
-
-
-@contextmanager
-def _random_state(seed: int) -> Iterator[None]:
-    """Seed torch and numpy within the block; restore their random states after it."""
-    state = np.random.get_state()
-    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
-        torch.manual_seed(seed)
-        try:
-            yield
-        finally:
-            np.random.set_state(state)
