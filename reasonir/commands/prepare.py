@@ -12,6 +12,7 @@ from omegaconf import DictConfig
 from reasonir.cli.configuration import build
 from reasonir.cli.startup import quiet_libraries
 from reasonir.commands.compose import compose_teacher
+from reasonir.data.base import is_streamed
 from reasonir.data.prepared import Manifest, prepare, validate
 from reasonir.errors import InputError
 from reasonir.mining.base import Mining
@@ -37,6 +38,8 @@ def write(config: DictConfig, *, mining: Mining | None = None) -> Manifest:
     quiet_libraries()
     home = Path(config.home)
     source, teacher = build(config.data), compose_teacher(config)
+    if is_streamed(source):
+        raise InputError("data.stream=true: a stream is read as training goes, and never prepared: set it to false")
     teacher.check_available()
     folder = (mining or build(config.mining)).add_negatives(prepare(source, home), source, home)
     folder = teacher.add_scores(folder, home)

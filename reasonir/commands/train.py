@@ -19,6 +19,7 @@ from reasonir.commands.train_checks import (
     refuse_missing_contrast,
     refuse_missing_teachers,
     refuse_stopping_without_dev,
+    refuse_unfit_stream,
     refuse_unfit_targets,
     refuse_unfit_teacher,
     require_resources,
@@ -59,6 +60,7 @@ def train(parts: TrainParts) -> float | None:
     """
     quiet_libraries()
     refuse_unfit_teacher(parts.objective, parts.teacher)
+    refuse_unfit_stream(parts)
     data = RetrievalData(
         parts.source,
         parts.loader,
@@ -68,6 +70,7 @@ def train(parts: TrainParts) -> float | None:
         teacher=NoTeacher() if parts.dry_run else parts.teacher,  # no plan needs hours of scoring
         pairs=parts.model.reads_pairs,
         tested=parts.benchmark.needs_held_out,
+        stream_batches=max(0, parts.trainer.max_steps) * parts.trainer.accumulate_grad_batches,
     )
     if not parts.dry_run:
         require_resources(parts)

@@ -9,13 +9,16 @@ import pyarrow.compute as pc
 
 from reasonir.cli.startup import require
 from reasonir.commands.compose import TrainParts
+from reasonir.data.base import is_streamed
 from reasonir.data.prepared import TEACHER
 from reasonir.distributed.launch import launched, own_rank
 from reasonir.errors import InputError, raise_errors
 from reasonir.eval.base import Benchmark
 from reasonir.hardware import Hardware
 from reasonir.loss.base import ANY, LABEL, LABELS, SPANS, Objective, bounds_of, needs_of, parts_of
+from reasonir.mining.none import NoMining
 from reasonir.teacher.base import Teacher
+from reasonir.teacher.none import NoTeacher
 from reasonir.tracking.database import refuse_unusable
 from reasonir.training.datamodule import RetrievalData
 from reasonir.training.options import EarlyStoppingOptions
@@ -60,6 +63,25 @@ def _wrong_world_size(hardware: Hardware) -> str | None:
         f"torchrun started {started} processes, hardware={hardware.name} has {expected}: "
         "set hardware.devices to the devices per node and hardware.nodes to the number of nodes"
     )
+
+
+def refuse_unfit_stream(parts: TrainParts) -> None:
+    """Refuse options that need all rows of data that is read as a stream, whose end isn't known either."""
+    if not is_streamed(parts.source):
+        return
+    needs_rows = {
+        "mining": not isinstance(parts.mining, NoMining),
+        "teacher": not isinstance(parts.teacher, NoTeacher),
+        f"loader.sample_size={parts.loader.sample_size}": parts.loader.sample_size is not None,
+    }
+    problems = [
+        f"{key}: needs all rows: omit it, or prepare the data (data.stream=false)"
+        for key, set_ in needs_rows.items()
+        if set_
+    ]
+    if parts.trainer.max_steps < 1:
+        problems.append("trainer.max_steps=-1: a stream has no known end: say after how many steps training ends")
+    raise_errors(problems, "option that doesn't fit data.stream=true")
 
 
 def refuse_unfit_teacher(objective: Objective, teacher: Teacher) -> None:

@@ -6,8 +6,9 @@ import hashlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, TypeGuard, runtime_checkable
 
+from reasonir.data.files.row_stream import RowStream
 from reasonir.types import Document, Example, Task
 from reasonir.utils.scripts import UNSPACED
 
@@ -76,6 +77,33 @@ class HeldOut(Protocol):
 
     def test_examples(self) -> Sequence[Example]:
         """Return the held-out rows as examples; empty if the source has its own test queries."""
+
+
+@runtime_checkable
+class Streamed(Protocol):
+    """Source that can be read row by row: if `stream`, its examples are those of the first `buffer` rows."""
+
+    stream: bool
+    buffer: int
+
+    @property
+    def name(self) -> str:
+        """Short name for messages."""
+
+    def rows(self, seed: int, epoch: int) -> RowStream:
+        """Return the rows of an epoch, its files in the order of the epoch."""
+
+    def example(self, values: Mapping[str, Any], number: int, *, cells: bool) -> Example | Rejected:
+        """Return the example of a row.
+
+        Raises:
+            InputError: the row can't be used.
+        """
+
+
+def is_streamed(source: object) -> TypeGuard[Streamed]:
+    """Return whether training reads a source as a stream."""
+    return isinstance(source, Streamed) and source.stream
 
 
 @runtime_checkable

@@ -18,7 +18,7 @@ from zlib import crc32
 
 import numpy as np
 
-from reasonir.data.base import Rejected, Source, Tested, copy_key
+from reasonir.data.base import Rejected, Source, Tested, copy_key, is_streamed
 from reasonir.data.splits.shares import drop_held_out
 from reasonir.errors import InputError, did_you_mean
 from reasonir.types import Example, Task
@@ -52,6 +52,8 @@ class Mixture(Validated):
         for name, source in self.sources.items():
             if not hasattr(source, "examples"):
                 yield f"sources.{name} isn't a source: choose one, +data@data.sources.{name}=..."
+            elif is_streamed(source):
+                yield f"sources.{name}.stream=true: a mixture is prepared as a whole: set it to false"
         for key in ("n_samples", "upsample_factor", "weights"):
             for name in getattr(self, key) or {}:
                 yield from self._unknown(name, f"{key}.{name}")

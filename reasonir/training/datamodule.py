@@ -19,9 +19,10 @@ import torch
 from annotated_types import Ge, Le
 from lightning import LightningDataModule
 
-from reasonir.data.base import Collection, Mixed, Source, Tested
+from reasonir.data.base import Collection, Mixed, Source, Streamed, Tested, copy_key, is_streamed
 from reasonir.data.batches.collate import Assemble, Batches, Items, positives_of_repeated_queries
 from reasonir.data.batches.loader import Order, Quota, StepLoader
+from reasonir.data.batches.stream import ItemStream, StreamBatches, StreamLoader
 from reasonir.data.prepared import example_of, prepare, read, read_manifest
 from reasonir.data.splits.holdout import Split, held_out_task, hold_out, relevant_keys
 from reasonir.distributed.ranks import Ranks, present_ranks
@@ -78,6 +79,7 @@ class RetrievalData(LightningDataModule):
         teacher: scores their documents.
         pairs: True for a head that reads query and document together: it also learns from queries without positives.
         tested: True to hold out test queries of this data.
+        stream_batches: batches of the whole run, where the source is read as a stream.
     """
 
     def __init__(
@@ -91,6 +93,7 @@ class RetrievalData(LightningDataModule):
         teacher: Teacher | None = None,
         pairs: bool = False,
         tested: bool = False,
+        stream_batches: int = 0,
     ) -> None:
         super().__init__()
         self.source = source
@@ -101,6 +104,7 @@ class RetrievalData(LightningDataModule):
         self.seed = seed
         self.pairs = pairs
         self.tested = tested
+        self.stream_batches = stream_batches
         self.assemble: Assemble | None = None
         self.rows: Any = None
         self.dev: Task | None = None
@@ -246,12 +250,16 @@ class RetrievalData(LightningDataModule):
         )
 
     def queries(self, batch: int, ranks: Ranks) -> list[str]:
-        """Return a rank's queries in batch number `batch` of the run."""
+        """Return a rank's queries in batch number `batch` of the run; none of a stream, which isn't read again."""
+        if is_streamed(self.source):
+            return []
         plan = self.order(ranks.rank, ranks.size).plan(batch)
         return [self.rows[int(self.items.row_I[item])]["query"] for item in plan.items]
 
     def batches_per_epoch(self, ranks: int) -> int:
-        """Return the number of batches in an epoch."""
+        """Return the number of batches in an epoch; a stream's is the whole run."""
+        if is_streamed(self.source):
+            return self.stream_batches
         return len(self.order(0, ranks))
 
     def sample(self, count: int) -> dict[str, tuple[Side, list[Text]]]:
@@ -304,9 +312,11 @@ class RetrievalData(LightningDataModule):
         """Leave batches where they are: the engine moves one micro-batch at a time."""
         return batch
 
-    def train_dataloader(self) -> StepLoader:
+    def train_dataloader(self) -> StepLoader | StreamLoader:
         """Return the loader of this rank's batches, tokenised in workers."""
         assert self.assemble is not None, "the tokenizer's collate is set before training"
+        if is_streamed(self.source):
+            return self._stream_loader(self.source, self.assemble)
         batches = Batches(
             self.rows,
             self.items,
@@ -318,3 +328,18 @@ class RetrievalData(LightningDataModule):
         )
         ranks = present_ranks()
         return StepLoader(batches, self.order(ranks.rank, ranks.size), workers=self.options.workers)
+
+    def _stream_loader(self, source: Streamed, assemble: Assemble) -> StreamLoader:
+        """Return the loader of a stream, without what the first rows' development and test queries hold out."""
+        held_out = [*([self.dev] if self.dev else []), *self._tests]
+        queries = {copy_key(query.text) for task in held_out for query in task.queries.values()}
+        ranks = present_ranks()
+        return StreamLoader(
+            ItemStream(source, self.withheld | queries, self.options.positives, self.pairs, self.seed),
+            StreamBatches(assemble, self.options.negatives, self.seed),
+            batch_size=self.options.batch_size,
+            total=self.stream_batches,
+            rank=ranks.rank,
+            ranks=ranks.size,
+            workers=self.options.workers,
+        )

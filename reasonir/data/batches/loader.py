@@ -167,7 +167,7 @@ class StepLoader(DataLoader[Batch]):
             num_workers=workers,
             pin_memory=pin_memory,
             persistent_workers=workers > 0,
-            worker_init_fn=_quiet_tokenizers,
+            worker_init_fn=quiet_tokenizers,
         )
 
     def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]
@@ -212,7 +212,8 @@ class StepLoader(DataLoader[Batch]):
         self.consumed = state["consumed"]
 
 
-def _quiet_tokenizers(_: int) -> None:
+def quiet_tokenizers(_: int) -> None:
+    """Keep a worker's tokenizer to one thread."""
     import os
 
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
