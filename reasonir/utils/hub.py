@@ -20,7 +20,8 @@ def snapshot(repo: str, **options: Any) -> Path:
     from httpx import TransportError
     from huggingface_hub import constants, snapshot_download
 
+    offline = {"local_files_only": constants.HF_HUB_OFFLINE} | options
     try:
-        return Path(snapshot_download(repo, local_files_only=constants.HF_HUB_OFFLINE, **options))
+        return Path(snapshot_download(repo, **offline))
     except TransportError:  # a pinned commit's files are listed by the hub, unless this client listed them before
-        return Path(snapshot_download(repo, local_files_only=True, **options))
+        return Path(snapshot_download(repo, **{**offline, "local_files_only": True}))

@@ -1,4 +1,5 @@
 import json
+import re
 
 import pytest
 
@@ -258,3 +259,154 @@ def test_a_split_in_capitals_is_found_in_a_folder(tmp_path):
     (tmp_path / "train.md").write_text("about the files")
     (tmp_path / "train.CSV").write_text("query,positive\nq,p\n")
     assert read(str(tmp_path)) == [("", "q", ["p"], [])]
+
+
+TEXTS = {
+    "queries": [
+        {"query_id": 1, "query": "q 1"},
+        {"query_id": 2, "query": "q two"},
+        {"query_id": 3, "query": "unused"},
+    ],
+    "documents": [{"document_id": n, "document": f"d{n}"} for n in range(9)],
+}
+
+
+@pytest.fixture
+def by_id(tmp_path):
+    """A repository of three configurations, as LightOn's and PyLate's: rows of ids, queries and documents."""
+    for name, rows in TEXTS.items():
+        (tmp_path / name).mkdir()
+        jsonl(tmp_path / name, *rows, name="fiqa-00000-of-00001.jsonl")
+    (tmp_path / "scores").mkdir()
+    configs = "".join(
+        f"- config_name: {name}\n  data_files:\n  - split: fiqa\n    path: {name}/fiqa-*\n"
+        for name in ("scores", *TEXTS)
+    )
+    (tmp_path / "README.md").write_text(f"---\nconfigs:\n{configs}---\n")
+
+    def write(*rows):
+        jsonl(tmp_path / "scores", *rows, name="fiqa-00000-of-00001.jsonl")
+        return str(tmp_path)
+
+    return write
+
+
+def scored(path, **options):
+    return [
+        [(document.text, document.label, document.teachers.get("scores")) for document in example.documents]
+        for example in Triplets(path, **options).examples()
+    ]
+
+
+@pytest.mark.parametrize(
+    ("row", "expected"),
+    [
+        ({"query": "q", "documents": ["a", "b"], "labels": [0, 1]}, [("b", 1, None), ("a", 0, None)]),
+        ({"query": "q", "passages": ["a", "b"], "labels": [1, 0], "scores": [2, 3.5]}, [("a", 1, 2), ("b", 0, 3.5)]),
+        ({"query": "q", "documents": ["a", "b"], "scores": [0.5, 0.7]}, [("a", 1, 0.5), ("b", 0, 0.7)]),
+        ({"anchor": "q", "positive": "a", "negative_1": "b", "negative_2": "c", "scores": [3, 2, 1]},
+         [("a", 1, 3), ("b", 0, 2), ("c", 0, 1)]),
+        ({"query": "q", "answer": "a", "label": 0, "score": 0.25}, [("a", 0, 0.25)]),
+        ({"query": "q", "positive_passages": [{"docid": "1", "title": "t", "text": "a"}],
+          "negative_passages": [{"docid": "2", "title": "", "text": "b"}, {"docid": "3", "text": "c"}]},
+         [("t a", 1, None), ("b", 0, None), ("c", 0, None)]),
+        ({"query": "q", "document": "a"}, [("a", 1, None)]),
+    ],
+)  # fmt: skip
+def test_lists_scores_and_objects_are_read(tmp_path, row, expected):
+    assert scored(jsonl(tmp_path, row)) == [expected]
+
+
+def test_rows_name_queries_and_documents_by_id(by_id):
+    path = by_id(
+        {"query_id": 1, "document_ids": [4, 2], "scores": [0.9, 0.1]},
+        {"query_id": 2, "document_ids": [7, 0], "scores": [2, 3]},
+    )
+    options = {"subset": "scores", "split": "fiqa"}
+    assert scored(path, **options) == [[("d4", 1, 0.9), ("d2", 0, 0.1)], [("d7", 1, 2), ("d0", 0, 3)]]
+    first, _ = Triplets(path, **options).examples()
+    assert (first.query, first.query_id, [document.doc_id for document in first.documents]) == (
+        "q 1",
+        "1",
+        ["4", "2"],
+    )
+    assert "texts" in Triplets(path, **options).identity()
+
+
+def test_labels_ids_of_positives_and_triplets_of_ids_are_read(by_id):
+    options = {"subset": "scores", "split": "fiqa"}
+    path = by_id({"query_id": 1, "document_ids": [4, 2], "labels": [0, 1]})
+    assert scored(path, **options) == [[("d2", 1, None), ("d4", 0, None)]]
+    path = by_id({"query_id": 1, "document_ids": [4, 2, 3], "scores": [1, 2, 3], "positive_ids": [3]})
+    assert scored(path, **options) == [[("d3", 1, 3), ("d4", 0, 1), ("d2", 0, 2)]]
+    path = by_id(
+        {"query_id": "1", "positive_id": "4", "negative_id": "5"},
+        {"query_id": "1", "positive_id": "4", "negative_id": "6"},
+    )
+    assert scored(path, **options) == [[("d4", 1, None), ("d5", 0, None), ("d6", 0, None)]]
+
+
+def test_texts_may_be_in_another_data_set(by_id, tmp_path):
+    path = by_id({"query_id": 1, "document_ids": [4]})
+    (tmp_path / "own").mkdir()
+    rows = jsonl(tmp_path / "own", {"query_id": 2, "document_ids": [5, 6]}, name="fiqa.jsonl")
+    assert scored(rows, split="fiqa", texts=path) == [[("d5", 1, None), ("d6", 0, None)]]
+    with pytest.raises(InputError, match=r"rows name their texts by id, and there is no table .* with data.texts"):
+        scored(rows, split="fiqa")
+
+
+def test_ids_without_a_text_are_refused(by_id):
+    options = {"subset": "scores", "split": "fiqa"}
+    with pytest.raises(InputError, match="line 1: 'document_ids' is '99', the id of no document"):
+        scored(by_id({"query_id": 1, "document_ids": [99]}), **options)
+    with pytest.raises(InputError, match="'query_id' is '9', the id of no query"):
+        scored(by_id({"query_id": 9, "document_ids": [1]}), **options)
+
+
+def test_long_lists_keep_the_relevant_documents_and_others_evenly_by_score(tmp_path):
+    row = {"query": "q", "documents": [f"d{n}" for n in range(9)], "scores": [5, 1, 2, 3, 4, 6, 7, 8, 9]}
+    path = jsonl(tmp_path, row)
+    assert [text for text, *_ in scored(path, list_size=5)[0]] == ["d0", "d8", "d6", "d4", "d2"]
+    assert [text for text, *_ in scored(path, list_size=1)[0]] == ["d0"]
+    assert len(scored(path, list_size=20)[0]) == 9
+    unscored = jsonl(tmp_path, {"query": "q", "positive": ["a", "b"], "negative": list("cdefgh")}, name="u.jsonl")
+    assert [text for text, *_ in scored(unscored, list_size=4)[0]] == ["a", "b", "c", "f"]
+    assert Triplets(path, list_size=5).identity() != Triplets(path).identity()
+
+
+@pytest.mark.parametrize(
+    ("row", "layout"),
+    [
+        ({"anchor": "q", "positive": "p"}, r"pair \(anchor, positive\)"),
+        ({"anchor": "q", "positive": "p", "label": 1}, r"labelled pair \(anchor, positive, label\)"),
+        ({"query": "q", "positive": "p", "negative": "n"}, r"triplet \(query, positive, negative\)"),
+        (
+            {"query": "q", "positive": "p", "negative_1": "n", "negative_2": "m"},
+            r"n-tuple \(.*negative_1, negative_2\)",
+        ),
+        ({"query": "q", "pos": ["p"], "neg": ["n"], "pos_scores": [1], "neg_scores": [0]}, "n-tuple with scores"),
+        ({"query": "q", "documents": ["p", "n"], "labels": [1, 0]}, r"labelled list \(query, documents, labels\)"),
+        ({"query": "q", "documents": ["p", "n"], "scores": [1, 0]}, "scored list"),
+    ],
+)
+def test_the_layout_is_said(tmp_path, caplog, row, layout):
+    caplog.set_level("INFO")
+    list(Triplets(jsonl(tmp_path, row)).examples())
+    assert re.search(f"t.jsonl, line 1 is read as {layout}", caplog.text)
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ({"query": "q", "documents": ["a", "b"], "labels": [1]}, r"'labels' is \[1\] for 2 documents"),
+        ({"query": "q", "documents": ["a", "b"], "labels": [1, 2]}, "'labels' is 2, expected 1"),
+        ({"query": "q", "documents": [], "labels": []}, "'documents' is empty"),
+        ({"query": "q", "positive": "p", "negative": "n", "scores": [1]}, r"'scores' is \[1\] for 2 documents"),
+        ({"query": "q", "positive": "p", "score": 0.4}, "column 'score' seems to grade the row"),
+        ({"query": "q", "positive_passages": [{"title": "t"}]}, "'positive_passages': 'text' is missing"),
+        ({"query": "q", "documents": ["a"], "scores": ["high"]}, "'scores' is 'high', expected a number"),
+    ],
+)
+def test_lists_that_cannot_be_used_are_named(tmp_path, row, message):
+    with pytest.raises(InputError, match=message):
+        read(jsonl(tmp_path, row))

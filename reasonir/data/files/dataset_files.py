@@ -11,17 +11,25 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from glob import escape
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from reasonir.data.files.hub import check_is_id, local_data, not_here
+from reasonir.data.files.hub import check_is_id, not_here
 from reasonir.data.files.records import is_table
 from reasonir.errors import InputError
 from reasonir.utils.hub import snapshot
 
 README = "README.md"
 _SPLITS = ("train", "validation", "valid", "dev", "test", "eval")
-_Configurations = Mapping[str, Mapping[str, Any]]
+
+
+class Patterns(NamedTuple):
+    """Glob patterns of each split of a configuration, whether it declares any, and whether it is the default."""
+
+    by_split: Mapping[str, list[str]]
+    splits: bool
+    default: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,12 +38,14 @@ class DatasetFiles:
 
     Attributes:
         repository: hub id of files that aren't on this machine, else None.
+        revision: of the repository as it was given, for downloads, which note what a branch pointed to.
         commit: of the repository, else empty.
         folder: of the files that are here.
         names: paths in the repository or folder.
     """
 
     repository: str | None
+    revision: str | None
     commit: str
     folder: Path
     names: tuple[str, ...]
@@ -48,11 +58,15 @@ class DatasetFiles:
 
     def local(self) -> list[Path]:
         """Return the files on this machine, downloaded if they aren't here."""
-        folder = self.folder
-        if self.repository:
-            folder = snapshot(
-                self.repository, repo_type="dataset", revision=self.commit, allow_patterns=[*map(_escaped, self.names)]
-            )
+        if not self.repository:
+            return [self.folder / name for name in self.names]
+        from huggingface_hub.errors import HfHubHTTPError
+
+        patterns = [*map(escape, self.names)]
+        try:
+            folder = snapshot(self.repository, repo_type="dataset", revision=self.revision, allow_patterns=patterns)
+        except (OSError, HfHubHTTPError) as error:
+            raise not_here(self.repository, error) from error
         return [folder / name for name in self.names]
 
     def addresses(self) -> list[str]:
@@ -78,16 +92,26 @@ def dataset_files(path: str, *, split: str, subset: str | None = None, revision:
     if local.is_file():
         if subset:
             raise InputError(f"data.subset={subset}: data.path={path} is a file, which has no subsets: omit the subset")
-        return DatasetFiles(None, "", local.parent, (local.name,))
+        return DatasetFiles(None, None, "", local.parent, (local.name,))
     if not local.exists() and (listed := _listed(path, revision)):
         commit, names = listed
         card = [name for name in names if name == README]
-        readme = DatasetFiles(path, commit, local, tuple(card)).local() if card else []
-        return DatasetFiles(path, commit, local, _chosen(names, _configurations(readme), path, split, subset))
-    folder = local_data(path, revision=revision)
+        readme = DatasetFiles(path, revision, commit, local, tuple(card)).local() if card else []
+        return DatasetFiles(path, revision, commit, local, _chosen(names, _configurations(readme), path, split, subset))
+    folder = local if local.exists() else _cached(path, revision)
     names = sorted(file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file())
     readme = [folder / README] if README in names else []
-    return DatasetFiles(None, "", folder, _chosen(names, _configurations(readme), path, split, subset))
+    return DatasetFiles(None, None, "", folder, _chosen(names, _configurations(readme), path, split, subset))
+
+
+def _cached(path: str, revision: str | None) -> Path:
+    """Return the folder of a repository's snapshot in the hub's cache, which may have some of its files only."""
+    from huggingface_hub.errors import HfHubHTTPError
+
+    try:
+        return snapshot(path, repo_type="dataset", revision=revision, local_files_only=True, allow_patterns=[README])
+    except (OSError, HfHubHTTPError) as error:
+        raise not_here(path, error) from error
 
 
 def _listed(path: str, revision: str | None) -> tuple[str, list[str]] | None:
@@ -108,7 +132,7 @@ def _listed(path: str, revision: str | None) -> tuple[str, list[str]] | None:
     return str(info.sha), sorted(sibling.rfilename for sibling in info.siblings or ())
 
 
-def _configurations(readme: Sequence[Path]) -> _Configurations:
+def _configurations(readme: Sequence[Path]) -> Mapping[str, Patterns]:
     """Return the configurations that a README.md declares, by name."""
     from huggingface_hub import metadata_load
     from yaml import YAMLError
@@ -120,12 +144,31 @@ def _configurations(readme: Sequence[Path]) -> _Configurations:
             reason = str(error).splitlines()[0]
             raise InputError(f"{file}: its header isn't readable YAML ({reason}): fix it") from error
         if isinstance(declared, list):
-            return {str(each.get("config_name", "default")): each for each in declared if isinstance(each, dict)}
+            each_by_name = {
+                str(each.get("config_name", "default")): each for each in declared if isinstance(each, dict)
+            }
+            return {name: _patterns(each, f"{file}: the configuration {name}") for name, each in each_by_name.items()}
     return {}
 
 
+def _patterns(configuration: Mapping[str, Any], what: str) -> Patterns:
+    """Return the glob patterns of each split, in the order of the declaration."""
+    folder = str(configuration.get("data_dir") or "").strip("/")
+    root = f"{folder}/" if folder else ""
+    declared = configuration.get("data_files")
+    by_split: dict[str, list[str]] = {}
+    for each in declared if isinstance(declared, list) else [declared or "**"]:
+        entry = each if isinstance(each, dict) else {"path": each}
+        split, given = str(entry.get("split", "train")), entry.get("path")
+        patterns = [pattern for pattern in (given if isinstance(given, list) else [given]) if isinstance(pattern, str)]
+        if not patterns:
+            raise InputError(f"{what} declares no path for its split {split}: fix it, or give a folder without it")
+        by_split.setdefault(split, []).extend(root + pattern.removeprefix("./") for pattern in patterns)
+    return Patterns(by_split, bool(declared), configuration.get("default") is True)
+
+
 def _chosen(
-    names: Sequence[str], configurations: _Configurations, path: str, split: str, subset: str | None
+    names: Sequence[str], configurations: Mapping[str, Patterns], path: str, split: str, subset: str | None
 ) -> tuple[str, ...]:
     tables = [name for name in names if is_table(Path(name)) and not name.startswith(".")]
     if subset is None and configurations:
@@ -148,26 +191,18 @@ def _chosen(
     raise InputError(f"data.split={split}: {where} has no such file (it has {known}): choose another")
 
 
-def _only(configurations: _Configurations, path: str) -> str:
+def _only(configurations: Mapping[str, Patterns], path: str) -> str:
     """Return the default configuration, or the only one."""
-    default = [name for name, each in configurations.items() if each.get("default") is True or name == "default"]
+    default = [name for name, each in configurations.items() if each.default or name == "default"]
     if len(default or configurations) == 1:
         return next(iter(default or configurations))
     raise InputError(f"data.path={path} holds several sets: choose data.subset from {', '.join(configurations)}")
 
 
-def _declared(tables: Sequence[str], configuration: Mapping[str, Any]) -> dict[str, list[str]]:
+def _declared(tables: Sequence[str], patterns: Patterns) -> dict[str, list[str]]:
     """Return the files of each split that a configuration declares."""
-    folder = str(configuration.get("data_dir") or "").strip("/")
-    root = f"{folder}/" if folder else ""
-    declared = configuration.get("data_files")
-    if declared is None:
-        return _by_name([name for name in tables if name.startswith(root)])
-    patterns: dict[str, list[str]] = {}
-    for each in declared if isinstance(declared, list) else [declared]:
-        split, given = (each.get("split", "train"), each.get("path")) if isinstance(each, dict) else ("train", each)
-        patterns.setdefault(str(split), []).extend(given if isinstance(given, list) else [str(given)])
-    return {split: _matching(tables, [root + pattern for pattern in given]) for split, given in patterns.items()}
+    found = {split: _matching(tables, given) for split, given in patterns.by_split.items()}
+    return found if patterns.splits else _by_name(found["train"])
 
 
 def _found(tables: Sequence[str], split: str, path: str) -> dict[str, list[str]]:
@@ -204,16 +239,9 @@ def _matching(names: Sequence[str], patterns: Sequence[str]) -> list[str]:
     """Return the names that match a glob, in which only ** crosses folders."""
     from fsspec.utils import glob_translate
 
-    expressions = [re.compile(glob_translate(pattern.removeprefix("./"))) for pattern in patterns]
+    expressions = [re.compile(glob_translate(pattern)) for pattern in patterns]
     return [name for name in names if any(expression.match(name) for expression in expressions)]
 
 
 def _folders(names: Iterable[str]) -> list[str]:
     return sorted({name.split("/")[0] for name in names if "/" in name})
-
-
-def _escaped(name: str) -> str:
-    """Return the pattern that matches this name only."""
-    from glob import escape
-
-    return escape(name)

@@ -32,11 +32,15 @@ _STRINGS = re.compile(r"""\s*\[\s*["'].*["']\s*\]\s*""", re.DOTALL)
 csv.field_size_limit(MAX_LINE)
 
 
-class _Quoted(csv.excel):
+class Quoted(csv.excel):
+    """Dialect of csv: cells quoted as spreadsheets quote them."""
+
     strict = True
 
 
-class _Bare(csv.excel_tab):
+class Bare(csv.excel_tab):
+    """Dialect of tsv: nothing is quoted."""
+
     strict = True
     quoting = csv.QUOTE_NONE
 
@@ -68,7 +72,7 @@ def read(file: Path) -> Iterator[Record]:
     elif kind == "json":
         yield from _json(file)
     elif kind in ("csv", "tsv"):
-        yield from _separated(file, _Quoted if kind == "csv" else _Bare)
+        yield from _separated(file, Quoted if kind == "csv" else Bare)
     else:
         raise InputError(f"{file} is of an unknown kind: expected one of {', '.join(SUFFIXES)}")
 

@@ -6,17 +6,10 @@ import csv
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from reasonir.data.files.records import Bare, Quoted
 from reasonir.errors import InputError
 
-_CELLS = {"dtype": str, "keep_default_na": False}
-_OPTIONS: dict[str, tuple[str, dict[str, Any]]] = {
-    "jsonl": ("json", {}),
-    "json": ("json", {}),
-    "parquet": ("parquet", {}),
-    "csv": ("csv", _CELLS),
-    "tsv": ("csv", {**_CELLS, "sep": "\t", "quoting": csv.QUOTE_NONE}),
-}
-"""Builder of `datasets` and its options for each kind of file, which reads what `records.read` reads."""
+_BUILDERS = {"jsonl": "json", "json": "json", "parquet": "parquet", "csv": "csv", "tsv": "csv"}
 
 
 class RowStream:
@@ -35,8 +28,9 @@ class RowStream:
             raise InputError(f"{name}: a stream is read from files of one kind, these are {', '.join(sorted(kinds))}")
         (self.kind,) = kinds
         self.name = name
-        builder, options = _OPTIONS[self.kind]
         try:
+            options = _cells(addresses[0], "\t" if self.kind == "tsv" else ",") if self.cells else {}
+            builder = _BUILDERS[self.kind]
             self._rows = load_dataset(builder, data_files=[*addresses], split="train", streaming=True, **options)
         except _faults() as error:
             raise self._unreadable(error) from error
@@ -69,6 +63,18 @@ class RowStream:
     def _unreadable(self, error: Exception) -> InputError:
         reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
         return InputError(f"{self.name} can't be read as a stream of {self.kind} ({reason}): check its files")
+
+
+def _cells(address: str, separator: str) -> dict[str, Any]:
+    """Return the options by which a table's cells are read as `records.read` reads them: every one a string."""
+    import fsspec
+    from datasets import Features, Value
+
+    dialect = Bare if separator == "\t" else Quoted
+    with fsspec.open(address, "rt", encoding="utf-8-sig", newline="", compression="infer") as stream:
+        header = next(csv.reader(stream, dialect=dialect), [])
+    features = Features({name: Value("string") for name in header})
+    return {"features": features, "keep_default_na": False, "sep": separator, "quoting": dialect.quoting}
 
 
 def _faults() -> tuple[type[Exception], ...]:

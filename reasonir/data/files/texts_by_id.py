@@ -63,14 +63,16 @@ def text_tables(path: str, split: str, revision: str | None) -> dict[str, list[P
     """Return the files with the texts of queries and of documents.
 
     Args:
-        path: folder or hub id of the tables.
+        path: folder or hub id of the tables, or a file beside them.
         split: of the rows; tables with such a split are read by it, others whole.
         revision: branch, tag or commit of a hub id.
 
     Raises:
         InputError: there is no such table.
     """
-    return {side: _files(path, names, split, revision) for side, names in _TABLES.items()}
+    local = Path(path).expanduser()
+    place = str(local.parent) if local.is_file() else path
+    return {side: _files(place, names, split, revision) for side, names in _TABLES.items()}
 
 
 def read_texts(tables: Mapping[str, Sequence[Path]], queries: set[str], documents: set[str]) -> Texts:
