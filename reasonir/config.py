@@ -94,7 +94,9 @@ def eval_of(data: str | None) -> str:
     """Return the default option of the group `eval` for an option of `data`."""
     if data in ("context_relevance", "open_provence", "open_provence_ja"):
         return "context_relevance"
-    return {None: "bright", "reasonir": "bright", "demo": "demo", "graded": "graded"}.get(data, "test_split")
+    if data in (None, "reasonir", "reason_embed", "bge_reasoner", "rader", "reasonaug"):
+        return "bright"
+    return {"demo": "demo", "graded": "graded"}.get(data, "test_split")
 
 
 def strip_targets(values: Any) -> Any:
