@@ -291,6 +291,7 @@ def track_results(results: Results, system: str, folder: Path, tracking: Trackin
     for task, measured in results.measured.items():
         if system in measured:
             tracking.metrics({f"eval/{task}/index_{metric}": value for metric, value in measured[system].items()})
+    tracking.table("results", result_table(results, system))
     for task, digests in results.protocol["digests"].items():
         tracking.dataset(task, whole(digests), str(folder / "results.json"), "evaluation")
     for name in ("results.json", "per_query.parquet"):

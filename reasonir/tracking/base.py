@@ -13,13 +13,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 from reasonir.errors import InputError
 from reasonir.runs.folder import folder_of_id
 from reasonir.runs.outcome import read_run_id, refuse_sweep
 from reasonir.tracking import outbox
 from reasonir.tracking.database import FOLDER_TAG, blocked, client_of, database_of, unavailable
+from reasonir.tracking.lightning import close, log_dataset, log_description, log_file, log_table
+from reasonir.utils.files import atomic_path, is_partial
 from reasonir.utils.ranges import Validated
+from reasonir.utils.table import Table
 
 if TYPE_CHECKING:
     from lightning.pytorch.loggers.logger import Logger
@@ -29,6 +33,8 @@ log = logging.getLogger(__name__)
 PARENT_TAG, NOTE_TAG, ERROR_TAG, KIND_TAG = "mlflow.parentRunId", "mlflow.note.content", "error", "kind"
 RUN, SWEEP = "run", "sweep"
 """Values of the tag `kind`."""
+LOGGER_ID = "logger_id"
+"""File of the id that loggers other than MLflow know the run by."""
 _UNKNOWN = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
 
 
@@ -39,7 +45,8 @@ class Loggers(Validated):
     Attributes:
         mlflow: log to MLflow's database under home, with parameters, artifacts and models.
         csv: write metrics.csv in the run's folder.
-        lightning: factories of further Lightning loggers by name; one that takes `save_dir` gets the run's folder.
+        lightning: factories of further Lightning loggers by name; one that takes `save_dir` gets the run's folder, and
+            one that takes `id` one of that folder's own, under which a resumed run goes on.
     """
 
     mlflow: bool = False
@@ -57,28 +64,36 @@ class Loggers(Validated):
             return self._opened[folder]
         loggers = []
         for name, factory in self.lightning.items():
-            options = {"save_dir": str(folder)} if "save_dir" in inspect.signature(factory).parameters else {}
+            accepted = inspect.signature(factory).parameters
+            options = {"save_dir": str(folder)} if "save_dir" in accepted else {}
+            if "id" in accepted:
+                options["id"] = _logger_id(folder)
             try:
                 loggers.append(factory(**options))
-            except (ImportError, TypeError, ValueError) as error:
+            except ImportError as error:
+                reason = str(error).splitlines()[0]
+                raise InputError(f"logger.lightning.{name}: {reason}: pip install 'reasonir[{name}]'") from error
+            except (TypeError, ValueError) as error:
                 raise InputError(f"logger.lightning.{name}: {error}") from error
         self._opened[folder] = loggers
         return loggers
 
 
 class Tracking:
-    """Run without MLflow: metrics go to Lightning's loggers, files stay in its folder.
+    """Run without MLflow: everything goes to Lightning's loggers as far as they take it, files stay in its folder.
 
     Args:
         lightning: Lightning's loggers.
+        folder: of this command's output.
     """
 
     run_id: str | None = None
     artifact_folder: str = ""
     """Subfolder of the run's artifacts for this command's files: a run may be evaluated several times."""
 
-    def __init__(self, lightning: Sequence[Logger] = ()) -> None:
+    def __init__(self, lightning: Sequence[Logger] = (), folder: Path = Path()) -> None:
         self._lightning = list(lightning)
+        self._folder = folder
 
     def loggers(self) -> list[Logger]:
         """Return the loggers of training metrics, without metrics.csv."""
@@ -96,12 +111,25 @@ class Tracking:
 
     def describe(self, text: str) -> None:
         """Set the run's description, in Markdown."""
+        for logger in self._lightning:
+            log_description(logger, text)
 
     def dataset(self, name: str, digest: str, source: str, context: str) -> None:
         """Log a dataset used for training or evaluation."""
+        for logger in self._lightning:
+            log_dataset(logger, name, {"digest": digest, "source": source, "context": context})
+
+    def table(self, name: str, table: Table) -> None:
+        """Log a table; MLflow has those of a run in its description and files."""
+        for logger in self._lightning:
+            log_table(logger, name, table)
 
     def artifact(self, path: Path, folder: str | None = None) -> None:
-        """Log a file, or a folder's contents."""
+        """Log a file, or a folder's contents, of this command's folder."""
+        for logger in self._lightning:
+            for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
+                if file.is_file() and not is_partial(file):
+                    log_file(logger, file, self._folder)
 
     def model(self, run: Path, name: str, metric: float | None, content: str) -> None:
         """Register the exported model in a run's folder, with its best development metric and what that was taken on.
@@ -119,7 +147,7 @@ class Tracking:
     def end(self, status: str) -> None:
         """Close the run as FINISHED, FAILED or KILLED."""
         for logger in self._lightning:
-            logger.finalize("success" if status == "FINISHED" else "failed")
+            close(logger, finished=status == "FINISHED")
 
     @contextmanager
     def closing(self) -> Iterator[None]:
@@ -133,6 +161,15 @@ class Tracking:
             raise
         finally:
             self.end(status)
+
+
+def _logger_id(folder: Path) -> str:
+    """Return the id under which loggers know a run's folder, made with the first."""
+    file = folder / LOGGER_ID
+    if not file.is_file():
+        with atomic_path(file) as partial:
+            partial.write_text(uuid4().hex[:8])
+    return file.read_text().strip()
 
 
 def resumable_run_id(home: Path, folder: Path) -> str | None:

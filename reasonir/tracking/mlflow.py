@@ -66,9 +66,9 @@ class MlflowTracking(Tracking):
     def __init__(
         self, home: Path, folder: Path, run_id: str | None = None, *, lightning: Sequence[Logger] = ()
     ) -> None:
-        super().__init__(lightning)
+        super().__init__(lightning, folder)
         self.run_id = run_id
-        self._home, self._folder = home, folder
+        self._home = home
         self._outbox = Outbox(home, folder, self._make)
         self._system: Any = None
         self._watches = True
@@ -158,14 +158,17 @@ class MlflowTracking(Tracking):
 
     def describe(self, text: str) -> None:
         """Set the run's description, in Markdown."""
+        super().describe(text)
         self.tag(NOTE_TAG, text)
 
     def dataset(self, name: str, digest: str, source: str, context: str) -> None:
         """Log a dataset by name, digest and source."""
+        super().dataset(name, digest, source, context)
         self._send("dataset", name=name, digest=digest, source=source, context=context)
 
     def artifact(self, path: Path, folder: str | None = None) -> None:
         """Copy a file, or a folder's contents, from this command's folder to the run's artifacts."""
+        super().artifact(path, folder)
         under = "/".join(part for part in (self.artifact_folder, folder) if part) or None
         self._send("artifact", path=self._stored(path), under=under)
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from reasonir.runs.lock import locked_folder
 from reasonir.tracking.base import Loggers, Tracking
+from reasonir.tracking.lightning import log_tags
 from reasonir.tracking.mlflow import MlflowTracking, close_abandoned
 
 
@@ -59,8 +60,10 @@ def open_tracking(
         parent: MLflow id of the sweep, for a new run of one.
     """
     lightning = loggers.open(folder)
+    for logger in lightning:
+        log_tags(logger, tags)
     if not loggers.mlflow:
-        return Tracking(lightning)
+        return Tracking(lightning, folder)
     tracking = MlflowTracking(home, folder, run_id, lightning=lightning)
     tracking.open(experiment_name=experiment_name, name=name, run=run or folder, tags=tags, parent=parent)
     if run is None:

@@ -121,7 +121,7 @@ def constructed(config):
 
 @pytest.fixture(scope="module")
 def outcomes():
-    """(command, key, value) -> what happened, over all compositions, every key of a class once."""
+    """(command, key, value, owner) -> what happened, over all compositions, every key of a class once."""
     GlobalHydra.instance().clear()
     logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.ERROR)
     found, tried = {}, set()
@@ -138,7 +138,7 @@ def outcomes():
                 for value in VALUES:
                     changed = config.copy()
                     OmegaConf.update(changed, path, value, merge=False)
-                    found[command, path, repr(value)] = outcome(changed, path, target, value)
+                    found[command, path, repr(value), owner] = outcome(changed, path, target, value)
     return found
 
 
@@ -179,7 +179,9 @@ def test_every_value_is_refused_by_name_or_really_fine(outcomes):
 
 @pytest.mark.parametrize("value", REVIEWED)
 def test_few_keys_accept_what_most_cannot(outcomes, value):
-    accepted = {path for (_, path, tried), outcome in outcomes.items() if tried == str(value) and outcome == "accepted"}
+    accepted = {
+        path for (_, path, tried, _), outcome in outcomes.items() if tried == str(value) and outcome == "accepted"
+    }
     assert accepted == REVIEWED[value].keys()
 
 
