@@ -222,16 +222,19 @@ def compose_evaluate(config: DictConfig, folder: Path) -> EvaluateParts:
         model_seed=seed,
         hardware=build(config.hardware),
         benchmark=benchmark,
-        held_out=_held_out(config, run, seed) if benchmark.needs_held_out or _is_open(config.index) else None,
+        held_out=_held_out(config, run, seed) if benchmark.needs_held_out or _chooses(config) else None,
         index=build(config.index),
         index_stamp=_index_stamp(config.index),
         evaluation=build(config.evaluation),
     )
 
 
-def _is_open(index: DictConfig) -> bool:
-    """Return whether development queries choose the weight of a fusion."""
-    return "weight" in index and index.weight is None
+def _chooses(config: DictConfig) -> bool:
+    """Return whether development queries choose a weight, of a fusion or of a pipeline's reranker."""
+    stages = config.eval.get("stages") or {}
+    return any(
+        key in part and part[key] is None for part, key in ((config.index, "weight"), (stages, "reranker_weight"))
+    )
 
 
 def _held_out(config: DictConfig, run: Path | None, seed: int) -> tuple[Source, LoaderOptions, int] | None:

@@ -80,6 +80,7 @@ class TrainingRun:
         self.evaluation = evaluation_of(
             parts, tasks, self.encoder, path=parts.model.path, hardware=self.hardware, benchmark=parts.benchmark
         )
+        self.evaluation.development = data.dev
 
     def _load(self) -> Encoder:
         return self.parts.model.load(seed=self.parts.seed, precision=self.hardware.precision)
@@ -194,7 +195,6 @@ class TrainingRun:
         """Export and evaluate the trained model; track and report the results."""
         encoder.to(self.hardware.torch_device)
         export(encoder, self.folder / "model", texts=self._sample(), extra={TRAINED_ON: self.folder / DATA})
-        self.evaluation.development = self.data.dev
         self.evaluation.evaluate(encoder, "trained", workers)
         results = self.evaluation.results
         track_results(results, "trained", self.folder, self.tracking)

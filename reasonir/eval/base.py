@@ -28,12 +28,14 @@ class EvaluatedSystem:
         runs: rankings of the benchmark's tasks, by task name.
         rank: ranks any other task in the same way.
         encoder: the model; None for systems without one.
+        development: queries that choose weights; None without any.
     """
 
     name: str
     runs: Mapping[str, Run]
     rank: System
     encoder: Encoder | None
+    development: Task | None = None
 
 
 class Benchmark(Protocol):

@@ -7,7 +7,6 @@ import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from statistics import fmean
 from typing import Annotated, Any, Literal
 
 import torch
@@ -30,10 +29,11 @@ from reasonir.eval.results import (
     read_values,
     run_file,
 )
-from reasonir.eval.stats.ranking_metrics import DEV_METRIC, per_query
+from reasonir.eval.stats.ranking_metrics import DEV_METRIC
 from reasonir.eval.systems import System, check_task, evaluate_systems, random_system, search_system
 from reasonir.eval.trec import read_run
 from reasonir.eval.truncation import Truncation
+from reasonir.eval.weight_choice import qualities
 from reasonir.index.base import Index
 from reasonir.index.bm25 import Bm25
 from reasonir.index.fusion import Fusion, fuse
@@ -48,7 +48,7 @@ log = logging.getLogger(__name__)
 
 Baseline = Literal["random", "bm25", "untrained"]
 DEV_DEPTH, DEV_CANDIDATES = 100, 20
-_USUAL_WEIGHT, _WEIGHTS = 0.75, [step / 20 for step in range(21)]
+_USUAL_WEIGHT = 0.75
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +99,7 @@ class Evaluation:
         groups: task names whose mean is reported, by the name of the mean.
         headline: the main metric.
         analyse: further metrics of the benchmark, see `Benchmark.analyse`.
-        development: queries that choose the weight of a fusion; None without any.
+        development: queries that choose weights of fused scores; None without any.
         results: results so far.
     """
 
@@ -178,7 +178,7 @@ class Evaluation:
     def _analyse(self, name: str, system: System, encoder: Encoder | None) -> None:
         runs = {task.name: self.results.runs[task.name][name] for task in self.tasks}
         for task, analysis in self.analyse(
-            EvaluatedSystem(name, runs, system, encoder), self.folder / ANALYSIS
+            EvaluatedSystem(name, runs, system, encoder, self.development), self.folder / ANALYSIS
         ).items():
             self.results.analyses.setdefault(task, {})[name] = analysis
 
@@ -219,13 +219,9 @@ class Evaluation:
         task = self.development
         fusion.weight = _USUAL_WEIGHT
         search_system(fusion, depth=self.options.top_k)(task)
-        quality = {
-            weight: fmean(
-                query[DEV_METRIC]
-                for query in per_query(fuse(*fusion.parts, weight=weight, method=fusion.method), task.qrels).values()
-            )
-            for weight in sorted(_WEIGHTS, key=lambda weight: abs(weight - _USUAL_WEIGHT))
-        }
+        quality = qualities(
+            lambda weight: fuse(*fusion.parts, weight=weight, method=fusion.method), task, usual=_USUAL_WEIGHT
+        )
         fusion.weight = max(quality, key=quality.__getitem__)  # of equals, that nearest to the usual one
         self.results.protocol["fusion"] = {
             "weight": fusion.weight,

@@ -17,6 +17,7 @@ import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
+from itertools import islice
 from pathlib import Path
 from statistics import fmean, median
 from typing import Annotated, Any
@@ -34,6 +35,8 @@ from reasonir.eval.stats.ranking_metrics import per_query
 from reasonir.eval.stats.significance import difference
 from reasonir.eval.test_split import SourceTestSplit
 from reasonir.eval.trec import ordered
+from reasonir.eval.weight_choice import qualities
+from reasonir.index.fusion import fuse
 from reasonir.inference.pipeline import Pipeline, Stages
 from reasonir.types import Run, Task, Text
 from reasonir.utils.files import sha256
@@ -44,6 +47,7 @@ from reasonir.utils.table import TEXT, Table, read_csv, write_csv
 
 log = logging.getLogger(__name__)
 
+_USUAL_WEIGHT = 0.6
 RETRIEVED, RERANKED, PRUNED = STAGES = ("retrieved", "reranked", "pruned")
 _ROW = ("system", "stage", "candidates")
 COLUMNS = (*_ROW, HEADLINE, "delta", "p", "tokens", "answered", "kept", "milliseconds")
@@ -127,16 +131,48 @@ class PipelineBenchmark(Benchmark, Validated):
         pipeline = self.stages.open(system.encoder, device=device)
         if pipeline.reranker is None and pipeline.pruner is None:
             return {}
+        chosen = {}
+        if self.stages.reranker_weight is None and pipeline.reranker is not None:
+            chosen = {"reranker_weight": self._chosen_weight(system)}
+            pipeline = replace(pipeline, reranker_weight=chosen["reranker_weight"])
         folder.mkdir(parents=True, exist_ok=True)
         metrics = {}
         for task in self.tasks():
             rows = self._rows(task, system, pipeline)
             _write(folder / f"pipeline_{task.name}", system.name, rows)
             log.info("%s", _stages_table(task.name, system.name, rows).text())
-            metrics[task.name] = ExtraMetrics(_figures(rows))
+            metrics[task.name] = ExtraMetrics(chosen | _figures(rows))
         if not _is_first_stage(system):
             self._read.clear()  # another model may reuse the id of this one
         return metrics
+
+    def _chosen_weight(self, system: EvaluatedSystem) -> float:
+        """Return the weight of the reranker with the best nDCG@10 on the development queries.
+
+        Raises:
+            InputError: there are none.
+        """
+        if (task := system.development) is None:
+            raise InputError(
+                "eval.stages.reranker_weight=null is chosen on development queries, and there are none: evaluate a run "
+                "whose data holds some out, give data=, or set a weight"
+            )
+        device = "cpu" if system.encoder is None else str(system.encoder.device)
+        pipeline = self.stages.open(system.encoder, device=device)
+        texts = dict(zip(task.corpus.ids, task.corpus.texts, strict=True))
+        first_stage = _is_first_stage(system)
+        if not first_stage:
+            pipeline.retriever.add_documents(list(texts.values()), list(texts))
+        outputs = _ModelOutputs(task, texts, pipeline, self._read)
+        found = self._retrieve(task, system.rank(task) if first_stage else None, pipeline)
+        retrieved = {name: dict(islice(ranking.items(), self.depths[-1])) for name, ranking in found.items()}
+        queries = progress(retrieved.items(), "Reranking the development queries", total=len(retrieved))
+        scores = {name: outputs.scores(name, list(ranking)) for name, ranking in queries}
+        quality = qualities(lambda weight: fuse(scores, retrieved, weight=weight), task, usual=_USUAL_WEIGHT)
+        weight = max(quality, key=quality.__getitem__)
+        alone = f"reranker alone {quality[1.0]:.4f}, retriever alone {quality[0.0]:.4f}"
+        log.info("Development queries choose the reranker's weight %g: %.4f (%s)", weight, quality[weight], alone)
+        return weight
 
     def _rows(self, task: Task, system: EvaluatedSystem, pipeline: Pipeline) -> list[Row]:
         """Return one row per stage and number of candidates."""

@@ -191,14 +191,14 @@ class Stages(Validated):
         pruner: run, exported folder or hub id of a pruner; None keeps documents whole.
         threshold: sentences with a higher probability are kept.
         trust_remote_code: run Python code of these models.
-        reranker_weight: see `Pipeline`.
+        reranker_weight: see `Pipeline`; None is chosen on development queries, by evaluations alone.
     """
 
     reranker: str | None = None
     pruner: str | None = None
     threshold: Fraction = 0.1
     trust_remote_code: bool = False
-    reranker_weight: Share = 1.0
+    reranker_weight: Share | None = 1.0
     _loaded: dict[str, Encoder] = field(init=False, default_factory=dict, repr=False, compare=False)
 
     def open(self, encoder: Encoder | None, *, device: Device = "cpu") -> Pipeline:
@@ -220,7 +220,8 @@ class Stages(Validated):
         if reranker is not None:
             reads = Pruner if reranker.head.kind == "pruner" else Reranker
             second = prunes if reranker is pruner else reads(reranker)
-        return Pipeline(first, second, prunes, reranker_weight=self.reranker_weight)
+        weight = 1.0 if self.reranker_weight is None else self.reranker_weight
+        return Pipeline(first, second, prunes, reranker_weight=weight)
 
     def stamp(self) -> dict[str, str]:
         """Return the models with the hashes of their weights, and the threshold, for the protocol of results.
@@ -233,7 +234,8 @@ class Stages(Validated):
             stage: f"{path} ({weights_digest(path, trust_remote_code=self.trust_remote_code)})" if path else "none"
             for stage, path in models.items()
         }
-        weight = {"reranker weight": f"{self.reranker_weight:g}"} if self.reranker_weight < 1 else {}
+        stated = "chosen on development queries" if self.reranker_weight is None else f"{self.reranker_weight:g}"
+        weight = {} if self.reranker_weight == 1 else {"reranker weight": stated}
         return {**stamps, **weight, "threshold": f"{self.threshold:g}"}
 
     def _load(self, stage: str, path: str | None, device: Device) -> Encoder | None:

@@ -126,6 +126,34 @@ def test_every_row_agrees_with_the_pipelines_output(bert, exports, evidence, tmp
     assert (tmp_path / "pipeline_rows.png").stat().st_size > 0
 
 
+@pytest.mark.parametrize("kind", ["biencoder", "cross_encoder"])
+def test_development_queries_choose_the_rerankers_weight(bert, exports, tmp_path, kind):
+    evaluated = load(bert, kind).eval()
+    stages = Stages(exports["cross_encoder"] if kind == "biencoder" else None, reranker_weight=None)
+    benchmark = PipelineBenchmark(Rows(), stages, depths=(4, 8), timed=0)
+    development = replace(TASK, name="dev", queries=dict(list(TASK.queries.items())[::2]))
+    development = replace(development, qrels={name: TASK.qrels[name] for name in development.queries})
+    system = replace(system_of(evaluated), development=development)
+
+    class OnDevelopment(Rows):
+        def tasks(self, *, corpus=True):
+            yield development
+
+    found = dict(benchmark.analyse(system, tmp_path)["rows"].figures)
+    chosen = found.pop("reranker_weight")
+    quality = {}
+    for weight in (0.0, 0.3, 0.6, 1.0, chosen):
+        fixed = PipelineBenchmark(OnDevelopment(), replace(stages, reranker_weight=weight), depths=(4, 8), timed=0)
+        on_dev = replace(system, runs={"dev": system.rank(development)})
+        quality[weight] = fixed.analyse(on_dev, tmp_path)["dev"].figures["ndcg_at_10_reranked_8"]
+    assert quality[chosen] == max(quality.values())
+    same = PipelineBenchmark(Rows(), replace(stages, reranker_weight=chosen), depths=(4, 8), timed=0)
+    assert same.analyse(system, tmp_path)["rows"].figures == found
+    assert next(benchmark.tasks()).protocol["reranker weight"] == "chosen on development queries"
+    with pytest.raises(InputError, match=r"eval\.stages\.reranker_weight=null is chosen on development queries"):
+        benchmark.analyse(system_of(evaluated), tmp_path)
+
+
 def test_the_tasks_own_questions_are_timed(exports, tmp_path, monkeypatch):
     asked = []
     search = Pipeline.search
