@@ -50,7 +50,7 @@ class Cost:
 class _Part:
     """Micro-batch of a step: what its cost depends on (`sizes_of`), and whether its graph is stored."""
 
-    sizes: tuple[int, int, int]
+    sizes: tuple[int, int, int, int]
     kept: bool
 
 

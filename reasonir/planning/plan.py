@@ -198,7 +198,7 @@ def _fitting_segment(estimate: Estimate, step: Step, usable: float, largest: int
     bare = estimate.cost(step.texts, Budget(max(1, step.texts.tokens)))
     resident = bare.weights + bare.gradients + bare.optimiser + bare.scores
     width = step.width
-    one, two = (estimate.backward(count * width, count * width**2, count * width) for count in (1, 2))
+    one, two = (estimate.backward(count * width, count * width**2, count * width, count) for count in (1, 2))
     per_token = (two - one) / width
     return int(np.clip(_SEGMENT_SHARE * max(0.0, usable - resident) / max(per_token, 1.0), width, largest))
 

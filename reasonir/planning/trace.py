@@ -1,10 +1,10 @@
 """Trace of a training step without weights or device: bytes and operations of its parts.
 
 The step's own code (encoder, objective, optimiser) runs on hollow tensors (`reasonir.invented`) that claim to be on the
-profile's kind of device. Four micro-batches of long and short texts give how the bytes of a graph, of both passes and
-the operations depend on a micro-batch's tokens, the squares of its lengths and its area with padding: nothing else
-enters a transformer's cost. Scoring and the optimiser's step are traced whole. `reasonir.planning.memory` puts the
-parts together for any budget.
+profile's kind of device. Five micro-batches of long and short texts give how the bytes of a graph, of both passes and
+the operations depend on a micro-batch's tokens, the squares of its lengths, its area with padding and its number of
+texts, whose vectors may be as long as a vocabulary: nothing else enters a transformer's cost. Scoring and the
+optimiser's step are traced whole. `reasonir.planning.memory` puts the parts together for any budget.
 
 Shape letters: N texts, M a selection of N, T tokens or vectors.
 """
@@ -65,6 +65,7 @@ class MicroBatch:
         tokens: positions that the backbone computes.
         squares: sum over texts of the squares of their (padded) lengths.
         area: texts x longest.
+        texts: number of texts.
         graph: bytes of its stored graph, vectors included.
         forward: most bytes of its forward pass.
         backward: most bytes of its backward pass, graph included, gradients of the weights left out.
@@ -75,6 +76,7 @@ class MicroBatch:
     tokens: int
     squares: int
     area: int
+    texts: int
     graph: int
     forward: int
     backward: int
@@ -124,9 +126,9 @@ class StepTrace:
     update_work: Work
     packs: bool
 
-    def fitted(self, value: Callable[[MicroBatch], float]) -> Callable[[int, int, int], float]:
-        """Return a value of micro-batches as a function of their tokens, squares and area."""
-        features = np.array([(1.0, part.tokens, part.squares, part.area) for part in self.micro_batches])
+    def fitted(self, value: Callable[[MicroBatch], float]) -> Callable[[int, int, int, int], float]:
+        """Return a value of micro-batches as a function of their tokens, squares, area and texts."""
+        features = np.array([(1.0, part.tokens, part.squares, part.area, part.texts) for part in self.micro_batches])
         scale = features.max(axis=0)
         solved, *_ = np.linalg.lstsq(features / scale, [value(part) for part in self.micro_batches], rcond=1e-9)
         constant, *slopes = (solved / scale).tolist()
@@ -245,8 +247,8 @@ class _Tracer:
             packs=self.encoder.packs,
         )
 
-    def _embed(self, lengths_M: Tensor) -> tuple[Tensor, tuple[int, int, int]]:
-        """Return the vectors of a micro-batch, and its computed positions, the squares of its lengths and its area."""
+    def _embed(self, lengths_M: Tensor) -> tuple[Tensor, tuple[int, int, int, int]]:
+        """Return the vectors of a micro-batch, and its sizes (see `sizes_of`)."""
         tokens = _tokens(lengths_M, self.encoder.head)
         padded = self.encoder.pad(tokens, torch.arange(len(lengths_M)))
         return self.encoder(padded), sizes_of(lengths_M, packed=padded.packing is not None)
@@ -317,22 +319,23 @@ def _bytes(tensors: list[Tensor]) -> int:
     return sum(allocation.size for allocation in allocations.values() if allocation is not None)
 
 
-def sizes_of(lengths_M: Tensor, *, packed: bool) -> tuple[int, int, int]:
-    """Return what the cost of a micro-batch depends on: computed positions, squares of lengths, area with padding."""
+def sizes_of(lengths_M: Tensor, *, packed: bool) -> tuple[int, int, int, int]:
+    """Return what a micro-batch's cost depends on: computed positions, squares of lengths, area with padding, texts."""
     count, width = len(lengths_M), int(lengths_M.max())
     if packed:
-        return int(lengths_M.sum()), int(lengths_M.square().sum()), count * width
-    return count * width, count * width**2, count * width
+        return int(lengths_M.sum()), int(lengths_M.square().sum()), count * width, count
+    return count * width, count * width**2, count * width, count
 
 
 def _sampled(longest: int) -> list[Tensor]:
-    """Return the lengths of four micro-batches: long texts, half as many, short ones, and both together.
+    """Return the lengths of five micro-batches: long texts, half as many, short ones, middling ones, and a mixture.
 
     Lengths differ by up to a quarter, as in sorted texts: padding takes a mask or is packed away, and a CPU attends to
     texts of one length at a time.
     """
     short, count = max(1, longest // 4), max(4, _TRACED_TOKENS // longest)
-    alike = [(longest, count), (longest, count // 2), (short, count * longest // short)]
+    middle = max(1, longest // 2)
+    alike = [(longest, count), (longest, count // 2), (short, count * longest // short), (middle, count)]
     uneven = [width - torch.arange(texts).clamp(max=width // 4) for width, texts in alike]
     return [*uneven, torch.cat([uneven[1], uneven[2][: count // 2]])]
 
