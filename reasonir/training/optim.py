@@ -60,8 +60,9 @@ class Optim(Validated):
         Raises:
             InputError: no parameter is trainable.
         """
-        head = encoder.get_submodule("head")
-        groups = [*self._groups(encoder.backbone, self.lr), *self._groups(head, self.head_lr or self.lr)]
+        backbone = dict.fromkeys(encoder.backbone.parameters())
+        head = [parameter for parameter in encoder.get_submodule("head").parameters() if parameter not in backbone]
+        groups = [*self._groups(backbone, self.lr), *self._groups(head, self.head_lr or self.lr)]
         if not groups:
             raise InputError("nothing is left to train: lower model.freeze_layers or set model.lora")
         return _make(self.name, groups, self.lr, tuple(self.betas), fused=kind_of(encoder.device) in FUSED)
@@ -74,8 +75,8 @@ class Optim(Validated):
         """Return the number of warm-up steps."""
         return math.ceil(self.warmup * steps) if self.warmup < 1 else int(self.warmup)
 
-    def _groups(self, module: nn.Module, lr: float) -> Iterable[dict[str, Any]]:
-        trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    def _groups(self, parameters: Iterable[nn.Parameter], lr: float) -> Iterable[dict[str, Any]]:
+        trained = [parameter for parameter in parameters if parameter.requires_grad]
         for decay, members in (
             (self.weight_decay, [parameter for parameter in trained if parameter.ndim >= 2]),
             (0.0, [parameter for parameter in trained if parameter.ndim < 2]),

@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -14,7 +14,7 @@ from torch import Tensor
 from reasonir.errors import InputError
 from reasonir.utils.files import atomic_path
 
-_SUM = "sha256"
+_SUM, _TIED = "sha256", "tied"
 
 
 class TensorFile(NamedTuple):
@@ -34,16 +34,27 @@ class TensorFile(NamedTuple):
 def write_tensors(file: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> str:
     """Write tensors and metadata with their checksum, and return it; the file is complete or absent.
 
+    Tensors that are the same memory (tied weights) are written once.
+
     Raises:
         OSError: the file can't be written.
     """
     from safetensors.torch import save_file
 
-    whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    digest = _digest(whole, metadata or {})
+    first: dict[Any, str] = {}
+    named = {name: first.setdefault(_memory(tensor) or name, name) for name, tensor in tensors.items()}
+    tied = {name: other for name, other in named.items() if name != other}
+    whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items() if name not in tied}
+    stated = {**(metadata or {}), **({_TIED: json.dumps(tied)} if tied else {})}
+    digest = _digest(whole, stated)
     with atomic_path(file) as partial:
-        save_file(whole, partial, {**(metadata or {}), _SUM: digest})
+        save_file(whole, partial, {**stated, _SUM: digest})
     return digest
+
+
+def _memory(tensor: Tensor) -> tuple[Any, ...] | None:
+    """Return what two tensors have in common that are the same memory; None for a tensor without any."""
+    return (tensor.data_ptr(), tensor.dtype, tensor.shape, tensor.stride()) if tensor.numel() else None
 
 
 def read_tensors(file: Path, *, remedy: str) -> TensorFile:
@@ -69,6 +80,7 @@ def read_tensors(file: Path, *, remedy: str) -> TensorFile:
     stated = metadata.pop(_SUM, "")
     if stated and stated != _digest(tensors, metadata):
         raise InputError(f"{file} is damaged (its checksum differs): {remedy}")
+    tensors |= {name: tensors[other] for name, other in json.loads(metadata.pop(_TIED, "{}")).items()}
     return TensorFile(tensors, metadata, stated)
 
 

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import save_file
 
 from reasonir.errors import InputError
@@ -25,6 +26,18 @@ def test_tensors_and_metadata_come_back(tmp_path):
         assert found.tensors[name].dtype == tensor.dtype
         assert torch.equal(found.tensors[name], tensor)
     assert (found.metadata, found.digest) == ({"model": "x"}, digest)
+
+
+def test_tied_tensors_are_written_once(tmp_path):
+    weight = torch.arange(6.0).reshape(2, 3)
+    tied = {"rows": weight, "decoder": weight, "turned": weight.T, "equal": weight.clone()}
+    digest = write_tensors(tmp_path / "a.safetensors", tied | {"none": torch.zeros(0), "nothing": torch.zeros(0)})
+    with safe_open(tmp_path / "a.safetensors", "pt") as stream:
+        assert set(stream.keys()) == {"rows", "turned", "equal", "none", "nothing"}
+    found = read_tensors(tmp_path / "a.safetensors", remedy="x")
+    assert (found.metadata, found.digest) == ({}, digest)
+    assert set(found.tensors) == {*tied, "none", "nothing"}
+    assert all(torch.equal(found.tensors[name], tensor) for name, tensor in tied.items())
 
 
 def test_every_flipped_bit_is_refused_or_without_effect(tmp_path):
