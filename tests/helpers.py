@@ -20,11 +20,12 @@ from reasonir.model.head.colbert import ColBERT
 from reasonir.model.head.cross_encoder import CrossEncoder
 from reasonir.model.head.gaussian import Gaussian
 from reasonir.model.head.provence import Provence
+from reasonir.model.head.splade import Splade
 from reasonir.model.head.yes_no import YesNo
 from reasonir.model.tiny import Tiny, TinyDecoder, _train_tokenizer
 from reasonir.types import Document, Example
 
-RETRIEVERS = {"colbert": ColBERT, "biencoder": BiEncoder, "gaussian": Gaussian}
+RETRIEVERS = {"colbert": ColBERT, "biencoder": BiEncoder, "gaussian": Gaussian, "splade": Splade}
 HEADS = {**RETRIEVERS, "yes_no": YesNo, "cross_encoder": CrossEncoder, "provence": Provence}
 SENTENCES = (
     "the cat sat on the mat and looked at the rain",

@@ -43,13 +43,15 @@ class Padded(NamedTuple):
     """Rectangular micro-batch for the backbone, with the positions whose vectors are kept.
 
     ids_NL and attend_NL pad on the right; rows_T indexes the flattened (N*L) positions whose vectors are kept, text
-    by text; last_N is the flat position of each text's last token; full means that no position is masked, padding_only
-    that none within a text is. `packing` is set where the backbone can skip the padding.
+    by text, and kept_N counts them, always on the CPU; last_N is the flat position of each text's last token; full
+    means that no position is masked, padding_only that none within a text is. `packing` is set where the backbone can
+    skip the padding.
     """
 
     ids_NL: Tensor
     attend_NL: Tensor
     rows_T: Tensor
+    kept_N: Tensor
     last_N: Tensor
     full: bool
     padding_only: bool
@@ -66,6 +68,7 @@ class Padded(NamedTuple):
             _to_device(self.ids_NL, device),
             _to_device(self.attend_NL, device),
             _to_device(self.rows_T, device),
+            self.kept_N,
             _to_device(self.last_N, device),
             self.full,
             self.padding_only,
@@ -170,7 +173,7 @@ class Tokens:
             starts_M = torch.cat([lengths_M.new_zeros(1), lengths_M.cumsum(0)]).to(torch.int32)
             packing = Packing(flat_T, flat_T % width, starts_M, width)
         rows_T = keep_ML.flatten().nonzero().squeeze(1)
-        return Padded(ids_ML, attend_ML, rows_T, last_M, full, padding_only, packing)
+        return Padded(ids_ML, attend_ML, rows_T, keep_ML.sum(1), last_M, full, padding_only, packing)
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,10 +246,14 @@ class PairBatch:
 
 @dataclass(frozen=True, slots=True)
 class Representation:
-    """Embeddings of texts: values_TD packed, lengths_N rows per text (one for a single-vector model)."""
+    """Embeddings of texts: values_TD packed, lengths_N rows per text (one for a single-vector model).
+
+    Sparse vectors have a row per weight that isn't 0 (D is 1), and terms_T says which column of the vector it is.
+    """
 
     values_TD: Tensor
     lengths_N: Tensor
+    terms_T: Tensor | None = None
 
     def __len__(self) -> int:
         return self.lengths_N.numel()
@@ -254,12 +261,18 @@ class Representation:
     @classmethod
     def join(cls, parts: Sequence[Representation]) -> Representation:
         """Concatenate the parts."""
-        return cls(torch.cat([part.values_TD for part in parts]), torch.cat([part.lengths_N for part in parts]))
+        terms = [part.terms_T for part in parts if part.terms_T is not None]
+        return cls(
+            torch.cat([part.values_TD for part in parts]),
+            torch.cat([part.lengths_N for part in parts]),
+            torch.cat(terms) if terms else None,
+        )
 
     def take(self, order_M: Tensor) -> Representation:
         """Return the texts `order_M`, in that order; differentiable."""
         rows = ragged_rows(self.lengths_N, order_M).to(self.values_TD.device, non_blocking=True)
-        return Representation(self.values_TD.index_select(0, rows), self.lengths_N[order_M])
+        terms_T = None if self.terms_T is None else self.terms_T.index_select(0, rows)
+        return Representation(self.values_TD.index_select(0, rows), self.lengths_N[order_M], terms_T)
 
     def split(self, count: int) -> tuple[Representation, Representation]:
         """Return the first `count` texts and the rest."""
@@ -271,7 +284,8 @@ class Representation:
 
     def to(self, *, device: torch.device | None = None, dtype: torch.dtype | None = None) -> Representation:
         """Return the embeddings on another device or in another type; lengths stay on the CPU."""
-        return replace(self, values_TD=self.values_TD.to(device=device, dtype=dtype))
+        terms_T = None if self.terms_T is None else self.terms_T.to(device=device)
+        return replace(self, values_TD=self.values_TD.to(device=device, dtype=dtype), terms_T=terms_T)
 
 
 def micro_batches(lengths_N: Tensor, tokens: int, *, stretch: int = 1) -> Iterator[Tensor]:

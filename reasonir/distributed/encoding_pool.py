@@ -134,12 +134,14 @@ def _receive(rank: int, group: Any) -> Any:
 
 def _send_block(block: Block, rank: int, group: Any) -> None:
     values_TD = block.representation.values_TD.float().cpu().contiguous()
-    _send((tuple(values_TD.shape), block.representation.lengths_N.cpu(), block.tokens_N, block.lost_N), rank, group)
+    terms_T = None if block.representation.terms_T is None else block.representation.terms_T.cpu()
+    about = block.representation.lengths_N.cpu(), terms_T, block.tokens_N, block.lost_N
+    _send((tuple(values_TD.shape), *about), rank, group)
     dist.send(values_TD, rank, group=group)
 
 
 def _receive_block(rank: int, group: Any) -> Block:
-    shape, lengths_N, tokens_N, lost_N = _receive(rank, group)
+    shape, lengths_N, terms_T, tokens_N, lost_N = _receive(rank, group)
     values_TD = torch.empty(shape)
     dist.recv(values_TD, rank, group=group)
-    return Block(Representation(values_TD, lengths_N), tokens_N, lost_N)
+    return Block(Representation(values_TD, lengths_N, terms_T), tokens_N, lost_N)

@@ -49,9 +49,14 @@ class Geometry(BeirBenchmark):
     @classmethod
     def incompatibility(cls, head: Any) -> str | None:
         """See `Benchmark.incompatibility`."""
-        if head.single_vector and not head.reads_pairs:
+        if head.reads_pairs:
+            output = "scores of pairs"
+        elif head.sparse:
+            output = "sparse weights of terms"
+        elif not head.single_vector:
+            output = "many vectors per text"
+        else:
             return None
-        output = "scores of pairs" if head.reads_pairs else "many vectors per text"
         return (
             f"eval=geometry needs one vector per text, {head.__name__} gives {output}: "
             "choose model/head=biencoder or gaussian, or eval=beir"

@@ -280,11 +280,11 @@ class _Judged:
 def _facts(encoder: Encoder) -> dict[str, Any]:
     """Return the facts of a model that mteb's files state."""
     head = encoder.head
-    late = "dense" if head.single_vector else "late-interaction"
+    form = "sparse" if head.sparse else "dense" if head.single_vector else "late-interaction"
     return {
         "n_parameters": sum(weight.numel() for weight in encoder.parameters()),
         "framework": ["PyTorch"],
-        "model_type": ["cross-encoder" if head.reads_pairs else late],
+        "model_type": ["cross-encoder" if head.reads_pairs else form],
     }
 
 

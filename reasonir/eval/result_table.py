@@ -104,6 +104,12 @@ def _note(results: Results, system: str, *, compared: bool) -> str:
         f"{task}: of the exact first {AT}, index={results.protocol['index']['name']} finds {measured[RECALL]:.1%} "
         f"({measured['vectors']:,} of {measured['encoded_vectors']:,} vectors)"
         for task, systems in results.measured.items()
-        if (measured := systems.get(system))
+        if RECALL in (measured := systems.get(system, {}))
+    ]
+    lines += [
+        f"{task}: {measured['query_terms']:.0f} terms a query, {measured['document_terms']:.0f} a document, of which a "
+        f"pair shares {measured['flops']:.2f}"
+        for task, systems in results.measured.items()
+        if "flops" in (measured := systems.get(system, {}))
     ]
     return "\n".join(lines)

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import ClassVar, Protocol
+from typing import ClassVar, Literal, Protocol
 
 import numpy as np
 
 from reasonir.errors import InputError
 from reasonir.model.head.base import RetrieverHead
 from reasonir.types import Corpus, Run, Text
+
+Form = Literal["one", "many", "sparse"]
+"""What a text is held as: one vector, many, or one sparse vector, the weights of its terms."""
+_FORMS: Mapping[Form, tuple[str, str, str]] = {
+    "one": ("one vector", "one", "faiss"),
+    "many": ("many vectors", "many", "plaid"),
+    "sparse": ("sparse weights", "sparse weights", "inverted"),
+}
+"""Each form as an index holds it and as a head gives it, and an index that holds it."""
 
 
 class Index(Protocol):
@@ -19,11 +28,11 @@ class Index(Protocol):
     """Option of the group `index`, for messages and the protocol of results."""
     neural: ClassVar[bool]
     """True if it searches with a model's embeddings (and is built with an encoder) or with words."""
-    single_vector: ClassVar[bool | None]
-    """True if it holds one vector per text only (true), many only (false), or either (null)."""
+    form: ClassVar[Form | None]
+    """What it holds per text; None if any."""
     measured: Mapping[str, float]
-    """Metrics of the last approximate search: `recall_at_10` against exact search of all vectors, and the number of
-    `vectors` held, of the model's `encoded_vectors`.
+    """Metrics of the last search. Of an approximate one: `recall_at_10` against exact search of all vectors, and the
+    number of `vectors` held, of the model's `encoded_vectors`. With a sparse head: see `Sparsity.report`.
     """
 
     def build(self, corpus: Corpus) -> None:
@@ -37,15 +46,15 @@ class Index(Protocol):
 
 def incompatibility(index: type[Index], head: type[RetrieverHead], factor: float = 1.0) -> str | None:
     """Return the reason why an index can't hold a head's vectors or pool them by `factor`; None if it can."""
-    one = head.single_vector
-    if index.single_vector not in {None, one}:
-        holds, gives, other = ("one vector", "many", "plaid") if not one else ("many vectors", "one", "faiss")
+    form: Form = "sparse" if head.sparse else "one" if head.single_vector else "many"
+    held, gives, other = _FORMS[form]
+    if index.form not in {None, form}:
         return (
-            f"index={index.name} holds {holds} per text, but {head.__name__} gives {gives}: "
+            f"index={index.name} holds {_FORMS[index.form][0]} per text, but {head.__name__} gives {gives}: "
             f"choose index=exact or index={other}"
         )
-    if one and factor > 1:
-        return f"index.pooling.pool_factor={factor}: {head.__name__} gives one vector per text: set it to 1"
+    if form != "many" and factor > 1:
+        return f"index.pooling.pool_factor={factor}: {head.__name__} gives {held} per text: set it to 1"
     return None
 
 

@@ -27,7 +27,8 @@ from unicodedata import normalize
 
 import numpy as np
 
-from reasonir.index.base import excluded_positions
+from reasonir.index.base import Form, excluded_positions
+from reasonir.index.topk import top_above_zero
 from reasonir.types import Corpus, Run, Text
 from reasonir.utils.progress import progress
 from reasonir.utils.ranges import NonNegativeFloat, Rule, Share, Validated
@@ -76,7 +77,7 @@ class Bm25(Validated):
     _mean_length: float = field(init=False, default=0.0)
     name: ClassVar[str] = "bm25"
     neural: ClassVar[bool] = False
-    single_vector: ClassVar[bool | None] = None
+    form: ClassVar[Form | None] = None
 
     @property
     def settings(self) -> dict[str, float | str | bool | None]:
@@ -107,7 +108,7 @@ class Bm25(Validated):
         excluded = excluded_positions(list(queries), self.corpus, exclude)
         for query_id, scores_N, positions in zip(queries, self.scores(list(queries.values())), excluded, strict=True):
             scores_N[positions] = 0.0
-            run[query_id] = {self.corpus.ids[i]: float(scores_N[i]) for i in _top(scores_N, k).tolist()}
+            run[query_id] = {self.corpus.ids[i]: float(scores_N[i]) for i in top_above_zero(scores_N, k).tolist()}
         return run
 
     def scores(self, queries: Sequence[Text]) -> Iterator[np.ndarray]:
@@ -188,12 +189,3 @@ def _paired() -> re.Pattern[str]:
 def _word() -> re.Pattern[str]:
     letter = rf"[\w{marks()}]"
     return re.compile(rf"{letter}{{2,}}|(?={letter})[{_PAIRED}]|\w(?:\+\+|#)")
-
-
-def _top(scores_N: np.ndarray, k: int) -> np.ndarray:
-    """Return the positions of the `k` highest scores above 0, ties in corpus order; only those are sorted."""
-    positions = np.flatnonzero(scores_N > 0)
-    if len(positions) > k:
-        least = np.partition(scores_N[positions], -k)[-k]
-        positions = positions[scores_N[positions] >= least]
-    return positions[np.argsort(-scores_N[positions], kind="stable")[:k]]

@@ -17,11 +17,12 @@ from typing import ClassVar
 import numpy as np
 import torch
 
-from reasonir.index.base import excluded_positions, incompatibility
+from reasonir.index.base import Form, excluded_positions, incompatibility
 from reasonir.index.dedup import Duplicates
 from reasonir.index.pooling import Pooling
 from reasonir.index.topk import TopK, report, sampled
 from reasonir.model.encoder import ENCODE_TOKENS, Embedder
+from reasonir.model.sparse import Sparsity
 from reasonir.types import Corpus, PlainTexts, Run, Text
 from reasonir.utils.ranges import Positive, Validated
 
@@ -46,7 +47,7 @@ class Exact(Validated):
     _distinct: Duplicates = field(init=False)
     name: ClassVar[str] = "exact"
     neural: ClassVar[bool] = True
-    single_vector: ClassVar[bool | None] = None
+    form: ClassVar[Form | None] = None
 
     def problems(self) -> Iterable[str]:
         """Yield an incompatibility with the head."""
@@ -68,6 +69,7 @@ class Exact(Validated):
         excluded = excluded_positions(ids, self.corpus, exclude)
         encoded = self.encoder.encode(list(queries.values()), "query", budget=self.tokens)
         best, unpooled = TopK(ids, encoded, score, excluded, k), sampled(ids, encoded, score, excluded)
+        sparsity = Sparsity.of(self.encoder.head)
         before = after = 0
         for block, representation in self.encoder.stream(
             PlainTexts(self._distinct.texts), "document", budget=self.tokens
@@ -76,9 +78,13 @@ class Exact(Validated):
             positions_N, unique_N = self._distinct.positions(np.arange(block.start, block.stop))
             best.add(positions_N, pooled, unique_N)
             before, after = before + len(representation.values_TD), after + len(pooled.values_TD)
+            if sparsity:
+                sparsity.add(representation)
             if self.pooling.pools:
                 unpooled.add(positions_N, representation, unique_N)
         run = best.run(self.corpus)
         if self.pooling.pools:
             self.measured = report("pooling", run, unpooled.run(self.corpus), vectors=after, encoded=before)
+        elif sparsity:
+            self.measured = sparsity.report(encoded)
         return run

@@ -19,7 +19,7 @@ import torch
 from annotated_types import Ge
 
 from reasonir.data.batch import Representation
-from reasonir.index.base import excluded_positions, incompatibility
+from reasonir.index.base import Form, excluded_positions, incompatibility
 from reasonir.index.topk import report, sampled
 from reasonir.model.encoder import ENCODE_TOKENS, Embedder
 from reasonir.types import Corpus, PlainTexts, Run, Text
@@ -142,7 +142,7 @@ class Faiss(Validated):
     _vectors: VectorIndex = field(init=False)
     name: ClassVar[str] = "faiss"
     neural: ClassVar[bool] = True
-    single_vector: ClassVar[bool | None] = True
+    form: ClassVar[Form | None] = "one"
 
     def problems(self) -> Iterable[str]:
         """Yield an incompatibility with the head."""

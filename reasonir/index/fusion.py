@@ -13,7 +13,7 @@ from statistics import fmean, pstdev
 from typing import ClassVar, Literal
 
 from reasonir.errors import InputError
-from reasonir.index.base import Index
+from reasonir.index.base import Form, Index
 from reasonir.index.bm25 import Bm25
 from reasonir.model.backbone import Model
 from reasonir.model.caching_encoder import CachingEncoder
@@ -83,7 +83,7 @@ class Fusion(Validated):
     _partner_index: Index = field(init=False)
     name: ClassVar[str] = "fusion"
     neural: ClassVar[bool] = True
-    single_vector: ClassVar[bool | None] = None
+    form: ClassVar[Form | None] = None
 
     def problems(self) -> Iterable[str]:
         """A partner without its model, or a model that nothing searches with."""

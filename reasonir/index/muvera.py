@@ -25,7 +25,7 @@ from annotated_types import Ge, Le
 from torch import Tensor
 
 from reasonir.data.batch import Representation
-from reasonir.index.base import excluded_positions, incompatibility
+from reasonir.index.base import Form, excluded_positions, incompatibility
 from reasonir.index.dedup import Duplicates
 from reasonir.index.faiss import VectorIndex
 from reasonir.index.pooling import Pooling
@@ -158,7 +158,7 @@ class Muvera(Validated):
     _stored: StoredVectors = field(init=False)
     name: ClassVar[str] = "muvera"
     neural: ClassVar[bool] = True
-    single_vector: ClassVar[bool | None] = False
+    form: ClassVar[Form | None] = "many"
 
     def problems(self) -> Iterable[str]:
         """Yield an incompatibility with the head."""

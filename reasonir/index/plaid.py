@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 
 from reasonir.errors import InputError
-from reasonir.index.base import excluded_positions, incompatibility
+from reasonir.index.base import Form, excluded_positions, incompatibility
 from reasonir.index.pooling import Pooling
 from reasonir.index.stored import IndexFolder, StoredVectors
 from reasonir.index.topk import report, sampled
@@ -78,7 +78,7 @@ class Plaid(Validated):
     _centroids: int = field(init=False, default=0)
     name: ClassVar[str] = "plaid"
     neural: ClassVar[bool] = True
-    single_vector: ClassVar[bool | None] = False
+    form: ClassVar[Form | None] = "many"
 
     def problems(self) -> Iterable[str]:
         """Yield an incompatibility with the head."""

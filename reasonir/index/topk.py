@@ -81,6 +81,15 @@ def _inside(positions_N: np.ndarray, hidden_M: np.ndarray) -> np.ndarray:
     return np.flatnonzero(hidden_M[index_N] == positions_N) if len(hidden_M) else np.empty(0, dtype=np.int64)
 
 
+def top_above_zero(scores_N: np.ndarray, k: int) -> np.ndarray:
+    """Return the positions of the `k` highest scores above 0, ties in corpus order; only those are sorted."""
+    positions = np.flatnonzero(scores_N > 0)
+    if len(positions) > k:
+        least = np.partition(scores_N[positions], -k)[-k]
+        positions = positions[scores_N[positions] >= least]
+    return positions[np.argsort(-scores_N[positions], kind="stable")[:k]]
+
+
 def sampled(
     query_ids: Sequence[str],
     queries: Representation,

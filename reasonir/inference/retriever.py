@@ -30,6 +30,7 @@ from reasonir.inference.loading import Device, check_encoder, read_encoder
 from reasonir.inference.search_engine import SearchEngine
 from reasonir.model.embedding_cache import identity_of
 from reasonir.model.encoder import Encoder
+from reasonir.model.sparse import rows_of
 from reasonir.types import Corpus, PlainTexts, Side, Text
 from reasonir.utils.files import atomic_folder, sha256
 from reasonir.utils.tensor_files import read_tensors, write_tensors
@@ -99,7 +100,8 @@ class Retriever(SearchEngine):
 
         Returns:
             A `Representation`; with a single-vector head `values_TD` has one row per text. As NumPy, the array
-            values_ND of a single-vector head, otherwise a list of one array per text with a row per token.
+            values_ND of a single-vector head, SciPy's `csr_array` of a sparse one, otherwise a list of one array per
+            text with a row per token.
 
         Raises:
             InputError: something other than texts, or another side.
@@ -109,6 +111,8 @@ class Retriever(SearchEngine):
         encoded = self.encoder.encode(many_queries(texts, "texts"), side)
         if not to_numpy:
             return encoded
+        if self.encoder.head.sparse:
+            return rows_of(encoded, self.encoder.head.size)
         values_TD = encoded.values_TD.float().cpu()
         if self.encoder.head.single_vector:
             return values_TD.numpy()
@@ -148,6 +152,8 @@ class Retriever(SearchEngine):
                     json.dumps({"id": doc_id, "text": text}) + "\n" for doc_id, text in self.documents.items()
                 )
             tensors = {"values": whole.values_TD, "lengths": whole.lengths_N}
+            if whole.terms_T is not None:
+                tensors["terms"] = whole.terms_T
             metadata = {"model": identity_of(self.encoder), DOCUMENTS: sha256(partial / DOCUMENTS)}
             write_tensors(partial / VECTORS, tensors, metadata)
 
@@ -180,7 +186,7 @@ def _read_vectors(file: Path) -> tuple[Representation, Mapping[str, str]]:
     tensors, metadata, _ = read_tensors(file, remedy=_AGAIN)
     if missing := {"values", "lengths"} - set(tensors):
         raise InputError(f"{file} has no tensor {min(missing)!r}: {_AGAIN}")
-    saved = Representation(tensors["values"], tensors["lengths"])
+    saved = Representation(tensors["values"], tensors["lengths"], tensors.get("terms"))
     if (total := int(saved.lengths_N.sum())) != len(saved.values_TD):
         raise InputError(f"{file} has {len(saved.values_TD)} vectors, and lengths of {total}: {_AGAIN}")
     return saved, metadata

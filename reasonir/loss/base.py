@@ -119,13 +119,23 @@ def incompatibility(objective: Any, head: Any) -> str | None:
         reason = f"{head.__name__} is a {head.kind}, and {name} trains {kinds} heads"
     elif getattr(objective, "single_vector", False) and not head.single_vector:
         reason = f"{head.__name__} gives many vectors per text, and {name} needs one"
+    elif (sparse := getattr(objective, "sparse", None)) is not None and sparse != head.sparse:
+        names = {True: "sparse weights of terms", False: "dense vectors"}
+        reason = f"{head.__name__} gives {names[head.sparse]}, and {name} trains {names[sparse]}"
     elif getattr(objective, "free_length", False) and head.normalised:
         reason = f"{head.__name__} gives vectors of length 1, and {name} trains their length"
-    elif getattr(objective, "logits", False) and getattr(head, "metric", None) == "euclidean":
-        reason = f"{head.__name__} gives scores up to 0, and {name} reads them as logits of relevance"
+    elif getattr(objective, "logits", False) and (end := _only_end(head)):
+        reason = f"{head.__name__} gives scores {end} 0, and {name} reads them as logits of relevance"
     else:
         return None
     return f"model/head and loss don't fit: {reason}: choose another loss= or model/head="
+
+
+def _only_end(head: Any) -> str | None:
+    """Return the side of 0 that all scores of a class of heads are on; None if they are on both."""
+    if getattr(head, "metric", None) == "euclidean":
+        return "up to"
+    return "from" if head.sparse else None
 
 
 def bounds_of(objective: Any) -> tuple[float, float]:
@@ -170,6 +180,8 @@ class RetrieverObjective(Validated):
     """True if it needs one vector per text."""
     free_length: ClassVar[bool] = False
     """True if it needs vectors of any length."""
+    sparse: ClassVar[bool | None] = None
+    """True if it needs sparse vectors, False if dense ones."""
     needs: ClassVar[frozenset[str]] = frozenset()
     teachers: ClassVar[frozenset[str]] = frozenset()
 

@@ -36,6 +36,7 @@ class GaussianLoss(RetrieverObjective):
     weight: NonNegativeFloat = 0.02
     sigreg: Sigreg = field(default_factory=Sigreg)
     single_vector: ClassVar[bool] = True
+    sparse: ClassVar[bool | None] = False
 
     def __call__(self, outputs: RetrievalOutputs) -> Mapping[str, Tensor]:
         """Return the loss, both terms, the mean distance of relevant pairs and the standard deviation of vectors."""

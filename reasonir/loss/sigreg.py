@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import torch
 from annotated_types import Ge
@@ -42,6 +42,7 @@ class Sigreg(RetrieverObjective):
     slices: Positive = 256
     t_max: PositiveFloat = 3.0
     knots: Annotated[int, Ge(2)] = 17
+    sparse: ClassVar[bool | None] = False
 
     def __call__(self, outputs: RetrievalOutputs) -> Mapping[str, Tensor]:
         """Return the loss, and each side's statistic over its floor."""

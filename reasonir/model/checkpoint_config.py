@@ -85,11 +85,12 @@ def known_class(folder: Path) -> type | None:
 def is_retriever(folder: Path) -> bool:
     """Return whether the checkpoint is a retriever of sentence-transformers or PyLate, with any backbone class."""
     lengths = stated_options(folder, "config_sentence_transformers.json")
-    return "query_length" in lengths or bool(module_options(folder, "Pooling"))
+    pooled = module_options(folder, "Pooling") or module_options(folder, "SpladePooling")
+    return "query_length" in lengths or bool(pooled)
 
 
 def module_options(folder: Path | None, kind: str) -> dict[str, Any]:
     """Return the values of the last sentence-transformers module of a kind (Dense, Pooling); empty without one."""
     modules = stated_values(folder / "modules.json", list) if folder else []
-    paths = [module["path"] for module in modules if module["type"].endswith(kind)]
+    paths = [module["path"] for module in modules if module["type"].rpartition(".")[2] == kind]
     return stated_options(folder, f"{paths[-1]}/config.json") if paths else {}

@@ -83,13 +83,14 @@ class Disk:
         try:
             tensors = read_tensors(file, remedy=_AGAIN).tensors
             values_TD, lengths_N, tokens_N, lost_N = (tensors[name] for name in ("values", "lengths", "tokens", "lost"))
+            embedded = Representation(values_TD.float(), lengths_N, tensors.get("terms"))
         except InputError as error:
             log.warning("%s", error)
             return None
         except KeyError as error:
             log.warning("%s has no tensor %s: %s", file, error, _AGAIN)
             return None
-        return Block(Representation(values_TD.float(), lengths_N), tokens_N, lost_N)
+        return Block(embedded, tokens_N, lost_N)
 
     def save(self, key: str, block: Block) -> None:
         """See `Store`."""
@@ -99,6 +100,8 @@ class Disk:
             "tokens": block.tokens_N,
             "lost": block.lost_N,
         }
+        if block.representation.terms_T is not None:
+            tensors["terms"] = block.representation.terms_T
         write_tensors(self._file(key), tensors)
 
     def _file(self, key: str) -> Path:

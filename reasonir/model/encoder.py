@@ -202,7 +202,7 @@ class Encoder(nn.Module):
                 for chosen_M in watch(self.cut(tokens.lengths_N, budget)):
                     self.between()
                     values_TD = self(self.pad(tokens, chosen_M))
-                    parts.append(Representation(values_TD, lengths_N[chosen_M]))
+                    parts.append(self.head.stored(Representation(values_TD, lengths_N[chosen_M])))
                     order.append(chosen_M)
         finally:
             self.train(training)

@@ -72,7 +72,7 @@ def _winners(
         for part_SD in torch.split(queries_SD, step):
             similarity_SBL = (part_SD @ tokens_MD.T).view(-1, *rows_BL.shape)
             best_SB, column_SB = similarity_SBL.max(dim=-1)
-            best.append(best_SB)
+            best.append(best_SB.to(queries_SD.dtype))  # mixed precision multiplies in 16 bits
             won.append(rows_BL.gather(1, column_SB.T).T)
         yield block_B, torch.cat(best), torch.cat(won)
 

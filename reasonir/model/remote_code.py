@@ -29,6 +29,7 @@ _MODULES = {
         *("Transformer", "Pooling", "Dense", "Normalize", "Dropout", "LayerNorm", "WeightedLayerPooling"),
         *("Router", "Asym"),
     ),
+    "sentence_transformers.sparse_encoder.models": ("MLMTransformer", "SpladePooling"),
     "pylate.models": ("Dense",),
 }
 """Modules allowed in modules.json and in a Router: they name no other class, or only names that are checked here."""
@@ -112,7 +113,7 @@ def _check_module(folder: Path, name: Any, path: Any, named_in: Path) -> None:
     if location.is_absolute() or ".." in location.parts or "\\" in str(path):
         raise _refusal(named_in, "path", path)
     inside = folder / location
-    if kind == "Transformer":
+    if kind in ("Transformer", "MLMTransformer"):
         _check_transformer(inside)
     elif kind == "Dense":
         _check_activation(inside / "config.json", "activation_function")

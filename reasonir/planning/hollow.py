@@ -93,7 +93,7 @@ def _no_weights(tracing: Tracing) -> Iterator[None]:
         with torch.device("meta"):
             net = cls._from_config(config, dtype=torch.float32, **attention)
         hollow_(net, tracing, _CPU)
-        return net.eval()
+        return (net.eval(), {"missing_keys": ()}) if options.get("output_loading_info") else net.eval()
 
     def resize(self: Any, size: int | None = None, *args: Any, **options: Any) -> Any:
         """Grow for the head's markers; a stand-in's tokenizer is smaller than the vocabulary."""

@@ -16,6 +16,7 @@ def built(node):
         ((), "CachedContrastive"),
         (("model/head=biencoder",), "CachedContrastive"),
         (("model/head=gaussian",), "GaussianLoss"),
+        (("model/head=splade",), "SpladeLoss"),
         (("model/head=cross_encoder",), "Bce"),
         (("model=qwen_reranker",), "Bce"),
         (("model/head=provence",), "ProvenceLoss"),

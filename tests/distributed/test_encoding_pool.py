@@ -2,6 +2,7 @@
 
 import json
 
+import pytest
 import torch
 
 from reasonir.distributed.encoding_pool import broadcast_weights, join_pool, run_together
@@ -25,9 +26,9 @@ def search(encoder, **options):
     return index.search(QUERIES, 40), reader.documents
 
 
-def on_each(rank, bert, folder):
+def on_each(rank, bert, folder, head):
     encoder_module._SORTED_TOGETHER = 7
-    encoder, read = load(bert, "colbert"), []
+    encoder, read = load(bert, head), []
     represent = Encoder.represent
     Encoder.represent = lambda self, tokens, **options: read.append(len(tokens)) or represent(self, tokens, **options)
     alone = search(encoder) if rank == 0 else None
@@ -52,8 +53,9 @@ def on_each(rank, bert, folder):
     (folder / f"{rank}.json").write_text(json.dumps({"read": read, "total": total, "rankings": len(rankings)}))
 
 
-def test_two_ranks_rank_as_one_process_and_share_the_encoding(bert, tmp_path):
-    on_two_ranks(on_each, bert, tmp_path)
+@pytest.mark.parametrize("head", ["colbert", "splade"])
+def test_two_ranks_rank_as_one_process_and_share_the_encoding(bert, tmp_path, head):
+    on_two_ranks(on_each, bert, tmp_path, head)
     first, second = (json.loads((tmp_path / f"{rank}.json").read_text()) for rank in (0, 1))
     assert (first["rankings"], second["rankings"]) == (3, 0)
     assert first["read"] == [4, 7, 7, 7] * 2 + [7]  # queries, every other block of documents

@@ -43,14 +43,18 @@ def started(rank, function, arguments):
 def objective_of(head):
     from reasonir.loss.bce import Bce
     from reasonir.loss.cached_contrastive import CachedContrastive
+    from reasonir.loss.flops import Flops
     from reasonir.loss.gaussian import GaussianLoss
     from reasonir.loss.listwise import Listwise
     from reasonir.loss.provence import ProvenceLoss
     from reasonir.loss.ranknet import Ranknet
+    from reasonir.loss.splade import SpladeLoss
     from reasonir.loss.sum import Sum
 
     if head == "gaussian":
         return GaussianLoss(0.5, weight=0.5)
+    if head == "splade":
+        return SpladeLoss(0.5, Flops(0.5, 0.5))
     pairs = Sum({"bce": Bce(), "listwise": Listwise(), "ranknet": Ranknet()}, {"ranknet": 0.3})
     if head == "provence":
         return ProvenceLoss(pairs, average="document")

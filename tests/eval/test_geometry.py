@@ -77,7 +77,7 @@ def test_a_document_with_a_querys_id_takes_no_rank(collection, tmp_path):
     assert _ndcg(task, hits) == pytest.approx(second + (1 - 1 / np.log2(3)) / len(positions))
 
 
-@pytest.mark.parametrize("head", ["colbert", "yes_no"])
+@pytest.mark.parametrize("head", ["colbert", "splade", "yes_no"])
 def test_other_heads_are_refused_before_anything_is_loaded(composed, head):
     fault = Geometry.incompatibility(HEADS[head])
     assert fault is not None

@@ -62,3 +62,9 @@ def test_the_recall_of_an_approximate_index_is_noted():
     made.measured = {"t": {"trained": {"recall_at_100": 0.98, "vectors": 10, "encoded_vectors": 20}}}
     made.measured["t"]["trained"][module.RECALL] = 0.98
     assert result_table(made, "trained").note.startswith("t: of the exact first")
+
+
+def test_the_terms_of_sparse_vectors_are_noted():
+    made = results({"t": {"trained": [1.0]}})
+    made.measured = {"t": {"trained": {"query_terms": 20.4, "document_terms": 100.0, "flops": 1.234}}}
+    assert result_table(made, "trained").note == "t: 20 terms a query, 100 a document, of which a pair shares 1.23"

@@ -41,7 +41,7 @@ def test_excluded_documents_are_removed_before_the_cut(encoder, monkeypatch):
     best = list(index.search(QUERIES, 30)["q1"])
     excluded = frozenset(best[:27])
     run = index.search(QUERIES, 5, exclude={"q1": excluded})
-    assert list(run["q1"]) == best[27:]  # three are left of thirty, not none of five
+    assert set(run["q1"]) == set(best[27:])  # three are left of thirty, not none of five
     assert len(run["q0"]) == 5
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from reasonir.data.batch import Representation
-from reasonir.index.topk import TopK, recall, report, sampled
+from reasonir.index.topk import TopK, recall, report, sampled, top_above_zero
 from reasonir.types import Corpus
 
 
@@ -44,6 +44,15 @@ def test_the_sample_is_spread_over_all_queries(count, first):
     assert chosen.query_ids[:3] == [f"q{i}" for i in first]
     assert [f"q{int(value)}" for value in chosen.queries.values_TD[:, 0]] == chosen.query_ids
     assert [f"q{positions[0]}" for positions in chosen.excluded] == chosen.query_ids
+
+
+@pytest.mark.parametrize("k", [1, 7, 50, 400])
+def test_the_first_are_those_of_a_stable_sort_of_all(k):
+    draw = np.random.default_rng(0)
+    scores_N = draw.integers(0, 6, 300).astype(np.float32)  # many ties, many zeros
+    order = np.argsort(-scores_N, kind="stable")[:k]
+    assert top_above_zero(scores_N, k).tolist() == [position for position in order if scores_N[position] > 0]
+    assert top_above_zero(np.zeros(5), k).tolist() == []
 
 
 def ranking(*names):

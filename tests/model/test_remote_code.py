@@ -129,6 +129,12 @@ ATTACKS = {
         r"9_Router/query_0_Dense/config\.json has activation_function",
         True,
     ),
+    "a language model in a route": (
+        BI,
+        routed("router_config.json", "sentence_transformers.sparse_encoder.models.MLMTransformer", **EVIL),
+        r"9_Router/query_0_Dense/config\.json has auto_map",
+        True,
+    ),
     "a model": (CROSS, json_of("config.json", **EVIL), r"config\.json has auto_map: .*evil\.Evil", True),
     "a model of another repository": (
         BI,

@@ -28,6 +28,7 @@ HEADS = {
     "colbert": ("model=tiny", "evaluation.baselines=[random,bm25,untrained]", "+tags.purpose=the card"),
     "biencoder": ("model=tiny", "model/head=biencoder", "model/prompts=instruct", "evaluation.baselines=[]"),
     "gaussian": ("model=tiny", "model/head=gaussian", "loss=gaussian", "evaluation.baselines=[]"),
+    "splade": ("model=tiny", "model/head=splade", "evaluation.baselines=[]"),
     "cross_encoder": ("model=tiny", "model/head=cross_encoder", "loss=bce", "evaluation.baselines=[]"),
     "yes_no": ("model=tiny_reranker", "loss=bce", "evaluation.baselines=[]"),
 }
@@ -81,6 +82,8 @@ def test_the_card_opens_the_saved_folder_with_the_runs_scores(head, runs, tmp_pa
         found = [float((queries[0] @ each.T).max(1).sum()) for each in documents]
     elif head == "biencoder":
         found = (theirs["queries"] @ theirs["documents"].T)[0].tolist()
+    elif head == "splade":
+        found = theirs["model"].similarity(theirs["queries"], theirs["documents"])[0].tolist()
     else:
         size = theirs["queries"].shape[1]
         found = [-float(np.square(theirs["queries"][0] - each).sum()) / (2 * size) for each in theirs["documents"]]

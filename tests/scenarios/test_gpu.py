@@ -56,7 +56,7 @@ def test_a_run_has_the_losses_and_metrics_of_the_cpu(home, record_property):
     assert found[1][1].keys() == found[0][1].keys()
 
 
-@pytest.mark.parametrize("head", ["colbert", "biencoder", "gaussian"])
+@pytest.mark.parametrize("head", ["colbert", "biencoder", "gaussian", "splade"])
 @pytest.mark.parametrize("precision", ["16-mixed", "bf16-mixed"])
 def test_mixed_precision_trains_as_float32_does(home, head, precision):
     given = (*TINY, f"model/head={head}", *(["loss=gaussian"] if head == "gaussian" else []))

@@ -15,6 +15,7 @@ FITS = {
     "colbert": {*ANY, "cached_contrastive", "sigreg"},
     "biencoder": {*ANY, *BIENCODER},
     "gaussian": {*ANY, *BIENCODER, "variance"} - {"bce", "mse"},
+    "splade": {*ANY, "cached_contrastive", "flops", "splade"} - {"bce", "mse"},
     "cross_encoder": {*ANY},
     "yes_no": {*ANY},
     "provence": {*ANY, "provence"},
@@ -27,10 +28,15 @@ REASONS = {
     ("biencoder", "variance"): "BiEncoder gives vectors of length 1, and Variance trains their length",
     ("gaussian", "bce"): "Gaussian gives scores up to 0, and Bce reads them as logits",
     ("gaussian", "mse"): "Gaussian gives scores up to 0, and Mse reads them as logits",
+    ("splade", "bce"): "Splade gives scores from 0, and Bce reads them as logits",
+    ("splade", "sigreg"): "Splade gives sparse weights of terms, and Sigreg trains dense vectors",
+    ("splade", "margin"): "Splade gives sparse weights of terms, and Margin trains dense vectors",
+    ("biencoder", "flops"): "BiEncoder gives dense vectors, and Flops trains sparse weights of terms",
+    ("colbert", "splade"): "ColBERT gives dense vectors, and SpladeLoss trains sparse weights of terms",
     ("yes_no", "margin"): "YesNo is a reranker, and Margin trains retriever heads",
     ("colbert", "provence"): "ColBERT is a retriever, and ProvenceLoss trains pruner heads",
 }
-LOSSES = sorted({*ANY, *BIENCODER, "variance", "provence"})
+LOSSES = sorted({*ANY, *BIENCODER, "variance", "provence", "flops", "splade"})
 PAIRS = [(head, loss) for head in HEADS for loss in LOSSES]
 
 

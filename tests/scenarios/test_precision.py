@@ -16,6 +16,7 @@ from reasonir.loss.bce import Bce
 from reasonir.loss.cached_contrastive import CachedContrastive
 from reasonir.loss.gaussian import GaussianLoss
 from reasonir.loss.provence import ProvenceLoss
+from reasonir.loss.splade import SpladeLoss
 from reasonir.training import trainer
 from reasonir.training.module import RetrieverModule
 from reasonir.training.optim import Optim, steps_taken
@@ -28,6 +29,7 @@ OBJECTIVES = {
     "colbert": CachedContrastive(0.5),
     "biencoder": CachedContrastive(0.5),
     "gaussian": GaussianLoss(0.5),
+    "splade": SpladeLoss(0.5),
     "cross_encoder": Bce(),
     "yes_no": Bce(),
     "provence": ProvenceLoss(Bce()),

@@ -74,6 +74,7 @@ READERS = {
     "colbert": ENCODERS | DECODERS,
     "biencoder": ENCODERS | DECODERS,
     "gaussian": ENCODERS | DECODERS,
+    "splade": ENCODERS,
     "cross_encoder": {**CLASSIFIERS, "qwen3": GROUPED},
     "provence": CLASSIFIERS,
     "yes_no": ANSWERING,

@@ -95,6 +95,8 @@ class Head(Protocol):
     """True if query and document are read together."""
     single_vector: ClassVar[bool]
     """True if the representation of a text, or of a pair, is a single vector."""
+    sparse: ClassVar[bool] = False
+    """True if vectors are weights of the vocabulary's terms, 0 or more, mostly 0; `size` is then their number."""
     default_loss: ClassVar[str]
     """Default option of the group `loss`; `config.loss_of` reads its source."""
     usage: ClassVar[UsageSnippet]
@@ -149,6 +151,10 @@ class Head(Protocol):
     def vectors(self, tokens: Tokens) -> Tensor:
         """Return lengths_N: the number of vectors of each text, by default 1."""
         return torch.ones_like(tokens.lengths_N)
+
+    def stored(self, representation: Representation) -> Representation:
+        """Return the representation of a micro-batch in the form that inference keeps, by default as it is."""
+        return representation
 
     def outputs(self, representation: Representation) -> list[Tensor]:
         """Return the values of each text or pair by which an export is compared with the model."""

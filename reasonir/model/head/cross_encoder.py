@@ -187,7 +187,7 @@ print(model.predict([("why does it rain", "Warm air rises."), ("why does it rain
         self.tokenizer = tokenizer
         backbone = source.base_model
         self.classifier = source
-        setattr(source, source.base_model_prefix, _PrecomputedBackbone(getattr(backbone, "pooler", None)))
+        setattr(source, source.base_model_prefix, PrecomputedBackbone(getattr(backbone, "pooler", None)))
         if self.classifier.base_model.pooler is not None:
             backbone.pooler = None
         self._two_types = any(tokenizer.tokenizer("a", "b").get("token_type_ids", ()))
@@ -365,7 +365,7 @@ print(model.predict([("why does it rain", "Warm air rises."), ("why does it rain
         return {"sentence-transformers": list(logits_P.flatten(1)[:, :1] if logits_P.ndim > 1 else logits_P[:, None])}
 
 
-class _PrecomputedBackbone(nn.Module):
+class PrecomputedBackbone(nn.Module):
     """Replacement of a backbone that returns its precomputed output, pooled by the backbone's own pooler."""
 
     def __init__(self, pooler: nn.Module | None) -> None:
@@ -373,6 +373,7 @@ class _PrecomputedBackbone(nn.Module):
         self.pooler = pooler
 
     def forward(self, *_: Any, inputs_embeds: Tensor, **__: Any) -> Any:
+        """Return the output whose last hidden states are `inputs_embeds`."""
         from transformers.modeling_outputs import BaseModelOutputWithPoolingAndCrossAttentions
 
         pooled = None if self.pooler is None else self.pooler(inputs_embeds)

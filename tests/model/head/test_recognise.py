@@ -47,6 +47,7 @@ def test_names_of_registered_models_are_stable():
         "CrossEncoder": "demo-cross_encoder",
         "Gaussian": "demo-gaussian",
         "Provence": "demo-provence",
+        "Splade": "demo-splade",
         "YesNo": "demo-yes_no",
     }
 
