@@ -14,6 +14,7 @@ from reasonir.errors import InputError
 from reasonir.hardware import Hardware
 from reasonir.inference import load
 from reasonir.inference.index_cache import open_corpus
+from reasonir.inference.loading import run_of
 from reasonir.inference.retriever import Retriever
 from reasonir.publishing.answers import Answers
 
@@ -40,11 +41,22 @@ def serve(config: DictConfig) -> None:
             if not isinstance(model, Retriever):
                 raise InputError(f"corpus={config.corpus}: run={config.run} is no retriever: omit corpus=")
             open_corpus(model, str(config.corpus), Path(config.home))
-        log.info("Serving %s at http://%s:%d/invocations; Ctrl-C stops it", config.run, config.host, config.port)
-        settings = uvicorn.Config(
-            Server(Answers(model, limits)).application(), log_config=None, access_log=False, timeout_graceful_shutdown=5
+        name = _name(str(config.run))
+        log.info(
+            "Serving %s at http://%s:%d (/invocations, /v1/embeddings, /rerank); Ctrl-C stops it",
+            name,
+            config.host,
+            config.port,
         )
+        application = Server(Answers(model, limits, name=name)).application()
+        settings = uvicorn.Config(application, log_config=None, access_log=False, timeout_graceful_shutdown=5)
         uvicorn.Server(settings).run(sockets=[listener])
+
+
+def _name(path: str) -> str:
+    """Return a model's name for clients: a run's or folder's without its place, or a hub id."""
+    folder = run_of(path) or Path(path).expanduser()
+    return folder.resolve().name if folder.exists() else path
 
 
 def _listening(host: str, port: int) -> socket.socket:

@@ -3,7 +3,8 @@
 Every record has `query`, and `documents` unless the retriever has a corpus to search; it may have an `instruction`. Its
 answer is a list, best first: `id`, `text`, `score` from a retriever; `position` (index in the documents) and `score`
 from a reranker; from a pruner these, the `kept` text and every sentence's probability. Parameters: `top_k` (default 10
-for a retriever, all for others) and a pruner's `threshold`.
+for a retriever, all for others) and a pruner's `threshold`. Other formats ask for vectors (`embed`) or for scores of
+documents (`score`).
 """
 
 from __future__ import annotations
@@ -12,13 +13,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import torch
+
+from reasonir.data.batch import Representation
 from reasonir.errors import InputError
 from reasonir.inference.arguments import many_strings, one_query
 from reasonir.inference.pruner import Pruned, Pruner
 from reasonir.inference.reranker import Reranker
 from reasonir.inference.retriever import Retriever
+from reasonir.model.encoder import blocks
 from reasonir.publishing.turns import Deadline, Turns
-from reasonir.types import Text
+from reasonir.types import Pair, Side, Text
 from reasonir.utils.ranges import Positive, PositiveFloat, Validated
 
 TOP_K = 10
@@ -45,19 +50,15 @@ class Limits(Validated):
         """Return the deadline of a request that arrives now."""
         return Deadline(self.seconds)
 
-    def check(self, records: Sequence[Mapping[str, Any]]) -> None:
-        """Refuse records of more documents or bytes.
+    def check(self, documents: Sequence[object], others: Sequence[object] = ()) -> None:
+        """Refuse more documents, or more bytes of documents and other texts (queries, instructions).
 
         Raises:
             InputError: naming the number and the limit.
         """
-        texts = [
-            text for record in records if isinstance(record.get("documents"), list) for text in record["documents"]
-        ]
-        if len(texts) > self.documents:
-            raise InputError(f"{len(texts):,} documents, at most {self.documents:,} in a request: split it")
-        texts += [record.get(name) for record in records for name in ("query", "instruction")]
-        size = sum(len(text.encode(errors="replace")) for text in texts if isinstance(text, str))
+        if len(documents) > self.documents:
+            raise InputError(f"{len(documents):,} documents, at most {self.documents:,} in a request: split it")
+        size = sum(len(text.encode(errors="replace")) for text in (*documents, *others) if isinstance(text, str))
         if size > self.bytes:
             raise InputError(f"{size:,} bytes of text, at most {self.bytes:,} in a request: split it")
 
@@ -68,10 +69,11 @@ class Answers:
     Args:
         model: the model, a retriever perhaps with documents to search.
         limits: of each request.
+        name: of the model, for clients.
     """
 
-    def __init__(self, model: Retriever | Reranker | Pruner, limits: Limits) -> None:
-        self.model, self.limits = model, limits
+    def __init__(self, model: Retriever | Reranker | Pruner, limits: Limits, *, name: str = "reasonir") -> None:
+        self.model, self.limits, self.name = model, limits, name
         self._turns = Turns()
         model.encoder.between = self._turns.pass_on
 
@@ -84,8 +86,10 @@ class Answers:
             InputError: naming the record, the parameter or the limit.
             TooLateError, GoneError: see `reasonir.publishing.turns`.
         """
-        self.limits.check(records)
-        _refuse_unknown(params, _PARAMETERS, "params")
+        lists = [texts for record in records if isinstance(texts := record.get("documents"), list)]
+        others = [record.get(name) for record in records for name in ("query", "instruction")]
+        self.limits.check([text for texts in lists for text in texts], others)
+        refuse_unknown(params, _PARAMETERS, "params")
         answers = []
         with self._turns.taken(deadline):
             for number, record in enumerate(records):
@@ -95,8 +99,49 @@ class Answers:
                     raise InputError(f"record {number}: {error}") from error
         return answers
 
+    def embed(self, texts: Sequence[Text], side: Side, deadline: Deadline) -> tuple[Representation, int]:
+        """Return the vectors of texts, on the CPU, and the number of tokens read for them.
+
+        Raises:
+            InputError: the limits, or a model that doesn't give one vector per text.
+            TooLateError, GoneError: see `reasonir.publishing.turns`.
+        """
+        head = self.model.encoder.head
+        if not isinstance(self.model, Retriever):
+            raise InputError(
+                f"this model is a {head.kind}, which gives texts no vectors: POST /rerank scores documents"
+            )
+        if not head.single_vector:
+            raise InputError(
+                "this model gives a text one vector per token, not one embedding: POST /rerank scores documents with it"
+            )
+        self.limits.check([text.text for text in texts])
+        parts, read = [], 0
+        with self._turns.taken(deadline):
+            for _, chosen in blocks(texts):
+                tokens = head.tokenizer(chosen, side)
+                read += int(tokens.lengths_N.sum())
+                parts.append(self.model.encoder.represent(tokens))
+        return Representation.join(parts).to(device=torch.device("cpu")), read
+
+    def score(self, query: Text, documents: Sequence[str], deadline: Deadline, *, logits: bool) -> list[float]:
+        """Return the score of each document: a retriever's similarity, else the probability of relevance or its logit.
+
+        Raises:
+            InputError: the limits.
+            TooLateError, GoneError: see `reasonir.publishing.turns`.
+        """
+        self.limits.check(documents, (query.text, query.instruction))
+        with self._turns.taken(deadline):
+            if isinstance(self.model, Retriever):
+                return [float(score) for score in self.model.score([query], documents)[0]]
+            if logits:
+                pairs = [Pair(query, Text(document)) for document in documents]
+                return [float(score) for score in self.model.encoder.score_pairs(pairs)]
+            return self.model.score(query, documents)
+
     def _answer(self, record: Mapping[str, Any], params: Mapping[str, Any]) -> list[dict[str, Any]]:
-        _refuse_unknown(record, _FIELDS, "the record")
+        refuse_unknown(record, _FIELDS, "the record")
         texts, top_k = record.get("documents"), params.get("top_k")
         query = one_query(Text(record.get("query"), record.get("instruction") or ""))  # type: ignore[arg-type]
         documents = None if texts is None else many_strings(texts, "documents")
@@ -121,7 +166,12 @@ class Answers:
         return [hit._asdict() for hit in retriever.retrieve(query, top_k)]
 
 
-def _refuse_unknown(values: Mapping[str, Any], known: Sequence[str], what: str) -> None:
+def refuse_unknown(values: Mapping[str, Any], known: Sequence[str], what: str) -> None:
+    """Refuse names that a request doesn't have.
+
+    Raises:
+        InputError: naming them and the known ones.
+    """
     if unknown := [str(name) for name in values if name not in known]:
         raise InputError(f"{what} has {', '.join(map(repr, unknown))}: give {', '.join(known)} alone")
 

@@ -1,5 +1,6 @@
 """The server over HTTP: answers, limits, mistakes, clients that leave, small requests beside large ones."""
 
+import base64
 import contextlib
 import http.client
 import itertools
@@ -10,6 +11,7 @@ import threading
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import uvicorn
 
@@ -39,7 +41,7 @@ def served(exported):
     stopped = []
 
     def start(head, **limits):
-        answers = Answers(reasonir.load(exported / head), Limits(**limits))
+        answers = Answers(reasonir.load(exported / head), Limits(**limits), name="rain")
         listener = socket.create_server(("127.0.0.1", 0))
         server = uvicorn.Server(uvicorn.Config(Server(answers).application(), log_level="error"))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
@@ -55,11 +57,11 @@ def served(exported):
         thread.join()
 
 
-def post(port, body, headers=JSON):
+def post(port, body, headers=JSON, path="/invocations"):
     """(status, answer)"""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     with contextlib.closing(connection):
-        connection.request("POST", "/invocations", body if isinstance(body, bytes) else json.dumps(body), headers)
+        connection.request("POST", path, body if isinstance(body, bytes) else json.dumps(body), headers)
         answer = connection.getresponse()
         return answer.status, json.loads(answer.read())
 
@@ -126,6 +128,62 @@ def test_mistakes_are_told_without_a_trace(served, status, body, message):
     assert post(port, request(TEXTS))[0] == 200
 
 
+def test_openais_client_is_answered(served, exported):
+    """The body and headers that the openai package sends."""
+    _, port = served("biencoder")
+    sent = {"input": TEXTS, "model": "rain", "encoding_format": "base64", "dimensions": 8, "input_type": None}
+    status, answer = post(port, sent, {**JSON, "Authorization": "Bearer none"}, "/v1/embeddings")
+    assert status == 200
+    found = [np.frombuffer(base64.b64decode(each["embedding"]), dtype="float32") for each in answer["data"]]
+    whole = reasonir.load(exported / "biencoder").encode(TEXTS, to_numpy=True)[:, :8]
+    np.testing.assert_allclose(found, whole / np.linalg.norm(whole, axis=1, keepdims=True), atol=1e-6)
+    connection = http.client.HTTPConnection("127.0.0.1", port)
+    connection.request("GET", "/v1/models")
+    listed = json.loads(connection.getresponse().read())
+    assert listed["object"] == "list"
+    assert [(each["id"], each["object"]) for each in listed["data"]] == [("rain", "model")]
+
+
+@pytest.mark.parametrize("path", ["/rerank", "/v1/rerank", "/v2/rerank"])
+def test_rerankers_and_retrievers_are_asked_at_the_same_addresses(served, exported, path):
+    for head in ("cross_encoder", "biencoder"):
+        _, port = served(head)
+        status, answer = post(port, {"query": QUERY, "documents": TEXTS, "top_n": 2}, path=path)
+        assert status == 200
+        model = reasonir.load(exported / head)
+        scores = list(model.score(QUERY, TEXTS)) if head == "cross_encoder" else model.score(QUERY, TEXTS)[0].tolist()
+        best = sorted(range(len(TEXTS)), key=lambda index: -scores[index])[:2]
+        assert [each["index"] for each in answer["results"]] == best
+        found = [each["relevance_score"] for each in answer["results"]]
+        assert found == pytest.approx([scores[index] for index in best], abs=1e-6)
+        assert [each["index"] for each in post(port, {"query": QUERY, "texts": TEXTS}, path=path)[1]][:2] == best
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "headers"),
+    [
+        (400, b"{", JSON),
+        (400, b"null", JSON),
+        (400, b"[" * 100_000, JSON),
+        (400, b'{"input": NaN, "documents": NaN, "query": "x"}', JSON),
+        (400, {"input": ["x"] * 21, "documents": ["x"] * 21, "query": "x"}, JSON),
+        (413, {"input": "x" * 200_001, "documents": ["x" * 200_001], "query": "x"}, JSON),
+        (415, b"{}", {"Content-Type": "text/plain"}),
+    ],
+)
+def test_errors_have_the_shape_of_their_address(served, status, body, headers):
+    _, port = served("biencoder", documents=20, bytes=200_000)
+    one, answer = post(port, body, headers, "/v1/embeddings")
+    assert (one, set(answer)) == (status, {"error"})
+    assert set(answer["error"]) == {"message", "type", "param", "code"}
+    assert answer["error"]["type"] == "invalid_request_error"
+    other, told = post(port, body, headers, "/v1/rerank")
+    assert (other, set(told)) == (status, {"message", "error", "error_type"})
+    assert told["message"] == told["error"]
+    for message in (answer["error"]["message"], told["message"]):
+        assert not any(trace in message for trace in ("Traceback", ".py", "\n", str(Path.cwd())))
+
+
 def test_other_addresses_and_types_are_refused(served):
     _, port = served("cross_encoder", bytes=1000)
     assert post(port, b"a,b", {"Content-Type": "text/csv"})[0] == 415
@@ -138,6 +196,8 @@ def test_other_addresses_and_types_are_refused(served):
         assert answer.status == status
         assert "POST /invocations" in json.loads(answer.read())["message"]
 
+    assert "/v1/embeddings" in post(port, {}, path="/v1/models")[1]["error"]["message"]
+    assert post(port, {}, path="/v3/rerank")[0] == 404
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     endless = itertools.repeat(b"x" * 1000)
     with pytest.raises((BrokenPipeError, ConnectionResetError)):  # refused, and closed, while it is sent
@@ -156,6 +216,9 @@ def test_a_fault_of_the_server_is_told_in_its_log_alone(served, monkeypatch):
     monkeypatch.setattr(answers, "_answer", fail)
     status, answer = post(port, request(TEXTS))
     assert (status, answer["message"]) == (500, "the server failed: its log has the reason")
+    monkeypatch.setattr(answers, "score", fail)
+    status, answer = post(port, {"query": "x", "documents": ["y"]}, path="/rerank")
+    assert (status, answer["error_type"]) == (500, "Backend")
 
 
 def test_a_small_request_is_not_held_by_a_large_one(served):
