@@ -23,6 +23,7 @@ import torch
 from reasonir.errors import InputError
 from reasonir.eval.base import EvaluatedSystem
 from reasonir.eval.beir import BeirBenchmark
+from reasonir.eval.compressed import DEPTH, run_of
 from reasonir.eval.results import HEADLINE, ExtraMetrics
 from reasonir.eval.stats.ranking_metrics import mean, per_query
 from reasonir.eval.stats.vector_space import Space, figures
@@ -36,7 +37,7 @@ from reasonir.utils.table import TEXT, Table, read_csv, write_csv
 
 log = logging.getLogger(__name__)
 
-DEPTH, AT = 100, 10
+AT = 10
 CODES, EFFORTS, FIRST_PREFIX = (16, 32), (16, 64, 256), 64
 WHITENED = "whitened_"
 _ROW = "row"
@@ -151,18 +152,7 @@ def _prefixes(size: int) -> list[int]:
 
 
 def _ndcg(task: Task, hits: Ranking) -> float:
-    ids = task.corpus.ids
-    run = {
-        query_id: {
-            ids[index]: score
-            for index, score in zip(indices, scores, strict=True)
-            if ids[index] not in task.excluded.get(query_id, ())  # one at most, of DEPTH
-        }
-        for query_id, indices, scores in zip(
-            task.queries, hits.positions_QK.tolist(), hits.scores_QK.tolist(), strict=True
-        )
-    }
-    return mean(per_query(run, task.qrels))[HEADLINE]
+    return mean(per_query(run_of(task, hits), task.qrels))[HEADLINE]
 
 
 def _overlap(index_QK: np.ndarray, exact_QK: np.ndarray) -> float:
