@@ -16,13 +16,19 @@ log = logging.getLogger(__name__)
 @command("push")
 def main(config: DictConfig) -> None:
     """Save the model with its card and, unless in a dry run, upload it."""
-    from reasonir.publishing.hub import check_name, push, save
+    from reasonir.cli.startup import quiet_libraries
+    from reasonir.publishing.hub import check_name, push, refuse_unfinished, save
+    from reasonir.publishing.measured import measure
     from reasonir.tracking.base import folder_of_run
 
+    quiet_libraries()
     check_name(config.to)
     run = folder_of_run(str(config.run), Path(config.home))
+    refuse_unfinished(run)
+    trust = config.trust_remote_code
+    measured = measure(run, home=Path(config.home), trust_remote_code=trust) if config.measure else None
     folder = output_folder() / Path(config.to).name
-    save(run, folder, name=config.to, licence=config.license)
+    save(run, folder, name=config.to, licence=config.license, measured=measured)
     if config.dry_run:
         log.info("This would be uploaded: %s", folder)
     else:

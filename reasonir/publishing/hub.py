@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from reasonir.errors import InputError
+from reasonir.publishing.measured import Measured
 from reasonir.publishing.model_card import card_of
 from reasonir.utils.command_line import command_line, override
 from reasonir.utils.files import PARTIAL, atomic_folder
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 _REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
 
 
-def save(run: Path, folder: Path, *, name: str, licence: str | None = None) -> None:
+def save(run: Path, folder: Path, *, name: str, licence: str | None = None, measured: Measured | None = None) -> None:
     """Write the model of a finished run with its card to a new folder.
 
     Args:
@@ -29,18 +30,28 @@ def save(run: Path, folder: Path, *, name: str, licence: str | None = None) -> N
         folder: to write.
         name: of the model in the card: user/name or a folder.
         licence: of the model, by the hub's names; None for none.
+        measured: what was measured for the card.
 
     Raises:
         InputError: the run has no exported model, or the folder exists.
     """
-    if not (run / "model").is_dir():
-        command = command_line("train", override("resume", run))
-        raise InputError(f"run={run} has no exported model: finish the run ({command})")
+    refuse_unfinished(run)
     if folder.exists():
         raise InputError(f"{folder} exists: give a new folder, or remove it")
     with atomic_folder(folder) as partial:
         shutil.copytree(run / "model", partial, dirs_exist_ok=True, ignore=shutil.ignore_patterns(f"*{PARTIAL}*"))
-        (partial / "README.md").write_text(card_of(run, name, licence=licence), encoding="utf-8")
+        (partial / "README.md").write_text(card_of(run, name, licence=licence, measured=measured), encoding="utf-8")
+
+
+def refuse_unfinished(run: Path) -> None:
+    """Refuse a run without an exported model.
+
+    Raises:
+        InputError: naming the command that finishes it.
+    """
+    if not (run / "model").is_dir():
+        command = command_line("train", override("resume", run))
+        raise InputError(f"run={run} has no exported model: finish the run ({command})")
 
 
 def push(folder: Path, to: str, *, private: bool = False) -> str:

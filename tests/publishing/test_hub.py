@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 
 import httpx
 import numpy as np
@@ -12,9 +13,11 @@ from huggingface_hub.errors import HfHubHTTPError
 
 import reasonir
 from reasonir.errors import InputError
+from reasonir.eval.demo import DemoBenchmark
 from reasonir.model.export import export
 from reasonir.model.head.provence import Provence
 from reasonir.publishing.hub import load, save
+from reasonir.publishing.measured import EXAMPLES
 from reasonir.publishing.model_card import card_of
 from reasonir.utils.state import seal
 from tests.helpers import load as load_untrained
@@ -106,13 +109,21 @@ def test_the_card_tells_what_the_run_knows(runs, tmp_path):
     assert card.data.library_name == "PyLate"
     assert card.data.pipeline_tag == "sentence-similarity"
     assert card.data.license == "apache-2.0"
-    assert card.data.tags == ["reasonir", "colbert"]
+    theirs = ["ColBERT", "PyLate", "sentence-transformers", "sentence-similarity", "feature-extraction"]
+    assert card.data.tags == [*theirs, "reasonir", "colbert", "dataset_size:280", "loss:CachedContrastive"]
+    assert card.data.widget == list(EXAMPLES)
     assert card.data.base_model is None  # random weights have none
     assert card.data.datasets is None
     results = json.loads((folder / "results.json").read_text())
-    (listed,) = card.data.eval_results
-    assert (listed.dataset_name, listed.metric_type) == ("demo", "ndcg_at_10")
-    assert listed.metric_value == round(results["results"]["demo"]["trained"]["ndcg_at_10"], 4)
+    listed = {each.metric_type: each for each in card.data.eval_results}
+    assert list(listed) == [f"MaxSim_{name}" for name in ("ndcg@10", "mrr@10", "recall@10", "recall@100")]
+    first = listed["MaxSim_ndcg@10"]
+    assert (first.task_type, first.dataset_name) == ("py-late-information-retrieval", "demo")
+    assert (first.task_name, first.metric_name) == ("Py Late Information Retrieval", "Maxsim Ndcg@10")
+    assert first.metric_value == round(results["results"]["demo"]["trained"]["ndcg_at_10"], 4)
+    for line in ("Query Length:** 128 tokens", "Document Length:** 180", "Output Dimensionality:** 128 dimensions"):
+        assert f"- **{line}" in text
+    assert "- **Similarity Function:** MaxSim" in text
     table = re.sub(" +", " ", text)
     for system in ("random", "bm25", "untrained", "trained"):
         span = results["intervals"]["demo"][system]["ndcg_at_10"]
@@ -127,6 +138,45 @@ def test_the_card_tells_what_the_run_knows(runs, tmp_path):
     assert str(tmp_path.parent) not in text
     assert "licence of the data" not in text
     assert "decontamination" not in text
+
+
+def test_heads_have_the_conventions_of_the_library_that_opens_them(runs):
+    """As its own cards have them."""
+    for head, library, tag, task, metric in (
+        ("biencoder", "sentence-transformers", "dense", "information-retrieval", "cosine_ndcg@10"),
+        ("gaussian", "sentence-transformers", "dense", "information-retrieval", "euclidean_ndcg@10"),
+        ("cross_encoder", "sentence-transformers", "cross-encoder", "cross-encoder-reranking", "ndcg@10"),
+    ):
+        text = card_of(runs(head), "me/rain")
+        data = ModelCard(text).data
+        assert data.library_name == library
+        assert tag in data.tags
+        assert (data.eval_results[0].task_type, data.eval_results[0].metric_type) == (task, metric)
+        reranks = head == "cross_encoder"
+        assert data.pipeline_tag == ("text-ranking" if reranks else "sentence-similarity")
+        assert (data.get("widget") is None) == reranks
+        assert "- **Maximum Sequence Length:** " in text
+        assert ("- **Similarity Function:** " in text) == (not reranks)
+
+
+def test_results_of_mteb_are_listed_as_mteb_lists_them(runs, tmp_path):
+    mteb = pytest.importorskip("mteb")
+    (tmp_path / "config.yaml").write_bytes((runs("biencoder") / "config.yaml").read_bytes())
+    of = mteb.get_task("SciFact").metadata
+    stated = {"task": "SciFact", "type": of.type, "subset": "default", "split": "test", "main score": of.main_score}
+    stated |= {"benchmark": "mteb 2.26", "collection": of.dataset["path"], "revision": of.dataset["revision"]}
+    results = {
+        "protocol": {"headline": "ndcg_at_10", "tasks": {"SciFact": stated}},
+        "results": {"SciFact": {"trained": {"ndcg_at_10": 0.5, "mteb_ndcg_at_10": 0.5}}},
+        "intervals": {},
+        "differences": {},
+    }
+    (tmp_path / "results.json").write_text(json.dumps(results))
+    (listed,) = ModelCard(card_of(tmp_path, "me/rain")).data.eval_results
+    scores = {"test": {"default": {"main_score": 0.5}}}
+    theirs = mteb.TaskResult.from_task_results(mteb.get_task("SciFact"), scores, 1.0)
+    (expected,) = theirs.get_hf_eval_results()
+    assert vars(listed) == vars(expected)
 
 
 def test_data_of_the_hub_its_licence_and_decontamination_are_told(runs, tmp_path):
@@ -151,8 +201,8 @@ def test_data_of_the_hub_its_licence_and_decontamination_are_told(runs, tmp_path
     for name in ("results.json", "environment.json", "data.json"):
         (tmp_path / name).unlink()
     bare = card_of(tmp_path, "me/rain")
-    assert "## Use" in bare
-    for part in ("## Results", "## Training", "protocol", "model-index"):
+    assert "## Usage" in bare
+    for part in ("## Evaluation", "## Training", "protocol", "model-index"):
         assert part not in bare
 
 
@@ -189,6 +239,10 @@ def test_the_command_saves_and_pushes(runs, uploads):
     assert uploads == []
     assert f"This would be uploaded: {dry.folder / 'rain'}" in dry.err
     files = {file.name for file in (dry.folder / "rain").iterdir()}
+    widget = ModelCard.load(dry.folder / "rain" / "README.md").data.widget
+    tests = next(DemoBenchmark(split="test", seed=0).tasks())
+    assert {each["source_sentence"] for each in widget} <= {text.text for text in tests.queries.values()}
+    assert all({*each["sentences"]} <= {*tests.corpus.texts} for each in widget)
     assert files == {file.name for file in (source / "model").iterdir()} | {"README.md"}
     done = run("push", *words, "private=true", "license=apache-2.0", home=runs.home)
     assert done.status == 0, done.err
@@ -199,7 +253,13 @@ def test_the_command_saves_and_pushes(runs, uploads):
 
 def test_what_cannot_be_pushed_is_said(runs, uploads, tmp_path, monkeypatch):
     source = runs("colbert")
+    broken = tmp_path / "broken"
+    shutil.copytree(source, broken)
+    config = (broken / "config.yaml").read_text().partition("\n")[2]
+    elsewhere = "eval:\n  _target_: reasonir.eval.beir.BeirBenchmark\n  path: nowhere\n"
+    (broken / "config.yaml").write_text(re.sub(r"(?ms)^eval:\n.*?^(?=\S)", elsewhere, config))
     for words, message in (
+        ((f"run={broken}", "to=me/rain"), "measure=false makes the card without the evaluation's texts"),
         ((f"run={source}", "to=rain"), "to=rain: give the repository as user/name"),
         (("run=nothing", "to=me/rain"), "run=nothing is"),
         ((f"run={tmp_path}", "to=me/rain"), "has no exported model: finish the run"),

@@ -186,6 +186,9 @@ def test_a_runs_data_is_checked_where_it_is_read(place, hostile):
 def test_the_evaluation_of_a_run_is_checked_where_no_other_is_chosen(place, hostile, evaluation, message):
     folder = hostile.run(place / "export", evaluation=evaluation(hostile))
     refused(said((*EVALUATE, "run={it}"), folder, place), hostile, f"config.yaml: {message}")
+    pushed = ("push", "run={it}", "to=me/rain", "dry_run=true")
+    refused(said(pushed, folder, place), hostile, f"config.yaml: {message}")
+    assert said((*pushed, "measure=false"), folder, place).status == 0
     assert said(RUN["evaluate its model"], folder, place).status == 0
     assert not hostile.done
 
@@ -195,7 +198,7 @@ def test_nothing_of_the_environment_gets_into_what_is_published(place, hostile, 
     folder = hostile.run(place / "export", data={**DATA, "path": "${oc.env:HF_TOKEN}"}, name="published")
     (folder / ".hydra").mkdir()
     (folder / ".hydra" / "overrides.yaml").write_text(yaml.safe_dump(["tags.a=${oc.env:HF_TOKEN}"]))
-    done = said(("push", "run={it}", "to=me/rain", "dry_run=true"), folder, place)
+    done = said(("push", "run={it}", "to=me/rain", "dry_run=true", "measure=false"), folder, place)
     assert done.status == 0, done.err
     card = (done.folder / "rain" / "README.md").read_text()
     assert "${oc.env:HF_TOKEN}" in card

@@ -108,6 +108,9 @@ queries = model.encode_query(["why does it rain"])
 documents = model.encode_document(["Warm air rises.", "Copper conducts."])
 print(model.similarity(queries, documents))""",
         RETRIEVE,
+        ("sentence-transformers", "sentence-similarity", "feature-extraction", "dense"),
+        "Information Retrieval",
+        "cosine",
     )
 
     def __init__(

@@ -206,6 +206,9 @@ queries = model.encode(["why does it rain"], is_query=True, prompt_name="query")
 documents = model.encode(["Warm air rises.", "Copper conducts."], is_query=False, prompt_name="document")
 print(rank.rerank([[0, 1]], queries, [documents]))""",
         RETRIEVE,
+        ("ColBERT", "PyLate", "sentence-transformers", "sentence-similarity", "feature-extraction"),
+        "Py Late Information Retrieval",
+        "MaxSim",
     )
 
     def __init__(self, source: Any, tokenizer: ColBERTTokenizer, temperature: float) -> None:

@@ -180,6 +180,8 @@ class CrossEncoder(nn.Module, RerankerHead):
 model = CrossEncoder("{name}")
 print(model.predict([("why does it rain", "Warm air rises."), ("why does it rain", "Copper conducts.")]))""",
         RERANK,
+        ("sentence-transformers", "cross-encoder", "reranker"),
+        "Cross Encoder Reranking",
     )
 
     def __init__(self, source: Any, tokenizer: PairEncoding) -> None:

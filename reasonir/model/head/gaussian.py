@@ -39,6 +39,7 @@ class Gaussian(BiEncoder):
     usage: ClassVar[UsageSnippet] = replace(
         BiEncoder.usage,
         summary="retriever (one vector per text in an isotropic Gaussian space, Euclidean distance)",
+        similarity=_EUCLIDEAN,
     )
 
     @classmethod

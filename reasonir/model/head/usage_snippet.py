@@ -30,6 +30,9 @@ class UsageSnippet:
         summary: description of the head.
         library_code: code with that library.
         reasonir_code: code with reasonir.
+        tags: tags that the library gives its models on the hub.
+        evaluation: the library's name of an evaluation by rankings, in the results on the hub.
+        similarity: the library's name of the similarity, which its metrics start with; empty for scores of pairs.
     """
 
     library: str
@@ -37,9 +40,12 @@ class UsageSnippet:
     summary: str
     library_code: str
     reasonir_code: str
+    tags: tuple[str, ...]
+    evaluation: str
+    similarity: str = ""
 
     def parts(self, name: str) -> Iterator[str]:
         """Yield paragraphs of the model card on opening the model `name`."""
-        yield "## Use"
+        yield "## Usage"
         for code in (self.library_code, self.reasonir_code):
             yield "\n".join(["```python", code.replace("{name}", name), "```"])

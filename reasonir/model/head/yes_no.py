@@ -204,6 +204,8 @@ class YesNo(nn.Module, RerankerHead):
 model = AutoModelForCausalLM.from_pretrained("{name}")  # the folder cross_encoder/ is a sequence classifier
 tokenizer = AutoTokenizer.from_pretrained("{name}")""",
         RERANK,
+        ("reranker",),
+        "Cross Encoder Reranking",
     )
     rows_2H: Tensor
 

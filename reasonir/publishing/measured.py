@@ -1,0 +1,107 @@
+"""What a card says of a run's model besides its files: examples from its evaluation, and compressed vectors."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from reasonir.errors import InputError
+from reasonir.eval.compressed import Compressed, compressed
+from reasonir.eval.evaluator import read_benchmark
+from reasonir.inference.loading import read_encoder
+from reasonir.model.caching_encoder import CachingEncoder
+from reasonir.runs.components import build_saved
+from reasonir.runs.folder import saved_config, saved_data, saved_eval
+from reasonir.runs.provenance import refuse_other_data
+from reasonir.types import Task
+
+EXAMPLES: Sequence[Mapping[str, Any]] = (
+    {
+        "source_sentence": "why does it rain",
+        "sentences": ["Warm air rises, cools and gives up its water.", "Copper conducts.", "Bees dance."],
+    },
+)
+"""Examples without the texts of an evaluation."""
+_EXAMPLES, _LOOKED_AT, _LONGEST = 3, 200, 300
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What a card says beyond the run's files.
+
+    Attributes:
+        examples: queries with texts, as the hub's widget of sentence similarity reads them.
+        compressed: forms of the vectors with their metrics.
+    """
+
+    examples: Sequence[Mapping[str, Any]] = EXAMPLES
+    compressed: Sequence[Compressed] = ()
+
+
+def evaluation_tasks(run: Path, *, home: Path, trust_remote_code: bool = False) -> list[Task]:
+    """Read the tasks of a run's evaluation again.
+
+    Args:
+        run: the run's folder.
+        home: root of the prepared sets.
+        trust_remote_code: build classes of the run's own code.
+
+    Raises:
+        InputError: the run's configuration isn't trusted, or its data is missing or changed.
+    """
+    benchmark = build_saved(saved_eval(run, trust_remote_code=trust_remote_code), trust_remote_code=trust_remote_code)
+    if benchmark.needs_held_out:
+        from reasonir.training.datamodule import LoaderOptions, RetrievalData
+
+        config = saved_config(run)
+        loader = {key: value for key, value in config.get("loader", {}).items() if key != "_target_"}
+        source = build_saved(saved_data(run, trust_remote_code=trust_remote_code), trust_remote_code=trust_remote_code)
+        refuse_other_data(source, run)
+        data = RetrievalData(source, LoaderOptions(**loader), home=home, seed=config["seed"], tested=True)
+        data.hold_out()
+        benchmark = benchmark.with_held_out(data)
+    return read_benchmark(benchmark)
+
+
+def measure(run: Path, *, home: Path, trust_remote_code: bool = False) -> Measured:
+    """Measure a run's model on the tasks of its evaluation, on a GPU if there is one.
+
+    Raises:
+        InputError: as `evaluation_tasks`, with the option that leaves this out.
+    """
+    try:
+        tasks = evaluation_tasks(run, home=home, trust_remote_code=trust_remote_code)
+    except InputError as error:
+        raise InputError(f"{error}\nmeasure=false makes the card without the evaluation's texts") from error
+    encoder = read_encoder(run, device="auto", trust_remote_code=trust_remote_code)
+    single = encoder.head.single_vector and not encoder.head.reads_pairs
+    found = compressed(CachingEncoder(encoder), tasks) if single else ()
+    return Measured([*_examples(tasks[0])] or EXAMPLES, found)
+
+
+def _examples(task: Task) -> Iterator[Mapping[str, Any]]:
+    """Yield short queries with a relevant document, and those of the other queries."""
+    relevant = {
+        query_id: {doc_id for doc_id, label in task.qrels.get(query_id, {}).items() if label >= task.relevant_from}
+        for query_id in list(task.queries)[:_LOOKED_AT]
+    }
+    wanted = frozenset[str]().union(*relevant.values())
+    text_of = {
+        doc_id: task.corpus.texts[position] for position, doc_id in enumerate(task.corpus.ids) if doc_id in wanted
+    }
+    pairs = [
+        (task.queries[query_id].text, min((text_of[doc_id] for doc_id in known), key=len))
+        for query_id, doc_ids in relevant.items()
+        if (known := doc_ids & text_of.keys())
+    ]
+    chosen = sorted(pairs, key=lambda pair: sum(map(len, pair)))[:_EXAMPLES]
+    for query, document in chosen:
+        texts = dict.fromkeys([document, *(other for _, other in chosen)])
+        yield {"source_sentence": _short(query), "sentences": [_short(text) for text in texts]}
+
+
+def _short(text: str) -> str:
+    return textwrap.shorten(text, _LONGEST, placeholder=" …")
