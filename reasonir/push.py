@@ -17,6 +17,7 @@ log = logging.getLogger(__name__)
 def main(config: DictConfig) -> None:
     """Save the model with its card and, unless in a dry run, upload it."""
     from reasonir.cli.startup import quiet_libraries
+    from reasonir.publishing.graphs import check_backends
     from reasonir.publishing.hub import check_name, push, refuse_unfinished, save
     from reasonir.publishing.measured import measure
     from reasonir.tracking.base import folder_of_run
@@ -25,10 +26,19 @@ def main(config: DictConfig) -> None:
     check_name(config.to)
     run = folder_of_run(str(config.run), Path(config.home))
     refuse_unfinished(run)
+    check_backends(config.backends)
     trust = config.trust_remote_code
     measured = measure(run, home=Path(config.home), trust_remote_code=trust) if config.measure else None
     folder = output_folder() / Path(config.to).name
-    save(run, folder, name=config.to, licence=config.license, measured=measured)
+    save(
+        run,
+        folder,
+        name=config.to,
+        licence=config.license,
+        measured=measured,
+        backends=config.backends,
+        trust_remote_code=trust,
+    )
     if config.dry_run:
         log.info("This would be uploaded: %s", folder)
     else:

@@ -36,6 +36,8 @@ def run(command: str, *arguments: str, home: Path) -> Done:
     argv, sys.argv = sys.argv, [command, *arguments]
     environment, handlers = os.environ.get("REASONIR_HOME"), logging.getLogger().handlers[:]
     os.environ["REASONIR_HOME"] = str(home)
+    if absl := sys.modules.get("absl.logging"):  # of openvino: it closes its stream if another sys.stderr replaced it
+        absl.get_absl_handler().python_handler.stream = sys.__stderr__
     out, err, status = io.StringIO(), io.StringIO(), 0
     GlobalHydra.instance().clear()
     try:

@@ -20,6 +20,7 @@ from reasonir.model import manifest
 from reasonir.model.download import locate
 from reasonir.model.encoder import Encoder
 from reasonir.model.export import exported_as
+from reasonir.model.graph import OPENVINO
 from reasonir.model.head.recognise import head_of
 from reasonir.runs.folder import exported_model, folder_of_id
 from reasonir.runs.outcome import refuse_sweep
@@ -91,7 +92,9 @@ def weights_digest(path: str, *, trust_remote_code: bool = False) -> str:
     """
     run = run_of(path)
     folder = run / "model" if run else locate(path, trust_remote_code=trust_remote_code)
-    files = sorted(file for file in folder.rglob("*") if file.suffix in manifest.WEIGHTS)
+    files = sorted(
+        file for file in folder.rglob("*") if file.suffix in manifest.WEIGHTS and file.parent.name != OPENVINO
+    )
     return hashlib.sha256("".join(sha256(file) for file in files).encode()).hexdigest()[:16]
 
 

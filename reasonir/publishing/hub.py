@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from reasonir.errors import InputError
+from reasonir.publishing.graphs import check_backends, write_graphs
 from reasonir.publishing.measured import Measured
 from reasonir.publishing.model_card import card_of
 from reasonir.utils.command_line import command_line, override
@@ -22,7 +24,16 @@ if TYPE_CHECKING:
 _REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
 
 
-def save(run: Path, folder: Path, *, name: str, licence: str | None = None, measured: Measured | None = None) -> None:
+def save(
+    run: Path,
+    folder: Path,
+    *,
+    name: str,
+    licence: str | None = None,
+    measured: Measured | None = None,
+    backends: Sequence[str] = (),
+    trust_remote_code: bool = False,
+) -> None:
     """Write the model of a finished run with its card to a new folder.
 
     Args:
@@ -31,16 +42,33 @@ def save(run: Path, folder: Path, *, name: str, licence: str | None = None, meas
         name: of the model in the card: user/name or a folder.
         licence: of the model, by the hub's names; None for none.
         measured: what was measured for the card.
+        backends: other runtimes to write graphs for: onnx, openvino.
+        trust_remote_code: run Python code in the checkpoint, to write graphs.
 
     Raises:
-        InputError: the run has no exported model, or the folder exists.
+        InputError: the run has no exported model, the folder exists, or a graph can't be written or isn't the model.
     """
+    check_backends(backends)
     refuse_unfinished(run)
     if folder.exists():
         raise InputError(f"{folder} exists: give a new folder, or remove it")
     with atomic_folder(folder) as partial:
         shutil.copytree(run / "model", partial, dirs_exist_ok=True, ignore=shutil.ignore_patterns(f"*{PARTIAL}*"))
-        (partial / "README.md").write_text(card_of(run, name, licence=licence, measured=measured), encoding="utf-8")
+        texts = measured or Measured()
+        graphs = (
+            write_graphs(
+                run,
+                partial,
+                backends=backends,
+                queries=texts.queries,
+                documents=texts.documents,
+                trust_remote_code=trust_remote_code,
+            )
+            if backends
+            else ()
+        )
+        card = card_of(run, name, licence=licence, measured=measured, graphs=graphs)
+        (partial / "README.md").write_text(card, encoding="utf-8")
 
 
 def refuse_unfinished(run: Path) -> None:

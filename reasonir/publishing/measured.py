@@ -1,4 +1,4 @@
-"""What a card says of a run's model besides its files: examples from its evaluation, and compressed vectors."""
+"""What a card says of a run's model besides its files, on texts of its evaluation: examples, and compressed vectors."""
 
 from __future__ import annotations
 
@@ -16,15 +16,13 @@ from reasonir.model.caching_encoder import CachingEncoder
 from reasonir.runs.components import build_saved
 from reasonir.runs.folder import saved_config, saved_data, saved_eval
 from reasonir.runs.provenance import refuse_other_data
-from reasonir.types import Task
+from reasonir.types import PlainTexts, Task, Text
 
-EXAMPLES: Sequence[Mapping[str, Any]] = (
-    {
-        "source_sentence": "why does it rain",
-        "sentences": ["Warm air rises, cools and gives up its water.", "Copper conducts.", "Bees dance."],
-    },
-)
-"""Examples without the texts of an evaluation."""
+_QUERY = "why does it rain"
+_DOCUMENTS = ("Warm air rises, cools and gives up its water.", "Copper conducts.", "Bees dance.")
+"""Texts without an evaluation's."""
+EXAMPLES: Sequence[Mapping[str, Any]] = ({"source_sentence": _QUERY, "sentences": list(_DOCUMENTS)},)
+_SAMPLED_QUERIES, _SAMPLED_DOCUMENTS = 8, 32
 _EXAMPLES, _LOOKED_AT, _LONGEST = 3, 200, 300
 
 
@@ -35,10 +33,14 @@ class Measured:
     Attributes:
         examples: queries with texts, as the hub's widget of sentence similarity reads them.
         compressed: forms of the vectors with their metrics.
+        queries: texts that graphs for other runtimes are compared on.
+        documents: texts that they are compared on.
     """
 
     examples: Sequence[Mapping[str, Any]] = EXAMPLES
     compressed: Sequence[Compressed] = ()
+    queries: Sequence[Text] = (Text(_QUERY),)
+    documents: Sequence[Text] = tuple(map(Text, _DOCUMENTS))
 
 
 def evaluation_tasks(run: Path, *, home: Path, trust_remote_code: bool = False) -> list[Task]:
@@ -79,7 +81,16 @@ def measure(run: Path, *, home: Path, trust_remote_code: bool = False) -> Measur
     encoder = read_encoder(run, device="auto", trust_remote_code=trust_remote_code)
     single = encoder.head.single_vector and not encoder.head.reads_pairs
     found = compressed(CachingEncoder(encoder), tasks) if single else ()
-    return Measured([*_examples(tasks[0])] or EXAMPLES, found)
+    (first, *_) = tasks
+    queries = _spaced(list(first.queries.values()), _SAMPLED_QUERIES)
+    documents = _spaced(PlainTexts(first.corpus.texts), _SAMPLED_DOCUMENTS)
+    return Measured([*_examples(first)] or EXAMPLES, found, queries, documents)
+
+
+def _spaced(texts: Sequence[Text], most: int) -> list[Text]:
+    """Return at most `most` texts, evenly spaced."""
+    count = min(most, len(texts))
+    return [texts[index * len(texts) // count] for index in range(count)]
 
 
 def _examples(task: Task) -> Iterator[Mapping[str, Any]]:

@@ -20,6 +20,7 @@ from reasonir.eval.result_table import CI, metric_name
 from reasonir.eval.results import HEADLINE
 from reasonir.model.head.base import Head
 from reasonir.model.shape import Shape
+from reasonir.publishing.graphs import GraphFile
 from reasonir.publishing.measured import Measured
 from reasonir.runs.components import component
 from reasonir.runs.folder import saved_config
@@ -42,7 +43,14 @@ _SIMILARITY = {"cosine": "Cosine Similarity", "euclidean": "Euclidean Distance"}
 _PACKAGES = ("reasonir", "torch", "transformers", "sentence-transformers", "pylate")
 
 
-def card_of(run: Path, name: str, *, licence: str | None = None, measured: Measured | None = None) -> str:
+def card_of(
+    run: Path,
+    name: str,
+    *,
+    licence: str | None = None,
+    measured: Measured | None = None,
+    graphs: Sequence[GraphFile] = (),
+) -> str:
     """Return the card of a run's model.
 
     Args:
@@ -50,6 +58,7 @@ def card_of(run: Path, name: str, *, licence: str | None = None, measured: Measu
         name: of the model, user/name or a folder.
         licence: of the model, by the hub's names.
         measured: what was measured for the card.
+        graphs: files for other runtimes.
 
     Raises:
         InputError: the folder is no tracked run.
@@ -89,6 +98,7 @@ def card_of(run: Path, name: str, *, licence: str | None = None, measured: Measu
         *_results(results),
         *_protocol(results),
         *_compressed(results, measured.compressed),
+        *_graphs(graphs, name, head, measured),
         *_data(manifest),
         *_training(run, environment, config["seed"]),
     ]
@@ -234,6 +244,26 @@ def _compressed(results: Mapping[str, Any], forms: Sequence[Compressed]) -> Iter
         "truncate_dim=...)` and `precision=` of sentence-transformers give such vectors. Binary: signs of both sides; "
         "rescored: ordered anew by the query's own numbers."
     )
+
+
+def _graphs(graphs: Sequence[GraphFile], name: str, head: type[Head] | None, measured: Measured) -> Iterator[str]:
+    """Yield the files for other runtimes, what their scores differ, and how sentence-transformers opens them."""
+    if not graphs:
+        return
+    heads = {"file": TEXT, "numbers": TEXT, "MB": "{:.1f}", "largest difference of a score": "{:.1e}"}
+    rows = [[each.name, each.numbers, each.bytes / 1e6, each.difference] for each in graphs]
+    low, high = graphs[0].scores
+    yield "### ONNX and OpenVINO"
+    yield Table("", heads, rows).markdown()
+    yield (
+        f"Compared with the model's scores of {len(measured.queries)} queries and {len(measured.documents)} documents, "
+        f"from {low:.3f} to {high:.3f}, on a CPU in float32. int8: weights, and activations while it runs (dynamic)."
+    )
+    if head and head.usage.library != "PyLate" and not head.graph_folder:  # PyLate runs torch, a hub id has no folders
+        kind = "SentenceTransformer" if head.usage.similarity else "CrossEncoder"
+        backend = "onnx" if graphs[0].name.endswith(".onnx") else "openvino"
+        code = f'from sentence_transformers import {kind}\n\nmodel = {kind}("{name}", backend="{backend}")'
+        yield f"```python\n{code}\n```"
 
 
 def _data(manifest: Mapping[str, Any]) -> Iterator[str]:

@@ -101,6 +101,8 @@ class Head(Protocol):
     """Default option of the group `loss`; `config.loss_of` reads its source."""
     usage: ClassVar[UsageSnippet]
     """Code that opens its export, for the model card."""
+    graph_folder: ClassVar[str] = ""
+    """Subfolder of an export whose library opens the graph of `graph_outputs`; empty for the export itself."""
     evidence: ClassVar[Evidence] = "none"
     """Highlights of a document in reports: none, tokens that match the query's, or sentences with their probability."""
 
@@ -162,6 +164,14 @@ class Head(Protocol):
 
     def save(self, backbone: nn.Module, folder: Path) -> None:
         """Write the model in the format its ecosystem loads."""
+
+    def graph_outputs(self, hidden_NLH: Tensor, ids_NL: Tensor, attend_NL: Tensor) -> dict[str, Tensor]:
+        """Return the outputs of a graph for other runtimes, by the names that libraries expect: the hidden states."""
+        return {"last_hidden_state": hidden_NLH}
+
+    def from_graph(self, outputs: Mapping[str, Tensor], padded: Padded) -> Tensor:
+        """Return values_TD of a micro-batch, as a call does, from the outputs of its graph."""
+        return self(outputs["last_hidden_state"], padded)
 
     def options(self) -> dict[str, Any]:
         """Return the options of `load` that an export's files don't contain, as plain values; by default none."""

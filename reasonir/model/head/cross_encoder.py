@@ -322,15 +322,26 @@ print(model.predict([("why does it rain", "Warm air rises."), ("why does it rain
         return self._scores(hidden_NLH, padded)[:, None]
 
     def _scores(self, hidden_NLH: Tensor, padded: Padded) -> Tensor:
-        pad = self.classifier.config.pad_token_id
         with torch.autocast(hidden_NLH.device.type, enabled=False):
-            output = self.classifier(
-                input_ids=padded.ids_NL.masked_fill(~padded.attend_NL, pad),
-                attention_mask=padded.attend_NL.long(),
-                inputs_embeds=hidden_NLH.float(),
-            )
-        scores_N: Tensor = output.logits[:, 0]
-        return scores_N
+            return self._logits(hidden_NLH.float(), padded.ids_NL, padded.attend_NL)[:, 0]
+
+    def _logits(self, hidden_NLH: Tensor, ids_NL: Tensor, attend_NL: Tensor) -> Tensor:
+        """Return the logits of all labels of each pair."""
+        output = self.classifier(
+            input_ids=ids_NL.masked_fill(~attend_NL, self.classifier.config.pad_token_id),
+            attention_mask=attend_NL.long(),
+            inputs_embeds=hidden_NLH,
+        )
+        logits: Tensor = output.logits
+        return logits
+
+    def graph_outputs(self, hidden_NLH: Tensor, ids_NL: Tensor, attend_NL: Tensor) -> dict[str, Tensor]:
+        """See `Head.graph_outputs`: the logits of a sequence classifier."""
+        return {"logits": self._logits(hidden_NLH, ids_NL, attend_NL)}
+
+    def from_graph(self, outputs: Mapping[str, Tensor], padded: Padded) -> Tensor:
+        """See `Head.from_graph`."""
+        return outputs["logits"][:, :1]
 
     def scores(self, pairs: Representation) -> Tensor:
         """Return the first label's logit."""

@@ -117,6 +117,19 @@ class Provence(CrossEncoder, PrunerHead):
         kept_TH = hidden_NLH.flatten(0, 1).index_select(0, padded.rows_T)
         with torch.autocast(hidden_NLH.device.type, enabled=False):
             keep_T: Tensor = self.keep(self.dropout(kept_TH.float()))[:, 0]
+        return self._rows(scores_N, keep_T, padded)
+
+    def graph_outputs(self, hidden_NLH: Tensor, ids_NL: Tensor, attend_NL: Tensor) -> dict[str, Tensor]:
+        """See `Head.graph_outputs`: the classifier's logits, and the logit that each token is kept."""
+        return super().graph_outputs(hidden_NLH, ids_NL, attend_NL) | {"token_logits": self.keep(hidden_NLH)[..., 0]}
+
+    def from_graph(self, outputs: Mapping[str, Tensor], padded: Padded) -> Tensor:
+        """See `Head.from_graph`."""
+        keep_T = outputs["token_logits"].flatten().index_select(0, padded.rows_T)
+        return self._rows(outputs["logits"][:, 0], keep_T, padded)
+
+    def _rows(self, scores_N: Tensor, keep_T: Tensor, padded: Padded) -> Tensor:
+        """Return the rows of each pair: its score in the place of its first token's logit, then those of the others."""
         pair_T = padded.rows_T // padded.ids_NL.shape[1]
         first_T = torch.cat([pair_T.new_full((1,), -1), pair_T[:-1]]) != pair_T
         return keep_T.masked_scatter(first_T, scores_N)[:, None]

@@ -195,6 +195,7 @@ class YesNo(nn.Module, RerankerHead):
 
     name: ClassVar[str] = "yes_no"
     default_loss: ClassVar[str] = "bce"
+    graph_folder: ClassVar[str] = CLASSIFIER
     usage: ClassVar[UsageSnippet] = UsageSnippet(
         "transformers",
         "text-ranking",
@@ -315,6 +316,16 @@ tokenizer = AutoTokenizer.from_pretrained("{name}")""",
         last_NH = hidden_NLH.flatten(0, 1).index_select(0, padded.rows_T)
         with torch.autocast(hidden_NLH.device.type, enabled=False):  # a half's logits differ in steps of 0.1
             return last_NH.float() @ self.rows_2H.T
+
+    def graph_outputs(self, hidden_NLH: Tensor, ids_NL: Tensor, attend_NL: Tensor) -> dict[str, Tensor]:
+        """See `Head.graph_outputs`: the logit of the sequence classifier, for texts padded on either side."""
+        last_N = (attend_NL * torch.arange(attend_NL.shape[1], device=attend_NL.device)).amax(1)
+        last_NH = hidden_NLH.gather(1, last_N[:, None, None].expand(-1, 1, hidden_NLH.shape[2]))[:, 0]
+        return {"logits": last_NH @ (self.rows_2H[1:] - self.rows_2H[:1]).T}
+
+    def from_graph(self, outputs: Mapping[str, Tensor], padded: Padded) -> Tensor:
+        """See `Head.from_graph`: the logit of "no" is 0."""
+        return torch.cat([torch.zeros_like(outputs["logits"]), outputs["logits"]], dim=1)
 
     def scores(self, pairs: Representation) -> Tensor:
         """Return yes minus no; its sigmoid is the probability of "yes" among the two."""
