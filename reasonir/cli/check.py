@@ -84,6 +84,8 @@ _KEYS: dict[str, Any] = {
     "metric": NotBlank,
     "to": NotBlank,
     "license": NotBlank | None,
+    "measure": bool,
+    "backends": Sequence[Literal["onnx", "openvino"]],
     "trust_remote_code": bool,
     "dry_run": bool,
     "probe": bool,

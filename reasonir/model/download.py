@@ -20,7 +20,7 @@ from reasonir.utils.hub import snapshot
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+|[\w-]+")
 _CONFIGURATION = ["*.json", "*.txt", "*.model", "*.metadata", "*.jinja"]
 _CODE = ["*.py"]
-_OTHER_RUNTIMES = ["onnx/*", "openvino/*", "*.onnx", "*.msgpack", "*.h5", "*.ot", "*.gguf", "*.tflite"]
+_OTHER_RUNTIMES = ["onnx/*", "openvino/*", "*/openvino/*", "*.onnx", "*.msgpack", "*.h5", "*.ot", "*.gguf", "*.tflite"]
 
 
 @dataclass(frozen=True, slots=True)

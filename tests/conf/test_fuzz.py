@@ -45,6 +45,7 @@ REVIEWED = {
         "evaluation.baselines": "none",
         "model.head.skiplist": "no word is skipped",
         "data.ignore": "every column is read",
+        "backends": "none",
         "data.bins": "one stratum",
         "model.config.architectures": "its family's",
         "teacher.model.config.architectures": "its family's",
