@@ -50,15 +50,16 @@ class Limits(Validated):
         """Return the deadline of a request that arrives now."""
         return Deadline(self.seconds)
 
-    def check(self, documents: Sequence[object], others: Sequence[object] = ()) -> None:
-        """Refuse more documents, or more bytes of documents and other texts (queries, instructions).
+    def check(self, documents: Sequence[object], others: Sequence[tuple[object, int]] = ()) -> None:
+        """Refuse more documents, or more bytes of them and of other texts, each counted as often as it is read.
 
         Raises:
             InputError: naming the number and the limit.
         """
         if len(documents) > self.documents:
             raise InputError(f"{len(documents):,} documents, at most {self.documents:,} in a request: split it")
-        size = sum(len(text.encode(errors="replace")) for text in (*documents, *others) if isinstance(text, str))
+        texts = [*((text, 1) for text in documents), *others]
+        size = sum(len(text.encode(errors="replace")) * times for text, times in texts if isinstance(text, str))
         if size > self.bytes:
             raise InputError(f"{size:,} bytes of text, at most {self.bytes:,} in a request: split it")
 
@@ -87,7 +88,7 @@ class Answers:
             TooLateError, GoneError: see `reasonir.publishing.turns`.
         """
         lists = [texts for record in records if isinstance(texts := record.get("documents"), list)]
-        others = [record.get(name) for record in records for name in ("query", "instruction")]
+        others = [each for record in records for each in self._times_read(record, record.get("documents"))]
         self.limits.check([text for texts in lists for text in texts], others)
         refuse_unknown(params, _PARAMETERS, "params")
         answers = []
@@ -115,7 +116,7 @@ class Answers:
             raise InputError(
                 "this model gives a text one vector per token, not one embedding: POST /rerank scores documents with it"
             )
-        self.limits.check([text.text for text in texts])
+        self.limits.check([text.text for text in texts], [(text.instruction, 1) for text in texts])
         parts, read = [], 0
         with self._turns.taken(deadline):
             for _, chosen in blocks(texts):
@@ -131,7 +132,9 @@ class Answers:
             InputError: the limits.
             TooLateError, GoneError: see `reasonir.publishing.turns`.
         """
-        self.limits.check(documents, (query.text, query.instruction))
+        self.limits.check(
+            documents, self._times_read({"query": query.text, "instruction": query.instruction}, documents)
+        )
         with self._turns.taken(deadline):
             if isinstance(self.model, Retriever):
                 return [float(score) for score in self.model.score([query], documents)[0]]
@@ -139,6 +142,11 @@ class Answers:
                 pairs = [Pair(query, Text(document)) for document in documents]
                 return [float(score) for score in self.model.encoder.score_pairs(pairs)]
             return self.model.score(query, documents)
+
+    def _times_read(self, record: Mapping[str, Any], documents: object) -> list[tuple[object, int]]:
+        """Return a query and its instruction with the times they are read: for every document by a model of pairs."""
+        times = len(documents) if isinstance(documents, list) and self.model.encoder.head.reads_pairs else 1
+        return [(record.get("query"), times), (record.get("instruction"), times)]
 
     def _answer(self, record: Mapping[str, Any], params: Mapping[str, Any]) -> list[dict[str, Any]]:
         refuse_unknown(record, _FIELDS, "the record")

@@ -75,7 +75,7 @@ class Server:
             Route("/health", _alive),
             Route("/version", _version),
             Route("/v1/models", self._models),
-            *(Route(path, self._answering(answers.get(path, rerank)), methods=["POST"]) for path in _GIVE),
+            *(Route(path, self._answering(path, answers.get(path, rerank)), methods=["POST"]) for path in _GIVE),
         ]
         return Starlette(routes=routes, exception_handlers={HTTPException: _no_such_address, Exception: _fault})
 
@@ -83,13 +83,15 @@ class Server:
         model = {"id": self._answers.name, "object": "model", "created": self._started, "owned_by": "reasonir"}
         return JSONResponse({"object": "list", "data": [model]})
 
-    def _answering(self, answer: Answer) -> Callable[[Request], Awaitable[Response]]:
-        """Return the endpoint that answers bodies by `answer`."""
+    def _answering(self, path: str, answer: Answer) -> Callable[[Request], Awaitable[Response]]:
+        """Return the endpoint of an address, which answers bodies by `answer`."""
+
+        def work(body: bytes, deadline: Deadline) -> Response:
+            return JSONResponse(answer(self._answers, _parsed(body, path), deadline))
 
         async def endpoint(request: Request) -> Response:
-            path = request.url.path
             try:
-                return await self._work(request, answer, await self._body(request))
+                return await self._work(request, work, await self._body(request))
             except (ClientDisconnect, GoneError):
                 return Response(status_code=_LEFT)
             except InputError as error:
@@ -118,16 +120,13 @@ class Server:
             raise TooLateError from None
         return bytes(body)
 
-    async def _work(self, request: Request, answer: Answer, body: bytes) -> Response:
+    async def _work(self, request: Request, answer: Callable[[bytes, Deadline], Response], body: bytes) -> Response:
         """Return the answer, computed in a thread until it is there or the client leaves."""
         if self._working >= _WAITING:
             raise RefusedError(503, f"{_WAITING} requests wait: try again later")
         deadline = self._answers.limits.deadline()
         self._working += 1
-        loop, path = asyncio.get_running_loop(), request.url.path
-        work = loop.run_in_executor(
-            self._pool, lambda: JSONResponse(answer(self._answers, _parsed(body, path), deadline))
-        )
+        work = asyncio.get_running_loop().run_in_executor(self._pool, answer, body, deadline)
         try:
             while not work.done():
                 await asyncio.wait([work], timeout=_LOOK_AGAIN_S)

@@ -97,6 +97,7 @@ def test_dimensions_keep_the_first_numbers_at_length_1(retriever):
         ({"input": "x", "texts": ["y"]}, "the body has 'texts'"),
         ({"input": ["x"] * 4}, "4 documents, at most 3"),
         ({"input": "x" * 101}, "101 bytes of text, at most 100"),
+        ({"input": ["x", "y"], "instruction": "z" * 50}, "102 bytes of text, at most 100"),
     ],
 )
 def test_a_mistake_is_named(retriever, body, message):

@@ -94,6 +94,7 @@ def test_a_pruner_ranks_and_equal_scores_keep_their_order(bert):
         ({"documents": ["x"], "rank_fields": ["title"]}, "the body has 'rank_fields'"),
         ({"documents": ["x"] * 4}, "4 documents, at most 3"),
         ({"texts": ["x" * 101]}, "bytes of text, at most 100"),
+        ({"texts": ["x", "y"], "query": "z" * 50}, "102 bytes of text, at most 100"),
     ],
 )
 def test_a_mistake_is_named(reranker, body, message):

@@ -115,6 +115,7 @@ def test_answers_are_those_of_the_model(served, exported):
             "record 0: the instruction",
         ),
         (400, request(["y"] * 21), "21 documents, at most 20"),
+        (400, request(["y"] * 20, query="z" * 10_001), "200,040 bytes of text, at most 200,000"),
         (413, request(["y" * 200_001]), "at most 200,000 in a request"),
     ],
 )
