@@ -1,8 +1,8 @@
 """Graph of a model for ONNX Runtime and OpenVINO: tokens to what the library of its format reads.
 
-A retriever's graph ends at the hidden states, since sentence-transformers pools and projects outside; a reranker's at
-the logits (`Head.graph_outputs`). Batch and length are variable. `GraphEncoder` reads texts with such a graph in the
-place of the backbone, so that everything that takes an encoder can be run, and compared, with it.
+A dense retriever's graph ends at the hidden states, since sentence-transformers pools and projects outside; those of
+other heads end at logits (`Head.graph_outputs`). Batch and length are variable. `GraphEncoder` reads texts with such a
+graph in the place of the backbone, so that everything that takes an encoder can be run, and compared, with it.
 
 Shape letters: N texts, L padded length.
 """
@@ -34,7 +34,7 @@ _LARGE = 3 << 29
 
 
 class Graph(nn.Module):
-    """The part of a model that becomes a graph; its outputs are in the order of `names`."""
+    """The part of a model that becomes a graph, up to the head's `graph_outputs`."""
 
     def __init__(self, encoder: Encoder) -> None:
         super().__init__()

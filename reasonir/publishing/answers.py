@@ -112,9 +112,10 @@ class Answers:
             raise InputError(
                 f"this model is a {head.kind}, which gives texts no vectors: POST /rerank scores documents"
             )
-        if not head.single_vector:
+        if not head.single_vector or head.sparse:
+            gives = "a weight per term" if head.sparse else "a vector per token"
             raise InputError(
-                "this model gives a text one vector per token, not one embedding: POST /rerank scores documents with it"
+                f"this model gives a text {gives}, not one embedding: POST /rerank scores documents with it"
             )
         self.limits.check([text.text for text in texts], [(text.instruction, 1) for text in texts])
         parts, read = [], 0

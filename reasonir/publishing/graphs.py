@@ -2,8 +2,6 @@
 
 Every file is run on texts before it is published, and its scores are compared with the model's: a float32 graph that
 differs by more than rounding is refused, and what int8 changes is said in the card.
-
-Shape letters: Q queries, N documents.
 """
 
 from __future__ import annotations
@@ -100,6 +98,23 @@ def write_graphs(
     saved = exported_model(run, trust_remote_code=trust_remote_code)
     encoder = replace(saved, attention="eager").load().eval()
     place = folder / encoder.head.graph_folder
+    files = _written(encoder, place, backends)
+    expected = _scores(encoder, queries, documents)
+    found = [
+        _compared(file, numbers, expected, _scores(GraphEncoder(encoder, runtime), queries, documents), folder)
+        for file, numbers, runtime in files
+    ]
+    if "onnx" not in backends:
+        shutil.rmtree(place / "onnx")
+    return found
+
+
+def _written(encoder: Encoder, place: Path, backends: Sequence[str]) -> list[tuple[Path, str, Runtime]]:
+    """Write a model's graphs, those of ONNX in any case; return each file with its numbers and the opened graph.
+
+    Raises:
+        InputError: the model can't be made a graph.
+    """
     graph, quantised = place / "onnx" / "model.onnx", place / "onnx" / "model_qint8_avx512_vnni.onnx"
     graph.parent.mkdir()
     try:
@@ -117,14 +132,7 @@ def write_graphs(
             file = place / OPENVINO / f"openvino_{name}.xml"
             write_openvino(source, file)
             files.append((file, numbers, open_openvino(file)))
-    expected = _scores(encoder, queries, documents)
-    found = [
-        _compared(file, numbers, expected, _scores(GraphEncoder(encoder, runtime), queries, documents), folder)
-        for file, numbers, runtime in files
-    ]
-    if "onnx" not in backends:
-        shutil.rmtree(graph.parent)
-    return found
+    return files
 
 
 def _scores(encoder: Encoder, queries: Sequence[Text], documents: Sequence[Text]) -> Tensor:
@@ -135,7 +143,7 @@ def _scores(encoder: Encoder, queries: Sequence[Text], documents: Sequence[Text]
             scores_QN: Tensor = head.score(encoder.encode(queries, "query"), encoder.encode(documents, "document"))
             return scores_QN.flatten()
     pairs = [
-        Pair(query, documents[(number + step) % len(documents)])
+        Pair(query, documents[(number * _DOCUMENTS_OF_A_QUERY + step) % len(documents)])
         for number, query in enumerate(queries)
         for step in range(_DOCUMENTS_OF_A_QUERY)
     ]

@@ -79,8 +79,9 @@ def measure(run: Path, *, home: Path, trust_remote_code: bool = False) -> Measur
     except InputError as error:
         raise InputError(f"{error}\nmeasure=false makes the card without the evaluation's texts") from error
     encoder = read_encoder(run, device="auto", trust_remote_code=trust_remote_code)
-    single = encoder.head.single_vector and not encoder.head.reads_pairs
-    found = compressed(CachingEncoder(encoder), tasks) if single else ()
+    head = encoder.head
+    dense = head.single_vector and not head.reads_pairs and not head.sparse
+    found = compressed(CachingEncoder(encoder), tasks) if dense else ()
     (first, *_) = tasks
     queries = _spaced(list(first.queries.values()), _SAMPLED_QUERIES)
     documents = _spaced(PlainTexts(first.corpus.texts), _SAMPLED_DOCUMENTS)

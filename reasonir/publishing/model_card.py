@@ -38,7 +38,7 @@ _FOLDERS = re.compile(r"(?<![\w.:/])(?:/[\w.+-]+)+/(?=[\w.+-])")
 _QUOTED = re.compile(r"""(["'])[/~](?:(?!\1).)*/((?:(?!\1).)*)\1""")
 _HUB = "https://huggingface.co"
 _METRICS = ("ndcg_at_10", "mrr_at_10", "recall_at_10", "recall_at_100")
-_SIMILARITY = {"cosine": "Cosine Similarity", "euclidean": "Euclidean Distance"}
+_SIMILARITY = {"cosine": "Cosine Similarity", "euclidean": "Euclidean Distance", "dot": "Dot Product"}
 """The library's words for its names."""
 _PACKAGES = ("reasonir", "torch", "transformers", "sentence-transformers", "pylate")
 
@@ -77,7 +77,7 @@ def card_of(
         tags=list(_tags(head, config, manifest)),
         license=licence,
         datasets=datasets or None,
-        widget=list(measured.examples) if head and head.usage.task == "sentence-similarity" else None,
+        widget=_widget(head, measured),
         model_name=Path(name).name,
         eval_results=list(_listed(results, config.get("eval") or {}, head)) or None,
     )
@@ -103,6 +103,14 @@ def card_of(
         *_training(run, environment, config["seed"]),
     ]
     return f"---\n{header.to_yaml().strip()}\n---\n\n" + "\n\n".join(parts) + "\n"
+
+
+def _widget(head: type[Head] | None, measured: Measured) -> list[Mapping[str, Any]] | None:
+    """Return the examples in the form that the hub's widget of the head's task reads; None if it has none."""
+    task = head.usage.task if head else None
+    if task == "feature-extraction":
+        return [{"text": example["source_sentence"]} for example in measured.examples]
+    return list(measured.examples) if task == "sentence-similarity" else None
 
 
 def _link(base: str) -> str:
@@ -260,7 +268,7 @@ def _graphs(graphs: Sequence[GraphFile], name: str, head: type[Head] | None, mea
         f"from {low:.3f} to {high:.3f}, on a CPU in float32. int8: weights, and activations while it runs (dynamic)."
     )
     if head and head.usage.library != "PyLate" and not head.graph_folder:  # PyLate runs torch, a hub id has no folders
-        kind = "SentenceTransformer" if head.usage.similarity else "CrossEncoder"
+        kind = "CrossEncoder" if head.reads_pairs else "SparseEncoder" if head.sparse else "SentenceTransformer"
         backend = "onnx" if graphs[0].name.endswith(".onnx") else "openvino"
         code = f'from sentence_transformers import {kind}\n\nmodel = {kind}("{name}", backend="{backend}")'
         yield f"```python\n{code}\n```"

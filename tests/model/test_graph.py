@@ -6,6 +6,7 @@ import shutil
 import pytest
 import torch
 
+from reasonir.model import graph
 from reasonir.model.graph import (
     GraphEncoder,
     graph_inputs,
@@ -21,7 +22,12 @@ from tests.model.test_export import decoder as checkpoint
 
 pytest.importorskip("onnxruntime")
 pytest.importorskip("openvino")
-OUTPUTS = {"cross_encoder": ["logits"], "yes_no": ["logits"], "provence": ["logits", "token_logits"]}
+OUTPUTS = {
+    "splade": ["logits"],
+    "cross_encoder": ["logits"],
+    "yes_no": ["logits"],
+    "provence": ["logits", "token_logits"],
+}
 
 
 def outputs(encoder, texts):
@@ -71,6 +77,24 @@ def test_int8_is_smaller_and_near(graphed, tmp_path):
         assert 0 < difference < 0.1
 
 
+def test_large_weights_lie_in_a_file_of_their_own(bert, tmp_path, monkeypatch):
+    """As those of a model above 2 GiB have to."""
+    monkeypatch.setattr(graph, "_LARGE", 1000)
+    encoder = load(bert, "biencoder", model={"attention": "eager"}).eval()
+    write_onnx(encoder, tmp_path / "model.onnx")
+    quantise_onnx(tmp_path / "model.onnx", tmp_path / "int8.onnx")
+    write_openvino(tmp_path / "model.onnx", tmp_path / "model.xml")
+    assert {"model.onnx.data", "int8.onnx.data"} <= {file.name for file in tmp_path.iterdir()}
+    texts = [Text(text) for text in SENTENCES]
+    expected = outputs(encoder, texts)
+    for runtime, atol in (
+        (open_onnx(tmp_path / "model.onnx"), 1e-5),
+        (open_openvino(tmp_path / "model.xml"), 1e-5),
+        (open_onnx(tmp_path / "int8.onnx"), 0.1),
+    ):
+        torch.testing.assert_close(outputs(GraphEncoder(encoder, runtime), texts), expected, atol=atol, rtol=1e-4)
+
+
 def test_pairs_of_two_types_are_told_apart(bert, tmp_path):
     """As BERT's own tokenizer marks the second text."""
     folder = shutil.copytree(bert, tmp_path / "bert")
@@ -81,8 +105,8 @@ def test_pairs_of_two_types_are_told_apart(bert, tmp_path):
     texts = [Text(text) for text in SENTENCES]
     write_onnx(encoder, tmp_path / "model.onnx")
     run, seen = open_onnx(tmp_path / "model.onnx"), []
-    graph = GraphEncoder(encoder, lambda inputs: seen.append(inputs) or run(inputs))
-    torch.testing.assert_close(outputs(graph, texts), outputs(encoder, texts), atol=1e-5, rtol=1e-5)
+    by_graph = GraphEncoder(encoder, lambda inputs: seen.append(inputs) or run(inputs))
+    torch.testing.assert_close(outputs(by_graph, texts), outputs(encoder, texts), atol=1e-5, rtol=1e-5)
     assert {name for inputs in seen for name in inputs} == {"input_ids", "attention_mask", "token_type_ids"}
     assert seen[0]["token_type_ids"].any()
 
@@ -119,6 +143,6 @@ def test_a_classifiers_graph_takes_padding_on_either_side(graphed):
 def test_backbones_of_other_families_become_graphs(family, options, tmp_path):
     encoder = load(checkpoint(tmp_path / family, family, **options), "biencoder", model={"attention": "eager"}).eval()
     write_onnx(encoder, tmp_path / "model.onnx")
-    graph = GraphEncoder(encoder, open_onnx(tmp_path / "model.onnx"))
+    by_graph = GraphEncoder(encoder, open_onnx(tmp_path / "model.onnx"))
     texts = [Text("bees"), *map(Text, SENTENCES), Text(" ".join(SENTENCES))]
-    torch.testing.assert_close(outputs(graph, texts), outputs(encoder, texts), atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(outputs(by_graph, texts), outputs(encoder, texts), atol=1e-5, rtol=1e-4)

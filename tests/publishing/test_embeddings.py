@@ -109,7 +109,8 @@ def test_a_mistake_is_named(retriever, body, message):
 
 def test_models_without_one_vector_per_text_point_to_rerank(bert):
     for model, message in (
-        (Retriever(load(bert, "colbert")), "one vector per token, not one embedding: POST /rerank"),
+        (Retriever(load(bert, "colbert")), "a vector per token, not one embedding: POST /rerank"),
+        (Retriever(load(bert, "splade")), "a weight per term, not one embedding: POST /rerank"),
         (Reranker(load(bert, "cross_encoder")), "is a reranker, which gives texts no vectors: POST /rerank"),
     ):
         with pytest.raises(InputError, match=message):

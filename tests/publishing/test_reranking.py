@@ -50,7 +50,7 @@ def test_teis_format_is_a_list_best_first(reranker):
         assert 1 / (1 + math.exp(-each["score"])) == pytest.approx(scores[each["index"]], abs=1e-6)
 
 
-@pytest.mark.parametrize("head", ["biencoder", "colbert", "gaussian"])
+@pytest.mark.parametrize("head", ["biencoder", "colbert", "gaussian", "splade"])
 def test_a_retrievers_scores_are_its_similarities(bert, head):
     retriever = Retriever(load(bert, head))
     expected = retriever.score([Text(QUERY, "prove it")], TEXTS)[0].tolist()

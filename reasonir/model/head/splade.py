@@ -69,6 +69,9 @@ queries = model.encode_query(["why does it rain"])
 documents = model.encode_document(["Warm air rises.", "Copper conducts."])
 print(model.similarity(queries, documents))""",
         RETRIEVE,
+        ("sentence-transformers", "sparse-encoder", "sparse", "splade"),
+        "Sparse Information Retrieval",
+        "dot",
     )
 
     def __init__(self, source: Any, tokenizer: BiEncoderTokenizer, temperature: float, *, twice: bool) -> None:
@@ -184,9 +187,21 @@ print(model.similarity(queries, documents))""",
         hidden_TH = self.transform(inputs_embeds=hidden_TH[None]).logits[0].float()
         terms = Representation(self.decoder.weight, torch.ones(self.size, dtype=torch.int64))
         logits_NV = maxsim(terms, Representation(hidden_TH, padded.kept_N), block_elements=_BLOCK).T
-        logits_NV = logits_NV + (0.0 if self.decoder.bias is None else self.decoder.bias)
+        return self._weights(logits_NV + (0.0 if self.decoder.bias is None else self.decoder.bias))
+
+    def _weights(self, logits_NV: Tensor) -> Tensor:
         weights_NV = logits_NV.relu_().log1p()
         return weights_NV.log1p() if self.twice else weights_NV
+
+    def graph_outputs(self, hidden_NLH: Tensor, ids_NL: Tensor, attend_NL: Tensor) -> dict[str, Tensor]:
+        """See `Head.graph_outputs`: the logits of the masked language model."""
+        return {"logits": self.decoder(self.transform(inputs_embeds=hidden_NLH).logits)}
+
+    def from_graph(self, outputs: Mapping[str, Tensor], padded: Padded) -> Tensor:
+        """See `Head.from_graph`."""
+        logits_TV = outputs["logits"].flatten(0, 1).index_select(0, padded.rows_T)
+        parts = torch.split(logits_TV, padded.kept_N.tolist())
+        return self._weights(torch.stack([part_LV.amax(0) for part_LV in parts]))
 
     def stored(self, representation: Representation) -> Representation:
         """Return the weights above 0 with their terms."""
