@@ -60,7 +60,7 @@ class ContextRelevanceBenchmark(Benchmark, Validated):
         held_out: rows held out of the run's own data, see `with_held_out`.
     """
 
-    path: str | Sequence[str] | None = None
+    path: str | Annotated[Sequence[str], MinLen(1)] | None = None
     split: str = "test"
     revision: str | None = None
     rows: Positive | None = None
