@@ -12,6 +12,11 @@ from reasonir.utils.parsing import read_json
 
 OFFSET_FAMILIES = ("roberta", "xlm-roberta", "camembert", "mpnet", "xmod", "longformer")
 """Model types that count positions from padding_idx + 1."""
+SENTENCE_CONFIGS = tuple(
+    f"sentence_{name}_config.json"
+    for name in ("bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet")
+)
+"""Names that sentence-transformers had for its file of a transformers model, the present one first."""
 UNBOUNDED = 10**9
 """Length limit that truncates nothing."""
 
@@ -89,8 +94,18 @@ def is_retriever(folder: Path) -> bool:
     return "query_length" in lengths or bool(pooled)
 
 
+def module_folders(folder: Path, kind: str) -> list[Path]:
+    """Return the folders of a checkpoint's sentence-transformers modules of a kind (Transformer, Dense, Pooling)."""
+    modules = stated_values(folder / "modules.json", list)
+    return [folder / module["path"] for module in modules if module["type"].rpartition(".")[2] == kind]
+
+
 def module_options(folder: Path | None, kind: str) -> dict[str, Any]:
-    """Return the values of the last sentence-transformers module of a kind (Dense, Pooling); empty without one."""
-    modules = stated_values(folder / "modules.json", list) if folder else []
-    paths = [module["path"] for module in modules if module["type"].rpartition(".")[2] == kind]
-    return stated_options(folder, f"{paths[-1]}/config.json") if paths else {}
+    """Return the values of the last sentence-transformers module of a kind; empty without one."""
+    folders = module_folders(folder, kind) if folder else []
+    return stated_options(folders[-1], "config.json") if folders else {}
+
+
+def sentence_options(folder: Path | None) -> dict[str, Any]:
+    """Return what sentence-transformers states of a transformers model: length, case, arguments; empty if nothing."""
+    return next(filter(None, (stated_options(folder, name) for name in SENTENCE_CONFIGS)), {})

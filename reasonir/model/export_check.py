@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -83,12 +83,11 @@ class ExportCheck:
 
         here, cpu = self.encoder.device, torch.device("cpu")
         for run, device in ((by_reasonir, here), (by_libraries, cpu if here.type == INVENTED else here)):
-            try:
+            outputs = None
+            with suppress(torch.OutOfMemoryError):
                 outputs = run(device)
-            except torch.OutOfMemoryError:
-                outputs = {}
             gc.collect()
-            yield from (outputs or run(cpu)).items()
+            yield from (run(cpu) if outputs is None else outputs).items()
 
     def _refuse_difference(
         self, variant: str, sample: Sequence[Any], expected: Sequence[Tensor], actual: Sequence[Tensor]

@@ -22,7 +22,7 @@ from safetensors import SafetensorError
 from torch.nn.modules import activation
 
 from reasonir.errors import HOW_TO_TRUST, InputError
-from reasonir.model.checkpoint_config import stated_values
+from reasonir.model.checkpoint_config import SENTENCE_CONFIGS, stated_values
 
 _MODULES = {
     "sentence_transformers.models": (
@@ -45,10 +45,6 @@ _ACTIVATIONS = {
     *(f"{package}.{name}" for package in ("torch.nn", activation.__name__) for name in activation.__all__),
 }
 _TOKENIZER = "tokenizer_config.json"
-_SENTENCE_CONFIGS = [
-    f"sentence_{name}_config.json"
-    for name in ("bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet")
-]
 _SENTENCE_KEYS = {"max_seq_length", "do_lower_case"}
 _ARGUMENTS = {
     *("add_pooling_layer", "attn_implementation", "dtype", "is_causal", "model_max_length", "padding_side"),
@@ -133,7 +129,7 @@ def _check_transformer(folder: Path) -> None:
     _check_config(folder / "config.json")
     for name in (_TOKENIZER, "config.json"):
         _check_tokenizer_class(folder / name)
-    for name in _SENTENCE_CONFIGS:
+    for name in SENTENCE_CONFIGS:
         _check_arguments(folder / name)
     adapter = folder / "adapter_config.json"
     if adapter.is_file():

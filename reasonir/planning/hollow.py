@@ -23,6 +23,7 @@ from reasonir.invented.device import Tracing, hollow_
 from reasonir.model.backbone import Model
 from reasonir.model.checkpoint_config import stated_options
 from reasonir.model.encoder import Encoder
+from reasonir.model.sentence_modules import Dense
 from reasonir.model.shape import is_decoder
 from reasonir.model.tiny import chat_tokenizer, word_tokenizer
 
@@ -108,11 +109,12 @@ def _no_weights(tracing: Tracing) -> Iterator[None]:
 
     logging.disable(logging.WARNING)  # the weights' own loading warns
     tracing.read = 1  # so that checks of numbers hold
-    before = PreTrainedModel.__dict__["from_pretrained"], PreTrainedModel.resize_token_embeddings
+    before = PreTrainedModel.__dict__["from_pretrained"], PreTrainedModel.resize_token_embeddings, Dense.load
     PreTrainedModel.from_pretrained, PreTrainedModel.resize_token_embeddings = classmethod(built), resize
+    Dense.load = lambda self, folder: None  # type: ignore[method-assign]
     try:
         yield
     finally:
-        PreTrainedModel.from_pretrained, PreTrainedModel.resize_token_embeddings = before
+        PreTrainedModel.from_pretrained, PreTrainedModel.resize_token_embeddings, Dense.load = before  # type: ignore[method-assign]
         logging.disable(logging.NOTSET)
         tracing.read = 0

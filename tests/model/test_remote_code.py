@@ -88,7 +88,7 @@ def pickled_and_asked_for(folder, made):
 BI, COLBERT, CROSS = "biencoder", "colbert", "cross_encoder"
 ATTACKS = {
     "a module of its own": (BI, module("evil.Evil"), r"modules\.json has type: evil\.Evil", True),
-    "a module of its own for PyLate": (COLBERT, module("evil.Evil"), r"modules\.json has type: evil\.Evil", True),
+    "a module of its own for PyLate": (COLBERT, module("evil.Evil"), r"modules\.json has type: evil\.Evil", False),
     "a module of another repository": (BI, module("a/b--evil.Evil"), r"type: a/b--evil\.Evil", False),
     "an installed module": (BI, module("evil_package.Evil"), r"type: evil_package\.Evil", True),
     "through an allowed package": (

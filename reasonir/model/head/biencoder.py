@@ -29,6 +29,7 @@ from reasonir.model.checkpoint_config import (
     Length,
     check_length,
     module_options,
+    sentence_options,
     stated_options,
     usable_positions,
 )
@@ -215,7 +216,7 @@ print(model.similarity(queries, documents))""",
     @classmethod
     def limits(cls, folder: Path | None, options: Mapping[str, Any]) -> dict[Side, int]:
         """See `Head.limits`; by default the size of the position table."""
-        stated = stated_options(folder, "sentence_bert_config.json").get("max_seq_length")
+        stated = sentence_options(folder).get("max_seq_length")
         table = stated_options(folder, "config.json").get("max_position_embeddings")
         length = options.get("max_length") or stated or table or 512
         return {"query": length, "document": length}
@@ -225,7 +226,7 @@ print(model.similarity(queries, documents))""",
         cls, folder: Path, options: Mapping[str, Any], *, tokenizer: Any, prompts: Prompts, positions: int
     ) -> BiEncoderTokenizer:
         """See `Head.read_tokenizer`."""
-        stated = stated_options(folder, "sentence_bert_config.json")
+        stated = sentence_options(folder)
         return BiEncoderTokenizer(
             prepare(tokenizer),
             prompts.completed(stated_options(folder, "config_sentence_transformers.json").get("prompts", {})),

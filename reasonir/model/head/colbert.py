@@ -1,8 +1,8 @@
 """Late interaction: one normalised vector per token, scored by MaxSim (ColBERT, arXiv:2004.12832).
 
-PyLate loads and saves the checkpoint, so any PyLate, Stanford or plain encoder checkpoint works, and exports open in
-PyLate with the same scores. Tokenisation is implemented here, token for token like PyLate's, because PyLate pads every
-document to the maximum length.
+Any PyLate, Stanford or plain encoder checkpoint works, and exports open in PyLate and sentence-transformers 6 with the
+same scores. Files and tokens are read and written here as PyLate does, token for token, except that documents aren't
+padded to the maximum length.
 
 A checkpoint that is no ColBERT starts with long queries, without expansion, and with an orthogonal projection:
 docs/log.md has the comparison with PyLate's choices (32 tokens, expanded; uniform initialisation).
@@ -16,6 +16,7 @@ import logging
 import string
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, ClassVar, get_args
 
@@ -29,24 +30,30 @@ from reasonir.model.checkpoint_config import (
     UNBOUNDED,
     Length,
     check_length,
+    module_folders,
     module_options,
+    sentence_options,
     stated_options,
-    stated_values,
     usable_positions,
 )
 from reasonir.model.head.base import Evidence, RetrieverHead, Tokenizer
 from reasonir.model.head.usage_snippet import RETRIEVE, UsageSnippet
 from reasonir.model.maxsim import maxsim
 from reasonir.model.prompts import Prompts
-from reasonir.model.tokenize import CutText, check_prompt, clear_truncation, count_tokens, cut_texts, prepare
+from reasonir.model.sentence_modules import Dense, read_transformer, read_weights, write_modules
+from reasonir.model.tokenize import CutText, check_prompt, count_tokens, cut_texts, prepare
 from reasonir.types import Side, Text
 from reasonir.utils.ranges import Positive, PositiveFloat
 
 log = logging.getLogger(__name__)
 DEFAULT_LENGTHS: dict[Side, int] = {"query": 128, "document": 180}
-"""Maximum tokens per text without a value in the checkpoint."""
+"""Maximum tokens per text of a checkpoint that is no ColBERT."""
+PYLATE_LENGTHS: dict[Side, int] = {"query": 32, "document": 180}
+"""Maximum tokens per text of a ColBERT that states none."""
 DEFAULT_VECTOR = 128
 """Vector size without a projection in the checkpoint."""
+_STANFORD = "linear.weight"
+"""Name of a Stanford checkpoint's projection."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +73,11 @@ class ColBERTTokenizer(Tokenizer):
 
     @classmethod
     def read(cls, folder: Path, options: Mapping[str, Any], *, tokenizer: Any, prompts: Prompts) -> ColBERTTokenizer:
-        """Return the layout from an option, else a checkpoint's files, else PyLate's default; loads no model."""
+        """Return the layout from an option, else a checkpoint's files, else PyLate's default; loads no model.
+
+        Raises:
+            InputError: a length leaves texts no share, or no token can pad.
+        """
         stated = stated_options(folder, "config_sentence_transformers.json")
         stanford = _is_stanford(folder)
         artifact = stated_options(folder, "artifact.metadata") if stanford else {}
@@ -82,43 +93,34 @@ class ColBERTTokenizer(Tokenizer):
         ):
             default = artifact.get(key, unused) if stanford else f"[{side[0].upper()}] "
             markers[side] = choose(f"{side}_prefix", stated.get(f"{side}_prefix"), default)
-        prepare(tokenizer).add_tokens([marker for marker in markers.values() if marker])
+        prepare(tokenizer).padding_side = "right"  # PyLate would insert the marker among pads on the left
+        tokenizer.add_tokens([marker for marker in markers.values() if marker])
         ids = {side: tokenizer.convert_tokens_to_ids(marker) if marker else None for side, marker in markers.items()}
-        fill = tokenizer.mask_token_id if tokenizer.mask_token_id is not None else tokenizer.eos_token_id
-        tokenizer.pad_token_id = tokenizer.pad_token_id if fill is None else fill
-        words = choose("skiplist", stated.get("skiplist_words"), list(string.punctuation))
-        attend = (
+        fills = (tokenizer.mask_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id)
+        tokenizer.pad_token_id = next((fill for fill in fills if fill is not None), None)
+        if tokenizer.pad_token_id is None:
+            raise InputError(
+                f"{folder} has neither a mask, an end-of-text nor a padding token to expand queries with: set "
+                "pad_token in its tokenizer_config.json"
+            )
+        expand = bool(choose("query_expansion", stated.get("do_query_expansion"), _is_colbert(folder)))
+        attend = choose(
             "attend_to_expansion",
             stated.get("attend_to_expansion_tokens"),
             artifact.get("attend_to_mask_tokens"),
         )
+        words = choose("skiplist", stated.get("skiplist_words"), list(string.punctuation))
         return cls(
             tokenizer,
-            prompts.completed(stated.get("prompts", {})),
+            prompts.completed(stated.get("prompts") or {}),
             lengths["query"],
             lengths["document"],
             ids["query"],
             ids["document"],
-            bool(choose("query_expansion", stated.get("do_query_expansion"), bool(_lengths(folder) or stanford))),
-            bool(choose(*attend)),
-            frozenset(_vocabulary_words(tokenizer, words).values()),
-            bool(stated_options(folder, "sentence_bert_config.json").get("do_lower_case")),
-        )
-
-    @classmethod
-    def of(cls, source: Any, prompts: Prompts) -> ColBERTTokenizer:
-        """Return the layout of a PyLate model, with `prompts` in place of its own if given."""
-        return cls(
-            source.tokenizer,
-            prompts.completed(source.prompts),
-            source.query_length,
-            source.document_length,
-            source.query_prefix_id,
-            source.document_prefix_id,
-            source.do_query_expansion,
-            source.attend_to_expansion_tokens,
-            frozenset(source.skiplist),
-            source[0].do_lower_case,
+            expand,
+            expand and bool(attend),
+            frozenset(_vocabulary_ids(tokenizer, words)),
+            bool(sentence_options(folder).get("do_lower_case")),
         )
 
     def __post_init__(self) -> None:
@@ -211,12 +213,11 @@ print(rank.rerank([[0, 1]], queries, [documents]))""",
         "MaxSim",
     )
 
-    def __init__(self, source: Any, tokenizer: ColBERTTokenizer, temperature: float) -> None:
+    def __init__(self, projections: Sequence[Dense], tokenizer: ColBERTTokenizer, temperature: float) -> None:
         super().__init__()
         self.temperature = temperature
         self.tokenizer = tokenizer
-        self.projections = nn.ModuleList(list(source)[1:])
-        self._source = (source,)  # a tuple, so that its parameters aren't registered a second time
+        self.projections = nn.ModuleList(projections)
 
     @classmethod
     def recognises(cls, folder: Path) -> bool:
@@ -260,43 +261,38 @@ print(rank.rerank([[0, 1]], queries, [documents]))""",
         Raises:
             InputError: a length exceeds the model's positions or leaves texts no share, or no token can pad.
         """
-        from pylate.models import ColBERT as PyLateColBERT
-
-        if not _lengths(folder) and not _is_stanford(folder):
-            query_length = query_length or DEFAULT_LENGTHS["query"]
-            query_expansion = bool(query_expansion)
-        try:
-            source = PyLateColBERT(
-                str(folder),
-                device="cpu",
-                local_files_only=True,
-                trust_remote_code=model_kwargs.get("trust_remote_code", False),
-                model_kwargs={k: v for k, v in model_kwargs.items() if k != "trust_remote_code"},
-                query_length=query_length,
-                document_length=document_length,
-                embedding_size=embedding_size,
-                query_prefix=query_prefix,
-                document_prefix=document_prefix,
-                do_query_expansion=query_expansion,
-                attend_to_expansion_tokens=attend_to_expansion,
-                skiplist_words=skiplist,
-            )
-        except NotImplementedError as error:  # no mask, end-of-text or padding token
-            raise InputError(f"{folder}: {error}: set pad_token in its tokenizer_config.json") from error
-        _fix_pylate(source)
-        if len(source) - 1 > _projections(folder):
-            log.warning("%s has no projection: a new one is initialised and has to be trained", folder)
-            nn.init.orthogonal_(source[-1].linear.weight)
-        backbone = source[0].auto_model
-        positions = usable_positions(backbone.config, source.tokenizer)
-        check_length("query_length", source.query_length, positions)
-        check_length("document_length", source.document_length, positions)
-        return backbone, cls(source, ColBERTTokenizer.of(source, prompts), temperature)
+        options = {
+            "query_length": query_length,
+            "document_length": document_length,
+            "query_prefix": query_prefix,
+            "document_prefix": document_prefix,
+            "query_expansion": query_expansion,
+            "attend_to_expansion": attend_to_expansion,
+            "skiplist": skiplist,
+        }
+        backbone, tokenizer = read_transformer(folder, model_kwargs)
+        vocabulary = len(tokenizer)
+        layout = ColBERTTokenizer.read(folder, options, tokenizer=tokenizer, prompts=prompts)
+        positions = usable_positions(backbone.config, tokenizer)
+        check_length("query_length", layout.query_length, positions)
+        check_length("document_length", layout.document_length, positions)
+        stated = sentence_options(folder).get("max_seq_length") or tokenizer.model_max_length
+        tokenizer.model_max_length = min(stated, positions)
+        projections, new = _projections(folder, backbone.config.get_text_config().hidden_size, embedding_size)
+        if layout.query_prefix_id is not None or layout.document_prefix_id is not None:
+            _fit_vocabulary(backbone, vocabulary, len(tokenizer))
+        if new:
+            log.warning("%s has no projection of this size: a new one is initialised and has to be trained", folder)
+            nn.init.orthogonal_(projections[-1].linear.weight)
+        head = cls(projections, layout, temperature)
+        head.to(backbone.dtype)
+        return backbone, head
 
     @classmethod
     def limits(cls, folder: Path | None, options: Mapping[str, Any]) -> dict[Side, int]:
         """See `Head.limits`."""
-        limits = DEFAULT_LENGTHS | _lengths(folder)
+        defaults = PYLATE_LENGTHS if folder and _is_colbert(folder) else DEFAULT_LENGTHS
+        limits = defaults | _lengths(folder)
         return {side: options.get(f"{side}_length") or limit for side, limit in limits.items()}
 
     @classmethod
@@ -314,15 +310,14 @@ print(rank.rerank([[0, 1]], queries, [documents]))""",
     @classmethod
     def vector_size(cls, folder: Path | None, options: Mapping[str, Any], hidden: int) -> int:
         """See `Head.vector_size`."""
-        last = module_options(folder, "Dense")
-        return options.get("embedding_size") or last.get("out_features") or DEFAULT_VECTOR
+        return options.get("embedding_size") or _stated_size(folder) or DEFAULT_VECTOR
 
     def forward(self, hidden_NLH: Tensor, padded: Padded) -> Tensor:
         """Project the kept tokens, and normalise in float32."""
-        features = {"token_embeddings": hidden_NLH.flatten(0, 1).index_select(0, padded.rows_T)}
+        values_TD = hidden_NLH.flatten(0, 1).index_select(0, padded.rows_T)
         for projection in self.projections:
-            features = projection(features)
-        return normalize(features["token_embeddings"].float(), dim=-1)
+            values_TD = projection(values_TD)
+        return normalize(values_TD.float(), dim=-1)
 
     def vectors(self, tokens: Tokens) -> Tensor:
         """Return the number of kept tokens."""
@@ -334,33 +329,52 @@ print(rank.rerank([[0, 1]], queries, [documents]))""",
 
     def save(self, backbone: nn.Module, folder: Path) -> None:
         """Write a PyLate model; its prompts carry the default instruction."""
-        (source,) = self._source
-        source[0].auto_model = backbone
-        source.prompts = {side: self.tokenizer.prompts.of(side) for side in ("query", "document")}
-        clear_truncation(source.tokenizer)
-        source.save(str(folder), create_model_card=False)
+        layout = self.tokenizer
+        tokens = layout.tokenizer.convert_ids_to_tokens
+        config = {
+            "model_type": "ColBERT",
+            "prompts": {side: layout.prompts.of(side) for side in get_args(Side)},
+            "default_prompt_name": None,
+            "similarity_fn_name": "MaxSim",
+            "query_prefix": "" if layout.query_prefix_id is None else tokens(layout.query_prefix_id),
+            "document_prefix": "" if layout.document_prefix_id is None else tokens(layout.document_prefix_id),
+            "query_length": layout.query_length,
+            "document_length": layout.document_length,
+            "attend_to_expansion_tokens": layout.attend_to_expansion,
+            "skiplist_words": tokens(sorted(layout.skiplist)),
+            "do_query_expansion": layout.expand,
+        }
+        write_modules(folder, backbone, layout.tokenizer, self.projections, config=config, lower_case=layout.lower_case)
 
     def library_outputs(
         self, folder: Path, texts: Sequence[Text], side: Side, device: torch.device, *, trust_remote_code: bool
     ) -> dict[str, list[Tensor]]:
-        """See `RetrieverHead.library_outputs`: by PyLate."""
-        from pylate.models import ColBERT as PyLateColBERT
+        """See `RetrieverHead.library_outputs`: by PyLate, else by sentence-transformers from 6 on."""
+        options: dict[str, Any] = {
+            "device": str(device),
+            "local_files_only": True,
+            "trust_remote_code": trust_remote_code,
+            "model_kwargs": {"dtype": torch.float32},
+        }
+        strings = [text.text for text in texts]
+        if find_spec("pylate"):
+            from pylate.models import ColBERT as PyLateColBERT
 
-        source = PyLateColBERT(
-            str(folder),
-            device=str(device),
-            local_files_only=True,
-            trust_remote_code=trust_remote_code,
-            model_kwargs={"dtype": torch.float32},
+            vectors = PyLateColBERT(str(folder), **options).encode(
+                strings, prompt_name=side, is_query=side == "query", convert_to_numpy=False, show_progress_bar=False
+            )
+            return {"PyLate": list(vectors)}
+        if find_spec("sentence_transformers.multi_vector_encoder"):
+            from sentence_transformers import MultiVectorEncoder
+
+            source = MultiVectorEncoder(str(folder), **options)
+            encode = source.encode_query if side == "query" else source.encode_document
+            return {"sentence-transformers": list(encode(strings, show_progress_bar=False))}
+        log.warning(
+            "The vectors of a %s are compared with no other library's: install PyLate or sentence-transformers 6",
+            side,
         )
-        vectors = source.encode(
-            [text.text for text in texts],
-            prompt_name=side,
-            is_query=side == "query",
-            convert_to_numpy=False,
-            show_progress_bar=False,
-        )
-        return {"PyLate": list(vectors)}
+        return {}
 
 
 def _lengths(folder: Path | None) -> dict[Side, int]:
@@ -375,29 +389,55 @@ def _lengths(folder: Path | None) -> dict[Side, int]:
 
 
 def _is_stanford(folder: Path) -> bool:
-    return "HF_ColBERT" in (stated_options(folder, "config.json").get("architectures") or [])
+    stated = stated_options(folder, "config.json").get("architectures") or []
+    return "HF_ColBERT" in stated and not module_folders(folder, "Dense")
 
 
-def _projections(folder: Path) -> int:
-    """Return the number of projections in a checkpoint."""
-    if _is_stanford(folder):
-        return 1
-    return sum(module["type"].endswith("Dense") for module in stated_values(folder / "modules.json", list))
+def _is_colbert(folder: Path) -> bool:
+    return bool(_lengths(folder)) or _is_stanford(folder)
 
 
-def _fix_pylate(source: Any) -> None:
-    """Work around two defects of PyLate 1.6 that change scores after export.
+def _stated_size(folder: Path | None) -> int | None:
+    """Return the vector size in a checkpoint's files; None without a projection."""
+    if not folder or not _is_stanford(folder):
+        return module_options(folder, "Dense").get("out_features")
+    weight_DH = read_weights(folder, _STANFORD).get(_STANFORD)
+    return stated_options(folder, "artifact.metadata").get("dim") if weight_DH is None else len(weight_DH)
 
-    A tokenizer that pads on the left gets its marker inserted among the pads, and a skiplist word that isn't in the
-    vocabulary skips every unknown token.
+
+def _projections(folder: Path, hidden: int, size: int | None) -> tuple[list[Dense], bool]:
+    """Return the projections of a checkpoint to `size`, and whether the last is new: none has that size.
+
+    A Stanford checkpoint has its projection among the weights of the backbone.
     """
-    tokenizer = prepare(source.tokenizer)
-    tokenizer.padding_side = "right"
-    words = _vocabulary_words(tokenizer, source.skiplist_words)
-    source.skiplist_words, source.skiplist = list(words), list(words.values())
+    if _is_stanford(folder):
+        found = [Dense(hidden, _stated_size(folder) or DEFAULT_VECTOR)]
+        found[0].load(folder)
+    else:
+        found = [Dense.read(inner) for inner in module_folders(folder, "Dense")]
+    present = found[-1].linear.out_features if found else None
+    if present is not None and size in (None, present):
+        return found, False
+    return [*found, Dense(present or hidden, size or DEFAULT_VECTOR)], True
 
 
-def _vocabulary_words(tokenizer: Any, words: Sequence[str]) -> dict[str, int]:
-    """Return the ids of the words that are tokens of the vocabulary."""
-    ids = {word: tokenizer.convert_tokens_to_ids(word) for word in words}
-    return {word: i for word, i in ids.items() if i is not None and i != tokenizer.unk_token_id}
+def _fit_vocabulary(backbone: Any, before: int, after: int) -> None:
+    """Give a model the rows of its tokenizer, and new ones for the markers that the tokenizer got.
+
+    Raises:
+        InputError: the model's class doesn't allow it.
+    """
+    try:
+        for rows in (before, after):  # PyLate's order: the new rows are drawn from the distribution of those in use
+            backbone.resize_token_embeddings(rows)
+    except NotImplementedError as error:
+        raise InputError(
+            f"{type(backbone).__name__} can't take tokens for markers: set model.head.query_prefix and "
+            'model.head.document_prefix to ""'
+        ) from error
+
+
+def _vocabulary_ids(tokenizer: Any, words: Sequence[str]) -> set[int]:
+    """Return the ids of the words that are tokens of the vocabulary; PyLate takes the others for unknown tokens."""
+    ids = {tokenizer.convert_tokens_to_ids(word) for word in words}
+    return ids - {None, tokenizer.unk_token_id}

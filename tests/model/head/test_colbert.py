@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import sys
+from importlib.util import find_spec
 
 import pytest
 import torch
@@ -14,11 +16,14 @@ from reasonir.loss.cached_contrastive import CachedContrastive
 from reasonir.model.export import export
 from reasonir.model.head.colbert import ColBERT
 from reasonir.types import Document, Example, Text
-from tests.helpers import SENTENCES, batch_of, gradients, load
+from tests.helpers import SENTENCES, batch_of, gradients, load, set_dropout
 
 QUERIES = [Text(text) for text in SENTENCES[:5]]
 DOCUMENTS = [Text(f"{text}, {text}; and more!") for text in SENTENCES[5:]] + [Text("... !!! ???")]
 DOCUMENTS += [Text(" ".join(SENTENCES))]
+
+
+PYLATE_NAMES = {"query_expansion": "do_query_expansion", "attend_to_expansion": "attend_to_expansion_tokens"}
 
 
 def pylate(folder, **options):
@@ -38,11 +43,19 @@ def scores(encoder, queries, documents):
 
 
 @pytest.mark.parametrize(
-    "options", [{}, {"query_expansion": False}, {"attend_to_expansion": True}, {"query_prefix": ""}]
+    "options",
+    [
+        {},
+        {"query_expansion": True},
+        {"query_expansion": True, "attend_to_expansion": True},
+        {"query_prefix": ""},
+        {"query_prefix": "[query] ", "document_prefix": "[UNK]"},
+    ],
 )
 def test_tokens_are_laid_out_as_pylate_does(bert, options):
     encoder = load(bert, "colbert", query_length=20, document_length=24, **options)
-    (source,) = encoder.head._source
+    given = {"do_query_expansion": False} | {PYLATE_NAMES.get(name, name): value for name, value in options.items()}
+    source = pylate(bert, query_length=20, document_length=24, **given)
     for texts, side in ((QUERIES, "query"), (DOCUMENTS, "document")):
         expected = source.tokenize([text.text for text in texts], is_query=side == "query")
         tokens = encoder.head.tokenizer(texts, side)
@@ -83,15 +96,21 @@ def test_adapters_are_merged_into_the_export(bert, tmp_path):
     torch.testing.assert_close(scores(encoder, QUERIES, DOCUMENTS), expected)  # saving changed nothing
 
 
-def test_stanford_checkpoints_load(bert, tmp_path):
-    """Their projection is among the weights, their lengths and markers in artifact.metadata."""
-    folder = tmp_path / "stanford"
+def stanford(bert, folder, projection=None):
+    """A checkpoint in Stanford's form, without artifact.metadata."""
     shutil.copytree(bert, folder)
     config = json.loads((folder / "config.json").read_text()) | {"architectures": ["HF_ColBERT"]}
     (folder / "config.json").write_text(json.dumps(config))
     weights = {f"bert.{name}": value for name, value in load_file(folder / "model.safetensors").items()}
+    weights["linear.weight"] = torch.randn(16, 64) if projection is None else projection
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    return folder
+
+
+def test_stanford_checkpoints_load(bert, tmp_path):
+    """Their projection is among the weights, their lengths and markers in artifact.metadata."""
     projection = torch.randn(16, 64)
-    save_file({**weights, "linear.weight": projection}, folder / "model.safetensors", metadata={"format": "pt"})
+    folder = stanford(bert, tmp_path / "stanford", projection)
     metadata = {"query_token_id": "[unused0]", "doc_token_id": "[unused1]", "query_maxlen": 18, "doc_maxlen": 33}
     (folder / "artifact.metadata").write_text(json.dumps(metadata))
     encoder = load(folder, "colbert")
@@ -99,6 +118,7 @@ def test_stanford_checkpoints_load(bert, tmp_path):
     assert encoder.head.tokenizer.limit("document") == 33
     assert ColBERT.limits(folder, {}) == {"query": 18, "document": 33}
     assert torch.equal(encoder.head.projections[0].linear.weight, projection)
+    assert ColBERT.vector_size(folder, {}, 64) == 16
     torch.testing.assert_close(
         scores(encoder, QUERIES, DOCUMENTS), pylate_scores(pylate(folder), QUERIES, DOCUMENTS), rtol=1e-4, atol=1e-4
     )
@@ -115,6 +135,38 @@ def test_a_checkpoint_that_pylate_used_and_saved_loads(bert, tmp_path):
     torch.testing.assert_close(
         scores(encoder, QUERIES, DOCUMENTS), pylate_scores(source, QUERIES, DOCUMENTS), rtol=1e-4, atol=1e-4
     )
+
+
+def test_neither_loading_nor_encoding_nor_exporting_needs_pylate(bert, tmp_path, monkeypatch, caplog):
+    expected = scores(load(bert, "colbert"), QUERIES, DOCUMENTS)
+    for name in [name for name in sys.modules if name.partition(".")[0] == "pylate"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "pylate", None)  # importing it fails
+    encoder = load(bert, "colbert")
+    torch.testing.assert_close(scores(encoder, QUERIES, DOCUMENTS), expected, rtol=0, atol=0)
+    export(encoder, tmp_path / "model")
+    again = load(tmp_path / "model", "colbert")
+    torch.testing.assert_close(scores(again, QUERIES, DOCUMENTS), expected, rtol=0, atol=1e-5)
+    newest = find_spec("sentence_transformers.multi_vector_encoder") is not None
+    assert caplog.text.count("compared with no other library's") == (0 if newest else 2)
+
+
+def test_a_stanford_checkpoint_without_metadata_has_its_defaults(bert, tmp_path):
+    folder = stanford(bert, tmp_path / "stanford")
+    tokenizer = load(folder, "colbert").head.tokenizer
+    assert (tokenizer.limit("query"), tokenizer.limit("document"), tokenizer.expand) == (32, 180, True)
+    assert ColBERT.limits(folder, {}) == {"query": 32, "document": 180}
+
+
+def test_a_tokenizer_without_any_token_to_pad_with_is_refused(bert, tmp_path):
+    folder = tmp_path / "bare"
+    shutil.copytree(bert, folder)
+    config = json.loads((folder / "tokenizer_config.json").read_text())
+    for name in ("mask_token", "pad_token", "sep_token"):
+        config.pop(name)
+    (folder / "tokenizer_config.json").write_text(json.dumps(config))
+    with pytest.raises(InputError, match=r"bare has neither a mask, .* set pad_token in its tokenizer_config\.json"):
+        load(folder, "colbert")
 
 
 def test_a_plain_encoder_starts_with_long_unexpanded_queries_and_an_orthogonal_projection(bert):
@@ -138,14 +190,15 @@ def test_a_colbert_checkpoint_keeps_what_it_states(bert, tmp_path):
 
 
 @pytest.mark.parametrize("size", [4, 12, 13])
-def test_gradients_have_the_scale_of_pylates_uncached_loss(bert, size):
+def test_gradients_have_the_scale_of_pylates_uncached_loss(bert, tmp_path, size):
     """PyLate's cached loss has the same value and gradients batch-size times too large."""
     from pylate.losses import CachedContrastive as PyLateCached
     from pylate.losses import Contrastive
 
     encoder = load(bert, "colbert", query_length=16, document_length=32, query_expansion=False)
-    (source,) = encoder.head._source
-    source.train()
+    export(encoder, tmp_path / "model")
+    source = pylate(tmp_path / "model").train()
+    set_dropout(source, 0.0)
     rows = [
         Example(str(i), f"{SENTENCES[i % 12]} {i}", (Document(f"p{i}", f"{SENTENCES[(i + 5) % 12]} of {i}"),))
         for i in range(size)
@@ -157,12 +210,11 @@ def test_gradients_have_the_scale_of_pylates_uncached_loss(bert, size):
     ]
 
     def reference(loss):
-        encoder.zero_grad()
+        source.zero_grad()
         value = loss([dict(side) for side in features], None)
         value.backward()
-        return value.item(), norm(encoder)
+        return value.item(), norm(source)
 
-    encoder.zero_grad()
     loss = run_step(encoder, CachedContrastive(1.0), batch, Budget(200), Alone())["loss"]
     loss.backward()
     mine = norm(encoder)
@@ -174,8 +226,8 @@ def test_gradients_have_the_scale_of_pylates_uncached_loss(bert, size):
     assert cached_norm / plain_norm == pytest.approx(size, rel=1e-3)
 
 
-def norm(encoder):
-    return float(torch.stack([gradient.norm() for gradient in gradients(encoder).values()]).norm())
+def norm(module):
+    return float(torch.stack([gradient.norm() for gradient in gradients(module).values()]).norm())
 
 
 def test_a_document_of_nothing_but_punctuation_keeps_its_markers(bert):
