@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+NEWEST := .venv-newest
+NEWEST_READY := $(NEWEST)/.ready
 PEERS := .venv-peers
 PEERS_READY := $(PEERS)/.ready
 BENCH := HF_HUB_OFFLINE=1 $(BIN)/python -m reasonir.bench --multirun
@@ -13,7 +15,7 @@ unexport PYTHONDONTWRITEBYTECODE
 export OMP_WAIT_POLICY := PASSIVE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow faults check format ui bench bench-peers bench-gpu proof wheelhouse lock docs clean
+.PHONY: help setup demo test test-slow test-newest faults check format ui bench bench-peers bench-gpu proof wheelhouse lock docs clean
 
 help: ## show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | expand -t 12
@@ -35,6 +37,15 @@ test: $(READY) ## run the tests, without the slow ones and those that need a GPU
 
 test-slow: $(READY) ## run the slow tests: fresh environments, kills at every step, races against peers, a browser
 	$(BIN)/python -m pytest -m slow $(PARALLEL) --dist=loadfile $(addprefix --ignore=,$(LEAVE_OUT))
+
+test-newest: $(NEWEST_READY) ## run the tests with the newest torch, transformers, sentence-transformers and datasets, without PyLate
+	$(NEWEST)/bin/python -m pytest $(PARALLEL) --dist=worksteal
+
+$(NEWEST_READY): requirements-newest.lock pyproject.toml | $(READY)
+	$(PYTHON) -m venv $(NEWEST)
+	$(BIN)/uv pip install --quiet --python $(NEWEST)/bin/python --requirement requirements-newest.lock
+	$(BIN)/uv pip install --quiet --python $(NEWEST)/bin/python --no-deps --editable .
+	@touch $(NEWEST_READY)
 
 faults: $(READY) ## try kills, full disks, flipped bits, races and hostile input; prints what was tried, held and lost
 	$(BIN)/python -m pytest -s -m slow tests/faults
@@ -97,14 +108,17 @@ wheelhouse: $(READY) ## write the wheels for proof on a machine without a networ
 	$(BIN)/python tools/wheelhouse.py $(or $(WHEELHOUSE),wheelhouse) --python-version=$(or $(PYTHON_VERSION),3.12) \
 		$(if $(PRESENT),--present=$(PRESENT))
 
-lock: ## resolve pyproject.toml into requirements.lock, requirements-peers.in into requirements-peers.lock
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --extra offline --extra sweep --extra dev --extra docs \
-		--no-emit-index-url --no-header --no-annotate --output-file requirements.lock pyproject.toml
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
-		--no-emit-index-url --no-header --no-annotate --output-file requirements-peers.lock requirements-peers.in
+COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	--no-emit-index-url --no-header --no-annotate
+
+lock: ## resolve pyproject.toml into requirements.lock and requirements-newest.lock, requirements-peers.in into its own
+	$(COMPILE) --extra offline --extra sweep --extra dev --extra docs --output-file requirements.lock pyproject.toml
+	$(COMPILE) --extra offline --extra sweep --extra dev --upgrade --excludes requirements-newest.excludes \
+		--output-file requirements-newest.lock pyproject.toml
+	$(COMPILE) --output-file requirements-peers.lock requirements-peers.in
 
 docs: $(READY) ## build the site into build/site, complete without a network; a dead link is an error
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 
 clean: ## remove the environment and what tools cached
-	rm -rf $(VENV) $(PEERS) build/site .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) $(NEWEST) $(PEERS) build/site .mypy_cache .ruff_cache .pytest_cache

@@ -3,10 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub.errors import HfHubHTTPError
 from lightning import LightningModule, Trainer
 from torch import nn
 
@@ -25,6 +27,8 @@ from reasonir.model.head.yes_no import YesNo
 from reasonir.model.tiny import Tiny, TinyDecoder, _train_tokenizer
 from reasonir.types import Document, Example
 
+HTTP = import_module(HfHubHTTPError.__bases__[0].__module__.partition(".")[0])
+"""httpx, or the package that huggingface_hub has it in from version 2 on."""
 RETRIEVERS = {"colbert": ColBERT, "biencoder": BiEncoder, "gaussian": Gaussian, "splade": Splade}
 HEADS = {**RETRIEVERS, "yes_no": YesNo, "cross_encoder": CrossEncoder, "provence": Provence}
 SENTENCES = (

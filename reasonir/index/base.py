@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 from typing import ClassVar, Literal, Protocol
 
 import numpy as np
@@ -52,6 +53,12 @@ def incompatibility(index: type[Index], head: type[RetrieverHead], factor: float
         return (
             f"index={index.name} holds {_FORMS[index.form][0]} per text, but {head.__name__} gives {gives}: "
             f"choose index=exact or index={other}"
+        )
+    package = getattr(index, "package", None)  # that not every environment has
+    if package and not find_spec(package):
+        return (
+            f"index={index.name} needs {package}, which isn't installed here: pip install {package.replace('_', '-')} "
+            "(it holds torch at its own release), or choose index=exact"
         )
     if form != "many" and factor > 1:
         return f"index.pooling.pool_factor={factor}: {head.__name__} gives {held} per text: set it to 1"

@@ -77,6 +77,7 @@ class Plaid(Validated):
     _stored: StoredVectors = field(init=False)
     _centroids: int = field(init=False, default=0)
     name: ClassVar[str] = "plaid"
+    package: ClassVar[str] = "fast_plaid"
     neural: ClassVar[bool] = True
     form: ClassVar[Form | None] = "many"
 

@@ -17,6 +17,8 @@ SENTENCE_CONFIGS = tuple(
     for name in ("bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet")
 )
 """Names that sentence-transformers had for its file of a transformers model, the present one first."""
+ARGUMENTS = {"model_args": "model_kwargs", "tokenizer_args": "processor_kwargs", "config_args": "config_kwargs"}
+"""Arguments for transformers in these files, by their names before sentence-transformers 6 and from then on."""
 UNBOUNDED = 10**9
 """Length limit that truncates nothing."""
 
@@ -107,5 +109,12 @@ def module_options(folder: Path | None, kind: str) -> dict[str, Any]:
 
 
 def sentence_options(folder: Path | None) -> dict[str, Any]:
-    """Return what sentence-transformers states of a transformers model: length, case, arguments; empty if nothing."""
-    return next(filter(None, (stated_options(folder, name) for name in SENTENCE_CONFIGS)), {})
+    """Return what sentence-transformers states of a transformers model: length, case, arguments; empty if nothing.
+
+    From version 6 on, the tokenizer states the length and lowers the case, and arguments have other names.
+    """
+    stated = next(filter(None, (stated_options(folder, name) for name in SENTENCE_CONFIGS)), {})
+    if "transformer_task" not in stated:
+        return stated
+    renamed = {name: stated.get(new, {}) for name, new in ARGUMENTS.items()}
+    return {"max_seq_length": stated_options(folder, "tokenizer_config.json").get("model_max_length"), **renamed}

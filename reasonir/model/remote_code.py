@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
@@ -22,7 +23,7 @@ from safetensors import SafetensorError
 from torch.nn.modules import activation
 
 from reasonir.errors import HOW_TO_TRUST, InputError
-from reasonir.model.checkpoint_config import SENTENCE_CONFIGS, stated_values
+from reasonir.model.checkpoint_config import ARGUMENTS, SENTENCE_CONFIGS, stated_values
 
 _MODULES = {
     "sentence_transformers.models": (
@@ -30,22 +31,25 @@ _MODULES = {
         *("Router", "Asym"),
     ),
     "sentence_transformers.sparse_encoder.models": ("MLMTransformer", "SpladePooling"),
+    "sentence_transformers.base.modules": ("Transformer", "Dense", "Normalize", "Router", "Asym"),
+    "sentence_transformers.sentence_transformer.modules": ("Pooling", "Dropout", "LayerNorm", "WeightedLayerPooling"),
     "pylate.models": ("Dense",),
 }
 """Modules allowed in modules.json and in a Router: they name no other class, or only names that are checked here."""
 _KINDS = {
-    f"{package}.{name}{repeated}": name
+    f"{package}.{file}{name}": name
     for package, names in _MODULES.items()
     for name in names
-    for repeated in ("", f".{name}")
-}
+    for file in ("", f"{name}.", re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower() + ".")
+} | {"sentence_transformers.base.modules.router.Asym": "Asym"}
 _ACTIVATIONS = {
     "torch.nn.Identity",
     "torch.nn.modules.linear.Identity",
     *(f"{package}.{name}" for package in ("torch.nn", activation.__name__) for name in activation.__all__),
 }
 _TOKENIZER = "tokenizer_config.json"
-_SENTENCE_KEYS = {"max_seq_length", "do_lower_case"}
+_SENTENCE_KEYS = {"max_seq_length", "do_lower_case", "module_output_name", "unpad_inputs", "query_length"}
+_SENTENCE_KEYS |= {"document_length", "query_expansion"}
 _ARGUMENTS = {
     *("add_pooling_layer", "attn_implementation", "dtype", "is_causal", "model_max_length", "padding_side"),
     *("torch_dtype", "trust_remote_code", "use_cache"),  # sentence-transformers drops trust_remote_code
@@ -86,6 +90,11 @@ def opening_errors(folder: Path) -> Iterator[None]:
     except UnpicklingError as error:
         raise InputError(
             f"{folder} has a .bin file that holds more than weights, possibly code: use a checkpoint in safetensors"
+        ) from error
+    except ModuleNotFoundError as error:
+        raise InputError(
+            f"{folder} needs the Python module {error.name}: install its package, or the release of "
+            "sentence-transformers that saved the checkpoint (pip install -U sentence-transformers)"
         ) from error
     except (SafetensorError, json.JSONDecodeError) as error:
         raise InputError(f"{folder} has a damaged file ({error}): download the checkpoint again") from error
@@ -187,11 +196,15 @@ def _check_tokenizer_class(file: Path) -> None:
 def _check_arguments(file: Path) -> None:
     """Check the keyword arguments that sentence-transformers passes to transformers."""
     for key, value in stated_values(file).items():
-        if key in ("model_args", "tokenizer_args", "config_args") and isinstance(value, dict):
+        if key in (*ARGUMENTS, *ARGUMENTS.values()) and isinstance(value, dict):
             for name, argument in value.items():
                 if name not in _ARGUMENTS or "/" in str(argument):
                     raise _refusal(file, f"{key}.{name}", argument)
-        elif key not in _SENTENCE_KEYS:
+        elif key == "modality_config" and isinstance(value, dict):
+            for name, part in value.items():
+                if not isinstance(part, dict) or part.get("method") != "forward":  # any method would be called
+                    raise _refusal(file, f"{key}.{name}", part)
+        elif key not in _SENTENCE_KEYS and (key, value) != ("transformer_task", "feature-extraction"):
             raise _refusal(file, key, value)
 
 

@@ -17,11 +17,14 @@ def snapshot(repo: str, **options: Any) -> Path:
         HfHubHTTPError: the hub has no such repository or revision.
         LocalEntryNotFoundError: the hub doesn't answer, and the cache doesn't have it.
     """
-    from httpx import TransportError
     from huggingface_hub import constants, snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError
 
+    http_error: Any = HfHubHTTPError.__bases__[0]  # of httpx, which huggingface_hub 2 has in another package
     offline = {"local_files_only": constants.HF_HUB_OFFLINE} | options
     try:
         return Path(snapshot_download(repo, **offline))
-    except TransportError:  # a pinned commit's files are listed by the hub, unless this client listed them before
+    except HfHubHTTPError:
+        raise
+    except http_error:  # a pinned commit's files are listed by the hub, unless this client listed them before
         return Path(snapshot_download(repo, **{**offline, "local_files_only": True}))

@@ -4,6 +4,7 @@ import importlib
 import subprocess
 import sys
 import time
+from importlib.util import find_spec
 from keyword import iskeyword
 from pathlib import Path
 
@@ -82,6 +83,9 @@ def test_every_option_composes_and_binds(composed, group, option):
     found = problems(config)
     if (group, option) == ("index", "bm25"):
         assert found == ["index=reasonir.index.bm25.Bm25 searches words, not the model's vectors: choose index=exact"]
+    elif (group, option) == ("index", "plaid") and not find_spec("fast_plaid"):
+        assert len(found) == 1
+        assert found[0].startswith("index=plaid needs fast_plaid, which isn't installed here: pip install fast-plaid")
     else:
         assert found == []
 

@@ -17,6 +17,7 @@ from reasonir.types import Corpus, Text
 from tests.helpers import SENTENCES, load
 from tests.running import run
 
+pytest.importorskip("fast_plaid")
 CORPUS = Corpus([f"d{i}" for i in range(80)], [f"{SENTENCES[i % 12]} {i} {SENTENCES[i * 7 % 11]}" for i in range(80)])
 QUERIES = {f"q{i}": Text(f"{text} why") for i, text in enumerate(SENTENCES[:6])}
 EXCLUDED = {"q0": frozenset(CORPUS.ids[:70]), "q1": frozenset(CORPUS.ids[:30]), "q2": frozenset(CORPUS.ids)}
@@ -35,8 +36,7 @@ def built(encoder):
 
 
 def test_it_ranks_as_pylates_does(encoder, built, tmp_path):
-    from pylate import indexes
-
+    indexes = pytest.importorskip("pylate.indexes")
     documents = encoder.encode([Text(text) for text in CORPUS.texts], "document")
     queries = encoder.encode(list(QUERIES.values()), "query")
     vectors = [torch.split(side.values_TD.half(), side.lengths_N.tolist()) for side in (documents, queries)]

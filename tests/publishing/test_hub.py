@@ -4,7 +4,6 @@ import json
 import re
 import shutil
 
-import httpx
 import numpy as np
 import pytest
 import torch
@@ -20,6 +19,7 @@ from reasonir.publishing.hub import load, save
 from reasonir.publishing.measured import EXAMPLES
 from reasonir.publishing.model_card import card_of
 from reasonir.utils.state import seal
+from tests.helpers import HTTP
 from tests.helpers import load as load_untrained
 from tests.running import run
 
@@ -271,7 +271,7 @@ def test_what_cannot_be_pushed_is_said(runs, uploads, tmp_path, monkeypatch):
         save(source, tmp_path, name="me/rain")
 
     def refuses(self, **_):
-        answer = httpx.Response(401, request=httpx.Request("POST", "https://hub"))
+        answer = HTTP.Response(401, request=HTTP.Request("POST", "https://hub"))
         raise HfHubHTTPError("401 Client Error\nmore", response=answer)
 
     monkeypatch.setattr("huggingface_hub.HfApi.upload_folder", refuses)

@@ -226,12 +226,11 @@ def vectors(folder):
 
 def by_pylate(folder):
     """Late-interaction scores of every query with every document, by reasonir and by PyLate."""
-    from pylate.models import ColBERT
-
+    models = pytest.importorskip("pylate.models")
     queries, documents = (side.values_TD.split(side.lengths_N.tolist()) for side in vectors(folder))
     ours = [[(q @ d.T).amax(1).sum() for d in documents] for q in queries]
     gc.collect()
-    model = ColBERT(str(folder), device="cpu")
+    model = models.ColBERT(str(folder), device="cpu")
     queries, documents = (
         [torch.as_tensor(each) for each in model.encode(texts, is_query=texts is QUERIES)]
         for texts in (QUERIES, DOCUMENTS)

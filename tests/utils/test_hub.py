@@ -1,11 +1,11 @@
 """A snapshot without a network."""
 
-import httpx
 import pytest
 from huggingface_hub import constants
 from huggingface_hub.errors import LocalEntryNotFoundError
 
 from reasonir.utils.hub import snapshot
+from tests.helpers import HTTP
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"  # of the fixture's repositories
 
@@ -14,9 +14,9 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"  # of the fixture's reposito
 @pytest.mark.parametrize("revision", [None, "main", COMMIT])
 def test_what_the_cache_has_is_found_pinned_or_not(tmp_path, hub, monkeypatch, offline, revision):
     def unreachable(*args, **kwargs):
-        raise httpx.ConnectError("no network")
+        raise HTTP.ConnectError("no network")
 
-    monkeypatch.setattr(httpx.Client, "send", unreachable)
+    monkeypatch.setattr(HTTP.Client, "send", unreachable)
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", offline)
     (tmp_path / "files").mkdir()
     (tmp_path / "files" / "test.tsv").touch()

@@ -180,7 +180,7 @@ print(model.similarity(queries, documents))""",
             )
         elif pooling is not None:
             source[1] = _pooling(source, pooling)
-        mode = _checked_pooling(source[1].get_pooling_mode_str())
+        mode = _checked_pooling(_pooling_mode(source[1]))
         if mode == "lasttoken" and not ends_with_eos(source.tokenizer):
             log.warning("%s pools the last token of a text, and its tokenizer adds none: it is one of the text", folder)
         if not isinstance(source[-1], Normalize):
@@ -279,7 +279,7 @@ print(model.similarity(queries, documents))""",
     def save(self, backbone: nn.Module, folder: Path) -> None:
         """Write a sentence-transformers model; its prompts carry the default instruction."""
         (source,) = self._source
-        source[0].auto_model = backbone
+        setattr(source[0], "auto_model" if "auto_model" in source[0]._modules else "model", backbone)
         source.prompts = {side: self.tokenizer.prompts.of(side) for side in ("query", "document")}
         clear_truncation(source.tokenizer)
         source.save(str(folder), create_model_card=False)
@@ -306,7 +306,14 @@ print(model.similarity(queries, documents))""",
 def _pooling(source: Any, mode: str) -> Any:
     from sentence_transformers.models import Pooling
 
-    return Pooling(source[0].get_word_embedding_dimension(), pooling_mode=_checked_pooling(mode))
+    hidden = source[0].auto_model.config.get_text_config().hidden_size
+    return Pooling(hidden, pooling_mode=_checked_pooling(mode))
+
+
+def _pooling_mode(pooling: Any) -> str:
+    """Return the mode of a pooling module of sentence-transformers 5 or 6, with plus signs between several."""
+    modes = getattr(pooling, "pooling_mode", None) or pooling.get_pooling_mode_str()
+    return modes if isinstance(modes, str) else "+".join(modes)
 
 
 def _checked_pooling(pooling: str) -> str:

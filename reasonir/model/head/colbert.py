@@ -330,18 +330,21 @@ print(rank.rerank([[0, 1]], queries, [documents]))""",
     def save(self, backbone: nn.Module, folder: Path) -> None:
         """Write a PyLate model; its prompts carry the default instruction."""
         layout = self.tokenizer
-        tokens = layout.tokenizer.convert_ids_to_tokens
+        query, document, *skipped = (
+            _written(layout.tokenizer, index)
+            for index in (layout.query_prefix_id, layout.document_prefix_id, *sorted(layout.skiplist))
+        )
         config = {
             "model_type": "ColBERT",
             "prompts": {side: layout.prompts.of(side) for side in get_args(Side)},
             "default_prompt_name": None,
             "similarity_fn_name": "MaxSim",
-            "query_prefix": "" if layout.query_prefix_id is None else tokens(layout.query_prefix_id),
-            "document_prefix": "" if layout.document_prefix_id is None else tokens(layout.document_prefix_id),
+            "query_prefix": query,
+            "document_prefix": document,
             "query_length": layout.query_length,
             "document_length": layout.document_length,
             "attend_to_expansion_tokens": layout.attend_to_expansion,
-            "skiplist_words": tokens(sorted(layout.skiplist)),
+            "skiplist_words": skipped,
             "do_query_expansion": layout.expand,
         }
         write_modules(folder, backbone, layout.tokenizer, self.projections, config=config, lower_case=layout.lower_case)
@@ -364,17 +367,23 @@ print(rank.rerank([[0, 1]], queries, [documents]))""",
                 strings, prompt_name=side, is_query=side == "query", convert_to_numpy=False, show_progress_bar=False
             )
             return {"PyLate": list(vectors)}
-        if find_spec("sentence_transformers.multi_vector_encoder"):
+        if find_spec("sentence_transformers.multi_vector_encoder") and self._marks_first():
             from sentence_transformers import MultiVectorEncoder
 
             source = MultiVectorEncoder(str(folder), **options)
             encode = source.encode_query if side == "query" else source.encode_document
             return {"sentence-transformers": list(encode(strings, show_progress_bar=False))}
-        log.warning(
-            "The vectors of a %s are compared with no other library's: install PyLate or sentence-transformers 6",
-            side,
-        )
+        log.warning("The vectors of a %s are compared with no other library's, which PyLate would allow", side)
         return {}
+
+    def _marks_first(self) -> bool:
+        """Return whether the marker precedes the text: sentence-transformers has no other place, PyLate the second."""
+        layout = self.tokenizer
+        first = layout.tokenizer.encode("a", verbose=False)[0]
+        return first in layout.tokenizer.all_special_ids or (layout.query_prefix_id, layout.document_prefix_id) == (
+            None,
+            None,
+        )
 
 
 def _lengths(folder: Path | None) -> dict[Side, int]:
@@ -435,6 +444,14 @@ def _fit_vocabulary(backbone: Any, before: int, after: int) -> None:
             f"{type(backbone).__name__} can't take tokens for markers: set model.head.query_prefix and "
             'model.head.document_prefix to ""'
         ) from error
+
+
+def _written(tokenizer: Any, index: int | None) -> str:
+    """Return the string that gives a token its id; empty for none. Added tokens are named as they are normalised."""
+    if index is None:
+        return ""
+    added = tokenizer.added_tokens_decoder.get(index)
+    return str(added.content if added else tokenizer.convert_ids_to_tokens(index))
 
 
 def _vocabulary_ids(tokenizer: Any, words: Sequence[str]) -> set[int]:
