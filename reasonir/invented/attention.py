@@ -104,9 +104,10 @@ def _packed_forward(  # noqa: PLR0917
     causal: bool = False,
     scale: float | None = None,
     window: Any = None,
+    *others: Any,
 ) -> Any:
     if query.is_meta:
-        return hollow(query, key, value, starts, ends, longest, longest, causal, scale, window)
+        return hollow(query, key, value, starts, ends, longest, longest, causal, scale, window, *others)
     texts = _Texts(starts, longest)
     rows = [texts.padded(part) for part in _repeated(query, key, value)]
     out, weights, *_ = _forward(rows[0], rows[1], rows[2], texts.mask(query.dtype, causal, window), scale=scale)
@@ -120,7 +121,7 @@ def _packed_forward(  # noqa: PLR0917
 def _packed_backward(hollow: Any, grad: Tensor, *args: Any) -> Any:
     if grad.is_meta:
         return hollow(grad, *args)
-    query, key, value, out, weights, starts, _, longest, _, causal, _, scale, window = args
+    query, key, value, out, weights, starts, _, longest, _, causal, _, scale, window, *_ = args
     texts = _Texts(starts, longest)
     rows = [texts.padded(part) for part in (grad, *_repeated(query, key, value), out)]
     grads = _ATEN._scaled_dot_product_flash_attention_for_cpu_backward(

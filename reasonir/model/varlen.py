@@ -17,6 +17,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
+from inspect import signature
 from itertools import groupby
 from typing import Any, Literal
 
@@ -125,7 +127,17 @@ def _by_kernel(  # noqa: PLR0917
     dtype = _computed_dtype(query)
     rows = (x[0].transpose(0, 1).to(dtype) for x in (query, key, value))
     options: dict[str, Any] = {"scale": scale, "window_size": window}
+    if query.shape[1] != key.shape[1] and _states_groups():
+        options["enable_gqa"] = True
     return varlen_attn(*rows, starts_N, starts_N, longest, longest, **options)  # type: ignore[arg-type,return-value,call-arg]
+
+
+@cache
+def _states_groups() -> bool:
+    """Return whether torch's kernel has to be told that query heads share key and value heads (2.11 isn't)."""
+    from torch.nn.attention.varlen import varlen_attn
+
+    return "enable_gqa" in signature(varlen_attn).parameters
 
 
 def _by_length(  # noqa: PLR0917

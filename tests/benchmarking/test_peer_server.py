@@ -23,6 +23,7 @@ def padded(tokens):
 
 
 def test_positions_are_those_of_every_forward_pass(workload):
+    pytest.importorskip("pylate")
     tokenizer = load(workload.model.path, "colbert").head.tokenizer
     batch = workload.batch(tokenizer)
     engine, recomputing = (
@@ -42,6 +43,7 @@ def test_positions_are_those_of_every_forward_pass(workload):
 
 
 def test_the_gradient_norm_agrees_across_peers_and_a_step_takes_time(workload):
+    pytest.importorskip("pylate")
     session = PeerSession(PyLate(mini_batch_size=4), workload)
     first_step = session.check()
     assert first_step.gradient == pytest.approx(PeerSession(UncachedPeer(), workload).check().gradient, rel=1e-4)
@@ -51,6 +53,7 @@ def test_the_gradient_norm_agrees_across_peers_and_a_step_takes_time(workload):
 
 
 def test_mixed_precision_applies_to_every_peer_and_is_close(workload):
+    pytest.importorskip("pylate")
     from dataclasses import replace
 
     mixed = replace(workload, precision="bf16-mixed")

@@ -103,11 +103,12 @@ def test_lambda_is_that_of_sentence_transformers(seed):
     scores = torch.randn(sum(counts), generator=draw)
     labels = torch.randint(0, 4, (sum(counts),), generator=draw).float()
     tokens = type("Tokens", (dict,), {"to": lambda self, _: self})()
-    model = SimpleNamespace(num_labels=1, device="cpu", tokenizer=lambda *_, **__: tokens)
+    model = SimpleNamespace(num_labels=1, device="cpu", tokenizer=lambda *_, **__: tokens, prompts={})
+    model.preprocess = model.tokenizer  # of sentence-transformers, from 6 on
 
     class Stub(SimpleNamespace):
-        def __call__(self, **_):
-            return (scores[:, None],)
+        def __call__(self, *given, **_):
+            return {"scores": scores[:, None]} if given else (scores[:, None],)
 
     reference = LambdaLoss.__new__(LambdaLoss)
     torch.nn.Module.__init__(reference)
