@@ -38,8 +38,8 @@ test: $(READY) ## run the tests, without the slow ones and those that need a GPU
 test-slow: $(READY) ## run the slow tests: fresh environments, kills at every step, races against peers, a browser
 	$(BIN)/python -m pytest -m slow $(PARALLEL) --dist=loadfile $(addprefix --ignore=,$(LEAVE_OUT))
 
-test-newest: $(NEWEST_READY) ## run the tests with the newest torch, transformers, sentence-transformers and datasets, without PyLate
-	$(NEWEST)/bin/python -m pytest $(PARALLEL) --dist=worksteal
+test-newest: $(NEWEST_READY) ## run the tests with the newest torch, transformers and sentence-transformers, without PyLate; TESTS=folder
+	$(NEWEST)/bin/python -m pytest $(PARALLEL) --dist=worksteal $(TESTS)
 
 $(NEWEST_READY): requirements-newest.lock pyproject.toml | $(READY)
 	$(PYTHON) -m venv $(NEWEST)

@@ -54,7 +54,10 @@ _ARGUMENTS = {
     *("add_pooling_layer", "attn_implementation", "dtype", "is_causal", "model_max_length", "padding_side"),
     *("torch_dtype", "trust_remote_code", "use_cache"),  # sentence-transformers drops trust_remote_code
 }
-_UNKNOWN = ("Unrecognized model", "does not recognize this architecture", "instantiate the backend tokenizer")
+_UNKNOWN = (
+    *("Unrecognized model", "does not recognize this architecture", "instantiate the backend tokenizer"),
+    "Unrecognized processing class",
+)
 """Parts of transformers' messages on checkpoints that it can't open."""
 _READ_HERE = ("open_provence",)
 """Model types that reasonir reads itself, unknown to transformers."""

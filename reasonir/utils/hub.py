@@ -20,11 +20,17 @@ def snapshot(repo: str, **options: Any) -> Path:
     from huggingface_hub import constants, snapshot_download
     from huggingface_hub.errors import HfHubHTTPError
 
-    http_error: Any = HfHubHTTPError.__bases__[0]  # of httpx, which huggingface_hub 2 has in another package
     offline = {"local_files_only": constants.HF_HUB_OFFLINE} | options
     try:
         return Path(snapshot_download(repo, **offline))
     except HfHubHTTPError:
         raise
-    except http_error:  # a pinned commit's files are listed by the hub, unless this client listed them before
+    except http_error():  # a pinned commit's files are listed by the hub, unless this client listed them before
         return Path(snapshot_download(repo, **{**offline, "local_files_only": True}))
+
+
+def http_error() -> Any:
+    """Return the base of the HTTP client's errors and of `HfHubHTTPError`; huggingface_hub 2 has it in httpx2."""
+    from huggingface_hub.errors import HfHubHTTPError
+
+    return HfHubHTTPError.__bases__[0]

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 from reasonir.data.files.hub import check_is_id, not_here
 from reasonir.data.files.records import is_table
 from reasonir.errors import InputError
-from reasonir.utils.hub import snapshot
+from reasonir.utils.hub import http_error, snapshot
 
 README = "README.md"
 _SPLITS = ("train", "validation", "valid", "dev", "test", "eval")
@@ -116,7 +116,6 @@ def _cached(path: str, revision: str | None) -> Path:
 
 def _listed(path: str, revision: str | None) -> tuple[str, list[str]] | None:
     """Return the commit and the files of a repository; None if the hub doesn't answer."""
-    from httpx import TransportError
     from huggingface_hub import HfApi, constants
     from huggingface_hub.errors import HfHubHTTPError
 
@@ -125,10 +124,10 @@ def _listed(path: str, revision: str | None) -> tuple[str, list[str]] | None:
         return None
     try:
         info = HfApi().dataset_info(path, revision=revision)
-    except TransportError:
-        return None
     except HfHubHTTPError as error:
         raise not_here(path, error) from error
+    except http_error():
+        return None
     return str(info.sha), sorted(sibling.rfilename for sibling in info.siblings or ())
 
 

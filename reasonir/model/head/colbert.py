@@ -379,11 +379,8 @@ print(rank.rerank([[0, 1]], queries, [documents]))""",
     def _marks_first(self) -> bool:
         """Return whether the marker precedes the text: sentence-transformers has no other place, PyLate the second."""
         layout = self.tokenizer
-        first = layout.tokenizer.encode("a", verbose=False)[0]
-        return first in layout.tokenizer.all_special_ids or (layout.query_prefix_id, layout.document_prefix_id) == (
-            None,
-            None,
-        )
+        unmarked = layout.query_prefix_id is None and layout.document_prefix_id is None
+        return unmarked or layout.tokenizer.encode("a", verbose=False)[0] in layout.tokenizer.all_special_ids
 
 
 def _lengths(folder: Path | None) -> dict[Side, int]:

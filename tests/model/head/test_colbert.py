@@ -168,6 +168,16 @@ def test_a_tokenizer_without_any_token_to_pad_with_is_refused(bert, tmp_path):
         load(folder, "colbert")
 
 
+def test_a_model_whose_vocabulary_is_fixed_is_trained_without_markers(bert, monkeypatch):
+    def refuses(*_):
+        raise NotImplementedError
+
+    monkeypatch.setattr("transformers.BertModel.resize_token_embeddings", refuses)
+    with pytest.raises(InputError, match=r"BertModel can't take tokens for markers: set model\.head\.query_prefix"):
+        load(bert, "colbert")
+    assert load(bert, "colbert", query_prefix="", document_prefix="").head.tokenizer.query_prefix_id is None
+
+
 def test_a_plain_encoder_starts_with_long_unexpanded_queries_and_an_orthogonal_projection(bert):
     encoder = load(bert, "colbert", embedding_size=16)
     tokenizer = encoder.head.tokenizer
