@@ -31,6 +31,7 @@ _MODULES = {
         *("Router", "Asym"),
     ),
     "sentence_transformers.sparse_encoder.models": ("MLMTransformer", "SpladePooling"),
+    "sentence_transformers.sparse_encoder.modules": ("MLMTransformer", "SpladePooling"),
     "sentence_transformers.base.modules": ("Transformer", "Dense", "Normalize", "Router", "Asym"),
     "sentence_transformers.sentence_transformer.modules": ("Pooling", "Dropout", "LayerNorm", "WeightedLayerPooling"),
     "pylate.models": ("Dense",),
@@ -40,7 +41,7 @@ _KINDS = {
     f"{package}.{file}{name}": name
     for package, names in _MODULES.items()
     for name in names
-    for file in ("", f"{name}.", re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower() + ".")
+    for file in ("", f"{name}.", re.sub(r"(?<=.)(?=[A-Z][a-z])", "_", name).lower() + ".")
 } | {"sentence_transformers.base.modules.router.Asym": "Asym"}
 _ACTIVATIONS = {
     "torch.nn.Identity",
@@ -50,6 +51,7 @@ _ACTIVATIONS = {
 _TOKENIZER = "tokenizer_config.json"
 _SENTENCE_KEYS = {"max_seq_length", "do_lower_case", "module_output_name", "unpad_inputs", "query_length"}
 _SENTENCE_KEYS |= {"document_length", "query_expansion"}
+_TASKS = {("transformer_task", "feature-extraction"), ("transformer_task", "fill-mask")}
 _ARGUMENTS = {
     *("add_pooling_layer", "attn_implementation", "dtype", "is_causal", "model_max_length", "padding_side"),
     *("torch_dtype", "trust_remote_code", "use_cache"),  # sentence-transformers drops trust_remote_code
@@ -207,7 +209,7 @@ def _check_arguments(file: Path) -> None:
             for name, part in value.items():
                 if not isinstance(part, dict) or part.get("method") != "forward":  # any method would be called
                     raise _refusal(file, f"{key}.{name}", part)
-        elif key not in _SENTENCE_KEYS and (key, value) != ("transformer_task", "feature-extraction"):
+        elif key not in _SENTENCE_KEYS and (key, str(value)) not in _TASKS:
             raise _refusal(file, key, value)
 
 

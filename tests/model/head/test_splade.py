@@ -136,9 +136,10 @@ def test_a_checkpoint_of_sentence_transformers_is_recognised_and_read(checkpoint
     export(encoder, tmp_path / "again")  # compared with sentence-transformers
     stated = json.loads((tmp_path / "again" / "1_SpladePooling" / "config.json").read_text())
     assert stated["activation_function"] == activation
-    assert json.loads((tmp_path / "again" / "modules.json").read_text()) == json.loads(
-        (tmp_path / "model" / "modules.json").read_text()
-    )
+    written, saved = (json.loads((tmp_path / name / "modules.json").read_text()) for name in ("again", "model"))
+    for module in (*written, *saved):
+        module["type"] = module["type"].rpartition(".")[2]  # its package has another name from 6 on
+    assert written == saved
 
 
 def test_prompts_and_adapters_are_exported(bert, tmp_path):
