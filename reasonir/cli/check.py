@@ -10,30 +10,21 @@ from __future__ import annotations
 import inspect
 import math
 import shlex
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import is_dataclass
 from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Le, MinLen
-from hydra import compose, initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
-from hydra.errors import HydraException
-from hydra.types import RunMode
 from hydra.utils import get_object
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import InterpolationKeyError, OmegaConfBaseException
 
 from reasonir.cli.configuration import build
-from reasonir.config import CONF, VERSION_BASE
 from reasonir.errors import InputError, did_you_mean
 from reasonir.eval.base import Benchmark
 from reasonir.index.base import incompatibility
 from reasonir.index.fusion import Fusion, partner_fault
 from reasonir.loss import base as losses
-from reasonir.runs.overrides import parse_overrides
 from reasonir.utils.command_line import quoted
 from reasonir.utils.ranges import (
     Fraction,
@@ -47,7 +38,6 @@ from reasonir.utils.ranges import (
 )
 
 _META = {"_target_", "_partial_", "_convert_", "_recursive_", "_args_"}
-_OWN_FILES = ("--config-dir", "-cd", "--config-path", "-cp", "--config-name", "-cn", "--experimental-rerun")
 _PART = object()
 """Stands for a node with a `_target_`, or an interpolation."""
 _NAME = NotBlank | NonNegative  # a folder may be called 2026
@@ -122,49 +112,6 @@ are declared by their `_target_`.
 """
 
 
-def config_errors(name: str, arguments: Sequence[str]) -> list[str]:
-    """Return the mistakes of a command line, and those of the composition without them.
-
-    Those of a sweep's compositions are left to its jobs, unless the command line has mistakes.
-
-    Args:
-        name: of the command's primary configuration.
-        arguments: the command line, without the program.
-    """
-    try:
-        overrides = parse_overrides([argument for argument in arguments if not argument.startswith("-")])
-    except InputError as error:
-        return list(error.problems)
-    if any(argument.split("=")[0] in _OWN_FILES for argument in arguments):
-        return []  # a user's own primary configuration, or options of their own: Hydra checks them
-    GlobalHydra.instance().clear()
-    with initialize_config_dir(str(CONF), version_base=VERSION_BASE):
-        try:
-            errors, good = _wrong_options(name, overrides)
-            config = _compose_valid(name, good, errors)
-            errors += _swept_option_errors(name, good, errors)
-        except (HydraException, OmegaConfBaseException) as error:
-            return [str(error)]
-        swept = [override.input_line or "" for override in overrides if override.is_sweep_override()]
-        if swept and not ({"-m", "--multirun"} & set(arguments)) and not _is_sweep(name, good):
-            errors += [_several_values(word) for word in swept]
-        return [] if swept and not errors else list(dict.fromkeys([*errors, *problems(config)]))
-
-
-def _is_sweep(name: str, overrides: Sequence[Override]) -> bool:
-    """Return whether overrides make a command a sweep without its flag."""
-    config = compose(name, [_single(override) for override in overrides], return_hydra_config=True)
-    return bool(config.hydra.mode == RunMode.MULTIRUN)
-
-
-def _several_values(word: str) -> str:
-    key, _, value = word.partition("=")
-    return (
-        f"{word} names several values: for a sweep add -m; for one text quote it, for Hydra and for the shell: "
-        f"{shlex.quote(f'{key}={quoted(value)}')}; for a list give {key}=[...]"
-    )
-
-
 def problems(config: DictConfig) -> list[str]:
     """Return all mistakes of a composed configuration."""
     invalid = [*_invalid_keys(config), *_invalid_targets(config)]
@@ -173,89 +120,6 @@ def problems(config: DictConfig) -> list[str]:
     if not errors:  # each check assumes that the ones before found nothing
         errors = [*_incompatible(config)] or [*_unresolved(config)] or [*_contradictory(config)]
     return list(dict.fromkeys(errors))  # a number that isn't finite may be out of its range as well
-
-
-def _wrong_options(name: str, overrides: Iterable[Override]) -> tuple[list[str], list[Override]]:
-    """Errors of group overrides that name no option, and the other overrides."""
-    loader = GlobalHydra.instance().config_loader()
-    errors, good = [], []
-    for override in overrides:
-        group = override.key_or_group
-        options = loader.get_group_options(group, config_name=name, overrides=[])
-        wrong = [value for value in _values(override) if options and value not in options]
-        if override.is_delete() and "." not in group and override.package is None:
-            errors.append(f"~{group}: {name} needs it: omit this argument")
-        elif options and not override.is_delete() and wrong:
-            hint = did_you_mean(wrong[0], options)
-            errors.append(f"{group}={wrong[0]}: there is no such option{hint}; there are {', '.join(options)}")
-        else:
-            good.append(override)
-    return errors, good
-
-
-def _compose_valid(name: str, overrides: list[Override], errors: list[str]) -> DictConfig:
-    """Compose with the overrides of existing keys, and add the others to `errors`."""
-    loader = GlobalHydra.instance().config_loader()
-    groups = [o for o in overrides if loader.get_group_options(o.key_or_group, config_name=name, overrides=[])]
-    config = compose(name, [_single(o) for o in groups], return_hydra_config=True)
-    valid = list(groups)
-    for override in overrides:
-        if override in groups:
-            continue
-        error = None if override.is_add() or override.is_force_add() else _misplaced(config, override)
-        if error:
-            errors.append(error)
-        else:
-            valid.append(override)
-    return compose(name, [_single(override) for override in valid])
-
-
-def _swept_option_errors(name: str, overrides: list[Override], first_errors: Sequence[str]) -> list[str]:
-    """Errors with the second and further options of swept groups, without those of the first; options that sweep."""
-    loader, parser = GlobalHydra.instance().config_loader(), OverridesParser.create()
-    errors: list[str] = []
-    for index, swept in enumerate(overrides):
-        if not swept.is_sweep_override() or not loader.get_group_options(swept.key_or_group, config_name=name):
-            continue
-        choices = [f"{swept.get_key_element()}={value}" for value in _values(swept)]
-        errors += [error for choice in choices if (error := _inner_sweep(name, choice, swept.key_or_group))]
-        for choice in choices[1:]:
-            option_errors: list[str] = []
-            chosen = [*overrides[:index], parser.parse_override(choice), *overrides[index + 1 :]]
-            _compose_valid(name, chosen, option_errors)
-            errors += [f"with {choice}: {error}" for error in option_errors if error not in first_errors]
-    return errors
-
-
-def _inner_sweep(name: str, choice: str, group: str) -> str | None:
-    """Error of an option that is a sweep, whose parameters Hydra would leave out; None for others."""
-    with suppress(HydraException, OmegaConfBaseException):  # reported with the composition
-        if params := compose(name, [choice], return_hydra_config=True).hydra.sweeper.get("params"):
-            keys = ", ".join(map(str, params))
-            return f"{choice} is a sweep itself, over {keys}: run it alone, or sweep over {keys} beside {group}="
-    return None
-
-
-def _misplaced(config: DictConfig, override: Override) -> str | None:
-    """Error of an override whose key `config` doesn't have, or of another kind than its value; None without one."""
-    node: Any = config
-    key = override.key_or_group
-    for depth, part in enumerate(parts := key.split(".")):
-        if not isinstance(node, DictConfig):
-            return None  # inside a list or a value: Hydra checks it
-        if part not in set(node.keys()):  # "in" itself ignores keys without a value
-            section = ".".join(parts[:depth]) or "the configuration"
-            keys = [str(name) for name in node if name != "hydra"]
-            return f"{key}: {section} has no '{part}'{did_you_mean(part, keys)}; it has {', '.join(keys) or 'nothing'}"
-        if OmegaConf.is_missing(node, part) or OmegaConf.is_interpolation(node, part):
-            return None
-        node = node[part]
-    value = None if override.is_delete() or override.is_sweep_override() else override.value()
-    if isinstance(node, DictConfig) and isinstance(value, list):
-        return f"{key}={value}: expected named values: change them one by one ({key}.<name>=<value>)"
-    if isinstance(node, ListConfig) and isinstance(value, dict):
-        return f"{key}={value}: expected a list: give {key}=[...]"
-    return None
 
 
 def _missing(node: Any, path: str = "") -> Iterator[str]:
@@ -456,19 +320,6 @@ def _targets(node: Any) -> Iterator[Any]:
         for key in node:
             if not _unresolvable(node, key):
                 yield from _targets(node[key])
-
-
-def _values(override: Override) -> list[str]:
-    if override.is_sweep_override():
-        return [str(value).strip("'\"") for value in override.sweep_string_iterator()]
-    return ["null" if override.value() is None else str(override.value())]
-
-
-def _single(override: Override) -> str:
-    """Text of the override, with only the first value of a sweep."""
-    if not override.is_sweep_override():
-        return override.input_line or ""
-    return f"{override.get_key_element()}={next(iter(override.sweep_string_iterator()))}"
 
 
 def _node_at(config: DictConfig, path: str) -> Any:

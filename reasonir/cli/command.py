@@ -160,7 +160,7 @@ def checked_arguments(name: str, arguments: Sequence[str]) -> list[str]:
     Raises:
         InputError: all mistakes of the arguments and the composition, or the run can't be resumed.
     """
-    from reasonir.cli.check import config_errors
+    from reasonir.cli.arguments import config_errors
 
     completed = with_latest(joined(arguments))
     if name == "train":

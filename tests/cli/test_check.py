@@ -4,7 +4,7 @@ import shlex
 
 import pytest
 
-from reasonir.cli.check import config_errors
+from reasonir.cli.arguments import config_errors
 from reasonir.cli.command import checked_arguments
 from reasonir.utils.command_line import override
 

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from reasonir.cli.check import config_errors, problems
+from reasonir.cli.arguments import config_errors
+from reasonir.cli.check import problems
 from reasonir.config import CONF, flatten, run_folder, strip_targets, user_conf
 
 GROUPS = (

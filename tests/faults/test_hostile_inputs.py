@@ -21,7 +21,7 @@ import torch
 import yaml
 
 import reasonir
-from reasonir.cli.check import config_errors
+from reasonir.cli.arguments import config_errors
 from reasonir.cli.command import with_saved_overrides
 from reasonir.data.files.queries import read_queries
 from reasonir.data.files.raw_documents import read_texts

@@ -9,7 +9,8 @@ from typing import get_args
 import pytest
 
 from reasonir.benchmarking.proof.parts import PARTS, Call, Machine
-from reasonir.cli.check import _PROOF_PART, config_errors
+from reasonir.cli.arguments import config_errors
+from reasonir.cli.check import _PROOF_PART
 from reasonir.config import PACKAGE
 
 HERE = Path(__file__)
