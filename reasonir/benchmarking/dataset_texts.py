@@ -9,7 +9,8 @@ from typing import Any
 
 from reasonir.data.base import Source
 from reasonir.errors import InputError
-from reasonir.training.datamodule import LoaderOptions, RetrievalData
+from reasonir.training.datamodule import RetrievalData
+from reasonir.training.options import LoaderOptions
 from reasonir.utils.ranges import Seed, Validated
 
 log = logging.getLogger(__name__)

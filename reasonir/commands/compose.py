@@ -34,9 +34,14 @@ from reasonir.teacher.base import Teacher
 from reasonir.tracking.base import Loggers, folder_of_run
 from reasonir.tracking.tags import choices
 from reasonir.training.checkpoints import find_checkpoint
-from reasonir.training.datamodule import LoaderOptions
 from reasonir.training.optim import Optim
-from reasonir.training.options import CheckpointOptions, DevEvalOptions, EarlyStoppingOptions, TrainerOptions
+from reasonir.training.options import (
+    CheckpointOptions,
+    DevEvalOptions,
+    EarlyStoppingOptions,
+    LoaderOptions,
+    TrainerOptions,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

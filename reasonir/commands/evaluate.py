@@ -34,7 +34,8 @@ from reasonir.tracking.base import resumable_run_id
 from reasonir.tracking.database import refuse_unusable
 from reasonir.tracking.mlflow import deliver
 from reasonir.tracking.open import tracked
-from reasonir.training.datamodule import LoaderOptions, RetrievalData
+from reasonir.training.datamodule import RetrievalData
+from reasonir.training.options import LoaderOptions
 from reasonir.types import Task
 
 log = logging.getLogger(__name__)

@@ -56,7 +56,8 @@ def evaluation_tasks(run: Path, *, home: Path, trust_remote_code: bool = False) 
     """
     benchmark = build_saved(saved_eval(run, trust_remote_code=trust_remote_code), trust_remote_code=trust_remote_code)
     if benchmark.needs_held_out:
-        from reasonir.training.datamodule import LoaderOptions, RetrievalData
+        from reasonir.training.datamodule import RetrievalData
+        from reasonir.training.options import LoaderOptions
 
         config = saved_config(run)
         loader = {key: value for key, value in config.get("loader", {}).items() if key != "_target_"}

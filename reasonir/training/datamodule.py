@@ -10,13 +10,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
-from annotated_types import Ge, Le
 from lightning import LightningDataModule
 
 from reasonir.data.base import Collection, Mixed, Source, Streamed, Tested, copy_key, is_streamed
@@ -32,39 +30,10 @@ from reasonir.mining.base import Mining
 from reasonir.mining.none import NoMining
 from reasonir.teacher.base import Teacher
 from reasonir.teacher.none import NoTeacher
+from reasonir.training.options import LoaderOptions
 from reasonir.types import Example, Pair, Side, Task, Text
-from reasonir.utils.ranges import NonNegative, Positive, ShareOrCount, Validated
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class LoaderOptions(Validated):
-    """Batch construction from a prepared set.
-
-    Attributes:
-        batch_size: items per step over all devices.
-        negatives: hard negatives drawn per item, if the data has any.
-        homogeneous: fill every batch from one source of a mixture.
-        positives: one item per relevant pair ("each"), or per query with "all" its relevant documents.
-        sample_size: number of training queries, drawn by the seed; None trains on all.
-        dev_size: development queries held out of the data: a share below 1, otherwise a number; 0 for none. Ignored if
-            the source has its own development task.
-        test_size: test queries held out of the data, a share or a number, if the run is evaluated on its own data
-            (eval=test_split) and the source has no test queries.
-        dev_documents: number of documents that the development queries search.
-        workers: processes that build batches; 0 builds them in the training process.
-    """
-
-    batch_size: Annotated[int, Ge(2)] = 64
-    negatives: NonNegative = 1
-    homogeneous: bool = False
-    positives: Literal["each", "all"] = "each"
-    sample_size: Annotated[int, Ge(2)] | None = None
-    dev_size: ShareOrCount = 0.05
-    test_size: ShareOrCount = 0.05
-    dev_documents: Positive = 5000
-    workers: Annotated[int, Ge(0), Le(256)] = 2
 
 
 class RetrievalData(LightningDataModule):

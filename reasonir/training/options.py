@@ -1,4 +1,4 @@
-"""Options of the training loop: its length and steps, checkpoints, development evaluation, early stopping."""
+"""Options of the training loop: its batches, length and steps, checkpoints, development evaluation, early stopping."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from reasonir.utils.ranges import NonNegativeFloat, Positive, Rule, Validated
+from annotated_types import Ge, Le
+
+from reasonir.utils.ranges import NonNegative, NonNegativeFloat, Positive, Rule, ShareOrCount, Validated
 
 _TIME = Rule(
     lambda time: bool(re.fullmatch(r"\d+(:\d\d){3}", time)) and time.strip("0:") != "",
@@ -49,6 +51,35 @@ class TrainerOptions(Validated):
         """Yield a training without an end, whose schedule has no length."""
         if self.max_epochs in (None, -1) and self.max_steps == -1:
             yield f"max_epochs={self.max_epochs}: training has no end: give 1 or more, or set trainer.max_steps"
+
+
+@dataclass(frozen=True, slots=True)
+class LoaderOptions(Validated):
+    """Batch construction from a prepared set.
+
+    Attributes:
+        batch_size: items per step over all devices.
+        negatives: hard negatives drawn per item, if the data has any.
+        homogeneous: fill every batch from one source of a mixture.
+        positives: one item per relevant pair ("each"), or per query with "all" its relevant documents.
+        sample_size: number of training queries, drawn by the seed; None trains on all.
+        dev_size: development queries held out of the data: a share below 1, otherwise a number; 0 for none. Ignored if
+            the source has its own development task.
+        test_size: test queries held out of the data, a share or a number, if the run is evaluated on its own data
+            (eval=test_split) and the source has no test queries.
+        dev_documents: number of documents that the development queries search.
+        workers: processes that build batches; 0 builds them in the training process.
+    """
+
+    batch_size: Annotated[int, Ge(2)] = 64
+    negatives: NonNegative = 1
+    homogeneous: bool = False
+    positives: Literal["each", "all"] = "each"
+    sample_size: Annotated[int, Ge(2)] | None = None
+    dev_size: ShareOrCount = 0.05
+    test_size: ShareOrCount = 0.05
+    dev_documents: Positive = 5000
+    workers: Annotated[int, Ge(0), Le(256)] = 2
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,8 +21,8 @@ from reasonir.model.backbone import Model
 from reasonir.model.head.cross_encoder import CrossEncoder
 from reasonir.teacher.none import NoTeacher
 from reasonir.teacher.reranker import Reranking
-from reasonir.training.datamodule import LoaderOptions, RetrievalData
-from reasonir.training.options import EarlyStoppingOptions
+from reasonir.training.datamodule import RetrievalData
+from reasonir.training.options import EarlyStoppingOptions, LoaderOptions
 from reasonir.types import Document, Example
 from tests.data.test_prepared import Given
 

@@ -9,7 +9,8 @@ from reasonir.data.mixture import Mixture
 from reasonir.data.prepared import fingerprint_of, prepare, read, read_manifest
 from reasonir.data.splits.holdout import hold_out
 from reasonir.errors import InputError
-from reasonir.training.datamodule import LoaderOptions, RetrievalData
+from reasonir.training.datamodule import RetrievalData
+from reasonir.training.options import LoaderOptions
 from reasonir.types import Corpus, Document, Example, Task, Text
 from tests.data.test_documents import written
 from tests.running import run

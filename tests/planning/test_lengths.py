@@ -12,7 +12,8 @@ from reasonir.model.backbone import Model
 from reasonir.model.export import export
 from reasonir.model.prompts import Prompts
 from reasonir.planning.lengths import auto_lengths, measure
-from reasonir.training.datamodule import LoaderOptions, RetrievalData
+from reasonir.training.datamodule import RetrievalData
+from reasonir.training.options import LoaderOptions
 from reasonir.types import Text
 from tests.helpers import HEADS, SENTENCES, load
 from tests.running import run

@@ -15,7 +15,8 @@ from reasonir.loss.mse import Mse
 from reasonir.loss.provence import ProvenceLoss
 from reasonir.loss.ranknet import Ranknet
 from reasonir.loss.sum import Sum
-from reasonir.training.datamodule import LoaderOptions, RetrievalData
+from reasonir.training.datamodule import RetrievalData
+from reasonir.training.options import LoaderOptions
 from reasonir.types import Document, Example
 from tests.data.test_prepared import Given
 from tests.data.test_triplets import jsonl

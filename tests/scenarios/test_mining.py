@@ -15,7 +15,8 @@ from reasonir.data.splits.holdout import relevant_keys
 from reasonir.index.bm25 import Bm25
 from reasonir.mining.bm25 import Bm25Miner
 from reasonir.mining.negatives import HardNegatives
-from reasonir.training.datamodule import LoaderOptions, RetrievalData
+from reasonir.training.datamodule import RetrievalData
+from reasonir.training.options import LoaderOptions
 from tests.data import test_beir as beir
 
 COUNT = 40

@@ -11,7 +11,8 @@ from reasonir.cli.check import problems
 from reasonir.data.beir import Beir
 from reasonir.data.prepared import example_of, read, read_manifest
 from reasonir.inference.reranker import Reranker
-from reasonir.training.datamodule import LoaderOptions, RetrievalData
+from reasonir.training.datamodule import RetrievalData
+from reasonir.training.options import LoaderOptions
 from reasonir.utils.state import read_json
 from tests.data.test_documents import written
 from tests.rows import write_rows

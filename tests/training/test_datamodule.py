@@ -1,7 +1,8 @@
 """Tests of the training data of a run."""
 
 from reasonir.data.beir import Beir
-from reasonir.training.datamodule import LoaderOptions, RetrievalData
+from reasonir.training.datamodule import RetrievalData
+from reasonir.training.options import LoaderOptions
 from reasonir.types import Document, Example
 from tests.data.test_beir import write
 from tests.data.test_prepared import Given
