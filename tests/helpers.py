@@ -15,6 +15,8 @@ from torch import nn
 from reasonir.data.batch import Batch
 from reasonir.data.batches.collate import groups_of
 from reasonir.invented.device import DeviceTensor
+from reasonir.loss.cached_contrastive import CachedContrastive
+from reasonir.loss.symmetric import Symmetric
 from reasonir.model.backbone import Model
 from reasonir.model.encoder import Encoder
 from reasonir.model.head.biencoder import BiEncoder
@@ -172,23 +174,45 @@ def largest_difference(first: dict[str, torch.Tensor], second: dict[str, torch.T
     return max(float((first[name] - second[name]).abs().max()) for name in first) / scale
 
 
-def plain_loss(encoder: Encoder, batch: Batch, temperature: float) -> torch.Tensor:
-    """InfoNCE by the definition: each text by itself, every score by loops, one softmax a pair."""
+def plain_loss(
+    encoder: Encoder, batch: Batch, temperature: float, *, hardness: float = 0.0, loss: type = CachedContrastive
+) -> torch.Tensor:
+    """A contrastive loss by the definition: each text by itself, every score by loops, a softmax or two a pair."""
     queries, documents = (
         [_alone(encoder, side, i) for i in range(len(side))] for side in (batch.queries, batch.documents)
     )
     relation = batch.relation
     known = set(zip(relation.known_query_K.tolist(), relation.known_K.tolist(), strict=True))
     pairs = list(zip(relation.query_P.tolist(), relation.document_P.tolist(), relation.label_P.tolist(), strict=True))
-    losses = []
+    keys, losses = relation.key_N.tolist(), []
     for query, target, label in pairs:
         if label <= 0:
             continue
-        rows = [target] + [
-            d for d, key in enumerate(relation.key_N.tolist()) if d != target and (query, key) not in known
-        ]
-        scores = [similarity(encoder, queries[query], documents[d]) / temperature for d in rows]
-        losses.append(torch.stack(scores).logsumexp(0) - scores[0])
+
+        def alike(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
+            return similarity(encoder, first, second) / temperature
+
+        negatives = [d for d, key in enumerate(keys) if d != target and (query, key) not in known]
+        score = alike(queries[query], documents[target])
+        scores = [alike(queries[query], documents[d]) for d in negatives]
+        forward = [score, *(s + hardness * temperature * s.detach() for s in scores)]
+        others = [q for q in range(len(queries)) if batch.relation.query_key_Q[q] != batch.relation.query_key_Q[query]]
+        back = [score] + [alike(queries[q], documents[target]) for q in others if (q, keys[target]) not in known]
+        if loss is CachedContrastive:
+            losses.append(torch.stack(forward).logsumexp(0) - score)
+        elif loss is Symmetric:
+            losses.append(sum(torch.stack(side).logsumexp(0) - score for side in (forward, back)) / 2)
+        else:
+            strange = [
+                q
+                for q in others
+                if not any((q, keys[d]) in known for o, d, label in pairs if o == query and label > 0)
+                and not any((query, keys[d]) in known for o, d, label in pairs if o == q and label > 0)
+            ]
+            own = {d for o, d, _ in pairs if o == query}
+            between = [alike(queries[query], queries[q]) for q in strange]
+            between += [alike(documents[target], documents[d]) for d in negatives if d not in own]
+            losses.append(torch.stack([*forward, *back, *between]).logsumexp(0) - score)
     return torch.stack(losses).mean()
 
 

@@ -141,7 +141,12 @@ def content_key(text: str, instruction: str = "") -> int:
     Under another instruction a text is another item, with another key.
     """
     content = f"{instruction.strip()}\0{text.strip()}" if instruction.strip() else text.strip()
-    return int.from_bytes(hashlib.blake2b(content.encode(), digest_size=8).digest(), signed=True)
+    return bytes_key(content.encode())
+
+
+def bytes_key(content: bytes) -> int:
+    """Return a signed 64-bit key of bytes."""
+    return int.from_bytes(hashlib.blake2b(content, digest_size=8).digest(), signed=True)
 
 
 def copy_key(text: str, instruction: str = "") -> int:

@@ -181,8 +181,9 @@ class Relation:
     """Known relations between the queries and the distinct documents of a batch.
 
     The batch was built from the pairs (query_P, document_P, label_P); teachers_P are their teacher scores. key_N is a
-    64-bit key of each document's content. known_K lists, for the query known_query_K, the keys of all documents that
-    are relevant or equal to it, in the batch or not: on no device is such a document a negative of that query.
+    64-bit key of each document's content, query_key_Q one of each query's tokens. known_K lists, for the query
+    known_query_K, the keys of all documents that are relevant or equal to it, in the batch or not: on no device is such
+    a document a negative of that query.
     """
 
     query_P: Tensor
@@ -192,6 +193,7 @@ class Relation:
     key_N: Tensor
     known_query_K: Tensor
     known_K: Tensor
+    query_key_Q: Tensor
 
 
 @dataclass(frozen=True, slots=True)

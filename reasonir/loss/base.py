@@ -15,7 +15,7 @@ all devices, T document tokens.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
@@ -74,6 +74,8 @@ class RetrievalOutputs(PairOutputs):
         scores_QN: scores.
         document_P: column of each pair's document.
         negative_QN: documents that may be negatives of a query: neither known to be relevant to it nor equal to it.
+        query_key_Q: key that queries with the same tokens share, on the CPU.
+        score: the head's score of every text with every other, for texts of `queries` and `documents`.
         queries: representation of this device's queries.
         documents: representation of all devices' documents.
         normalised: True if vectors have length 1.
@@ -82,6 +84,8 @@ class RetrievalOutputs(PairOutputs):
     scores_QN: Tensor
     document_P: Tensor
     negative_QN: Tensor
+    query_key_Q: Tensor
+    score: Callable[[Representation, Representation], Tensor]
     queries: Representation
     documents: Representation
     normalised: bool

@@ -369,5 +369,5 @@ def _batch(tokens: Tokens, queries: int, per_query: int, objective: Objective, h
     )
     query_P = query_P.clamp(max=max(0, queries - 1))
     key_N = torch.arange(documents)
-    relation = Relation(query_P, key_N, label_P, teachers, key_N, query_P, key_N)
+    relation = Relation(query_P, key_N, label_P, teachers, key_N, query_P, key_N, torch.arange(queries))
     return Batch(0, own, other, relation)

@@ -56,7 +56,7 @@ NEEDED = {
     ("index", "faiss"): ["model/head=biencoder"],
     ("index", "inverted"): ["model/head=splade"],
     **{("loss", loss): ["model/head=gaussian"] for loss in ("gaussian", "sigreg", "variance")},
-    **{("loss", loss): ["model/head=biencoder"] for loss in ("covariance", "margin")},
+    **{("loss", loss): ["model/head=biencoder"] for loss in ("covariance", "four_directions", "margin")},
     **{("loss", loss): ["model/head=splade"] for loss in ("flops", "splade")},
 }
 OPTIONS = [(group, file.stem) for group in GROUPS for file in sorted((CONF / group).glob("*.yaml"))]

@@ -42,23 +42,26 @@ def started(rank, function, arguments):
 
 def objective_of(head):
     from reasonir.loss.bce import Bce
-    from reasonir.loss.cached_contrastive import CachedContrastive
     from reasonir.loss.flops import Flops
+    from reasonir.loss.four_directions import FourDirections
     from reasonir.loss.gaussian import GaussianLoss
     from reasonir.loss.listwise import Listwise
     from reasonir.loss.provence import ProvenceLoss
     from reasonir.loss.ranknet import Ranknet
     from reasonir.loss.splade import SpladeLoss
     from reasonir.loss.sum import Sum
+    from reasonir.loss.symmetric import Symmetric
 
     if head == "gaussian":
         return GaussianLoss(0.5, weight=0.5)
+    if head == "biencoder":
+        return FourDirections(0.5, hardness=2.0)
     if head == "splade":
         return SpladeLoss(0.5, Flops(0.5, 0.5))
     pairs = Sum({"bce": Bce(), "listwise": Listwise(), "ranknet": Ranknet()}, {"ranknet": 0.3})
     if head == "provence":
         return ProvenceLoss(pairs, average="document")
-    return pairs if head == "yes_no" else CachedContrastive(0.5)
+    return pairs if head == "yes_no" else Symmetric(0.5)
 
 
 def compare_with_one_process(rank, folders, report):

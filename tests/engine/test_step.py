@@ -11,8 +11,10 @@ from reasonir.distributed.ranks import Alone
 from reasonir.engine.step import Budget, embed, run_step
 from reasonir.loss.bce import Bce
 from reasonir.loss.cached_contrastive import CachedContrastive
+from reasonir.loss.four_directions import FourDirections
 from reasonir.loss.listwise import Listwise
 from reasonir.loss.ranknet import Ranknet
+from reasonir.loss.symmetric import Symmetric
 from reasonir.types import Document, Example, Text
 from tests.helpers import RETRIEVERS, batch_of, examples, gradients, largest_difference, load, plain_loss, set_dropout
 
@@ -20,12 +22,13 @@ SHORT = {"max_length": 48}
 LENGTHS = dict.fromkeys(RETRIEVERS, SHORT) | {"colbert": {"query_length": 24, "document_length": 48}}
 READS = [(head, name) for head in RETRIEVERS for name in ("bert", "qwen") if (head, name) != ("splade", "qwen")]
 ALL = 10**9
+INFO_NCE = CachedContrastive(0.5)
 
 
-def step(encoder, batch, budget, *, temperature=0.5):
+def step(encoder, batch, budget, *, objective=INFO_NCE):
     """Return (loss, gradients) of one step."""
     encoder.zero_grad()
-    loss = run_step(encoder, CachedContrastive(temperature), batch, budget, Alone())["loss"]
+    loss = run_step(encoder, objective, batch, budget, Alone())["loss"]
     loss.backward()
     return loss.item(), gradients(encoder)
 
@@ -40,6 +43,32 @@ def test_any_cut_gives_the_loss_and_gradients_of_the_definition(request, head, n
     expected = gradients(encoder)
     for budget in (Budget(ALL, ALL), Budget(ALL, 0), Budget(300, 700), Budget(100, 0), Budget(1, 0), Budget(1, ALL)):
         loss, computed = step(encoder, batch, budget)
+        assert loss == pytest.approx(reference.item(), rel=2e-5), budget
+        assert largest_difference(computed, expected) < 5e-5, budget
+
+
+OBJECTIVES = [
+    *((head, CachedContrastive(0.5, hardness=0.3)) for head in RETRIEVERS),
+    *((head, Symmetric(0.5)) for head in RETRIEVERS),
+    *((head, FourDirections(0.5, hardness=0.3)) for head in RETRIEVERS if head != "colbert"),
+]
+
+
+@pytest.mark.parametrize(("head", "objective"), OBJECTIVES)
+def test_contrastive_options_have_the_loss_and_gradients_of_their_definitions(bert, head, objective):
+    """Some queries share a document, one is the copy of another, and one's text is another's document."""
+    encoder = load(bert, head, **LENGTHS[head])
+    rows = examples(6)
+    rows[4] = replace(rows[4], query=rows[3].query.upper(), documents=(Document("c", "a copy's own document"),))
+    rows[5] = replace(rows[5], documents=(*rows[5].documents, Document("q", rows[0].query, label=0.0)))
+    batch = batch_of(encoder, rows)
+    assert batch.relation.query_key_Q.unique().numel() == len(rows) - 1
+    encoder.zero_grad()
+    reference = plain_loss(encoder, batch, 0.5, hardness=objective.hardness, loss=type(objective))
+    reference.backward()
+    expected = gradients(encoder)
+    for budget in (Budget(ALL, ALL), Budget(100, 0), Budget(150, 300)):
+        loss, computed = step(encoder, batch, budget, objective=objective)
         assert loss == pytest.approx(reference.item(), rel=2e-5), budget
         assert largest_difference(computed, expected) < 5e-5, budget
 

@@ -10,12 +10,13 @@ from reasonir.engine.step import Budget, run_step
 from tests.helpers import HEADS, batch_of, examples, load
 
 ANY = ("bce", "mse", "kl", "listwise", "lambda", "ranknet", "margin_mse")
-BIENCODER = ("cached_contrastive", "covariance", "gaussian", "margin", "sigreg")
+CONTRASTIVE = ("cached_contrastive", "symmetric", "four_directions")
+BIENCODER = (*CONTRASTIVE, "covariance", "gaussian", "margin", "sigreg")
 FITS = {
-    "colbert": {*ANY, "cached_contrastive", "sigreg"},
+    "colbert": {*ANY, *CONTRASTIVE, "sigreg"} - {"four_directions"},
     "biencoder": {*ANY, *BIENCODER},
     "gaussian": {*ANY, *BIENCODER, "variance"} - {"bce", "mse"},
-    "splade": {*ANY, "cached_contrastive", "flops", "splade"} - {"bce", "mse"},
+    "splade": {*ANY, *CONTRASTIVE, "flops", "splade"} - {"bce", "mse"},
     "cross_encoder": {*ANY},
     "yes_no": {*ANY},
     "provence": {*ANY, "provence"},
@@ -24,6 +25,7 @@ REASONS = {
     ("colbert", "covariance"): "ColBERT gives many vectors per text, and Covariance needs one",
     ("colbert", "variance"): "ColBERT gives many vectors per text, and Variance needs one",
     ("colbert", "margin"): "ColBERT gives many vectors per text, and Margin needs one",
+    ("colbert", "four_directions"): "ColBERT gives many vectors per text, and FourDirections needs one",
     ("colbert", "gaussian"): "ColBERT gives many vectors per text, and GaussianLoss needs one",
     ("biencoder", "variance"): "BiEncoder gives vectors of length 1, and Variance trains their length",
     ("gaussian", "bce"): "Gaussian gives scores up to 0, and Bce reads them as logits",

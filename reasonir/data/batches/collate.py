@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from reasonir.data.base import copy_key
+from reasonir.data.base import bytes_key, copy_key
 from reasonir.data.batch import Batch, PairBatch, Relation, Tokens
 from reasonir.data.batches.loader import BatchPlan
 from reasonir.data.prepared import example_of, row_of
@@ -128,6 +128,7 @@ def contrast(step: int, groups: Sequence[QueryGroup], *, tokenize: Tokenize) -> 
             pairs.append((number, item))
             drawn.append(document)
     index_of = {item: index for index, item in enumerate(distinct)}
+    queries = tokenize([group.query for group in groups], "query")
     documents = tokenize([Text(document.text, document.instruction) for _, document in distinct.values()], "document")
     copies = _copies(list(distinct), [key for key, _ in distinct.values()], documents)
     known = [
@@ -139,7 +140,7 @@ def contrast(step: int, groups: Sequence[QueryGroup], *, tokenize: Tokenize) -> 
     query_P, document_P = zip(*((number, index_of[item]) for number, item in pairs), strict=True)
     return Batch(
         step=step,
-        queries=tokenize([group.query for group in groups], "query"),
+        queries=queries,
         documents=documents,
         relation=Relation(
             torch.tensor(query_P),
@@ -149,6 +150,7 @@ def contrast(step: int, groups: Sequence[QueryGroup], *, tokenize: Tokenize) -> 
             torch.tensor(list(index_of)),
             torch.tensor(known_query_K),
             torch.tensor(known_K),
+            torch.tensor([bytes_key(ids) for ids in _token_bytes(queries)]),
         ),
     )
 
@@ -156,13 +158,17 @@ def contrast(step: int, groups: Sequence[QueryGroup], *, tokenize: Tokenize) -> 
 def _copies(items: Sequence[int], keys: Sequence[int], documents: Tokens) -> dict[int, list[int]]:
     """Return the items that have the text of a key, or the same tokens, by key."""
     same_tokens: dict[bytes, list[int]] = defaultdict(list)
-    for index, ids in enumerate(torch.split(documents.ids_T, documents.lengths_N.tolist())):
-        same_tokens[ids.numpy().tobytes()].append(index)
+    for index, ids in enumerate(_token_bytes(documents)):
+        same_tokens[ids].append(index)
     alike: dict[int, list[int]] = defaultdict(list)
     for indices in same_tokens.values():
         for index in indices:
             alike[keys[index]] += [items[other] for other in indices]
     return alike
+
+
+def _token_bytes(tokens: Tokens) -> Iterator[bytes]:
+    return (ids.numpy().tobytes() for ids in torch.split(tokens.ids_T, tokens.lengths_N.tolist()))
 
 
 def pair(step: int, groups: Sequence[QueryGroup], *, tokenize: TokenizePairs) -> PairBatch:
