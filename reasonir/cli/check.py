@@ -307,9 +307,12 @@ def _incompatible(config: DictConfig) -> Iterator[str]:
         yield error
     if config.get("loss") is None:
         return
-    for loss in _targets(config.loss):
-        if error := losses.incompatibility(loss, head):
+    objectives = [*_targets(config.loss)]
+    for objective in objectives:
+        if error := losses.incompatibility(objective, head):
             yield error
+    if config.model.get("learn_temperature") and (error := losses.untrained_temperature(objectives)):
+        yield error
 
 
 def _targets(node: Any) -> Iterator[Any]:

@@ -15,7 +15,7 @@ relations.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -65,7 +65,9 @@ def score_step(
         else:
             outputs = _retrieval_outputs(head, batch, representation, ranks)
         views = [{**objective(view), "max_score": _max_score(view)} for view in outputs]
-        return {name: torch.stack([view[name] for view in views]).mean() for name in views[0]}
+        terms = {name: torch.stack([view[name] for view in views]).mean() for name in views[0]}
+    learned = None if isinstance(batch, PairBatch) else head.learned_temperature()
+    return terms if learned is None else {**terms, "learned_temperature": learned.detach()}
 
 
 def _max_score(outputs: PairOutputs) -> Tensor:
@@ -81,8 +83,9 @@ def _retrieval_outputs(head: Any, batch: Batch, representation: Representation, 
     device = representation.values_TD.device
     query_P, document_P, label_P, negative_QN = _pair_tensors(relation, len(queries), device)
     known = _known(relation.query_P, relation.label_P, device)
+    score = _score(head)
     for viewed_queries, viewed_documents in head.views(queries, documents):
-        scores_QN = head.score(viewed_queries, viewed_documents)
+        scores_QN = score(viewed_queries, viewed_documents)
         yield RetrievalOutputs(
             scores_P=scores_QN[query_P, document_P],
             query_P=query_P,
@@ -95,11 +98,20 @@ def _retrieval_outputs(head: Any, batch: Batch, representation: Representation, 
             document_P=document_P,
             negative_QN=negative_QN,
             query_key_Q=relation.query_key_Q,
-            score=head.score,
+            score=score,
             queries=viewed_queries,
             documents=viewed_documents,
             normalised=head.normalised,
         )
+
+
+def _score(head: Any) -> Callable[[Representation, Representation], Tensor]:
+    """Return the head's score, over its learned temperature's ratio to the first one."""
+    learned: Tensor | None = head.learned_temperature()
+    if learned is None:
+        return head.score  # type: ignore[no-any-return]
+    ratio = learned / head.temperature
+    return lambda queries, documents: head.score(queries, documents) / ratio
 
 
 def _pair_outputs(head: Any, batch: PairBatch, representation: Representation, ranks: Ranks) -> Iterator[PairOutputs]:

@@ -15,7 +15,7 @@ all devices, T document tokens.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
@@ -135,6 +135,15 @@ def incompatibility(objective: Any, head: Any) -> str | None:
     return f"model/head and loss don't fit: {reason}: choose another loss= or model/head="
 
 
+def untrained_temperature(objectives: Iterable[Any]) -> str | None:
+    """Return the reason why classes of objectives can't train a temperature; None if they can."""
+    alone = [objective for objective in objectives if not hasattr(objective, "parts")]
+    if not all(getattr(objective, "vectors_only", False) for objective in alone):
+        return None
+    names = " and ".join(sorted(objective.__name__ for objective in alone))
+    return f"model.learn_temperature=true: {names} read no scores, which it divides: set it to false, or add a loss"
+
+
 def _only_end(head: Any) -> str | None:
     """Return the side of 0 that all scores of a class of heads are on; None if they are on both."""
     if getattr(head, "metric", None) == "euclidean":
@@ -184,6 +193,8 @@ class RetrieverObjective(Validated):
     """True if it needs one vector per text."""
     free_length: ClassVar[bool] = False
     """True if it needs vectors of any length."""
+    vectors_only: ClassVar[bool] = False
+    """True if it reads no scores."""
     sparse: ClassVar[bool | None] = None
     """True if it needs sparse vectors, False if dense ones."""
     needs: ClassVar[frozenset[str]] = frozenset()

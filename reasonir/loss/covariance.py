@@ -26,6 +26,7 @@ class Covariance(RetrieverObjective):
     """||Cov - var I||_F / D."""
 
     single_vector: ClassVar[bool] = True
+    vectors_only: ClassVar[bool] = True
     sparse: ClassVar[bool | None] = False
 
     def __call__(self, outputs: RetrievalOutputs) -> Mapping[str, Tensor]:

@@ -35,6 +35,7 @@ class Flops(RetrieverObjective):
     documents: NonNegativeFloat = 0.01
     warmup: NonNegative = 0
     sparse: ClassVar[bool | None] = True
+    vectors_only: ClassVar[bool] = True
 
     def __call__(self, outputs: RetrievalOutputs) -> Mapping[str, Tensor]:
         """Return the loss, the value of both sides, and how many terms their texts have in the mean."""

@@ -28,6 +28,7 @@ class Margin(RetrieverObjective):
     margin: NonNegativeFloat = 1.0
     negatives: Literal["hardest", "all"] = "hardest"
     single_vector: ClassVar[bool] = True
+    vectors_only: ClassVar[bool] = True
     sparse: ClassVar[bool | None] = False
 
     def __call__(self, outputs: RetrievalOutputs) -> Mapping[str, Tensor]:

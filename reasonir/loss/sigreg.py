@@ -43,6 +43,7 @@ class Sigreg(RetrieverObjective):
     t_max: PositiveFloat = 3.0
     knots: Annotated[int, Ge(2)] = 17
     sparse: ClassVar[bool | None] = False
+    vectors_only: ClassVar[bool] = True
 
     def __call__(self, outputs: RetrievalOutputs) -> Mapping[str, Tensor]:
         """Return the loss, and each side's statistic over its floor."""

@@ -18,6 +18,7 @@ class Variance(RetrieverObjective):
     """(std - 1)^2."""
 
     single_vector: ClassVar[bool] = True
+    vectors_only: ClassVar[bool] = True
     sparse: ClassVar[bool | None] = False
     free_length: ClassVar[bool] = True
 

@@ -49,6 +49,7 @@ class Model(Validated):
             padding where possible (`reasonir.model.varlen`).
         prompts: prefixes of texts.
         lora: train low-rank adapters instead of the backbone.
+        learn_temperature: train the temperature of a retriever's scores; see `RetrieverHead.learn_temperature`.
         freeze_embeddings: freeze the token embeddings.
         freeze_layers: number of first layers to freeze (with the embeddings), counted from the input.
         activation_checkpointing: recompute each layer in the backward pass, for texts that don't fit otherwise.
@@ -66,6 +67,7 @@ class Model(Validated):
     attention: Attention = varlen.NAME
     prompts: Prompts = field(default_factory=Prompts)
     lora: LoRA = field(default_factory=LoRA)
+    learn_temperature: bool = False
     freeze_embeddings: bool = False
     freeze_layers: NonNegative = 0
     activation_checkpointing: bool = False
@@ -74,8 +76,10 @@ class Model(Validated):
     head_lr: LearningRate | None = None
 
     def problems(self) -> Iterable[str]:
-        """Values of `config` that no transformer can have."""
-        return mistakes(self.config, "config.") if isinstance(self.config, Mapping) else ()
+        """Yield values of `config` that no transformer can have, and a temperature that isn't there."""
+        yield from mistakes(self.config, "config.") if isinstance(self.config, Mapping) else ()
+        if self.learn_temperature and self.reads_pairs:
+            yield f"learn_temperature=true: {self._head.__name__} reads pairs and has no temperature: set it to false"
 
     def locate(self, *, weights: bool = True) -> Path:
         """Return the checkpoint's local folder (see `download.locate` for errors)."""
@@ -198,6 +202,8 @@ class Model(Validated):
         with opening_errors(folder):
             backbone, head = self.head(folder, prompts=self.prompts, model_kwargs=kwargs)
         _refuse_batch_norm(backbone, self.path)
+        if self.learn_temperature:
+            head.learn_temperature()  # type: ignore[attr-defined]  # a retriever's, see `problems`
         for parameter in _pooler(backbone):  # unused by heads, and DDP would wait for its gradients
             parameter.requires_grad_(False)
         self._freeze(backbone)

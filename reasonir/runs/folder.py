@@ -92,7 +92,8 @@ def exported_model(folder: Path, *, trust_remote_code: bool = False) -> Model:
     options = {key: value for key, value in model.items() if key in names}
     options["_target_"] = f"{Model.__module__}.{Model.__qualname__}"
     saved = _checked(options, "model", folder, trust_remote_code)
-    merged = {"lora": {**saved.get("lora", {}), "rank": 0}, "freeze_layers": 0, "freeze_embeddings": False}
+    fixed = {"freeze_layers": 0, "freeze_embeddings": False, "learn_temperature": False}
+    merged = {"lora": {**saved.get("lora", {}), "rank": 0}, **fixed}
     source = {"path": str(exported), "revision": None, "trust_remote_code": trust_remote_code}
     return _model({**saved, **source, **merged}, trust_remote_code)
 

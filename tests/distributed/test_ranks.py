@@ -74,7 +74,7 @@ def compare_with_one_process(rank, folders, report):
     for head, folder in folders.items():
         objective = objective_of(head)
         for case, (first, second) in CASES.items():
-            encoder = load(folder, head)
+            encoder = load(folder, head, model={"learn_temperature": head in RETRIEVERS})
             rows = examples(first + second, negatives=2)
             mine = rows[:first] if rank == 0 else rows[first:]
             batch = batch_of(encoder, mine)

@@ -1,5 +1,6 @@
 """One step against the definition: however it is cut, stored or recomputed, loss and gradients are the same."""
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -71,6 +72,39 @@ def test_contrastive_options_have_the_loss_and_gradients_of_their_definitions(be
         loss, computed = step(encoder, batch, budget, objective=objective)
         assert loss == pytest.approx(reference.item(), rel=2e-5), budget
         assert largest_difference(computed, expected) < 5e-5, budget
+
+
+@pytest.mark.parametrize("head", RETRIEVERS)
+def test_a_learned_temperature_divides_the_scores_of_any_loss(bert, head):
+    """At first the loss is that of a fixed one; the definition has the gradient of its logarithm."""
+    encoder = load(bert, head, model={"learn_temperature": True}, temperature=0.25, **LENGTHS[head])
+    batch = batch_of(encoder, examples(5, negatives=2))
+    fixed, _ = step(load(bert, head, **LENGTHS[head]), batch, Budget(ALL, ALL))
+    assert step(encoder, batch, Budget(ALL, ALL))[0] == pytest.approx(fixed, rel=1e-5)
+    with torch.no_grad():
+        encoder.head.log_temperature += 0.7
+    encoder.zero_grad()
+    reference = plain_loss(encoder, batch, 0.5 * encoder.head.log_temperature.exp() / 0.25)
+    reference.backward()
+    expected = gradients(encoder)
+    loss, computed = step(encoder, batch, Budget(150, 300))
+    assert loss == pytest.approx(reference.item(), rel=2e-5)
+    assert largest_difference(computed, expected) < 5e-5
+    assert computed["head.log_temperature"].abs() > 1e-3
+    listwise = step(encoder, batch, Budget(ALL), objective=Listwise(temperature=0.5))[0]
+    wider = Listwise(temperature=0.5 * math.exp(0.7))
+    assert listwise == pytest.approx(step(load(bert, head, **LENGTHS[head]), batch, Budget(ALL), objective=wider)[0])
+
+
+@pytest.mark.parametrize(("first", "least"), [(0.05, 0.01), (0.005, 0.005)])
+def test_a_learned_temperature_stays_above_its_bound_and_comes_back(bert, first, least):
+    encoder = load(bert, "biencoder", model={"learn_temperature": True}, temperature=first)
+    with torch.no_grad():
+        encoder.head.log_temperature -= 5
+    terms = run_step(encoder, INFO_NCE, batch_of(encoder, examples(4)), Budget(ALL), Alone())
+    assert terms["learned_temperature"].item() == pytest.approx(least)
+    terms["loss"].backward()
+    assert encoder.head.log_temperature.grad.abs() > 0
 
 
 @pytest.mark.parametrize(("head", "name"), READS)

@@ -32,6 +32,11 @@ def test_unused_parameters_are_not_trained(bert):
     assert not any("pooler" in name for name in names)
 
 
+def test_a_reranker_has_no_temperature_to_learn(bert):
+    with pytest.raises(InputError, match="learn_temperature=true: CrossEncoder reads pairs and has no temperature"):
+        load(bert, "cross_encoder", model={"learn_temperature": True})
+
+
 @pytest.mark.parametrize("name", ["bert", "qwen"])
 def test_early_layers_are_frozen_with_the_embeddings(request, name):
     names = trained(load(request.getfixturevalue(name), "colbert", model={"freeze_layers": 1}))

@@ -1,6 +1,7 @@
 """Exports are complete or absent, and open as the exported model in every library."""
 
 import json
+import math
 import shutil
 from importlib.util import find_spec
 
@@ -15,7 +16,7 @@ from reasonir.model.head.biencoder import BiEncoder
 from reasonir.model.lora import LoRA
 from reasonir.model.prompts import Prompts
 from reasonir.types import Pair, Text
-from tests.helpers import HEADS, SENTENCES, load
+from tests.helpers import HEADS, RETRIEVERS, SENTENCES, load
 from tests.hostile import edit
 
 DECODER = {
@@ -188,6 +189,17 @@ def test_settings_that_the_ecosystem_omits_are_in_the_manifest(bert, decoder, tm
         assert torch.allclose(again.score_pairs(pairs), encoder.score_pairs(pairs), atol=1e-5)
     else:
         assert torch.allclose(again.encode([query], "query").values_TD, encoder.encode([query], "query").values_TD)
+
+
+@pytest.mark.parametrize("head", RETRIEVERS)
+def test_a_learned_temperature_is_that_of_the_export(bert, tmp_path, head):
+    encoder = load(bert, head, model={"learn_temperature": True}, temperature=0.5).eval()
+    with torch.no_grad():
+        encoder.head.log_temperature += 1
+    export(encoder, tmp_path / "model")
+    again = reasonir.load(tmp_path / "model").encoder
+    assert again.head.temperature == pytest.approx(0.5 * math.e)
+    assert "head.log_temperature" in encoder.state_dict().keys() - again.state_dict().keys()
 
 
 def test_adapters_and_packed_texts_are_compared_too(bert, tmp_path, monkeypatch):

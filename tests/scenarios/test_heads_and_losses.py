@@ -61,6 +61,29 @@ def test_what_a_head_cannot_be_trained_by_is_refused(composed, head, loss, withi
         assert problem.endswith("choose another loss= or model/head=")
 
 
+@pytest.mark.parametrize(
+    ("head", "losses"),
+    [
+        ("biencoder", ["margin"]),
+        ("gaussian", ["sigreg", "variance"]),
+        ("splade", ["flops"]),
+        ("biencoder", ["sigreg", "kl"]),
+        ("gaussian", ["gaussian"]),
+        ("splade", ["splade"]),
+    ],
+)
+def test_a_temperature_is_learned_where_scores_are_read(composed, head, losses):
+    terms = [f"+loss@loss.terms.{loss}={loss}" for loss in losses]
+    for given in [["loss=sum", *terms], *([[f"loss={losses[0]}"]] if len(losses) == 1 else [])]:
+        found = problems(composed("train", "model=tiny", f"model/head={head}", "model.learn_temperature=true", *given))
+        if losses[-1] in ("kl", "gaussian", "splade"):
+            assert found == []
+        else:
+            assert len(found) == 1
+            assert found[0].startswith("model.learn_temperature=true: ")
+            assert "read no scores" in found[0]
+
+
 @pytest.mark.parametrize(("head", "loss"), [pair for pair in PAIRS if pair[1] in FITS[pair[0]]])
 def test_the_others_train(composed, request, head, loss):
     config = composed("train", *chosen(head, loss))

@@ -30,7 +30,7 @@ from reasonir.training.trainer import build_trainer
 from reasonir.utils.devices import INVENTED
 from tests.conf.test_conf import OPTIONS
 from tests.conf.test_conf import chosen as overrides
-from tests.helpers import batch_of, examples, load
+from tests.helpers import HEADS, batch_of, examples, load
 from tests.running import SHORTER, run
 from tests.scenarios.test_heads_and_losses import FITS, chosen
 
@@ -79,6 +79,7 @@ READERS = {
     "provence": CLASSIFIERS,
     "yes_no": ANSWERING,
 }
+LEARNING = {"model": {"learn_temperature": True}, "steps": 2}
 RECOMPUTING = {"model": {"activation_checkpointing": True}}
 WAYS = (
     {},
@@ -90,6 +91,7 @@ WAYS = (
     RECOMPUTING,
     {"model": {"freeze_layers": 1, "freeze_embeddings": True}},
     {"optimiser": "adafactor", "steps": 2},
+    LEARNING,
 )
 """Ways to take a step: packed or padded, kept or recomputed, accumulated, adapters, layers recomputed or frozen."""
 
@@ -230,6 +232,8 @@ def compositions():
                 precision, way = next(turns)
                 if family == "mpnet" and way is RECOMPUTING:
                     way = {}  # transformers' own can't
+                if HEADS[head].reads_pairs and way is LEARNING:
+                    way = {}  # nothing to learn
                 yield pytest.param(head, family, loss, precision, way, id=f"{head}-{family}-{loss}-{precision}")
         next(turns)
 

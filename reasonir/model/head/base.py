@@ -12,6 +12,7 @@ size, D vector size.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol
@@ -27,6 +28,8 @@ from reasonir.types import Pair, Side, Text
 
 Kind = Literal["retriever", "reranker", "pruner"]
 Evidence = Literal["none", "matches", "sentences"]
+LEAST_TEMPERATURE = 0.01
+"""Lower bound of a learned temperature, as in CLIP, unless it starts below."""
 
 
 class Tokenizer(Protocol):
@@ -188,8 +191,28 @@ class RetrieverHead(Head, Protocol):
     normalised: ClassVar[bool] = True
     """True if vectors have length 1."""
     temperature: float
-    """Default divisor of the scores in a softmax."""
+    """Default divisor of the scores in a softmax; where it is learned, its first value."""
+    log_temperature: nn.Parameter
+    """Logarithm of a learned temperature, of shape (1,), which FSDP needs; absent otherwise."""
     tokenizer: Tokenizer
+
+    def learn_temperature(self) -> None:
+        """Make the logarithm of the temperature a parameter, as CLIP does (arXiv:2103.00020)."""
+        self.log_temperature = nn.Parameter(torch.full((1,), math.log(self.temperature)))
+
+    def learned_temperature(self) -> Tensor | None:
+        """Return the temperature, differentiable, after raising it to `LEAST_TEMPERATURE`; None if it isn't learned."""
+        log_temperature: nn.Parameter | None = getattr(self, "log_temperature", None)
+        if log_temperature is None:
+            return None
+        with torch.no_grad():
+            log_temperature.clamp_(min=math.log(min(LEAST_TEMPERATURE, self.temperature)))
+        return log_temperature.exp().squeeze(0)
+
+    def options(self) -> dict[str, Any]:
+        """Return the learned temperature; see `Head.options`."""
+        temperature = self.learned_temperature()
+        return {} if temperature is None else {"temperature": temperature.item()}
 
     def score(self, queries: Representation, documents: Representation) -> Tensor:
         """Return scores_QN, higher is better; differentiable."""
