@@ -46,7 +46,8 @@ class Example:
     """One query with its labelled documents, as every source of training data yields it.
 
     `source` names the source within a mixture. `excluded` holds keys of unlabelled documents that are never
-    negatives of the query, mined or in a batch, such as the document it was written from.
+    negatives of the query, mined or in a batch, such as the document it was written from. `masked` are those that a
+    guide adds, for training alone; None without a guide.
     """
 
     query_id: str
@@ -55,6 +56,7 @@ class Example:
     instruction: str = ""
     source: str = ""
     excluded: tuple[int, ...] = ()
+    masked: tuple[int, ...] | None = None
 
     @property
     def positives(self) -> tuple[Document, ...]:

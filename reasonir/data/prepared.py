@@ -1,11 +1,11 @@
 """Prepared sets: the examples of a source as memory-mapped Arrow, with a manifest.
 
 One row per query. `query`, `pos` and `neg` (lists of [instruction, text]) have the schema of the ReasonIR trainers.
-Further columns are ids, a 64-bit key of every text, which copies share (`copy_key`), the keys of excluded documents,
-the source (rows of one source of a mixture are consecutive), and, for the positives followed by the negatives, labels,
-labelled spans and one column of scores per teacher. A set is written to a temporary folder and renamed once it is
-complete; the folder's name has a fingerprint of everything the examples depend on, so a set is reused exactly while
-nothing changed. `datasets.load_from_disk` opens it.
+Further columns are ids, a 64-bit key of every text, which copies share (`copy_key`), the keys of excluded documents
+and, where there is a guide, of masked ones, the source (rows of one source of a mixture are consecutive), and, for the
+positives followed by the negatives, labels, labelled spans and one column of scores per teacher. A set is written to a
+temporary folder and renamed once it is complete; the folder's name has a fingerprint of everything the examples depend
+on, so a set is reused exactly while nothing changed. `datasets.load_from_disk` opens it.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ FORMAT = 3
 MANIFEST = "manifest.json"
 TEACHER = "teacher."
 """Prefix of the names of teacher columns."""
+MASKED = "masked_keys"
 _STAGES = ("mined", "taught")
 _EXAMPLES = 5
 _ENTRIES = ("fingerprint", "identity", "counts", "sources", "report")
@@ -342,7 +343,8 @@ def example_of(row: Mapping[str, Any]) -> Example:
         )
     )
     excluded = tuple(row["excluded_keys"])
-    return Example(row["query_id"], row["query"], documents, row["instruction"], row["source"], excluded)
+    masked = tuple(row[MASKED]) if MASKED in row else None
+    return Example(row["query_id"], row["query"], documents, row["instruction"], row["source"], excluded, masked)
 
 
 def row_of(example: Example) -> dict[str, Any]:
@@ -366,6 +368,7 @@ def row_of(example: Example) -> dict[str, Any]:
         "pos_keys": [copy_key(document.text) for document in positives],
         "neg_keys": [copy_key(document.text) for document in negatives],
         "excluded_keys": list(example.excluded),
+        **({} if example.masked is None else {MASKED: list(example.masked)}),
         **{f"{TEACHER}{name}": [document.teachers.get(name) for document in documents] for name in teachers},
     }
 
@@ -393,6 +396,7 @@ def _features(columns: Iterable[str]) -> Any:
             "pos_keys": keys,
             "neg_keys": keys,
             "excluded_keys": keys,
+            **({MASKED: keys} if MASKED in columns else {}),
             **{name: numbers for name in columns if name.startswith(TEACHER)},
         }
     )
@@ -443,7 +447,7 @@ def _checked(examples: Iterable[Example], name: str, report: Report) -> Iterator
         columns = columns or set(row)
         faults = [*_missing_values(row)] or [*_shape_faults(row)]
         if different := sorted(column.removeprefix(TEACHER) for column in columns ^ set(row)):
-            faults.append(f"teacher {different[0]!r} scored some queries and not others")
+            faults.append(f"teacher {different[0]!r} has seen some queries and not others")
         if example.query_id in seen:
             faults.append("duplicate id")
         seen.add(example.query_id)

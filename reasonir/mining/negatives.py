@@ -21,7 +21,7 @@ from annotated_types import Gt, Le
 
 from reasonir.data.base import Collection, Source, copy_key
 from reasonir.data.batches.collate import SameQuery, positives_of_repeated_queries
-from reasonir.data.prepared import TEACHER, example_of, notes_of, read, read_manifest, write_set
+from reasonir.data.prepared import MASKED, TEACHER, example_of, notes_of, read, read_manifest, write_set
 from reasonir.mining.base import Candidate, Ranker, Searcher
 from reasonir.mining.report import MiningTally, sentence
 from reasonir.types import Corpus, Document, Example, Run, Text
@@ -141,7 +141,7 @@ class HardNegatives(Validated):
         reasons = {
             **dict.fromkeys(own, "already_negative"),
             row["query_key"]: "equals_query",
-            **dict.fromkeys(row["excluded_keys"], "excluded"),
+            **dict.fromkeys((*row["excluded_keys"], *row.get(MASKED, ())), "excluded"),
             **dict.fromkeys((*row["pos_keys"], *elsewhere), "relevant"),
         }
         return {str(key): reason for key, reason in reasons.items()}

@@ -18,7 +18,7 @@ from torch.utils.data import Dataset
 from reasonir.data.base import bytes_key, copy_key
 from reasonir.data.batch import Batch, PairBatch, Relation, Tokens
 from reasonir.data.batches.loader import BatchPlan
-from reasonir.data.prepared import example_of, row_of
+from reasonir.data.prepared import MASKED, example_of, row_of
 from reasonir.types import Document, Example, Pair, Side, Text
 
 Tokenize = Callable[[Sequence[Text], Side], Tokens]
@@ -91,9 +91,10 @@ class Batches(Dataset[Any]):
 
     def _group(self, item: int, turn: int) -> QueryGroup:
         row = self.rows[int(self.items.row_I[item])]
-        # A document that equals the query, or is excluded from its ranking, is no negative of it either.
+        # No negative of it either: what equals the query, is excluded from its ranking, or masked by a guide.
         same_query = self.same_query.get((row["query_key"], row["instruction"]), ())
-        known = frozenset({row["query_key"], *row["pos_keys"], *row["excluded_keys"], *same_query})
+        left_out = (*row["excluded_keys"], *row.get(MASKED, ()))
+        known = frozenset({row["query_key"], *row["pos_keys"], *left_out, *same_query})
         return QueryGroup(Text(row["query"], row["instruction"]), known, list(self._drawn(row, item, turn, known)))
 
     def _drawn(self, row: Any, item: int, turn: int, known: frozenset[int]) -> Iterator[tuple[int, Document]]:
