@@ -1,8 +1,9 @@
 """InfoNCE over four kinds of negatives in one softmax, GTE's improved contrastive loss (arXiv:2308.03281, section 3.3).
 
-To the query's documents, the denominator of a relevant pair adds its query with other queries, its document with all
-queries, and its document with the documents of other queries. Left out are false negatives that the data knows: the
-same texts, and in the last two as well as between queries what one of them knows to be relevant to the other.
+The denominator of a relevant pair has its query with all documents, its document with all queries (so the pair counts
+twice), its query with other queries, and its document with the documents of other queries. Known false negatives are
+left out: a document known to the query, in either place; a query that equals the pair's; and between queries also one
+that shares a relevant document with it.
 
 Shape letters: R relevant pairs, Q queries, A queries of all devices, N documents of all devices.
 """
@@ -37,9 +38,9 @@ class FourDirections(CachedContrastive):
 def _between_queries(outputs: RetrievalOutputs, queries: Queries, temperature: float) -> Tensor:
     """Return logits_RA of each relevant pair's query with those that share no relevant document with it."""
     query_R, document_R = relevant_pairs(outputs)
-    known_QN = (~outputs.negative_QN).float()
+    known_QN, known_AN = ((~negative).float() for negative in (outputs.negative_QN, queries.negative_AN))
     relevant_QN = torch.zeros_like(known_QN).index_put((query_R, document_R), known_QN.new_ones(()))
-    known_AN, relevant_AN = gathered(outputs, known_QN), gathered(outputs, relevant_QN)
+    relevant_AN = gathered(outputs, relevant_QN)
     shared_QA = known_QN @ relevant_AN.T + relevant_QN @ known_AN.T
     negative_RA = (shared_QA == 0).index_select(0, query_R) & queries.another_RA
     scores_QA = outputs.score(outputs.queries, outputs.ranks.gather(outputs.queries))

@@ -1,7 +1,7 @@
 """InfoNCE in both directions: the document among the query's, and the query among the document's.
 
-The mean of two cross entropies, as in CLIP (arXiv:2103.00020). A document's negatives are the queries of all devices
-that don't know it and haven't the pair's query's tokens.
+The mean of two cross entropies, as in CLIP (arXiv:2103.00020). The negatives of a pair's document are the queries of
+all devices to which the document isn't known and whose tokens aren't those of the pair's query.
 
 Shape letters: R relevant pairs, Q queries, A queries of all devices, N documents of all devices.
 """
@@ -32,28 +32,31 @@ class Symmetric(CachedContrastive):
 class Queries:
     """Queries of all devices, as seen from this device's relevant pairs.
 
-    own_R is the number of each pair's query among them; another_RA are those with other tokens than it.
+    own_R is the number of each pair's query among them; another_RA are those with other tokens than it; negative_AN are
+    the documents that may be their negatives.
     """
 
     own_R: Tensor
     another_RA: Tensor
+    negative_AN: Tensor
 
     @classmethod
     def of(cls, outputs: RetrievalOutputs) -> Queries:
-        """Gather the queries' keys."""
+        """Gather the queries' keys and negatives."""
         query_R = relevant_pairs(outputs)[0]
         key_A, offset = outputs.ranks.gather_keys(outputs.query_key_Q)
         another_QA = (outputs.query_key_Q[:, None] != key_A).to(query_R.device, non_blocking=True)
-        return cls(query_R + offset, another_QA.index_select(0, query_R))
+        negative_AN = gathered(outputs, outputs.negative_QN.float()).bool()
+        return cls(query_R + offset, another_QA.index_select(0, query_R), negative_AN)
 
 
 def document_to_query(outputs: RetrievalOutputs, queries: Queries, temperature: float) -> Tensor:
     """Return logits_RA of each relevant pair's document with its query and its negative queries, -inf elsewhere."""
     document_R = relevant_pairs(outputs)[1]
-    scores_AN, negative_AN = (gathered(outputs, rows) for rows in (outputs.scores_QN, outputs.negative_QN.float()))
-    negative_RA = negative_AN.index_select(1, document_R).T.bool() & queries.another_RA
+    scores_RA = gathered(outputs, outputs.scores_QN).index_select(1, document_R).T
+    negative_RA = queries.negative_AN.index_select(1, document_R).T & queries.another_RA
     candidate_RA = negative_RA.scatter(1, queries.own_R[:, None], True)
-    return (scores_AN.index_select(1, document_R).T / temperature).masked_fill(~candidate_RA, -torch.inf)
+    return (scores_RA / temperature).masked_fill(~candidate_RA, -torch.inf)
 
 
 def gathered(outputs: RetrievalOutputs, rows: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -78,8 +79,8 @@ class Model(Validated):
     def problems(self) -> Iterable[str]:
         """Yield values of `config` that no transformer can have, and a temperature that isn't there."""
         yield from mistakes(self.config, "config.") if isinstance(self.config, Mapping) else ()
-        if self.learn_temperature and self.reads_pairs:
-            yield f"learn_temperature=true: {self._head.__name__} reads pairs and has no temperature: set it to false"
+        if self.learn_temperature and "temperature" not in signature(self._head.load).parameters:
+            yield f"learn_temperature=true: {self._head.__name__} has no temperature: set it to false"
 
     def locate(self, *, weights: bool = True) -> Path:
         """Return the checkpoint's local folder (see `download.locate` for errors)."""

@@ -33,7 +33,7 @@ def test_unused_parameters_are_not_trained(bert):
 
 
 def test_a_reranker_has_no_temperature_to_learn(bert):
-    with pytest.raises(InputError, match="learn_temperature=true: CrossEncoder reads pairs and has no temperature"):
+    with pytest.raises(InputError, match="learn_temperature=true: CrossEncoder has no temperature"):
         load(bert, "cross_encoder", model={"learn_temperature": True})
 
 

@@ -60,7 +60,7 @@ def figures(folder):
 def test_two_ranks_train_what_one_trains_and_go_on_for_each_other(home, tmp_path):
     """Without dropout losses, weights and figures are those of a single process, however ranks come and go."""
     folder = quiet(tmp_path / "tiny")
-    model = ("model=any", f"model.path={folder}", "model.lr=1e-3")
+    model = ("model=any", f"model.path={folder}", "model.lr=1e-3", "model.learn_temperature=true")
     alone = run("train", *GIVEN, *model, home=home)
     assert alone.status == 0, alone.err
     start(TORCHRUN, "train", *GIVEN, *model, *TWO, home=tmp_path)
@@ -76,7 +76,8 @@ def test_two_ranks_train_what_one_trains_and_go_on_for_each_other(home, tmp_path
         copy = tmp_path / f"resumed_{started.name}"
         shutil.copytree(started, copy)
         start(LIGHTNING, "train", f"resume={copy}/checkpoints/step_00000001.ckpt", *hardware, home=tmp_path)
-        assert losses(copy) == pytest.approx(losses(alone.folder), rel=1e-3)
+        for metric in ("train/loss", "train/learned_temperature"):
+            assert logged(copy, metric) == pytest.approx(logged(alone.folder, metric), rel=1e-3)
         assert torch.allclose(weights(copy), second, atol=2e-3)
     assert len(list((tmp_path / "outputs").iterdir())) == 1
 
@@ -88,7 +89,8 @@ def test_two_ranks_train_what_one_trains_and_go_on_for_each_other(home, tmp_path
 @pytest.mark.slow
 def test_sharded_weights_train_what_whole_ones_train(home, tmp_path):
     """FSDP's losses, development metric and figures are those of one process; it goes on from its own checkpoints."""
-    model = ("model=any", f"model.path={quiet(tmp_path / 'tiny')}", "model.lr=1e-3")
+    path = f"model.path={quiet(tmp_path / 'tiny')}"
+    model = ("model=any", path, "model.lr=1e-3", "model.learn_temperature=true")
     alone = run("train", *GIVEN, *model, home=home)
     assert alone.status == 0, alone.err
     sharded = ("hardware=fsdp", *TWO[1:], "hardware.precision=32-true")
@@ -96,8 +98,9 @@ def test_sharded_weights_train_what_whole_ones_train(home, tmp_path):
     on_cpu = f"hardware.strategy={{_target_: tests.scenarios.cpu_fsdp.CpuFsdp, {units}}}"
     start(LIGHTNING, "train", *GIVEN, *model, *sharded, on_cpu, home=tmp_path)
     (together,) = (tmp_path / "outputs").iterdir()
-    for metric in ("train/loss", "dev/ndcg_at_10"):
+    for metric in ("train/loss", "train/learned_temperature", "dev/ndcg_at_10"):
         assert logged(together, metric) == pytest.approx(logged(alone.folder, metric), rel=1e-3)
+    assert len(set(logged(together, "train/learned_temperature"))) > 1
     assert torch.allclose(weights(together), weights(alone.folder), atol=2e-3)
     assert figures(together)["untrained"] == figures(alone.folder)["untrained"]
     resume = f"resume={together}/checkpoints/step_00000001.ckpt"

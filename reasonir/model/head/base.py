@@ -201,13 +201,18 @@ class RetrieverHead(Head, Protocol):
         self.log_temperature = nn.Parameter(torch.full((1,), math.log(self.temperature)))
 
     def learned_temperature(self) -> Tensor | None:
-        """Return the temperature, differentiable, after raising it to `LEAST_TEMPERATURE`; None if it isn't learned."""
+        """Return the temperature, `LEAST_TEMPERATURE` or more; None if it isn't learned.
+
+        Its gradient never lowers a parameter that is below the bound already.
+        """
         log_temperature: nn.Parameter | None = getattr(self, "log_temperature", None)
         if log_temperature is None:
             return None
-        with torch.no_grad():
-            log_temperature.clamp_(min=math.log(min(LEAST_TEMPERATURE, self.temperature)))
-        return log_temperature.exp().squeeze(0)
+        missing = math.log(min(LEAST_TEMPERATURE, self.temperature)) - log_temperature.detach()
+        bounded = log_temperature + missing.clamp(min=0)
+        if bounded.requires_grad:
+            bounded.register_hook(lambda grad: grad.where((missing <= 0) | (grad < 0), 0))  # type: ignore[no-untyped-call]
+        return bounded.exp().squeeze(0)
 
     def options(self) -> dict[str, Any]:
         """Return the learned temperature; see `Head.options`."""
