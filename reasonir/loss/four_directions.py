@@ -1,4 +1,4 @@
-"""InfoNCE over four kinds of negatives in one softmax, GTE's improved contrastive loss (arXiv:2308.03281, section 3.3).
+"""InfoNCE over four kinds of negatives in one softmax, GTE's improved contrastive loss (arXiv:2308.03281).
 
 The denominator of a relevant pair has its query with all documents, its document with all queries (so the pair counts
 twice), its query with other queries, and its document with the documents of other queries. Known false negatives are

@@ -1,1 +1,1 @@
-"""Teachers: models whose scores are distillation targets."""
+"""Teachers: models whose scores are distillation targets, or tell false negatives."""

@@ -1,6 +1,6 @@
-"""Protocol of teachers, which add a column of scores to a prepared set.
+"""Protocol of teachers, which add a column to a prepared set: scores, or the documents that are no negatives.
 
-Losses name the column as their target. A teacher is one file here and one YAML in conf/teacher.
+Losses name a column of scores as their target. A teacher is one file here and one YAML in conf/teacher.
 """
 
 from __future__ import annotations
