@@ -97,6 +97,7 @@ def test_a_folder_is_read_by_split_and_a_repository_from_the_cache(tmp_path, hub
         ([{"query": [3, "q"], "positive": "p"}], "line 1: 'query' is 3, expected a string"),
         ([{"query": "q", "positive": "\ud800"}], "line 1: 'positive' is .*half of a surrogate pair"),
         ([{"query": "q", "positive": "p", "query_id": ["a"]}], r"line 1: 'query_id' is \['a'\], expected a string or"),
+        ([{"query": "q", "positive": "p", "query_id": []}], r"line 1: 'query_id' is \[\], expected a string or"),
         (
             [{"query": "q", "positive": "p", "split": ["train"]}],
             r"line 1: 'split' is \['train'\], expected a string or",

@@ -55,7 +55,8 @@ TEACHER = "scores"
 """Name of the teacher whose scores are in the row: loss.target=scores."""
 _TRUTHS = {"true": 1.0, "false": 0.0}
 _GRADES = re.compile(r"(?i)(.*_)?(labels?|scores?|relevan(t|ce)|similarity|ratings?|grades?|duplicate)([_.].*)?")
-_EMPTY: tuple[Any, ...] = (None, "", [])
+_NO_ID: tuple[Any, ...] = (None, "")
+_EMPTY = (*_NO_ID, [])
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +85,7 @@ class TripletColumns:
         for name in self.names(role):
             if name in record.values and name not in self.ignored:
                 value = value_of(record, name)
-                return None if value in _EMPTY else (name, value)
+                return None if value in (_NO_ID if role == "query_id" else _EMPTY) else (name, value)
         if self.named.get(role) is not None:
             raise self._missing(record, role)
         return None
