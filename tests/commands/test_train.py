@@ -275,9 +275,8 @@ def same_run(first, second):
     assert results[0] == results[1]
 
 
-@pytest.mark.parametrize("step", [1, 3, 4, 5, 8])
-def test_a_run_that_died_goes_on_bit_for_bit(uninterrupted, home, monkeypatch, step):
-    """Eight steps in two passes; it dies after a checkpoint, before one, and at the end of a pass and of training."""
+def died_after(step, *arguments, home, monkeypatch):
+    """Train until the checkpoint of `step` is written, where the process dies; return the run's folder."""
     real = callbacks.TrainingMonitor._save
 
     def dies(self, trainer, at):
@@ -289,8 +288,15 @@ def test_a_run_that_died_goes_on_bit_for_bit(uninterrupted, home, monkeypatch, s
         patch.setattr(callbacks.TrainingMonitor, "_save", dies)
         before = set((home / "outputs").iterdir())
         with pytest.raises(RuntimeError, match="power cut"):
-            run("train", *LONG, home=home)
-        (folder,) = set((home / "outputs").iterdir()) - before
+            run("train", *arguments, home=home)
+    (folder,) = set((home / "outputs").iterdir()) - before
+    return folder
+
+
+@pytest.mark.parametrize("step", [1, 3, 4, 5, 8])
+def test_a_run_that_died_goes_on_bit_for_bit(uninterrupted, home, monkeypatch, step):
+    """Eight steps in two passes; it dies after a checkpoint, before one, and at the end of a pass and of training."""
+    folder = died_after(step, *LONG, home=home, monkeypatch=monkeypatch)
     again = run("train", f"resume={folder}", home=home)
     assert again.status == 0, again.err
     assert f"Resuming after step {step} from" in again.err

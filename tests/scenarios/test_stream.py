@@ -5,8 +5,7 @@ import re
 
 import pytest
 
-from reasonir.training import callbacks
-from tests.commands.test_train import same_run
+from tests.commands.test_train import died_after, same_run
 from tests.running import SHORTER, run
 
 
@@ -50,19 +49,7 @@ def test_a_stream_trains_and_evaluates(uninterrupted, home):
 
 @pytest.mark.parametrize("step", [2, 6])
 def test_a_stream_that_died_goes_on_bit_for_bit(uninterrupted, home, stream, monkeypatch, step):
-    real = callbacks.TrainingMonitor._save
-
-    def dies(self, trainer, at):
-        real(self, trainer, at)
-        if at == step:
-            raise RuntimeError("power cut")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(callbacks.TrainingMonitor, "_save", dies)
-        before = set((home / "outputs").iterdir())
-        with pytest.raises(RuntimeError, match="power cut"):
-            run("train", *stream, home=home)
-        (folder,) = set((home / "outputs").iterdir()) - before
+    folder = died_after(step, *stream, home=home, monkeypatch=monkeypatch)
     again = run("train", f"resume={folder}", home=home)
     assert again.status == 0, again.err
     same_run(uninterrupted.folder, folder)
