@@ -33,7 +33,7 @@ from reasonir.eval.stats.ranking_metrics import DEV_METRIC
 from reasonir.eval.systems import System, check_task, evaluate_systems, random_system, search_system
 from reasonir.eval.trec import read_run
 from reasonir.eval.truncation import Truncation
-from reasonir.eval.weight_choice import qualities
+from reasonir.eval.weight_choice import best_weight, development_for
 from reasonir.index.base import Index
 from reasonir.index.bm25 import Bm25
 from reasonir.index.fusion import Fusion, fuse
@@ -211,18 +211,12 @@ class Evaluation:
 
     def _choose_weight(self, fusion: Fusion) -> None:
         """Set the weight of the best nDCG@10 on the development queries, and record it."""
-        if self.development is None:
-            raise InputError(
-                "index.weight=null is chosen on development queries, and there are none: evaluate a run whose data "
-                "holds some out, give data=, or set a weight"
-            )
-        task = self.development
+        task = development_for("index.weight", self.development)
         fusion.weight = _USUAL_WEIGHT
         search_system(fusion, depth=self.options.top_k)(task)
-        quality = qualities(
+        fusion.weight, quality = best_weight(
             lambda weight: fuse(*fusion.parts, weight=weight, method=fusion.method), task, usual=_USUAL_WEIGHT
         )
-        fusion.weight = max(quality, key=quality.__getitem__)  # of equals, that nearest to the usual one
         self.results.protocol["fusion"] = {
             "weight": fusion.weight,
             "development queries": len(task.queries),

@@ -35,7 +35,7 @@ from reasonir.eval.stats.ranking_metrics import per_query
 from reasonir.eval.stats.significance import difference
 from reasonir.eval.test_split import SourceTestSplit
 from reasonir.eval.trec import ordered
-from reasonir.eval.weight_choice import qualities
+from reasonir.eval.weight_choice import best_weight, development_for
 from reasonir.index.fusion import fuse
 from reasonir.inference.pipeline import Pipeline, Stages
 from reasonir.types import Run, Task, Text
@@ -152,11 +152,7 @@ class PipelineBenchmark(Benchmark, Validated):
         Raises:
             InputError: there are none.
         """
-        if (task := system.development) is None:
-            raise InputError(
-                "eval.stages.reranker_weight=null is chosen on development queries, and there are none: evaluate a run "
-                "whose data holds some out, give data=, or set a weight"
-            )
+        task = development_for("eval.stages.reranker_weight", system.development)
         device = "cpu" if system.encoder is None else str(system.encoder.device)
         pipeline = self.stages.open(system.encoder, device=device)
         texts = dict(zip(task.corpus.ids, task.corpus.texts, strict=True))
@@ -168,8 +164,7 @@ class PipelineBenchmark(Benchmark, Validated):
         retrieved = {name: dict(islice(ranking.items(), self.depths[-1])) for name, ranking in found.items()}
         queries = progress(retrieved.items(), "Reranking the development queries", total=len(retrieved))
         scores = {name: outputs.scores(name, list(ranking)) for name, ranking in queries}
-        quality = qualities(lambda weight: fuse(scores, retrieved, weight=weight), task, usual=_USUAL_WEIGHT)
-        weight = max(quality, key=quality.__getitem__)
+        weight, quality = best_weight(lambda share: fuse(scores, retrieved, weight=share), task, usual=_USUAL_WEIGHT)
         alone = f"reranker alone {quality[1.0]:.4f}, retriever alone {quality[0.0]:.4f}"
         log.info("Development queries choose the reranker's weight %g: %.4f (%s)", weight, quality[weight], alone)
         return weight

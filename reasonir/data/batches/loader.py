@@ -12,7 +12,7 @@ Shape letters: I items.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import pairwise
@@ -197,12 +197,8 @@ class StepLoader(DataLoader[Batch]):
                 rest of an epoch is too small for one of the two numbers of devices.
         """
         order, current = self.upcoming.order, self.state_dict()
-        for key in ("items", "batch_size", "seed", "quotas", "homogeneous"):
-            if state[key] != current[key]:
-                raise InputError(
-                    f"the checkpoint was made with {key}={state[key]}, this run has {key}={current[key]}: "
-                    "resume with the same data, loader and seed, or start a new run"
-                )
+        keys = ("items", "batch_size", "seed", "quotas", "homogeneous")
+        refuse_other_order(state, {key: current[key] for key in keys})
         if state["batches"] != current["batches"]:
             raise InputError(
                 f"the checkpoint was made with {state['batches']} batches per epoch, {order.ranks} device(s) make "
@@ -210,6 +206,20 @@ class StepLoader(DataLoader[Batch]):
                 "devices as before, or with fewer"
             )
         self.consumed = state["consumed"]
+
+
+def refuse_other_order(state: Mapping[str, Any], order: Mapping[str, Any]) -> None:
+    """Refuse a checkpoint whose order of batches depends on other values than this run's.
+
+    Raises:
+        InputError: naming the first value that differs.
+    """
+    for key, value in order.items():
+        if state.get(key) != value:
+            raise InputError(
+                f"the checkpoint was made with {key}={state.get(key)}, this run has {key}={value}: resume with the "
+                "same data, loader and seed, or start a new run"
+            )
 
 
 def quiet_tokenizers(_: int) -> None:

@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from reasonir.data.base import Rejected, Streamed
 from reasonir.data.batch import Batch
 from reasonir.data.batches.collate import ALL, NONE, Assemble, Batches, Items
-from reasonir.data.batches.loader import BatchPlan, quiet_tokenizers
+from reasonir.data.batches.loader import BatchPlan, quiet_tokenizers, refuse_other_order
 from reasonir.data.prepared import row_of
 from reasonir.data.splits.shares import drop_held_out
 from reasonir.errors import InputError
@@ -225,12 +225,7 @@ class StreamLoader(DataLoader[Batch]):
         Raises:
             InputError: the order of this run's batches is another one.
         """
-        for key, value in self._order().items():
-            if state.get(key) != value:
-                raise InputError(
-                    f"the checkpoint was made with {key}={state.get(key)}, this run has {key}={value}: resume with the "
-                    "same data, loader and seed, or start a new run"
-                )
+        refuse_other_order(state, self._order())
         self.consumed, self.cursor = state["consumed"], Cursor(**state["cursor"])
 
     def _order(self) -> dict[str, Any]:

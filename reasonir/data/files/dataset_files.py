@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from glob import escape
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -114,8 +115,12 @@ def _cached(path: str, revision: str | None) -> Path:
         raise not_here(path, error) from error
 
 
+@lru_cache(maxsize=64)
 def _listed(path: str, revision: str | None) -> tuple[str, list[str]] | None:
-    """Return the commit and the files of a repository; None if the hub doesn't answer."""
+    """Return the commit and the files of a repository; None if the hub doesn't answer.
+
+    Asked once per process, so that a branch that moves meanwhile gives a command one set of files.
+    """
     from huggingface_hub import HfApi, constants
     from huggingface_hub.errors import HfHubHTTPError
 

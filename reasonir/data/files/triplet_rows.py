@@ -268,8 +268,8 @@ def ids_of(
 def _list(record: Record, columns: TripletColumns, role: Role, name: str, value: Any) -> list[Entry]:
     """Return the documents of a list, relevant by label or by id; of a list with neither the first is relevant."""
     elements = _filled(record, name, value)
-    if label := columns.find(record, "label"):
-        labels = [_label(record, label[0], each) for each in _aligned(record, *label, len(elements))]
+    if stated := _labels(record, columns, len(elements)):
+        labels = stated
     elif relevant := columns.find(record, "positive_ids"):
         relevant_ids = {str(each) for each in _listed(relevant[1])}
         labels = [float(str(each) in relevant_ids) for each in elements]
@@ -284,9 +284,7 @@ def _list(record: Record, columns: TripletColumns, role: Role, name: str, value:
 def _positives(record: Record, columns: TripletColumns, role: Role, name: str, value: Any) -> list[Entry]:
     """Return the documents of the positive column, relevant or not by the row's label."""
     elements = _filled(record, name, value)
-    labels, label = [1.0] * len(elements), columns.find(record, "label")
-    if label:
-        labels = [_label(record, label[0], each) for each in _aligned(record, *label, len(elements))]
+    labels = _labels(record, columns, len(elements)) or [1.0] * len(elements)
     scores = _own_scores(record, columns, "positive_scores", len(elements))
     return [
         Entry(name, *each)
@@ -338,6 +336,12 @@ def _aligned(record: Record, name: str, value: Any, count: int) -> list[Any]:
             f"{record.location}: '{name}' is {shorten(value)} for {count} documents: give one value per document"
         )
     return values
+
+
+def _labels(record: Record, columns: TripletColumns, count: int) -> list[float] | None:
+    """Return the labels of a row's documents; None without the column."""
+    label = columns.find(record, "label")
+    return None if label is None else [_label(record, label[0], each) for each in _aligned(record, *label, count)]
 
 
 def _label(record: Record, name: str, value: Any) -> float:
