@@ -34,6 +34,7 @@ from reasonir.teacher.base import Teacher
 from reasonir.tracking.base import Loggers, folder_of_run
 from reasonir.tracking.tags import choices
 from reasonir.training.checkpoints import find_checkpoint
+from reasonir.training.datamodule import loader_of
 from reasonir.training.optim import Optim
 from reasonir.training.options import (
     CheckpointOptions,
@@ -246,9 +247,8 @@ def _held_out(config: DictConfig, run: Path | None, seed: int) -> tuple[Source, 
     """Data whose held-out queries are evaluated: a run's own, or the chosen `data`."""
     if run is None:
         return None if config.data is None else (build(config.data), LoaderOptions(), seed)
-    loader = {key: value for key, value in saved_config(run).get("loader", {}).items() if key != "_target_"}
     source = build(OmegaConf.create(saved_data(run, trust_remote_code=config.trust_remote_code)))
-    return source, LoaderOptions(**loader), seed
+    return source, loader_of(run), seed
 
 
 def compose_teacher(config: DictConfig) -> Teacher:

@@ -13,7 +13,6 @@ from lightning import seed_everything
 from reasonir.cli.startup import quiet_libraries, require
 from reasonir.commands.compose import EvaluateParts
 from reasonir.commands.train_session import evaluation_of, track_results
-from reasonir.data.base import Source
 from reasonir.distributed.encoding_pool import join_pool, run_together
 from reasonir.distributed.launch import is_leader, publish_folder
 from reasonir.errors import InputError
@@ -29,13 +28,11 @@ from reasonir.report.console import show
 from reasonir.report.html.write import write_report
 from reasonir.report.leaderboard import show_leaderboards
 from reasonir.runs.lock import is_locked
-from reasonir.runs.provenance import refuse_other_data
 from reasonir.tracking.base import resumable_run_id
 from reasonir.tracking.database import refuse_unusable
 from reasonir.tracking.mlflow import deliver
 from reasonir.tracking.open import tracked
-from reasonir.training.datamodule import RetrievalData
-from reasonir.training.options import LoaderOptions
+from reasonir.training.datamodule import held_out_data
 from reasonir.types import Task
 
 log = logging.getLogger(__name__)
@@ -72,7 +69,10 @@ def evaluate(parts: EvaluateParts) -> None:
         *([trained.locate] if trained else []),
     )
     hardware, benchmark = parts.hardware.resolve(), parts.benchmark
-    held_out = _held_out(parts, *parts.held_out) if parts.held_out else None
+    held_out = None
+    if parts.held_out:
+        source, loader, seed = parts.held_out
+        held_out = held_out_data(source, loader, home=parts.home, seed=seed, run=parts.run)
     if held_out:
         benchmark = benchmark.with_held_out(held_out)
     tasks = read_benchmark(benchmark, parts.evaluation.expansion) if is_leader() else []
@@ -179,16 +179,3 @@ def run_files(path: Path, tasks: Sequence[str]) -> dict[str, Path]:
             raise InputError(f"trec={path}: task {task}: {fault}: give exactly one run file per task")
         file_of[task] = matches[0]
     return file_of
-
-
-def _held_out(parts: EvaluateParts, source: Source, loader: LoaderOptions, seed: int) -> RetrievalData:
-    """Hold out the source's test queries, as a training run with these options does.
-
-    Raises:
-        InputError: the data changed since the run was trained.
-    """
-    data = RetrievalData(source, loader, home=parts.home, seed=seed, tested=True)
-    if parts.run:
-        refuse_other_data(source, parts.run)
-    data.hold_out()
-    return data

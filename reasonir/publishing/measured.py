@@ -15,7 +15,6 @@ from reasonir.inference.loading import read_encoder
 from reasonir.model.caching_encoder import CachingEncoder
 from reasonir.runs.components import build_saved
 from reasonir.runs.folder import saved_config, saved_data, saved_eval
-from reasonir.runs.provenance import refuse_other_data
 from reasonir.types import PlainTexts, Task, Text
 
 _QUERY = "why does it rain"
@@ -56,15 +55,10 @@ def evaluation_tasks(run: Path, *, home: Path, trust_remote_code: bool = False) 
     """
     benchmark = build_saved(saved_eval(run, trust_remote_code=trust_remote_code), trust_remote_code=trust_remote_code)
     if benchmark.needs_held_out:
-        from reasonir.training.datamodule import RetrievalData
-        from reasonir.training.options import LoaderOptions
+        from reasonir.training.datamodule import held_out_data, loader_of
 
-        config = saved_config(run)
-        loader = {key: value for key, value in config.get("loader", {}).items() if key != "_target_"}
         source = build_saved(saved_data(run, trust_remote_code=trust_remote_code), trust_remote_code=trust_remote_code)
-        refuse_other_data(source, run)
-        data = RetrievalData(source, LoaderOptions(**loader), home=home, seed=config["seed"], tested=True)
-        data.hold_out()
+        data = held_out_data(source, loader_of(run), home=home, seed=saved_config(run)["seed"], run=run)
         benchmark = benchmark.with_held_out(data)
     return read_benchmark(benchmark)
 

@@ -28,6 +28,8 @@ from reasonir.eval.digest import digests_of, whole
 from reasonir.loss.base import DOCUMENTS, LABELS, ORDER, SPANS
 from reasonir.mining.base import Mining
 from reasonir.mining.none import NoMining
+from reasonir.runs.folder import saved_config
+from reasonir.runs.provenance import refuse_other_data
 from reasonir.teacher.base import Teacher
 from reasonir.teacher.none import NoTeacher
 from reasonir.training.options import LoaderOptions
@@ -312,3 +314,22 @@ class RetrievalData(LightningDataModule):
             ranks=ranks.size,
             workers=self.options.workers,
         )
+
+
+def loader_of(run: Path) -> LoaderOptions:
+    """Return the loader options that a run was trained with."""
+    saved = saved_config(run).get("loader", {})
+    return LoaderOptions(**{key: value for key, value in saved.items() if key != "_target_"})
+
+
+def held_out_data(source: Source, loader: LoaderOptions, *, home: Path, seed: int, run: Path | None) -> RetrievalData:
+    """Hold out a source's test queries, as a training run with these options does.
+
+    Raises:
+        InputError: the data changed since `run` was trained.
+    """
+    data = RetrievalData(source, loader, home=home, seed=seed, tested=True)
+    if run:
+        refuse_other_data(source, run)
+    data.hold_out()
+    return data
